@@ -1,0 +1,35 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+// RenewRequestAnnotation on a PipedreamToken asks for a new token now: a token
+// is issued whenever its value is not the one the held token was issued for.
+// The value is opaque; by convention it is the time of the request. It also cuts
+// short the wait after a failed attempt. On the written Secret the same
+// annotation records the value that the held token was issued for.
+const RenewRequestAnnotation = "pipedream-operator.io/renew-request"
+
+// The annotations on the written Secret. They are the operator's record of the
+// token it holds: decisions are made from them, and from nothing in memory.
+// Editing one of them counts as editing the Secret: a new token is issued.
+const (
+	// OwnerAnnotation is the name of the PipedreamToken that the Secret belongs to.
+	OwnerAnnotation = "pipedream-operator.io/owner"
+	// IssuedAtAnnotation is when the held token was asked for, in RFC 3339.
+	IssuedAtAnnotation = "pipedream-operator.io/issued-at"
+	// ExpiresAtAnnotation is when the held token expires, in RFC 3339.
+	ExpiresAtAnnotation = "pipedream-operator.io/expires-at"
+	// ScopesAnnotation is the scopes that were asked for, sorted, separated by
+	// spaces; empty when none were.
+	ScopesAnnotation = "pipedream-operator.io/scopes"
+	// APIAnnotation is the address of the API that issued the held token.
+	APIAnnotation = "pipedream-operator.io/api"
+	// InputsAnnotation is an HMAC-SHA-256, keyed with the held token, over all
+	// that the token was asked for with. It tells whether the client credentials
+	// have changed, and tells it only to those who can read the token.
+	InputsAnnotation = "pipedream-operator.io/inputs"
+	// ContentAnnotation is a digest of the Secret's data and of the annotations
+	// above. It tells whether somebody has edited the Secret.
+	ContentAnnotation = "pipedream-operator.io/content"
+)

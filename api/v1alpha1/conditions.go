@@ -1,0 +1,101 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+// The types of a PipedreamToken's conditions.
+const (
+	// ConditionReady says whether the Secret holds an unexpired token, not known
+	// to be revoked, of the scopes and API address that the spec asks for. It is
+	// about the token, never about the last attempt to renew it: a failing renewal
+	// leaves Ready True until the second at which the held token expires.
+	//
+	// Reasons for True: TokenValid. Reasons for False: NotIssued, TokenExpired,
+	// TokenRevoked, TokenOutdated.
+	ConditionReady = "Ready"
+
+	// ConditionRenewed is the outcome of the last attempt to issue a token and to
+	// store it.
+	//
+	// Reasons for True: Issued. Reasons for Unknown: NotAttempted, Queued. Reasons
+	// for False: CredentialsMissing, CredentialsRejected, ScopeRejected,
+	// RequestRejected, SecretNotOwned, SecretWriteRefused, RateLimited,
+	// EndpointUnavailable, MalformedResponse.
+	ConditionRenewed = "Renewed"
+
+	// ConditionVerified is what Pipedream last answered to the held token. It
+	// exists only while spec.verification is set.
+	//
+	// Reasons for True: TokenAccepted. Reasons for Unknown:
+	// VerificationInconclusive. Reasons for False: TokenRevoked.
+	ConditionVerified = "Verified"
+
+	// ConditionStalled exists only while it is True: attempts keep failing in a way
+	// that only a person can mend. Its reason is the one of Renewed.
+	ConditionStalled = "Stalled"
+)
+
+// The reasons of the conditions. Events carry the same reasons.
+const (
+	// ReasonTokenValid (Ready=True): the promise holds.
+	ReasonTokenValid = "TokenValid"
+	// ReasonNotIssued (Ready=False): the Secret holds no token of ours, because
+	// none was issued yet, or because the Secret was deleted or edited and no newer
+	// token could be had.
+	ReasonNotIssued = "NotIssued"
+	// ReasonTokenExpired (Ready=False): the token's time is past, and no newer one
+	// could be had.
+	ReasonTokenExpired = "TokenExpired"
+	// ReasonTokenRevoked (Ready=False, Verified=False): Pipedream answered 401 to
+	// the token, and no newer one could be had.
+	ReasonTokenRevoked = "TokenRevoked"
+	// ReasonTokenOutdated (Ready=False): the token has other scopes, or comes from
+	// another API address, than is asked for now, and none with these could be had.
+	ReasonTokenOutdated = "TokenOutdated"
+
+	// ReasonIssued (Renewed=True): the last attempt issued a token and stored it.
+	ReasonIssued = "Issued"
+	// ReasonNotAttempted (Renewed=Unknown): nothing was asked of Pipedream yet.
+	ReasonNotAttempted = "NotAttempted"
+	// ReasonQueued (Renewed=Unknown): a token is due, and waits for more than 10 s
+	// for its turn among the token requests of the whole cluster.
+	ReasonQueued = "Queued"
+
+	// ReasonCredentialsMissing (Renewed=False; Stalled after two minutes): the
+	// Secret that spec.clientSecretRef names, or a key of it, is absent or empty.
+	// Tried again as soon as that changes.
+	ReasonCredentialsMissing = "CredentialsMissing"
+	// ReasonCredentialsRejected (Renewed=False, Stalled): Pipedream does not accept
+	// the client ID and client secret. Tried again as soon as they change, else
+	// after a minute, doubling up to 15.
+	ReasonCredentialsRejected = "CredentialsRejected"
+	// ReasonScopeRejected (Renewed=False, Stalled): Pipedream does not grant a
+	// scope that the spec asks for.
+	ReasonScopeRejected = "ScopeRejected"
+	// ReasonRequestRejected (Renewed=False, Stalled): Pipedream, or something in
+	// between, refuses the request in a way that trying again does not mend: any
+	// other 3xx or 4xx status. The operator's API address or proxy may be wrong.
+	ReasonRequestRejected = "RequestRejected"
+	// ReasonSecretNotOwned (Renewed=False, Stalled): a Secret of the wanted name
+	// exists and does not belong to this PipedreamToken. It is left untouched.
+	ReasonSecretNotOwned = "SecretNotOwned"
+	// ReasonSecretWriteRefused (Renewed=False, Stalled): the API server does not
+	// store the Secret: a quota, an admission policy, or an immutable Secret. The
+	// issued token is kept in memory, and stored once that is possible.
+	ReasonSecretWriteRefused = "SecretWriteRefused"
+	// ReasonRateLimited (Renewed=False): Pipedream told the operator to wait. All
+	// token requests of the operator pause until then.
+	ReasonRateLimited = "RateLimited"
+	// ReasonEndpointUnavailable (Renewed=False): no answer could be had from
+	// Pipedream: network, TLS, timeout, or a 5xx status.
+	ReasonEndpointUnavailable = "EndpointUnavailable"
+	// ReasonMalformedResponse (Renewed=False): Pipedream said yes, but with no
+	// usable token in its answer.
+	ReasonMalformedResponse = "MalformedResponse"
+
+	// ReasonTokenAccepted (Verified=True): Pipedream accepted the held token.
+	ReasonTokenAccepted = "TokenAccepted"
+	// ReasonVerificationInconclusive (Verified=Unknown): Pipedream's answer, or the
+	// lack of one, says nothing about the held token.
+	ReasonVerificationInconclusive = "VerificationInconclusive"
+)

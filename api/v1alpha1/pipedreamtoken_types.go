@@ -1,0 +1,275 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// What an absent field of a spec means.
+const (
+	// DefaultClientIDKey is the meaning of an absent clientIDKey.
+	DefaultClientIDKey = "client_id"
+	// DefaultClientSecretKey is the meaning of an absent clientSecretKey.
+	DefaultClientSecretKey = "client_secret"
+	// DefaultVerificationIntervalSeconds is the meaning of an absent intervalSeconds.
+	DefaultVerificationIntervalSeconds = 300
+)
+
+// Environment is one of the two environments of a Pipedream project.
+// +kubebuilder:validation:Enum=development;production
+type Environment string
+
+// The environments of a Pipedream project.
+const (
+	EnvironmentDevelopment Environment = "development"
+	EnvironmentProduction  Environment = "production"
+)
+
+// PipedreamToken asks for a Secret that always holds an access token for
+// Pipedream's API with life left. The operator exchanges the OAuth client
+// credentials in `spec.clientSecretRef` for a token of the scopes in
+// `spec.scopes`, writes it to the Secret in `spec.secret.name`, and renews it
+// before it expires. What is wrong, if anything, is in `status.conditions`.
+//
+// To have a new token now: delete the Secret, or set the annotation
+// `pipedream-operator.io/renew-request` to a new value, such as the time.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Namespaced,shortName=pdt,categories=pipedream
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,description="Whether the Secret holds a token that works."
+// +kubebuilder:printcolumn:name="Renewed",type=string,JSONPath=`.status.conditions[?(@.type=="Renewed")].reason`,description="The outcome of the last attempt to renew the token."
+// +kubebuilder:printcolumn:name="Secret",type=string,JSONPath=`.status.secret.name`,description="The Secret that holds the token."
+// +kubebuilder:printcolumn:name="Expires",type=string,JSONPath=`.status.expirationTime`,description="When the held token expires."
+// +kubebuilder:printcolumn:name="Renews",type=string,JSONPath=`.status.renewalTime`,description="When the held token is to be renewed."
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:fieldPath=".spec.secret.name",rule="(has(self.spec.secret) && has(self.spec.secret.name) ? self.spec.secret.name : self.metadata.name) != self.spec.clientSecretRef.name",message="must not be the Secret that `spec.clientSecretRef` names: the token needs a Secret of its own (when absent, `spec.secret.name` is the name of the PipedreamToken)"
+// +kubebuilder:validation:XValidation:fieldPath=".spec.secret.name",rule="(has(self.spec.secret) && has(self.spec.secret.name) ? self.spec.secret.name : self.metadata.name) == (has(oldSelf.spec.secret) && has(oldSelf.spec.secret.name) ? oldSelf.spec.secret.name : oldSelf.metadata.name)",message="is immutable: create another PipedreamToken for another Secret (when absent, `spec.secret.name` is the name of the PipedreamToken)"
+// +kubebuilder:validation:XValidation:fieldPath=".spec.secret.name",rule="!(has(self.spec.secret) && has(self.spec.secret.name) ? self.spec.secret.name : self.metadata.name).startsWith('sh.helm.release.') && !(has(self.spec.secret) && has(self.spec.secret.name) ? self.spec.secret.name : self.metadata.name).startsWith('bootstrap-token-')",message="must not begin with `sh.helm.release.` or `bootstrap-token-`: these names are reserved for Helm and for Kubernetes"
+type PipedreamToken struct {
+	metav1.TypeMeta `json:",inline"`
+
+	// metadata is the standard object's metadata.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitzero"`
+
+	// spec is the token that is asked for.
+	// +required
+	Spec PipedreamTokenSpec `json:"spec,omitzero"`
+
+	// status is what the operator last observed. It is written by the operator only.
+	// +kubebuilder:default={conditions: {{type: "Ready", status: "False", reason: "NotIssued", message: "The operator has not seen this PipedreamToken yet. If this stays, check that the operator runs and watches this namespace.", lastTransitionTime: "1970-01-01T00:00:00Z"}, {type: "Renewed", status: "Unknown", reason: "NotAttempted", message: "The operator has not seen this PipedreamToken yet.", lastTransitionTime: "1970-01-01T00:00:00Z"}}}
+	// +optional
+	Status PipedreamTokenStatus `json:"status,omitzero"`
+}
+
+// PipedreamTokenSpec is the token that is asked for.
+//
+// +kubebuilder:validation:XValidation:fieldPath=".projectID",rule="!has(self.verification) || has(self.projectID)",message="must be set when `verification` is: the held token is tried on a listing of this project"
+type PipedreamTokenSpec struct {
+	// clientSecretRef names the Secret, in the same namespace, that holds the OAuth
+	// client ID and client secret. Create the client in Pipedream under Settings,
+	// API, New OAuth Client. The client secret is sent to Pipedream's API only,
+	// and is never copied into another object.
+	// +required
+	ClientSecretRef ClientSecretReference `json:"clientSecretRef,omitzero"`
+
+	// scopes are the permissions that the token is to have, such as
+	// `connect:accounts:read`. When absent, none are named, and Pipedream gives its
+	// own default: `*`, full access to the workspace. Name the least that the
+	// consumer needs. Changing them issues a new token at once.
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=128
+	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[!#-\\\\[\\\\]-~]+$')",message="must be a scope token of RFC 6749: printable ASCII characters without space, double quote and backslash, such as `connect:accounts:read`; one scope an item"
+	// +optional
+	Scopes []string `json:"scopes,omitempty"`
+
+	// projectID is the ID of the Pipedream project that the consumer works with,
+	// such as `proj_abc123`. It is copied to the key `project_id` of the Secret, and
+	// needed by `verification`. It does not limit the token, which is valid for the
+	// whole workspace.
+	// +kubebuilder:validation:MinLength=6
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="self.matches('^proj_[A-Za-z0-9]+$')",message="must be `proj_` followed by letters and digits, as in the address of the project's page"
+	// +optional
+	ProjectID string `json:"projectID,omitempty"`
+
+	// environment is the environment of the project that the consumer works with:
+	// `development` or `production`. It is copied to the key `environment` of the
+	// Secret. It does not limit the token. When absent, nothing is copied, and
+	// verification uses `production`.
+	// +optional
+	Environment Environment `json:"environment,omitempty"`
+
+	// secret is the Secret that the token is written to. When absent, it has the
+	// name of the PipedreamToken.
+	// +optional
+	Secret SecretTemplate `json:"secret,omitzero"`
+
+	// renewBeforeSeconds is how long before its expiry the token is renewed, but
+	// never earlier than at half of its life. When absent, it is renewed when two
+	// thirds of its life are over. In both cases up to a tenth of its life earlier,
+	// so that tokens that were issued together are not renewed together.
+	// +kubebuilder:validation:Minimum=10
+	// +kubebuilder:validation:Maximum=2592000
+	// +optional
+	RenewBeforeSeconds int32 `json:"renewBeforeSeconds,omitempty"`
+
+	// verification tries the held token on Pipedream's API at an interval, so that
+	// a revoked token is seen and replaced. When absent, it is off, and a revoked
+	// token stays until it is renewed. It needs `projectID`, and a scope that may
+	// list the project's accounts (`connect:accounts:read`) or the projects
+	// (`connect:projects:read`).
+	// +optional
+	Verification *Verification `json:"verification,omitempty"`
+}
+
+// ClientSecretReference names a Secret, and the keys of the client ID and the
+// client secret in it.
+//
+// +kubebuilder:validation:XValidation:rule="(has(self.clientIDKey) ? self.clientIDKey : 'client_id') != (has(self.clientSecretKey) ? self.clientSecretKey : 'client_secret')",message="`clientIDKey` and `clientSecretKey` must not be the same key"
+type ClientSecretReference struct {
+	// name is the name of the Secret.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="must be the name of a Secret: lower-case letters, digits, `-` and `.`, beginning and ending with a letter or digit"
+	// +required
+	Name string `json:"name,omitempty"`
+
+	// clientIDKey is the key of the client ID. When absent: `client_id`.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[-._a-zA-Z0-9]+$') && self != '.' && !self.startsWith('..')",message="must be a key of a Secret: letters, digits, `-`, `_` and `.`"
+	// +optional
+	ClientIDKey string `json:"clientIDKey,omitempty"`
+
+	// clientSecretKey is the key of the client secret. When absent: `client_secret`.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[-._a-zA-Z0-9]+$') && self != '.' && !self.startsWith('..')",message="must be a key of a Secret: letters, digits, `-`, `_` and `.`"
+	// +optional
+	ClientSecretKey string `json:"clientSecretKey,omitempty"`
+}
+
+// SecretTemplate says how the Secret is made that the token is written to.
+//
+// +kubebuilder:validation:MinProperties=1
+type SecretTemplate struct {
+	// name is the name of the Secret. It must not be the name of a Secret that
+	// exists already, save one that this PipedreamToken wrote. It can't be changed.
+	// When absent, it is the name of the PipedreamToken.
+	//
+	// The Secret's keys are `access_token`, `token_type`, `expires_at` (RFC 3339),
+	// `scope`, and `project_id` and `environment` when the spec has them. It is
+	// deleted with the PipedreamToken.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="must be the name of a Secret: lower-case letters, digits, `-` and `.`, beginning and ending with a letter or digit"
+	// +optional
+	Name string `json:"name,omitempty"`
+}
+
+// Verification says how often the held token is tried on Pipedream's API.
+type Verification struct {
+	// intervalSeconds is the time between two tries. When absent: 300. A revoked
+	// token is seen after this time at the latest, unless many PipedreamTokens
+	// share the operator's `--verification-requests-per-second`.
+	// +kubebuilder:validation:Minimum=10
+	// +kubebuilder:validation:Maximum=86400
+	// +optional
+	IntervalSeconds int32 `json:"intervalSeconds,omitempty"`
+}
+
+// PipedreamTokenStatus is what the operator last observed. Nothing is decided
+// from it: it may be lost, at the cost of a few reads.
+//
+// +kubebuilder:validation:MinProperties=1
+type PipedreamTokenStatus struct {
+	// conditions are Ready (the Secret holds a token that works), Renewed (the
+	// outcome of the last attempt), Verified (what Pipedream last answered to the
+	// held token; only with `spec.verification`) and Stalled (only a person can
+	// help; exists only while True).
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	// +optional
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// observedGeneration is the generation of the spec that this status is about.
+	// +kubebuilder:validation:Minimum=1
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// issueTime is when the held token was asked for.
+	// +optional
+	IssueTime *metav1.Time `json:"issueTime,omitempty"`
+
+	// expirationTime is when the held token expires.
+	// +optional
+	ExpirationTime *metav1.Time `json:"expirationTime,omitempty"`
+
+	// renewalTime is when the held token is to be renewed.
+	// +optional
+	RenewalTime *metav1.Time `json:"renewalTime,omitempty"`
+
+	// nextAttemptTime is when the operator tries again. It is set only after a
+	// failed attempt that is tried again at a time, not at an event.
+	// +optional
+	NextAttemptTime *metav1.Time `json:"nextAttemptTime,omitempty"`
+
+	// secret is the Secret that holds the token, as it was last checked. It is
+	// absent while there is none of ours.
+	// +optional
+	Secret *CheckedSecret `json:"secret,omitempty"`
+
+	// clientSecretResourceVersion is the resourceVersion of the Secret with the
+	// client credentials when it was last read.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +optional
+	ClientSecretResourceVersion string `json:"clientSecretResourceVersion,omitempty"`
+}
+
+// CheckedSecret is a Secret of ours, as it was last checked.
+type CheckedSecret struct {
+	// name is the name of the Secret.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +required
+	Name string `json:"name,omitempty"`
+
+	// resourceVersion is the resourceVersion at which the Secret was found to hold
+	// just what the spec asks for. It is absent while it does not.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +optional
+	ResourceVersion string `json:"resourceVersion,omitempty"`
+}
+
+// PipedreamTokenList is a list of PipedreamTokens.
+//
+// +kubebuilder:object:root=true
+type PipedreamTokenList struct {
+	metav1.TypeMeta `json:",inline"`
+
+	// metadata is the standard list's metadata.
+	// +optional
+	metav1.ListMeta `json:"metadata,omitzero"`
+
+	// items are the PipedreamTokens.
+	Items []PipedreamToken `json:"items"`
+}
+
+// TargetName returns the name of the Secret that the token is written to.
+func (t *PipedreamToken) TargetName() string {
+	if t.Spec.Secret.Name != "" {
+		return t.Spec.Secret.Name
+	}
+	return t.Name
+}

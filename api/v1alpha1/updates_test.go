@@ -1,0 +1,192 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1_test
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+)
+
+const immutable = "spec.secret.name: Invalid value: is immutable: create another PipedreamToken for another Secret (when absent, `spec.secret.name` is the name of the PipedreamToken)"
+
+func TestUpdates(t *testing.T) {
+	t.Parallel()
+	spec := func(more string) string {
+		return `{"clientSecretRef":{"name":"pipedream-oauth-client"}` + more + `}`
+	}
+	tests := map[string]struct {
+		before, after string
+		rejected      string
+	}{
+		"another Secret is rejected": {
+			before:   spec(`,"secret":{"name":"orders-token"}`),
+			after:    spec(`,"secret":{"name":"orders-token-2"}`),
+			rejected: immutable,
+		},
+		"a name for the Secret that had its default is rejected": {
+			before:   spec(``),
+			after:    spec(`,"secret":{"name":"orders-token"}`),
+			rejected: immutable,
+		},
+		"taking away the Secret's name is rejected": {
+			before:   spec(`,"secret":{"name":"orders-token"}`),
+			after:    spec(``),
+			rejected: immutable,
+		},
+		"saying the Secret's default name is accepted": {
+			before: spec(``),
+			after:  spec(`,"secret":{"name":"orders"}`),
+		},
+		"no longer saying the Secret's default name is accepted": {
+			before: spec(`,"secret":{"name":"orders"}`),
+			after:  spec(``),
+		},
+		"credentials in the written Secret are rejected": {
+			before:   spec(``),
+			after:    `{"clientSecretRef":{"name":"orders"}}`,
+			rejected: "spec.secret.name: Invalid value: must not be the Secret that `spec.clientSecretRef` names",
+		},
+		"other credentials are accepted": {
+			before: spec(``),
+			after:  `{"clientSecretRef":{"name":"another-client","clientIDKey":"id","clientSecretKey":"secret"}}`,
+		},
+		"other scopes are accepted": {
+			before: spec(`,"scopes":["connect:accounts:read"]`),
+			after:  spec(`,"scopes":["connect:accounts:read","connect:proxy"]`),
+		},
+		"another project and environment are accepted": {
+			before: spec(`,"projectID":"proj_abc123","environment":"development"`),
+			after:  spec(`,"projectID":"proj_def456","environment":"production"`),
+		},
+		"turning verification on and off is accepted": {
+			before: spec(`,"projectID":"proj_abc123","verification":{}`),
+			after:  spec(`,"projectID":"proj_abc123"`),
+		},
+		"taking the project away from a verification is rejected": {
+			before:   spec(`,"projectID":"proj_abc123","verification":{}`),
+			after:    spec(`,"verification":{}`),
+			rejected: "spec.projectID: Invalid value: must be set when `verification` is",
+		},
+		"another renewal time is accepted": {
+			before: spec(`,"renewBeforeSeconds":900`),
+			after:  spec(`,"renewBeforeSeconds":1800`),
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			namespace := newNamespace(t)
+			created := createToken(t, namespace, tokenNamed("orders", test.before))
+
+			err := update(t, namespace, created.ResourceVersion, test.after)
+
+			if test.rejected != "" {
+				wantRejected(t, err, test.rejected)
+			} else if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestTheStatusIsWrittenThroughItsSubresourceOnly(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t)
+	created := createToken(t, namespace, tokenNamed("orders", `{"clientSecretRef":{"name":"pipedream-oauth-client"}}`))
+
+	// Each of the two changes both.
+	changed := created
+	changed.Status.ObservedGeneration = 7
+	changed.Spec.Scopes = []string{"connect:accounts:read"}
+	updated := put(t, namespace, "orders", changed)
+	if updated.Status.ObservedGeneration != 0 || len(updated.Spec.Scopes) != 1 || updated.Generation != 2 {
+		t.Errorf("an update has changed the status, or not the spec: %+v", updated)
+	}
+
+	changed = updated
+	changed.Status.ObservedGeneration = 7
+	changed.Spec.Scopes = nil
+	updated = put(t, namespace, "orders/status", changed)
+	if updated.Status.ObservedGeneration != 7 || len(updated.Spec.Scopes) != 1 || updated.Generation != 2 {
+		t.Errorf("an update of the status has changed the spec, or not the status: %+v", updated)
+	}
+}
+
+func TestAStatusMustSaySomething(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct{ status, want string }{
+		"without conditions": {
+			status: `{"conditions":[]}`,
+			want:   "status.conditions: Invalid value: 0: status.conditions in body should have at least 1 items",
+		},
+		"two conditions of one type": {
+			status: `{"conditions":[` + readyCondition + `,` + readyCondition + `]}`,
+			want:   `status.conditions[1]: Duplicate value: {"type":"Ready"}`,
+		},
+		"a Secret without name": {
+			status: `{"secret":{"resourceVersion":"1"}}`,
+			want:   "status.secret.name: Required value",
+		},
+		"generation 0": {
+			status: `{"observedGeneration":0}`,
+			want:   "status.observedGeneration: Invalid value: 0: status.observedGeneration in body should be greater than or equal to 1",
+		},
+		"a time that is none": {
+			status: `{"expirationTime":"tomorrow"}`,
+			want:   `status.expirationTime: Invalid value: "tomorrow": status.expirationTime in body must be of type date-time: "tomorrow"`,
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			namespace := newNamespace(t)
+			createToken(t, namespace, tokenNamed("orders", `{"clientSecretRef":{"name":"pipedream-oauth-client"}}`))
+			_, err := server.Patch("application/merge-patch+json").
+				AbsPath(tokensIn(namespace), "orders", "status").
+				Body([]byte(`{"status":` + test.status + `}`)).
+				Do(t.Context()).Raw()
+			wantRejected(t, err, test.want)
+		})
+	}
+}
+
+const readyCondition = `{"type":"Ready","status":"True","reason":"TokenValid","message":"","lastTransitionTime":"2026-03-01T12:00:00Z"}`
+
+func TestATokenThatSaysOnlyWhatItMustIsStoredAsItIs(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t)
+	token := v1alpha1.PipedreamToken{
+		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: "PipedreamToken"},
+		ObjectMeta: metav1.ObjectMeta{Name: "orders"},
+		Spec:       v1alpha1.PipedreamTokenSpec{ClientSecretRef: v1alpha1.ClientSecretReference{Name: "pipedream-oauth-client"}},
+	}
+	created := createToken(t, namespace, string(encode(t, token)))
+	if diff := cmp.Diff(token.Spec, created.Spec); diff != "" {
+		t.Errorf("the API server has changed the spec (-sent +stored):\n%s", diff)
+	}
+}
+
+// update replaces the spec of the PipedreamToken orders.
+func update(t *testing.T, namespace, resourceVersion, spec string) error {
+	t.Helper()
+	manifest := parse(t, []byte(tokenNamed("orders", spec)))
+	manifest.SetResourceVersion(resourceVersion)
+	_, err := request(t, http.MethodPut, tokensIn(namespace)+"/orders", encode(t, manifest.Object))
+	return err
+}
+
+// put replaces a PipedreamToken, or a subresource of it, and returns what is stored.
+func put(t *testing.T, namespace, path string, token v1alpha1.PipedreamToken) v1alpha1.PipedreamToken {
+	t.Helper()
+	stored, err := request(t, http.MethodPut, tokensIn(namespace)+"/"+path, encode(t, token))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tokenOf(t, stored)
+}
