@@ -1,0 +1,134 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package pipedream asks Pipedream's API for access tokens, and whether it
+// accepts them. It knows HTTP and OAuth 2.0, and nothing of Kubernetes.
+package pipedream
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+const (
+	// requestTimeout bounds a request from its first byte to the last of its answer.
+	requestTimeout = 10 * time.Second
+	// maxAnswerBytes bounds what is read of an answer. A token with 64 scopes takes
+	// less than 8 KiB.
+	maxAnswerBytes = 64 << 10
+)
+
+// Options configure a Client.
+type Options struct {
+	// Address is the address of the API, such as https://api.pipedream.com,
+	// without a path.
+	Address string
+	// AllowInsecure permits an Address with http, over which client secrets and
+	// tokens travel in clear.
+	AllowInsecure bool
+	// RootCAs are trusted instead of the system's. Optional.
+	RootCAs *x509.CertPool
+	// UserAgent is sent with each request. Optional.
+	UserAgent string
+	// Now tells the time. Required.
+	Now func() time.Time
+}
+
+// Client speaks to Pipedream's API. It is safe for concurrent use. It follows no
+// redirect, honours the proxy environment, and gives each request ten seconds.
+type Client struct {
+	address   string
+	userAgent string
+	http      *http.Client
+	now       func() time.Time
+}
+
+// NewClient returns a Client, or an error that says what the Address must be.
+func NewClient(options Options) (*Client, error) {
+	address, err := parseAddress(options.Address, options.AllowInsecure)
+	if err != nil {
+		return nil, err
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: options.RootCAs}
+	return &Client{
+		address:   address,
+		userAgent: options.UserAgent,
+		now:       options.Now,
+		http: &http.Client{
+			Transport: transport,
+			Timeout:   requestTimeout,
+			// A client secret must not follow a redirect to another host.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}, nil
+}
+
+// Address returns the address of the API, in its canonical form.
+func (c *Client) Address() string { return c.address }
+
+func parseAddress(address string, allowInsecure bool) (string, error) {
+	parsed, err := url.Parse(address)
+	switch {
+	case err != nil || parsed.Hostname() == "" || parsed.Opaque != "":
+		return "", errors.New("must be an address such as https://api.pipedream.com")
+	case parsed.User != nil:
+		return "", errors.New("must not hold a user name or password")
+	case strings.Trim(parsed.Path, "/") != "" || parsed.RawQuery != "" || parsed.Fragment != "":
+		return "", errors.New("must be without path, query and fragment, such as https://api.pipedream.com: the operator adds /v1/… itself")
+	case parsed.Scheme == "http" && !allowInsecure:
+		return "", errors.New("must begin with https:// (client secrets and tokens would travel in clear; for a simulator on the same machine, add --allow-insecure-api-url)")
+	case parsed.Scheme != "https" && parsed.Scheme != "http":
+		return "", fmt.Errorf("must begin with https://, not %s://", parsed.Scheme)
+	}
+	return parsed.Scheme + "://" + strings.ToLower(parsed.Host), nil
+}
+
+// answer is as much of an HTTP answer as is ever looked at.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+	// oversized is set when the body was longer than maxAnswerBytes.
+	oversized bool
+}
+
+func (a answer) isSuccess() bool { return a.status >= 200 && a.status < 300 }
+
+// do sends one request. Its error is an *Error.
+func (c *Client) do(ctx context.Context, method, path string, header http.Header, body io.Reader) (answer, error) {
+	request, err := http.NewRequestWithContext(ctx, method, c.address+path, body)
+	if err != nil {
+		return answer{}, &Error{Kind: RequestRejected, Detail: "the request could not be made"}
+	}
+	request.Header = header
+	request.Header.Set("Accept", "application/json")
+	if c.userAgent != "" {
+		request.Header.Set("User-Agent", c.userAgent)
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return answer{}, unanswered(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	content, err := io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes+1))
+	got := answer{
+		status:    response.StatusCode,
+		header:    response.Header,
+		body:      content[:min(len(content), maxAnswerBytes)],
+		oversized: len(content) > maxAnswerBytes,
+	}
+	// The status of an answer that is not a success counts, however it ends.
+	if err != nil && got.isSuccess() {
+		return answer{}, unanswered(err)
+	}
+	return got, nil
+}

@@ -1,0 +1,146 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package pipedream
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Kind says what a failed request means for those who asked.
+type Kind string
+
+// The kinds of failure.
+const (
+	// CredentialsRejected: the client ID and client secret are not accepted.
+	CredentialsRejected Kind = "CredentialsRejected"
+	// ScopeRejected: a scope that was asked for is not granted.
+	ScopeRejected Kind = "ScopeRejected"
+	// RequestRejected: the request is refused, and trying it again is no help.
+	RequestRejected Kind = "RequestRejected"
+	// RateLimited: the API wants fewer requests.
+	RateLimited Kind = "RateLimited"
+	// Unavailable: no answer, or one that says that the API is out of order.
+	Unavailable Kind = "Unavailable"
+	// Malformed: a successful answer without a usable token.
+	Malformed Kind = "Malformed"
+)
+
+// Error is the only error that requests to the API return. Its text is safe to
+// show: it never holds a credential, nor anything of an answer but its status
+// and an error code of RFC 6749.
+type Error struct {
+	Kind Kind
+	// StatusCode is the HTTP status, or 0 when there was no answer.
+	StatusCode int
+	// Code is the OAuth error code if the answer had one of RFC 6749, else empty.
+	Code string
+	// Detail says what happened where status and code do not.
+	Detail string
+	// RetryAt is when the API wants to be asked again; zero when it did not say.
+	RetryAt time.Time
+}
+
+// Error implements error.
+func (e *Error) Error() string {
+	var parts []string
+	if e.StatusCode != 0 {
+		parts = append(parts, strings.TrimSpace(fmt.Sprintf("HTTP status %d %s", e.StatusCode, http.StatusText(e.StatusCode))))
+	}
+	if e.Code != "" {
+		parts = append(parts, "error code "+e.Code)
+	}
+	if e.Detail != "" {
+		parts = append(parts, e.Detail)
+	}
+	return strings.Join(parts, ", ")
+}
+
+// rejection classifies an answer that is not a success.
+func rejection(status int, code string, retryAt time.Time) *Error {
+	e := &Error{Kind: RequestRejected, StatusCode: status, Code: code}
+	switch {
+	case status == http.StatusTooManyRequests,
+		status == http.StatusServiceUnavailable && !retryAt.IsZero():
+		e.Kind, e.RetryAt = RateLimited, retryAt
+	case status == http.StatusUnauthorized, isClientError(status, code):
+		e.Kind = CredentialsRejected
+	case status == http.StatusBadRequest && code == "invalid_scope":
+		e.Kind = ScopeRejected
+	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status >= http.StatusInternalServerError:
+		e.Kind = Unavailable
+	}
+	return e
+}
+
+func isClientError(status int, code string) bool {
+	return (status == http.StatusBadRequest || status == http.StatusForbidden) &&
+		(code == "invalid_client" || code == "unauthorized_client")
+}
+
+// unanswered makes an Error of a failure in transport. The cause itself is not
+// kept: net/http quotes in it what the peer sent, which may be anything.
+func unanswered(cause error) *Error {
+	return &Error{Kind: Unavailable, Detail: describe(cause)}
+}
+
+func describe(cause error) string {
+	if described := describeTLS(cause); described != "" {
+		return described
+	}
+	if dns, ok := errors.AsType[*net.DNSError](cause); ok {
+		return fmt.Sprintf("the name %q could not be resolved", dns.Name)
+	}
+	switch {
+	case isTimeout(cause):
+		return "no complete answer in time"
+	case errors.Is(cause, context.Canceled):
+		return "the request was interrupted"
+	case errors.Is(cause, syscall.ECONNREFUSED):
+		return "connection refused"
+	case errors.Is(cause, syscall.ECONNRESET), errors.Is(cause, syscall.EPIPE):
+		return "connection reset"
+	case errors.Is(cause, syscall.ENETUNREACH), errors.Is(cause, syscall.EHOSTUNREACH):
+		return "network unreachable"
+	case errors.Is(cause, io.EOF), errors.Is(cause, io.ErrUnexpectedEOF):
+		return "the connection was closed before the answer was complete"
+	}
+	return "no valid HTTP answer"
+}
+
+func describeTLS(cause error) string {
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](cause); ok {
+		return "the API's certificate is signed by an unknown authority; name its CA with the operator's flag --api-ca-file"
+	}
+	if _, ok := errors.AsType[x509.HostnameError](cause); ok {
+		return "the API's certificate is for another host name"
+	}
+	if invalid, ok := errors.AsType[x509.CertificateInvalidError](cause); ok {
+		if invalid.Reason == x509.Expired {
+			return "the API's certificate has expired or is not yet valid"
+		}
+		return "the API's certificate is invalid"
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](cause); ok {
+		return "the API's address does not speak TLS"
+	}
+	if _, ok := errors.AsType[tls.AlertError](cause); ok {
+		return "the TLS handshake was refused"
+	}
+	return ""
+}
+
+func isTimeout(cause error) bool {
+	timeout, ok := errors.AsType[net.Error](cause)
+	return ok && timeout.Timeout() || errors.Is(cause, context.DeadlineExceeded)
+}

@@ -1,0 +1,187 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package pipedream
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	minLifetime = 30 * time.Second
+	maxLifetime = 30 * 24 * time.Hour
+)
+
+// Credentials are those of an OAuth client of Pipedream.
+type Credentials struct {
+	ClientID     string
+	ClientSecret Sensitive
+}
+
+// Token is an access token with all that is known of it.
+type Token struct {
+	AccessToken Sensitive
+	// Type is the token's type as it is written in an Authorization header: Bearer.
+	Type string
+	// GrantedScope is what the answer says was granted, separated by spaces; empty
+	// when it does not say.
+	GrantedScope string
+	// IssueTime is the moment before the token was asked for, in whole seconds.
+	IssueTime time.Time
+	// ExpirationTime is IssueTime and the lifetime that the answer gives.
+	ExpirationTime time.Time
+}
+
+// Issue exchanges credentials for a token of the given scopes; with none,
+// Pipedream gives its own default. Its error is an *Error.
+func (c *Client) Issue(ctx context.Context, credentials Credentials, scopes []string) (Token, error) {
+	fields := map[string]string{
+		"grant_type":    "client_credentials",
+		"client_id":     credentials.ClientID,
+		"client_secret": credentials.ClientSecret.Reveal(),
+	}
+	if len(scopes) > 0 {
+		fields["scope"] = strings.Join(scopes, " ")
+	}
+	body, err := json.Marshal(fields)
+	if err != nil {
+		return Token{}, &Error{Kind: RequestRejected, Detail: "the request could not be made"}
+	}
+	asked := c.now().UTC().Truncate(time.Second)
+	header := http.Header{"Content-Type": {"application/json"}}
+	got, err := c.do(ctx, http.MethodPost, "/v1/oauth/token", header, bytes.NewReader(body))
+	if err != nil {
+		return Token{}, err
+	}
+	if !got.isSuccess() {
+		return Token{}, rejection(got.status, oauthErrorCode(got.body), retryAt(got.header, c.now()))
+	}
+	token, err := parseToken(got, asked)
+	if err != nil {
+		return Token{}, &Error{Kind: Malformed, StatusCode: got.status, Detail: err.Error()}
+	}
+	return token, nil
+}
+
+// parseToken reads a successful answer. Its errors quote nothing of the answer.
+func parseToken(got answer, asked time.Time) (Token, error) {
+	if got.oversized {
+		return Token{}, errors.New("the answer is longer than 64 KiB")
+	}
+	var fields struct {
+		AccessToken json.RawMessage `json:"access_token"` //nolint:gosec // Read here, and handed on as Sensitive only.
+		TokenType   json.RawMessage `json:"token_type"`
+		ExpiresIn   json.RawMessage `json:"expires_in"`
+		Scope       json.RawMessage `json:"scope"`
+	}
+	if err := json.Unmarshal(got.body, &fields); err != nil {
+		return Token{}, errors.New("the answer is not a JSON object")
+	}
+	accessToken, ok := asString(fields.AccessToken)
+	if !ok || !isVisibleASCII(accessToken) {
+		return Token{}, errors.New("the answer has no usable access_token")
+	}
+	if tokenType, ok := asString(fields.TokenType); fields.TokenType != nil && (!ok || !strings.EqualFold(tokenType, "Bearer")) {
+		return Token{}, errors.New("the answer's token_type is not Bearer")
+	}
+	lifetime, err := parseLifetime(fields.ExpiresIn)
+	if err != nil {
+		return Token{}, err
+	}
+	return Token{
+		AccessToken:    NewSensitive(accessToken),
+		Type:           "Bearer",
+		GrantedScope:   parseScope(fields.Scope),
+		IssueTime:      asked,
+		ExpirationTime: asked.Add(lifetime),
+	}, nil
+}
+
+func parseLifetime(raw json.RawMessage) (time.Duration, error) {
+	seconds, err := strconv.ParseInt(string(raw), 10, 64)
+	if errors.Is(err, strconv.ErrRange) && seconds > 0 {
+		err = nil
+	}
+	switch {
+	case err != nil:
+		return 0, errors.New("the answer's expires_in is not an integer")
+	case seconds < int64(minLifetime/time.Second):
+		return 0, errors.New("the answer's expires_in is less than 30 seconds")
+	case seconds > int64(maxLifetime/time.Second):
+		return maxLifetime, nil
+	}
+	return time.Duration(seconds) * time.Second, nil
+}
+
+// parseScope survives every shape: a granted scope that can't be read counts as
+// one that the answer does not mention.
+func parseScope(raw json.RawMessage) string {
+	scope, ok := asString(raw)
+	if !ok {
+		var list []string
+		if json.Unmarshal(raw, &list) != nil {
+			return ""
+		}
+		scope = strings.Join(list, " ")
+	}
+	fields := strings.Fields(scope)
+	for _, field := range fields {
+		if !isVisibleASCII(field) {
+			return ""
+		}
+	}
+	return strings.Join(fields, " ")
+}
+
+func asString(raw json.RawMessage) (string, bool) {
+	var value *string
+	if json.Unmarshal(raw, &value) != nil || value == nil {
+		return "", false
+	}
+	return *value, true
+}
+
+func isVisibleASCII(text string) bool {
+	return text != "" && strings.IndexFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) < 0
+}
+
+// oauthErrorCode returns the error code of an answer if it is one of RFC 6749,
+// section 5.2. Any other text could be an echo of the request.
+func oauthErrorCode(body []byte) string {
+	var fields struct {
+		Error json.RawMessage `json:"error"`
+	}
+	if json.Unmarshal(body, &fields) != nil {
+		return ""
+	}
+	code, _ := asString(fields.Error)
+	switch code {
+	case "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope":
+		return code
+	}
+	return ""
+}
+
+// retryAt reads Retry-After (seconds or a date), else X-RateLimit-Reset (seconds
+// since 1970). It returns zero when neither says anything readable.
+func retryAt(header http.Header, now time.Time) time.Time {
+	if value := strings.TrimSpace(header.Get("Retry-After")); value != "" {
+		if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
+			return now.Add(time.Duration(seconds) * time.Second)
+		}
+		if date, err := http.ParseTime(value); err == nil {
+			return date
+		}
+	}
+	if seconds, err := strconv.ParseUint(strings.TrimSpace(header.Get("X-RateLimit-Reset")), 10, 33); err == nil {
+		return time.Unix(int64(seconds), 0) //nolint:gosec // At most 33 bits, by the line above.
+	}
+	return time.Time{}
+}

@@ -1,0 +1,60 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package pipedream
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"slices"
+)
+
+// Verdict is what an answer says about a token.
+type Verdict string
+
+// The verdicts.
+const (
+	// Accepted: the API served a request with the token.
+	Accepted Verdict = "Accepted"
+	// Refused: the API answered 401. The token is revoked or expired, or the
+	// endpoint wants a scope that it does not have.
+	Refused Verdict = "Refused"
+	// Inconclusive: the answer, or the lack of one, says nothing about the token.
+	Inconclusive Verdict = "Inconclusive"
+)
+
+// Trial is the request that a token is tried on.
+type Trial struct {
+	ProjectID   string
+	Environment string
+	// Scopes are those that the token was asked for with. They decide which of the
+	// API's listings it is tried on.
+	Scopes []string
+}
+
+// Verify tries a token on the cheapest listing that its scopes may read. The
+// error, an *Error, says why the verdict is Inconclusive; it is nil otherwise.
+func (c *Client) Verify(ctx context.Context, token Sensitive, trial Trial) (Verdict, error) {
+	header := http.Header{
+		"Authorization":    {"Bearer " + token.Reveal()},
+		"X-Pd-Environment": {trial.Environment},
+	}
+	got, err := c.do(ctx, http.MethodGet, trial.path(), header, nil)
+	switch {
+	case err != nil:
+		return Inconclusive, err
+	case got.isSuccess():
+		return Accepted, nil
+	case got.status == http.StatusUnauthorized:
+		return Refused, nil
+	}
+	return Inconclusive, rejection(got.status, "", retryAt(got.header, c.now()))
+}
+
+func (t Trial) path() string {
+	if slices.Contains(t.Scopes, "connect:projects:read") && !slices.Contains(t.Scopes, "connect:accounts:read") {
+		return "/v1/connect/projects?limit=1"
+	}
+	return "/v1/connect/" + url.PathEscape(t.ProjectID) + "/accounts?limit=1"
+}
