@@ -1,0 +1,141 @@
+// Command simulator serves a Pipedream API on this machine, which issues access tokens and fails on demand.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"k8s.io/utils/clock"
+
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+)
+
+const (
+	headerTimeout = 10 * time.Second
+	// How long a request may still take once the simulator was told to stop.
+	stopTimeout = 5 * time.Second
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM) //nolint:forbidigo // the process's root
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is the program, until ctx ends. It returns the exit code: 0 when it was asked to stop or to help, 1 when it
+// could not serve, 2 when the arguments are wrong.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	listen, simulator, err := parse(args, stdout)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		_, _ = fmt.Fprintf(stderr, "simulator: %v (see --help)\n", err)
+		return 2
+	}
+	if err := serve(ctx, listen, simulator, stdout); err != nil {
+		_, _ = fmt.Fprintf(stderr, "simulator: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+// parse reads the arguments. When they ask for help it prints that and returns flag.ErrHelp.
+func parse(args []string, help io.Writer) (listen string, simulator *pipedreamtest.Simulator, err error) {
+	flags := flag.NewFlagSet("simulator", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.StringVar(&listen, "listen", "127.0.0.1:8099", "`address` to listen on; port 0 takes a free one")
+	lifetime := flags.Duration("token-lifetime", pipedreamtest.DefaultTokenLifetime, "life of a token, in whole seconds")
+	latency := flags.Duration("latency", 0, "what each answer takes at least")
+	var clients []string
+	flags.Func("client", "OAuth client as `id:secret`; repeat it for more, at least one", func(client string) error {
+		clients = append(clients, client) // looked at later: flag's own errors would repeat the secret
+		return nil
+	})
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			flags.SetOutput(help)
+			flags.Usage()
+		}
+		return "", nil, err
+	}
+	if err := check(flags, listen, *latency); err != nil {
+		return "", nil, err
+	}
+	simulator = pipedreamtest.New(pipedreamtest.Options{Now: clock.RealClock{}.Now, Latency: *latency})
+	if err := simulator.SetTokenLifetime(*lifetime); err != nil {
+		return "", nil, fmt.Errorf("--token-lifetime: %w", err)
+	}
+	return listen, simulator, register(simulator, clients)
+}
+
+func check(flags *flag.FlagSet, listen string, latency time.Duration) error {
+	if flags.NArg() > 0 {
+		return errors.New("there are only flags, no other arguments")
+	}
+	if _, _, err := net.SplitHostPort(listen); err != nil {
+		return fmt.Errorf("--listen must be host:port: %w", err)
+	}
+	if latency < 0 {
+		return errors.New("--latency must not be negative")
+	}
+	return nil
+}
+
+// register makes the clients known. Its errors do not repeat them: what is malformed may well be a secret.
+func register(simulator *pipedreamtest.Simulator, clients []string) error {
+	if len(clients) == 0 {
+		return errors.New("at least one --client id:secret is required")
+	}
+	seen := map[string]bool{}
+	for i, client := range clients {
+		id, secret, _ := strings.Cut(client, ":")
+		if err := simulator.SetClient(id, secret); err != nil {
+			return fmt.Errorf("--client number %d must be id:secret: %w", i+1, err)
+		}
+		if seen[id] {
+			return fmt.Errorf("--client number %d has an id that was given before", i+1)
+		}
+		seen[id] = true
+	}
+	return nil
+}
+
+// serve answers on the address until ctx ends.
+func serve(ctx context.Context, address string, handler http.Handler, stdout io.Writer) error {
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("%w (another address: --listen)", err)
+	}
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: headerTimeout,
+		BaseContext:       func(net.Listener) context.Context { return ctx }, // ends delays when told to stop
+	}
+	_, _ = fmt.Fprintf(stdout, "simulator: listening on http://%s\n", listener.Addr())
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	if server.Shutdown(grace) != nil {
+		return server.Close()
+	}
+	return nil
+}

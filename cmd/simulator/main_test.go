@@ -1,0 +1,165 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+func TestBadArgumentsGetOneLineAndExitCode2(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		args []string
+		want string
+	}{
+		"no client":           {nil, "at least one --client id:secret is required"},
+		"a client without id": {[]string{"--client", ":hidden"}, "--client number 1 must be id:secret"},
+		"a client without colon": {
+			[]string{"--client", "a:hidden", "--client", "hidden"}, "--client number 2 must be id:secret",
+		},
+		"a client given twice": {[]string{"--client", "a:hidden", "--client", "a:hidden2"}, "was given before"},
+		"an unknown flag":      {[]string{"--nope"}, "flag provided but not defined: -nope"},
+		"an argument":          {[]string{"--client", "a:hidden", "hidden"}, "there are only flags"},
+		"an address without port": {
+			[]string{"--client", "a:hidden", "--listen", "localhost"}, "--listen must be host:port",
+		},
+		"a lifetime of nothing":     {[]string{"--client", "a:hidden", "--token-lifetime", "0s"}, "--token-lifetime: "},
+		"a lifetime without a unit": {[]string{"--client", "a:hidden", "--token-lifetime", "60"}, "-token-lifetime: parse error"},
+		"a negative latency":        {[]string{"--client", "a:hidden", "--latency", "-1s"}, "--latency must not be negative"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var stdout, stderr strings.Builder
+			if code := run(t.Context(), test.args, &stdout, &stderr); code != 2 {
+				t.Errorf("exit code = %d, want 2", code)
+			}
+			got := stderr.String()
+			if !strings.Contains(got, test.want) || strings.Index(got, "\n") != len(got)-1 || stdout.String() != "" {
+				t.Errorf("stderr = %q, stdout = %q, want one line with %q on stderr", got, &stdout, test.want)
+			}
+			if strings.Contains(got, "hidden") {
+				t.Errorf("the error repeats a secret: %s", got)
+			}
+		})
+	}
+}
+
+func TestHelpNamesEveryFlag(t *testing.T) {
+	t.Parallel()
+	var stdout, stderr strings.Builder
+	if code := run(t.Context(), []string{"--help"}, &stdout, &stderr); code != 0 || stderr.String() != "" {
+		t.Errorf("exit code = %d, stderr = %q", code, &stderr)
+	}
+	for _, name := range []string{"-listen", "-token-lifetime", "-client", "-latency"} {
+		if !strings.Contains(stdout.String(), name) {
+			t.Errorf("%s is missing in:\n%s", name, &stdout)
+		}
+	}
+}
+
+func TestATakenPortGetsExitCode1(t *testing.T) {
+	t.Parallel()
+	var config net.ListenConfig
+	taken, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = taken.Close() }()
+	var stdout, stderr strings.Builder
+	args := []string{"--client", "a:b", "--listen", taken.Addr().String()}
+	if code := run(t.Context(), args, &stdout, &stderr); code != 1 {
+		t.Errorf("exit code = %d, want 1", code)
+	}
+	if !strings.Contains(stderr.String(), "address already in use") || stdout.String() != "" {
+		t.Errorf("stderr = %q, stdout = %q", &stderr, &stdout)
+	}
+}
+
+func TestItServesUntilToldToStop(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	reader, stdout := io.Pipe()
+	var stderr strings.Builder
+	code := make(chan int, 1)
+	go func() {
+		code <- run(ctx, []string{"--client", "a:b:c", "--listen", "127.0.0.1:0"}, stdout, &stderr)
+	}()
+	line, err := bufio.NewReader(reader).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	url, ok := strings.CutPrefix(strings.TrimSpace(line), "simulator: listening on ")
+	if !ok {
+		t.Fatalf("line = %q", line)
+	}
+	post(t, url+"/v1/oauth/token",
+		`{"grant_type":"client_credentials","client_id":"a","client_secret":"b:c"}`, http.StatusOK)
+
+	post(t, url+"/_sim/faults", `{"endpoint":"any","delay":"1h"}`, http.StatusNoContent)
+	waiting := make(chan error, 1)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/v1/connect/projects", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		response, err := http.DefaultClient.Do(request)
+		if err == nil {
+			err = response.Body.Close()
+		}
+		waiting <- err
+	}()
+	for !counted(t, url) {
+		select {
+		case err := <-waiting:
+			t.Fatalf("the call did not wait: %v", err)
+		default:
+		}
+	}
+	stop()
+	if got := <-code; got != 0 {
+		t.Errorf("exit code = %d, want 0: %s", got, &stderr)
+	}
+	if err := <-waiting; err == nil {
+		t.Error("the delayed call was answered")
+	}
+}
+
+// counted tells whether the call that waits has arrived.
+func counted(t *testing.T, url string) bool {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/_sim/counters", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Contains(do(t, request, http.StatusOK), `"faults":1`)
+}
+
+func post(t *testing.T, url, body string, want int) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	do(t, request, want)
+}
+
+func do(t *testing.T, request *http.Request, want int) string {
+	t.Helper()
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != want {
+		t.Fatalf("status = %d, want %d: %s %v", response.StatusCode, want, body, err)
+	}
+	return string(body)
+}

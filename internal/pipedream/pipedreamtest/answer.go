@@ -1,0 +1,91 @@
+package pipedreamtest
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// An answer is an HTTP response before it is sent.
+type answer struct {
+	status  int
+	headers map[string]string
+	body    []byte
+}
+
+// jsonAnswer encodes v, which must be of a type that can be.
+func jsonAnswer(status int, v any) answer {
+	body, err := json.Marshal(v)
+	must(err)
+	return answer{
+		status:  status,
+		headers: map[string]string{"Content-Type": "application/json; charset=utf-8"},
+		body:    body,
+	}
+}
+
+// apiError is an error of the API proper.
+func apiError(status int, message string) answer {
+	return jsonAnswer(status, map[string]string{"error": message})
+}
+
+// oauthError is an error of the OAuth endpoints, as RFC 6749 has it.
+func oauthError(status int, code, description string) answer {
+	a := jsonAnswer(status, struct {
+		Error       string `json:"error"`
+		Description string `json:"error_description"`
+	}{code, description})
+	a.headers["Cache-Control"] = "no-store"
+	return a
+}
+
+func notFound() answer {
+	return apiError(http.StatusNotFound, "record not found")
+}
+
+func methodNotAllowed(allowed string) answer {
+	a := apiError(http.StatusMethodNotAllowed, "method not allowed, use "+allowed)
+	a.headers["Allow"] = allowed
+	return a
+}
+
+// send writes the answer with the headers, the pause and the cut that the fault asks for.
+func (a answer) send(w http.ResponseWriter, r *http.Request, f Fault) {
+	if len(a.body) > 0 {
+		w.Header().Set("Content-Length", strconv.Itoa(len(a.body)))
+	}
+	for _, headers := range []map[string]string{a.headers, f.Headers} {
+		for name, value := range headers {
+			w.Header().Set(name, value)
+		}
+	}
+	w.WriteHeader(a.status)
+	if f.BodyDelay == 0 && f.Drop != DropMidBody {
+		_, _ = w.Write(a.body) // fails only when the caller has gone
+		return
+	}
+	half := len(a.body) / 2
+	_, _ = w.Write(a.body[:half])
+	_ = http.NewResponseController(w).Flush()
+	if wait(r.Context(), f.BodyDelay) != nil || f.Drop == DropMidBody {
+		panic(http.ErrAbortHandler)
+	}
+	_, _ = w.Write(a.body[half:])
+}
+
+// wait returns after d, or earlier with an error when the caller has gone.
+func wait(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

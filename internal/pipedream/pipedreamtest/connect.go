@@ -1,0 +1,76 @@
+package pipedreamtest
+
+import (
+	"net/http"
+	"regexp"
+	"strings"
+)
+
+var projectID = regexp.MustCompile(`^proj_[A-Za-z0-9]+$`)
+
+// page is an empty list, as the Connect API gives it.
+type page struct {
+	Data []any    `json:"data"`
+	Info pageInfo `json:"page_info"`
+}
+
+type pageInfo struct {
+	TotalCount  int     `json:"total_count"`
+	Count       int     `json:"count"`
+	StartCursor *string `json:"start_cursor"`
+	EndCursor   *string `json:"end_cursor"`
+}
+
+// list answers a GET of the Connect API that needs the scope, once where does not refuse it.
+func (s *Simulator) list(scope string, where func(*http.Request) *answer) handler {
+	return func(r *http.Request, _ []byte) answer {
+		c, _, ok := s.authorize(r)
+		if !ok {
+			return apiError(http.StatusUnauthorized, "Unauthorized")
+		}
+		if !covers(c.Scopes, scope) {
+			return apiError(http.StatusForbidden, "Forbidden")
+		}
+		if refused := where(r); refused != nil {
+			return *refused
+		}
+		return jsonAnswer(http.StatusOK, page{Data: []any{}})
+	}
+}
+
+// inProject wants a project in the path and an environment in the header.
+func inProject(r *http.Request) *answer {
+	if !projectID.MatchString(r.PathValue("project_id")) {
+		return new(notFound())
+	}
+	switch r.Header.Get("X-Pd-Environment") {
+	case "development", "production":
+		return nil
+	default:
+		return new(apiError(http.StatusBadRequest, "x-pd-environment must be development or production"))
+	}
+}
+
+func anywhere(*http.Request) *answer {
+	return nil
+}
+
+// authorize returns what is known of the request's bearer token, when it is good now.
+func (s *Simulator) authorize(r *http.Request) (claims, grant, bool) {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return claims{}, grant{}, false
+	}
+	return s.lookup(token)
+}
+
+// covers tells whether one of the scopes held is the wanted one, or ends in a * that stands for it.
+func covers(held []string, wanted string) bool {
+	for _, scope := range held {
+		prefix, wild := strings.CutSuffix(scope, "*")
+		if scope == wanted || wild && strings.HasPrefix(wanted, prefix) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,132 @@
+package pipedreamtest
+
+import (
+	"time"
+)
+
+const (
+	// UnknownClient stands in Counters for all client IDs that were never registered, and for calls without one.
+	UnknownClient = "(unknown)"
+	// MaxLog is how many exchanges Counters.Log keeps.
+	MaxLog = 1 << 15
+)
+
+// Count is what became of calls. Those that still wait, or whose caller left during a delay, are in Total alone.
+type Count struct {
+	Total    int `json:"total"`
+	Accepted int `json:"accepted"` // given the usual answer, a 2xx
+	Refused  int `json:"refused"`  // given the usual answer, an error
+	Faulted  int `json:"faulted"`  // given a fault's answer, whatever its status, or none
+}
+
+// Exchange is a call of the token endpoint, whatever became of it.
+type Exchange struct {
+	Time     time.Time `json:"time"` // of its arrival, UTC
+	ClientID string    `json:"client_id"`
+}
+
+// Counters are what happened since the start. They hold no secret and no token.
+type Counters struct {
+	// Exchanges are the calls of the token endpoint by client ID, deleted clients and UnknownClient included.
+	Exchanges map[string]Count `json:"exchanges"`
+	// Calls are the calls by endpoint, the token endpoint included.
+	Calls map[Endpoint]Count `json:"calls"`
+	// Faults is how many calls a fault happened to, a mere delay included.
+	Faults int `json:"faults"`
+	// Log are the latest MaxLog exchanges, oldest first.
+	Log []Exchange `json:"log"`
+}
+
+// counters are Counters while they change.
+type counters struct {
+	exchanges map[string]*Count
+	calls     map[Endpoint]*Count
+	faults    int
+	log       []Exchange
+}
+
+func newCounters() counters {
+	return counters{
+		exchanges: map[string]*Count{UnknownClient: {}},
+		calls: map[Endpoint]*Count{
+			EndpointToken: {}, EndpointRevoke: {}, EndpointAccounts: {}, EndpointUsers: {}, EndpointProjects: {},
+		},
+	}
+}
+
+func (c *counters) addClient(id string) {
+	if c.exchanges[id] == nil {
+		c.exchanges[id] = new(Count)
+	}
+}
+
+// Counters returns a copy of what was counted so far.
+func (s *Simulator) Counters() Counters {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Counters{
+		Exchanges: values(s.counters.exchanges),
+		Calls:     values(s.counters.calls),
+		Faults:    s.counters.faults,
+		Log:       append([]Exchange{}, s.counters.log...),
+	}
+}
+
+// A call is one that has arrived: what happens to it, and where it counts.
+type call struct {
+	fault  Fault
+	counts []*Count
+}
+
+// arrive counts a call of an endpoint and takes the fault that happens to it.
+func (s *Simulator) arrive(e Endpoint, clientID string) call {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := call{fault: s.takeFault(e, clientID), counts: []*Count{s.counters.calls[e]}}
+	if c.fault.Endpoint != "" {
+		s.counters.faults++
+	}
+	if e == EndpointToken {
+		c.counts = append(c.counts, s.counters.exchange(clientID, s.now()))
+	}
+	for _, count := range c.counts {
+		count.Total++
+	}
+	return c
+}
+
+// exchange logs one, and returns where it counts.
+func (c *counters) exchange(clientID string, now time.Time) *Count {
+	if c.exchanges[clientID] == nil {
+		clientID = UnknownClient
+	}
+	c.log = append(c.log, Exchange{Time: now.UTC(), ClientID: clientID})
+	if len(c.log) > MaxLog {
+		c.log = c.log[1:]
+	}
+	return c.exchanges[clientID]
+}
+
+// settle counts what became of a call.
+func (s *Simulator) settle(c call, status int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, count := range c.counts {
+		switch {
+		case c.fault.replaces():
+			count.Faulted++
+		case status < 300:
+			count.Accepted++
+		default:
+			count.Refused++
+		}
+	}
+}
+
+func values[K comparable](counts map[K]*Count) map[K]Count {
+	out := make(map[K]Count, len(counts))
+	for k, c := range counts {
+		out[k] = *c
+	}
+	return out
+}

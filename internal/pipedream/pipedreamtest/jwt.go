@@ -1,0 +1,98 @@
+package pipedreamtest
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+)
+
+const (
+	jwtHeader = `{"typ":"JWT","alg":"EdDSA"}`
+	// nbf lies this many seconds before iat.
+	notBeforeSlack = 5
+	workspaceID    = "o_Simu1at"
+)
+
+// claims are those of Pipedream's tokens: no client, no project, no environment.
+type claims struct {
+	ID        string   `json:"jti"`
+	Issuer    string   `json:"iss"`
+	Expires   int64    `json:"exp"`
+	Issued    int64    `json:"iat"`
+	NotBefore int64    `json:"nbf"`
+	Kind      string   `json:"token_type"`
+	Audience  []string `json:"aud"`
+	Subject   string   `json:"sub"`
+	Scopes    []string `json:"scopes"`
+}
+
+func newClaims(issuer string, issued time.Time, lifetime time.Duration, scopes []string) claims {
+	return claims{
+		ID:        newUUID(),
+		Issuer:    issuer,
+		Expires:   issued.Add(lifetime).Unix(),
+		Issued:    issued.Unix(),
+		NotBefore: issued.Unix() - notBeforeSlack,
+		Kind:      "oauth_access_token",
+		Audience:  []string{"api", "catcher"},
+		Subject:   workspaceID,
+		Scopes:    scopes,
+	}
+}
+
+// sign makes the token that says c.
+func (c claims) sign(key ed25519.PrivateKey) string {
+	payload, err := json.Marshal(c)
+	must(err)
+	signed := encode([]byte(jwtHeader)) + "." + encode(payload)
+	return signed + "." + encode(ed25519.Sign(key, []byte(signed)))
+}
+
+// parse returns the claims of a token that the key has signed. It does not look at times.
+func parse(token string, key ed25519.PublicKey) (claims, bool) {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return claims{}, false
+	}
+	signature, err := base64.RawURLEncoding.DecodeString(parts[2])
+	if err != nil || !ed25519.Verify(key, []byte(parts[0]+"."+parts[1]), signature) {
+		return claims{}, false
+	}
+	var c claims
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil || json.Unmarshal(payload, &c) != nil {
+		return claims{}, false
+	}
+	return c, true
+}
+
+func (s *Simulator) publicKey() ed25519.PublicKey {
+	public, _ := s.key.Public().(ed25519.PublicKey) // always is
+	return public
+}
+
+// keys answers GET /.well-known/jwks.json.
+func (s *Simulator) keys(w http.ResponseWriter, r *http.Request) {
+	key := map[string]string{
+		"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "x": encode(s.publicKey()),
+	}
+	jsonAnswer(http.StatusOK, map[string]any{"keys": []any{key}}).send(w, r, Fault{})
+}
+
+func encode(b []byte) string {
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+// newUUID returns a random one, version 4.
+func newUUID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
