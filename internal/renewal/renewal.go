@@ -1,0 +1,346 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package renewal decides when a token is issued, renewed or verified, and why.
+// It is pure: it reads no clock, does no I/O, and knows neither Kubernetes nor
+// HTTP. Whoever calls it gathers what is wanted and what was observed, and acts
+// on the one decision that comes back.
+package renewal
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"time"
+)
+
+// Wanted is what the owner of a token asks for.
+type Wanted struct {
+	// Identity tells one token from another, so that those which were issued
+	// together are not renewed together.
+	Identity string
+	// Scopes, API and RenewRequest are compared with those of the Record.
+	Scopes, API, RenewRequest string
+	// RenewBefore is how long before expiry the token is renewed; 0 leaves it to
+	// two thirds of its life.
+	RenewBefore time.Duration
+	// VerifyEvery is the time between two tries of the token; 0 means never.
+	VerifyEvery time.Duration
+}
+
+// Record is what is known of a stored token without reading it.
+type Record struct {
+	IssueTime, ExpirationTime time.Time
+	Scopes, API, RenewRequest string
+}
+
+// Target is the place where the token is stored.
+type Target string
+
+// The states of the target.
+const (
+	// Absent: there is nothing.
+	Absent Target = "Absent"
+	// Foreign: it holds something of somebody else.
+	Foreign Target = "Foreign"
+	// Owned: it is ours.
+	Owned Target = "Owned"
+)
+
+// Check is what reading the target and the credentials has shown.
+type Check string
+
+// The outcomes of a check.
+const (
+	// Unchecked: the target, the credentials or the wishes have changed since the
+	// last check.
+	Unchecked Check = "Unchecked"
+	// Good: the target holds what was written, for the credentials as they are.
+	Good Check = "Good"
+	// Edited: somebody has changed what was written.
+	Edited Check = "Edited"
+	// InputsChanged: the token was issued for other credentials.
+	InputsChanged Check = "InputsChanged"
+	// Misshapen: the token is as it was written, and what goes with it is not as it
+	// is wanted now.
+	Misshapen Check = "Misshapen"
+)
+
+// Observed is the state of the world, and what is remembered of earlier attempts.
+type Observed struct {
+	Target Target
+	// Record is that of an owned target; nil if it can't be read.
+	Record *Record
+	Check  Check
+	// HasCredentials tells whether there are credentials to ask with.
+	HasCredentials bool
+	// Unstored tells that a token was issued which is not yet stored.
+	Unstored bool
+	// Refused tells that the API has refused the held token.
+	Refused bool
+	// NotBefore is when the next attempt may be made after a failed one; zero when
+	// there is nothing to wait for.
+	NotBefore time.Time
+	// LastIssue is when the last token was issued, LastByEvent when the last one was
+	// that somebody's deed has asked for, and Repeats how many such there were in a
+	// row, each within RepeatWindow of the one before.
+	LastIssue, LastByEvent time.Time
+	Repeats                int
+	// LastVerified is when the held token was last tried, or first seen.
+	LastVerified time.Time
+	// VerificationTurn is when the token may be tried if that has to wait.
+	VerificationTurn time.Time
+	// VerificationRests tells that trying the token has proved to be no use.
+	VerificationRests bool
+}
+
+// Action is what is to be done.
+type Action string
+
+// The actions.
+const (
+	// Keep: all is as it is wanted.
+	Keep Action = "Keep"
+	// Read: the target and the credentials are to be read, and decided on anew.
+	Read Action = "Read"
+	// Verify: the held token is to be tried.
+	Verify Action = "Verify"
+	// Rewrite: the target is to be written anew with the token that it holds.
+	Rewrite Action = "Rewrite"
+	// Store: the token that was issued and not stored is to be stored.
+	Store Action = "Store"
+	// Issue: a token is to be issued and stored.
+	Issue Action = "Issue"
+	// Wait: something is due, and its time has not come.
+	Wait Action = "Wait"
+	// Blocked: something is due that only a change elsewhere makes possible.
+	Blocked Action = "Blocked"
+)
+
+// Why is the reason to issue a token, or what stands in the way.
+type Why string
+
+// The reasons to issue a token.
+const (
+	Missing        Why = "Missing"        // no token is stored
+	SecretEdited   Why = "SecretEdited"   // what is stored is not what was written
+	Expired        Why = "Expired"        // the token's time is past
+	Revoked        Why = "Revoked"        // the API refuses the token
+	Outdated       Why = "Outdated"       // other scopes or another API are wanted
+	Requested      Why = "Requested"      // the owner asks for a new one
+	NewCredentials Why = "NewCredentials" // it was issued for other credentials
+	Due            Why = "Due"            // its renewal time has come
+	FromFuture     Why = "FromFuture"     // the clock that it was issued by was wrong
+)
+
+// What stands in the way.
+const (
+	NotOwned      Why = "NotOwned"      // the target belongs to somebody else
+	NoCredentials Why = "NoCredentials" // there is nothing to ask with
+)
+
+// Decision is one thing to do.
+type Decision struct {
+	Action Action
+	// Why explains Issue and Blocked.
+	Why Why
+	// Until is the end of a Wait; zero when only a change ends it.
+	Until time.Time
+}
+
+const (
+	// minInterval is the least time between two tokens of one object.
+	minInterval = 10 * time.Second
+	// maxInterval is the most that it grows to.
+	maxInterval = 5 * time.Minute
+	// RepeatWindow is the quiet time after which repeated deeds count anew.
+	RepeatWindow = 2 * maxInterval
+	// maxClockSkew is how far in the future an issue time may lie.
+	maxClockSkew = 5 * time.Minute
+	// maxSleep bounds the time to the next look, because clocks jump.
+	maxSleep = 5 * time.Minute
+)
+
+// Decide returns the one thing to do now.
+func Decide(wanted Wanted, observed Observed, now time.Time) Decision {
+	if observed.Target == Foreign {
+		return Decision{Action: Blocked, Why: NotOwned}
+	}
+	if why := dueFor(wanted, observed, now); why != "" {
+		return decideDue(observed, why, now)
+	}
+	switch {
+	case observed.Check == Unchecked:
+		return Decision{Action: Read}
+	case verificationDue(wanted, observed, now):
+		return Decision{Action: Verify}
+	case observed.Check == Misshapen && now.Before(observed.NotBefore):
+		return Decision{Action: Wait, Until: observed.NotBefore}
+	case observed.Check == Misshapen:
+		return Decision{Action: Rewrite}
+	case !observed.HasCredentials:
+		return Decision{Action: Blocked, Why: NoCredentials}
+	}
+	return Decision{Action: Keep}
+}
+
+func decideDue(observed Observed, why Why, now time.Time) Decision {
+	switch {
+	case observed.Unstored && !now.Before(observed.NotBefore):
+		return Decision{Action: Store, Why: why}
+	case !observed.HasCredentials && !observed.Unstored:
+		return Decision{Action: Blocked, Why: NoCredentials}
+	case now.Before(observed.NotBefore):
+		return Decision{Action: Wait, Why: why, Until: observed.NotBefore}
+	}
+	if until := spacedUntil(observed, why); now.Before(until) {
+		return Decision{Action: Wait, Why: why, Until: until}
+	}
+	return Decision{Action: Issue, Why: why}
+}
+
+// dueFor returns why a token is to be issued, or nothing. The certain comes before the
+// suspected: what the record says before what only reading can tell.
+func dueFor(wanted Wanted, observed Observed, now time.Time) Why {
+	record := observed.Record
+	switch {
+	case observed.Target == Absent:
+		return Missing
+	case record == nil, observed.Check == Edited:
+		return SecretEdited
+	case !now.Before(record.ExpirationTime):
+		return Expired
+	case observed.Refused:
+		return Revoked
+	case isOutdated(wanted, record):
+		return Outdated
+	case record.RenewRequest != wanted.RenewRequest:
+		return Requested
+	case observed.Check == InputsChanged:
+		return NewCredentials
+	case !now.Before(RenewalTime(wanted, *record)):
+		return Due
+	case record.IssueTime.Sub(now) > maxClockSkew:
+		return FromFuture
+	}
+	return ""
+}
+
+func isOutdated(wanted Wanted, record *Record) bool {
+	return record.Scopes != wanted.Scopes || record.API != wanted.API
+}
+
+// State is what the held token is worth.
+type State string
+
+// The states of the held token.
+const (
+	StateNone     State = "None"
+	StateValid    State = "Valid"
+	StateExpired  State = "Expired"
+	StateRevoked  State = "Revoked"
+	StateOutdated State = "Outdated"
+)
+
+// HeldToken returns what the held token is worth now, whatever is to be done.
+func HeldToken(wanted Wanted, observed Observed, now time.Time) State {
+	record := observed.Record
+	switch {
+	case observed.Target != Owned, record == nil, observed.Check == Edited:
+		return StateNone
+	case !now.Before(record.ExpirationTime):
+		return StateExpired
+	case observed.Refused:
+		return StateRevoked
+	case isOutdated(wanted, record):
+		return StateOutdated
+	}
+	return StateValid
+}
+
+// RenewalTime returns when a token is to be renewed, in whole seconds. It is the
+// same for the same arguments: two thirds of its life after it was issued, or
+// RenewBefore its expiry but not in the first half of its life; up to a tenth of
+// its life earlier, by Identity; and at least ten seconds after it was issued.
+func RenewalTime(wanted Wanted, record Record) time.Time {
+	life := record.ExpirationTime.Sub(record.IssueTime)
+	after := life * 2 / 3
+	if wanted.RenewBefore > 0 {
+		after = max(life-wanted.RenewBefore, life/2)
+	}
+	after = max(after-spread(wanted.Identity, life/10), minInterval)
+	return record.IssueTime.Add(after).Truncate(time.Second)
+}
+
+// spread returns a duration from 0 to below limit that depends on identity alone.
+func spread(identity string, limit time.Duration) time.Duration {
+	if limit <= 0 {
+		return 0
+	}
+	digest := sha256.Sum256([]byte(identity))
+	return time.Duration(binary.BigEndian.Uint64(digest[:]) % uint64(limit)) //nolint:gosec // Below limit, which is a positive int64.
+}
+
+// spacedUntil returns when an object may have its next token: ten seconds after
+// the last one; and when deeds ask for tokens again and again, ten seconds after
+// the last of these, doubling to five minutes.
+func spacedUntil(observed Observed, why Why) time.Time {
+	until := observed.LastIssue.Add(minInterval)
+	if !why.IsByEvent() || observed.Repeats == 0 {
+		return until
+	}
+	spacing := min(minInterval<<min(observed.Repeats-1, 5), maxInterval)
+	if byEvent := observed.LastByEvent.Add(spacing); byEvent.After(until) {
+		return byEvent
+	}
+	return until
+}
+
+// IsByEvent tells whether a token for this reason is asked for by somebody's
+// deed, which may be repeated without end, and not by the token's age.
+func (w Why) IsByEvent() bool {
+	switch w {
+	case Missing, SecretEdited, Outdated, Requested, NewCredentials:
+		return true
+	}
+	return false
+}
+
+// nextVerification returns the first point after LastVerified on a grid that
+// begins at the issue time, moved by Identity: a restart verifies nobody early.
+func nextVerification(wanted Wanted, observed Observed) (time.Time, bool) {
+	if wanted.VerifyEvery <= 0 || observed.VerificationRests || observed.Record == nil {
+		return time.Time{}, false
+	}
+	first := observed.Record.IssueTime.Add(wanted.VerifyEvery - spread(wanted.Identity, wanted.VerifyEvery))
+	if !observed.LastVerified.Before(first) {
+		passed := observed.LastVerified.Sub(first) / wanted.VerifyEvery
+		first = first.Add((passed + 1) * wanted.VerifyEvery)
+	}
+	return first, true
+}
+
+func verificationDue(wanted Wanted, observed Observed, now time.Time) bool {
+	next, ok := nextVerification(wanted, observed)
+	return ok && !now.Before(next) && !now.Before(observed.VerificationTurn)
+}
+
+// Sleep returns how long nothing is to be done unless something changes: until the
+// end of a Wait, the next renewal, verification or expiry, for at most five minutes.
+func Sleep(wanted Wanted, observed Observed, decision Decision, now time.Time) time.Duration {
+	wake := now.Add(maxSleep)
+	consider := func(at time.Time) {
+		if at.After(now) && at.Before(wake) {
+			wake = at
+		}
+	}
+	consider(decision.Until)
+	consider(observed.VerificationTurn)
+	if observed.Record != nil {
+		consider(observed.Record.ExpirationTime)
+		consider(RenewalTime(wanted, *observed.Record))
+	}
+	if next, ok := nextVerification(wanted, observed); ok {
+		consider(next)
+	}
+	return wake.Sub(now)
+}
