@@ -1,0 +1,162 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"crypto/x509"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"strings"
+
+	"go.uber.org/zap/zapcore"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"sigs.k8s.io/controller-runtime/pkg/client/config"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+)
+
+// maxLogLevel is the highest level at which client-go logs no body of a request:
+// from 8 on, Secrets would be in the log.
+const maxLogLevel = 7
+
+// options are the flags of the manager.
+type options struct {
+	apiURL                        string
+	allowInsecureAPIURL           bool
+	apiCAFile                     string
+	apiRootCAs                    *x509.CertPool
+	namespaces                    []string
+	tokenRequestsPerSecond        float64
+	tokenRequestBurst             int
+	verificationRequestsPerSecond float64
+	maxConcurrentReconciles       int
+	leaderElect                   bool
+	metricsBindAddress            string
+	healthProbeBindAddress        string
+	log                           zap.Options
+}
+
+// usageError is an error of the one who called, not of the world.
+type usageError struct{ cause error }
+
+func (e *usageError) Error() string { return e.cause.Error() }
+func (e *usageError) Unwrap() error { return e.cause }
+
+// parseOptions reads the flags. Its error is a *usageError, or flag.ErrHelp after
+// the help was written.
+func parseOptions(arguments []string, help io.Writer) (*options, error) {
+	o := &options{}
+	// Stack traces belong to panics; an error says in its text where it comes from.
+	o.log.StacktraceLevel = zapcore.PanicLevel
+	flags := flag.NewFlagSet("manager", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	o.register(flags)
+	err := flags.Parse(arguments)
+	if errors.Is(err, flag.ErrHelp) {
+		flags.SetOutput(help)
+		flags.PrintDefaults()
+		return nil, err
+	}
+	if err == nil && flags.NArg() > 0 {
+		err = fmt.Errorf("unexpected argument %q: the manager takes flags only", flags.Arg(0))
+	}
+	if err == nil {
+		err = o.validate()
+	}
+	if err != nil {
+		return nil, &usageError{cause: err}
+	}
+	return o, nil
+}
+
+func (o *options) register(flags *flag.FlagSet) {
+	flags.StringVar(&o.apiURL, "api-url", "https://api.pipedream.com",
+		"The address of Pipedream's API, without a path.")
+	flags.BoolVar(&o.allowInsecureAPIURL, "allow-insecure-api-url", false,
+		"Allow an --api-url with http://. Client secrets and tokens then travel in clear: it is for a simulator on the same machine, and for nothing else.")
+	flags.StringVar(&o.apiCAFile, "api-ca-file", "",
+		"A file with the PEM certificates to trust for the API, instead of the system's: for a proxy that terminates TLS.")
+	flags.Func("namespaces", "The namespaces to watch, separated by commas. When absent, all of them.", o.setNamespaces)
+	flags.Float64Var(&o.tokenRequestsPerSecond, "token-requests-per-second", 5,
+		"How many tokens to ask Pipedream for in a second, for all PipedreamTokens together. 5 suffice for about 11,000 tokens that live an hour.")
+	flags.IntVar(&o.tokenRequestBurst, "token-request-burst", 10,
+		"How many tokens to ask for at once after a quiet time.")
+	flags.Float64Var(&o.verificationRequestsPerSecond, "verification-requests-per-second", 2,
+		"How many held tokens to verify in a second, for all PipedreamTokens together.")
+	flags.IntVar(&o.maxConcurrentReconciles, "max-concurrent-reconciles", 10,
+		"How many PipedreamTokens to work on at the same time.")
+	flags.BoolVar(&o.leaderElect, "leader-elect", false,
+		"Let one of several replicas work at a time. The lease is in the pod's namespace; outside of a cluster, in the one that the environment variable POD_NAMESPACE names.")
+	flags.StringVar(&o.metricsBindAddress, "metrics-bind-address", ":8443",
+		"The address to serve metrics on, by HTTPS, for those whom the API server lets get /metrics. 0 turns them off.")
+	flags.StringVar(&o.healthProbeBindAddress, "health-probe-bind-address", ":8081",
+		"The address to serve /healthz and /readyz on. 0 turns them off.")
+	config.RegisterFlags(flags)
+	o.log.BindFlags(flags)
+}
+
+func (o *options) setNamespaces(list string) error {
+	for name := range strings.SplitSeq(list, ",") {
+		name = strings.TrimSpace(name)
+		if problems := validation.IsDNS1123Label(name); len(problems) > 0 {
+			return fmt.Errorf("%q is no name of a namespace: %s", name, problems[0])
+		}
+		if !slices.Contains(o.namespaces, name) {
+			o.namespaces = append(o.namespaces, name)
+		}
+	}
+	return nil
+}
+
+func (o *options) validate() error {
+	const maxRate, maxCount = 1000, 1000
+	switch {
+	case !(o.tokenRequestsPerSecond > 0 && o.tokenRequestsPerSecond <= maxRate):
+		return fmt.Errorf("--token-requests-per-second must be above 0, and at most %d", maxRate)
+	case o.tokenRequestBurst < 1 || o.tokenRequestBurst > maxCount:
+		return fmt.Errorf("--token-request-burst must be between 1 and %d", maxCount)
+	case !(o.verificationRequestsPerSecond > 0 && o.verificationRequestsPerSecond <= maxRate):
+		return fmt.Errorf("--verification-requests-per-second must be above 0, and at most %d", maxRate)
+	case o.maxConcurrentReconciles < 1 || o.maxConcurrentReconciles > maxCount:
+		return fmt.Errorf("--max-concurrent-reconciles must be between 1 and %d", maxCount)
+	case o.log.Level != nil && o.log.Level.Enabled(zapcore.Level(-maxLogLevel-1)):
+		return fmt.Errorf("--zap-log-level must be at most %d: from %d on, the bodies of requests would be logged, and with them Secrets", maxLogLevel, maxLogLevel+1)
+	}
+	if err := validateBindAddress("metrics-bind-address", o.metricsBindAddress); err != nil {
+		return err
+	}
+	if err := validateBindAddress("health-probe-bind-address", o.healthProbeBindAddress); err != nil {
+		return err
+	}
+	return o.readCAs()
+}
+
+func validateBindAddress(name, address string) error {
+	if address == "0" {
+		return nil
+	}
+	if _, _, err := net.SplitHostPort(address); err != nil {
+		return fmt.Errorf("--%s must be an address such as :8080 or 127.0.0.1:8080, or 0 to turn it off: %w", name, err)
+	}
+	return nil
+}
+
+func (o *options) readCAs() error {
+	if o.apiCAFile == "" {
+		return nil
+	}
+	certificates, err := os.ReadFile(o.apiCAFile)
+	if err != nil {
+		return fmt.Errorf("--api-ca-file: %w", err)
+	}
+	o.apiRootCAs = x509.NewCertPool()
+	if !o.apiRootCAs.AppendCertsFromPEM(certificates) {
+		return fmt.Errorf("--api-ca-file: %s holds no PEM certificate", o.apiCAFile)
+	}
+	return nil
+}

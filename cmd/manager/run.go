@@ -1,0 +1,161 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller"
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+)
+
+const (
+	// shutdownTimeout is above what an exchange with its writes may take.
+	shutdownTimeout = 30 * time.Second
+	// readinessTimeout bounds the answer to a readiness probe.
+	readinessTimeout = time.Second
+	// verificationBurst bounds how many verifications are made at once.
+	verificationBurst = 2
+)
+
+// +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create,roleName=metrics-auth
+// +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create,roleName=metrics-auth
+// +kubebuilder:rbac:groups=coordination.k8s.io,namespace=system,resources=leases,verbs=get;create;update,roleName=leader-election
+
+// run runs the operator until ctx ends.
+func run(ctx context.Context, arguments []string, stdout io.Writer) error {
+	options, err := parseOptions(arguments, stdout)
+	if err != nil {
+		return err
+	}
+	api, err := pipedream.NewClient(pipedream.Options{
+		Address:       options.apiURL,
+		AllowInsecure: options.allowInsecureAPIURL,
+		RootCAs:       options.apiRootCAs,
+		UserAgent:     "pipedream-operator/" + version(),
+		Now:           clock.RealClock{}.Now,
+	})
+	if err != nil {
+		return &usageError{cause: fmt.Errorf("--api-url: %w", err)}
+	}
+	logger := zap.New(zap.UseFlagOptions(&options.log))
+	ctrl.SetLogger(logger)
+	klog.SetLogger(logger)
+
+	mgr, err := newManager(options)
+	if err != nil {
+		return err
+	}
+	reconciler := &controller.Reconciler{
+		Cache:         mgr.GetCache(),
+		Client:        mgr.GetClient(),
+		Events:        mgr.GetEventRecorder("pipedream-operator"),
+		Clock:         clock.RealClock{},
+		Pipedream:     api,
+		TokenRequests: pipedream.NewGate(options.tokenRequestsPerSecond, options.tokenRequestBurst),
+		Verifications: pipedream.NewGate(options.verificationRequestsPerSecond, verificationBurst),
+	}
+	if err := reconciler.SetupWithManager(ctx, mgr, options.maxConcurrentReconciles); err != nil {
+		return err
+	}
+	logger.Info("starting", "version", version(), "apiURL", api.Address(), "namespaces", options.namespaces)
+	if err := mgr.Start(ctx); err != nil {
+		return fmt.Errorf("run the manager: %w", err)
+	}
+	return nil
+}
+
+func newManager(options *options) (ctrl.Manager, error) {
+	config, err := ctrl.GetConfig()
+	if err != nil {
+		return nil, fmt.Errorf("find the API server (set --kubeconfig or KUBECONFIG, or run in a cluster): %w", err)
+	}
+	// The API server protects itself; a limit here would only add to its own.
+	config.QPS = -1
+	config.UserAgent = "pipedream-operator/" + version()
+	scheme := runtime.NewScheme()
+	if err := errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return nil, fmt.Errorf("build the scheme: %w", err)
+	}
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme: scheme,
+		Cache:  controller.CacheOptions(options.namespaces),
+		Client: controller.ClientOptions(),
+		Metrics: metricsserver.Options{
+			BindAddress:    options.metricsBindAddress,
+			SecureServing:  true,
+			FilterProvider: filters.WithAuthenticationAndAuthorization,
+		},
+		HealthProbeBindAddress:        options.healthProbeBindAddress,
+		LeaderElection:                options.leaderElect,
+		LeaderElectionID:              "pipedream-operator",
+		LeaderElectionNamespace:       os.Getenv("POD_NAMESPACE"),
+		LeaderElectionReleaseOnCancel: true,
+		GracefulShutdownTimeout:       new(shutdownTimeout),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set up the manager: %w", err)
+	}
+	if err := errors.Join(
+		mgr.AddHealthzCheck("ping", healthz.Ping),
+		mgr.AddReadyzCheck("caches", cachesSynced(mgr.GetCache())),
+	); err != nil {
+		return nil, fmt.Errorf("set up the health probes: %w", err)
+	}
+	return mgr, nil
+}
+
+// cachesSynced is ready once the operator knows the cluster; a standby is ready
+// as well.
+func cachesSynced(cache cache.Cache) healthz.Checker {
+	return func(request *http.Request) error {
+		ctx, cancel := context.WithTimeout(request.Context(), readinessTimeout)
+		defer cancel()
+		if !cache.WaitForCacheSync(ctx) {
+			return errors.New("the caches are not filled yet")
+		}
+		return nil
+	}
+}
+
+// version returns the module version that the binary was built from.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
+}
+
+// exitCode says why the program ends, in one line, and returns its exit code.
+func exitCode(err error, stderr io.Writer) int {
+	if err == nil || errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
+	_, _ = fmt.Fprintf(stderr, "manager: %v\n", err)
+	if _, ok := errors.AsType[*usageError](err); ok {
+		_, _ = fmt.Fprintln(stderr, "manager: see --help for the flags")
+		return 2
+	}
+	return 1
+}

@@ -1,0 +1,115 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+	"maps"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+)
+
+// check reads both Secrets, and remembers whether the target holds what the spec
+// asks for.
+func (r *Reconciler) check(ctx context.Context, o *observation) error {
+	target, err := r.readTarget(ctx, o)
+	if err != nil || target == nil {
+		return err
+	}
+	outcome := renewal.Edited
+	if record := o.record(); record != nil && isIntact(target) {
+		held := heldBy(target, *record)
+		o.held = &held
+		if outcome, err = r.compare(ctx, o, held, target); err != nil {
+			return err
+		}
+	}
+	o.memory.checked = checked{
+		secretVersion:      target.ResourceVersion,
+		credentialsVersion: versionOf(o.credentials),
+		generation:         o.token.Generation,
+		outcome:            outcome,
+	}
+	return nil
+}
+
+// compare compares an intact Secret with what is wanted.
+func (r *Reconciler) compare(ctx context.Context, o *observation, held heldToken, target *corev1.Secret) (renewal.Check, error) {
+	credentials, err := r.readCredentials(ctx, o)
+	switch {
+	case err != nil:
+		return "", err
+	case credentials != nil && held.inputs != inputsOf(held.token.AccessToken, *credentials, held.scopes, held.api):
+		return renewal.InputsChanged, nil
+	case !metav1.IsControlledBy(target, o.token), !maps.EqualFunc(held.data(o.token.Spec), target.Data, equalBytes):
+		return renewal.Misshapen, nil
+	}
+	return renewal.Good, nil
+}
+
+func equalBytes(a, b []byte) bool { return string(a) == string(b) }
+
+// readTarget reads the target live, and makes it what the visit observes. It
+// returns nil if there is none.
+func (r *Reconciler) readTarget(ctx context.Context, o *observation) (*corev1.Secret, error) {
+	target := &corev1.Secret{}
+	name := types.NamespacedName{Namespace: o.token.Namespace, Name: o.token.TargetName()}
+	if err := r.Client.Get(ctx, name, target); err != nil {
+		o.target, o.memory.secretVersion = nil, ""
+		return nil, client.IgnoreNotFound(err)
+	}
+	o.memory.secretVersion = target.ResourceVersion
+	o.target = &metav1.PartialObjectMetadata{ObjectMeta: target.ObjectMeta}
+	return target, nil
+}
+
+// readCredentials reads the client credentials live, once a visit. It returns
+// nil if they are absent or incomplete, which the next decision takes into
+// account.
+func (r *Reconciler) readCredentials(ctx context.Context, o *observation) (*pipedream.Credentials, error) {
+	if o.clientCredentials != nil {
+		return o.clientCredentials, nil
+	}
+	reference := o.token.Spec.ClientSecretRef
+	secret := &corev1.Secret{}
+	err := r.Client.Get(ctx, types.NamespacedName{Namespace: o.token.Namespace, Name: reference.Name}, secret)
+	if client.IgnoreNotFound(err) != nil {
+		return nil, err
+	}
+	if err != nil {
+		o.credentials = nil
+		return nil, nil
+	}
+	o.credentials = &metav1.PartialObjectMetadata{ObjectMeta: secret.ObjectMeta}
+	idKey := orDefault(reference.ClientIDKey, v1alpha1.DefaultClientIDKey)
+	secretKey := orDefault(reference.ClientSecretKey, v1alpha1.DefaultClientSecretKey)
+	values := map[string]string{}
+	for _, key := range []string{idKey, secretKey} {
+		// A line feed at the end is an accident of making the Secret from a file.
+		if values[key] = strings.TrimSpace(string(secret.Data[key])); values[key] == "" {
+			o.memory.incomplete = incomplete{credentialsVersion: secret.ResourceVersion, generation: o.token.Generation, key: key}
+			return nil, nil
+		}
+	}
+	o.clientCredentials = &pipedream.Credentials{
+		ClientID:     values[idKey],
+		ClientSecret: pipedream.NewSensitive(values[secretKey]),
+	}
+	return o.clientCredentials, nil
+}
+
+func orDefault(value, byDefault string) string {
+	if value == "" {
+		return byDefault
+	}
+	return value
+}

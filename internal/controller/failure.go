@@ -1,0 +1,189 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+)
+
+// missingCredentialsGrace is how long credentials may be missing before a person
+// is called: they are often delivered a little later than what names them.
+const missingCredentialsGrace = 2 * time.Minute
+
+// attempt is what an attempt is made with. When it has changed since the last
+// one failed, there is no point in waiting.
+type attempt struct {
+	generation         int64
+	credentialsVersion string
+	renewRequest       string
+}
+
+// failure is the outcome of the last attempt, if it failed.
+type failure struct {
+	// reason is the one of condition Renewed.
+	reason string
+	// what says what happened, in words that are safe to show.
+	what string
+	// told is the whole message if the failure is known from the status only.
+	told  string
+	tried attempt
+	// notBefore is when the next attempt may be made; zero when that is not a
+	// matter of time.
+	notBefore time.Time
+	// since is when the attempts began to fail for this reason.
+	since time.Time
+	// count is how many attempts in a row have failed for this reason.
+	count int
+}
+
+// isRefusal tells whether only a person can mend it.
+func (f *failure) isRefusal() bool {
+	switch f.reason {
+	case v1alpha1.ReasonCredentialsRejected, v1alpha1.ReasonScopeRejected, v1alpha1.ReasonRequestRejected,
+		v1alpha1.ReasonSecretNotOwned, v1alpha1.ReasonSecretWriteRefused:
+		return true
+	}
+	return false
+}
+
+// stallsAt returns when the failure becomes a person's business; zero for never.
+func (f *failure) stallsAt() time.Time {
+	switch {
+	case f == nil:
+		return time.Time{}
+	case f.reason == v1alpha1.ReasonCredentialsMissing:
+		return f.since.Add(missingCredentialsGrace)
+	case f.isRefusal():
+		return f.since
+	}
+	return time.Time{}
+}
+
+func (f *failure) stalled(now time.Time) bool {
+	at := f.stallsAt()
+	return !at.IsZero() && !now.Before(at)
+}
+
+// fail remembers a failed attempt. One that fails for the same reason as the last
+// one adds to it.
+func (m *memory) fail(reason, what string, tried attempt, now time.Time) *failure {
+	next := &failure{reason: reason, what: what, tried: tried, since: now.Truncate(time.Second), count: 1}
+	if last := m.failure; last != nil && last.reason == reason {
+		next.since = last.since
+		if last.tried == tried {
+			next.count = last.count + 1
+		}
+	}
+	m.failure = next
+	return next
+}
+
+// failBlocked remembers that something is due which a change elsewhere must make
+// possible. The watch on Secrets tells when.
+func (r *Reconciler) failBlocked(o *observation, why renewal.Why) {
+	if why == renewal.NotOwned {
+		o.memory.fail(v1alpha1.ReasonSecretNotOwned, "", o.trying(), o.now)
+		return
+	}
+	what := "The Secret that `spec.clientSecretRef` names does not exist"
+	if o.credentials != nil {
+		what = "The Secret that `spec.clientSecretRef` names has no key `" + o.memory.incomplete.key + "`, or nothing in it"
+	}
+	o.memory.fail(v1alpha1.ReasonCredentialsMissing, what, o.trying(), o.now)
+}
+
+// reasonOf returns the condition reason of a failed token request.
+func reasonOf(kind pipedream.Kind) string {
+	switch kind {
+	case pipedream.CredentialsRejected:
+		return v1alpha1.ReasonCredentialsRejected
+	case pipedream.ScopeRejected:
+		return v1alpha1.ReasonScopeRejected
+	case pipedream.RateLimited:
+		return v1alpha1.ReasonRateLimited
+	case pipedream.Malformed:
+		return v1alpha1.ReasonMalformedResponse
+	case pipedream.RequestRejected:
+		return v1alpha1.ReasonRequestRejected
+	case pipedream.Unavailable:
+	}
+	return v1alpha1.ReasonEndpointUnavailable
+}
+
+// failRequest remembers a failed token request.
+func (r *Reconciler) failRequest(o *observation, err error) {
+	cause, ok := errors.AsType[*pipedream.Error](err)
+	if !ok {
+		cause = &pipedream.Error{Kind: pipedream.Unavailable, Detail: "no answer"}
+	}
+	now := r.Clock.Now()
+	failed := o.memory.fail(reasonOf(cause.Kind), cause.Error(), o.trying(), now)
+	switch {
+	case cause.Kind == pipedream.RateLimited:
+		failed.notBefore = r.TokenRequests.Pause(cause.RetryAt, now)
+	case failed.isRefusal():
+		r.TokenRequests.Resume()
+		failed.notBefore = now.Add(renewal.RetryAfter(renewal.Refused, o.wanted.Identity, failed.count))
+	default:
+		r.TokenRequests.Resume()
+		failed.notBefore = now.Add(renewal.RetryAfter(renewal.Transient, o.wanted.Identity, failed.count))
+	}
+}
+
+// failWrite remembers that the API server does not store the Secret. It returns
+// any other error, for that is not about this Secret.
+func (r *Reconciler) failWrite(o *observation, err error) error {
+	status, ok := errors.AsType[*apierrors.StatusError](err)
+	if !ok {
+		return err
+	}
+	switch status.ErrStatus.Code {
+	case http.StatusForbidden, http.StatusUnprocessableEntity, http.StatusBadRequest, http.StatusRequestEntityTooLarge:
+	default:
+		return err
+	}
+	now := r.Clock.Now()
+	// The API server's own message may quote the Secret.
+	what := fmt.Sprintf("HTTP status %d %s", status.ErrStatus.Code, status.ErrStatus.Reason)
+	failed := o.memory.fail(v1alpha1.ReasonSecretWriteRefused, what, o.trying(), now)
+	failed.notBefore = now.Add(renewal.RetryAfter(renewal.Refused, o.wanted.Identity, failed.count))
+	return nil
+}
+
+// explain says what happened, and what to do about it.
+func (f *failure) explain() (happened, advice string) {
+	switch f.reason {
+	case v1alpha1.ReasonCredentialsMissing:
+		return f.what, "Create it, or correct `spec.clientSecretRef`; it is tried at once when it is there."
+	case v1alpha1.ReasonCredentialsRejected:
+		return "Pipedream rejects the client credentials (" + f.what + ")",
+			"Put the OAuth client's current ID and secret into the Secret that `spec.clientSecretRef` names; they are tried at once when they change."
+	case v1alpha1.ReasonScopeRejected:
+		return "Pipedream does not grant the scopes (" + f.what + ")", "Correct `spec.scopes`."
+	case v1alpha1.ReasonRequestRejected:
+		return "Pipedream refuses the token request (" + f.what + ")",
+			"Check the operator's --api-url and its proxy settings, and that the OAuth client exists and may have these scopes."
+	case v1alpha1.ReasonSecretNotOwned:
+		return "A Secret with the wanted name exists, and does not belong to this PipedreamToken",
+			"It is left untouched. Delete it, or create a PipedreamToken with another `spec.secret.name`."
+	case v1alpha1.ReasonSecretWriteRefused:
+		return "The API server does not store the Secret (" + f.what + ")",
+			"Check quotas and admission policies of the namespace, and that the Secret is not immutable; an issued token is kept, and stored once that is possible."
+	case v1alpha1.ReasonRateLimited:
+		return "Pipedream limits the rate of token requests (" + f.what + ")",
+			"Nothing is to be done unless this stays; then lower the operator's --token-requests-per-second, or look for others who ask from the same IP address."
+	case v1alpha1.ReasonMalformedResponse:
+		return "Pipedream's answer holds no usable token (" + f.what + ")", "Check the operator's --api-url and its proxy settings if this stays."
+	}
+	return "Pipedream can't be reached (" + f.what + ")", "Check the network, the operator's --api-url and its proxy settings if this stays."
+}

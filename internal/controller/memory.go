@@ -1,0 +1,115 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+)
+
+// memory is what the reconciler remembers of one PipedreamToken between two
+// visits. Losing it costs a few reads, and the wait after a failure; only an
+// unstored token is lost with it for good.
+type memory struct {
+	uid types.UID
+
+	// secretVersion is the resourceVersion of the Secret that we last wrote or read
+	// live: what the cache holds may be older.
+	secretVersion string
+	// readLive is set when the outcome of a write is unknown.
+	readLive bool
+	// checked is the last check, and what it was about.
+	checked checked
+	// incomplete are the last credentials that lacked a key.
+	incomplete incomplete
+
+	// reported is the last status applied, until the cache shows it.
+	reported        *v1alpha1.PipedreamTokenStatus
+	reportedVersion string
+
+	// unstored is a token that was issued and could not be stored yet.
+	unstored *heldToken
+	// failure is the last failed attempt; nil after one that worked.
+	failure *failure
+
+	// lastIssue, lastByEvent and repeats space the tokens of one object.
+	lastIssue, lastByEvent time.Time
+	repeats                int
+
+	verification verification
+}
+
+// checked is what a check was about, and its outcome.
+type checked struct {
+	secretVersion      string
+	credentialsVersion string
+	generation         int64
+	outcome            renewal.Check
+}
+
+// incomplete tells which key was found missing, and where.
+type incomplete struct {
+	credentialsVersion string
+	generation         int64
+	key                string
+}
+
+// verification is what is known from trying the held token.
+type verification struct {
+	last    time.Time
+	verdict pipedream.Verdict
+	detail  string
+	// refused is set from a 401 until another token is held.
+	refused bool
+	// restsFor is the generation for which trying has proved to be no use.
+	restsFor int64
+}
+
+// memories holds the memory of each PipedreamToken. The queue never gives the
+// same object to two workers, so that only the map needs a lock.
+type memories struct {
+	mu     sync.Mutex
+	byName map[types.NamespacedName]*memory
+}
+
+// of returns the memory of the object of that name and UID, and whether it is new.
+func (m *memories) of(name types.NamespacedName, uid types.UID) (*memory, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if known, ok := m.byName[name]; ok && known.uid == uid {
+		return known, false
+	}
+	if m.byName == nil {
+		m.byName = map[types.NamespacedName]*memory{}
+	}
+	fresh := &memory{uid: uid}
+	m.byName[name] = fresh
+	return fresh, true
+}
+
+// issued remembers that a token was issued, and how often in a row that was
+// somebody's deed.
+func (m *memory) issued(byEvent bool, now time.Time) {
+	m.lastIssue = now
+	if !byEvent {
+		return
+	}
+	if now.Sub(m.lastByEvent) > renewal.RepeatWindow {
+		m.repeats = 0
+	}
+	m.repeats++
+	m.lastByEvent = now
+}
+
+func (m *memories) forget(name types.NamespacedName) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.byName, name)
+}

@@ -1,0 +1,270 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+)
+
+var (
+	tokenKind  = v1alpha1.SchemeGroupVersion.WithKind("PipedreamToken")
+	secretKind = corev1.SchemeGroupVersion.WithKind("Secret")
+)
+
+// observation is what one visit knows.
+type observation struct {
+	token  *v1alpha1.PipedreamToken
+	wanted renewal.Wanted
+	memory *memory
+	// target and credentials are the metadata of the two Secrets; nil when absent.
+	target, credentials *metav1.PartialObjectMetadata
+	// now is the one moment that the visit decides by.
+	now time.Time
+	// clientCredentials are those that a check has read; nil before.
+	clientCredentials *pipedream.Credentials
+	// held is the token that a check has read; nil before.
+	held *heldToken
+	// turn and verificationTurn are when a request that waits at its gate may be
+	// sent; zero when none waits.
+	turn, verificationTurn time.Time
+}
+
+// observe looks at the two Secrets, through the cache where it is recent enough.
+func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.PipedreamToken) (*observation, error) {
+	name := client.ObjectKeyFromObject(token)
+	known, isNew := r.memories.of(name, token.UID)
+	o := &observation{token: token, wanted: wantedBy(token, r.Pipedream.Address()), memory: known, now: r.Clock.Now()}
+	var err error
+	if o.target, err = r.target(ctx, o); err != nil {
+		return nil, err
+	}
+	credentials := types.NamespacedName{Namespace: token.Namespace, Name: token.Spec.ClientSecretRef.Name}
+	if o.credentials, err = metadataOf(ctx, r.Cache, credentials); err != nil {
+		return nil, err
+	}
+	if isNew {
+		known.recall(o)
+	}
+	// The outcome of its write was unknown, and is settled by looking.
+	if known.unstored != nil && o.target != nil && o.target.Annotations[v1alpha1.InputsAnnotation] == known.unstored.inputs {
+		known.unstored = nil
+	}
+	return o, nil
+}
+
+// target returns the metadata of the Secret to write. When the cache is older
+// than what we know of, it is read live.
+func (r *Reconciler) target(ctx context.Context, o *observation) (*metav1.PartialObjectMetadata, error) {
+	name := types.NamespacedName{Namespace: o.token.Namespace, Name: o.token.TargetName()}
+	cached, err := metadataOf(ctx, r.Cache, name)
+	if err != nil {
+		return nil, err
+	}
+	if !o.memory.readLive && !isOlder(cached, o.memory.secretVersion) {
+		return cached, nil
+	}
+	live, err := metadataOf(ctx, r.Client, name)
+	if err != nil {
+		return nil, err
+	}
+	o.memory.readLive = false
+	o.memory.secretVersion = ""
+	if live != nil {
+		o.memory.secretVersion = live.ResourceVersion
+	}
+	return live, nil
+}
+
+// isOlder tells whether what the cache holds is older than a version known to exist.
+func isOlder(cached *metav1.PartialObjectMetadata, version string) bool {
+	if version == "" {
+		return false
+	}
+	if cached == nil {
+		return true
+	}
+	order, err := resourceversion.CompareResourceVersion(cached.ResourceVersion, version)
+	return err != nil || order < 0
+}
+
+// metadataOf returns the metadata of a Secret, or nil if there is none.
+func metadataOf(ctx context.Context, reader client.Reader, name types.NamespacedName) (*metav1.PartialObjectMetadata, error) {
+	metadata := &metav1.PartialObjectMetadata{}
+	metadata.SetGroupVersionKind(secretKind)
+	if err := reader.Get(ctx, name, metadata); err != nil {
+		return nil, client.IgnoreNotFound(err)
+	}
+	return metadata, nil
+}
+
+// wantedBy resolves the spec, and what its absent fields mean.
+func wantedBy(token *v1alpha1.PipedreamToken, api string) renewal.Wanted {
+	wanted := renewal.Wanted{
+		Identity:     token.Namespace + "/" + token.Name,
+		Scopes:       strings.Join(slices.Sorted(slices.Values(token.Spec.Scopes)), " "),
+		API:          api,
+		RenewRequest: token.Annotations[v1alpha1.RenewRequestAnnotation],
+		RenewBefore:  time.Duration(token.Spec.RenewBeforeSeconds) * time.Second,
+	}
+	if verification := token.Spec.Verification; verification != nil {
+		seconds := verification.IntervalSeconds
+		if seconds == 0 {
+			seconds = v1alpha1.DefaultVerificationIntervalSeconds
+		}
+		wanted.VerifyEvery = time.Duration(seconds) * time.Second
+	}
+	return wanted
+}
+
+// observed returns the state of the world as package renewal sees it.
+func (o *observation) observed() renewal.Observed {
+	m := o.memory
+	observed := renewal.Observed{
+		Target:            o.targetState(),
+		Record:            o.record(),
+		Check:             o.checkState(),
+		HasCredentials:    o.hasCredentials(),
+		Unstored:          o.canStore(),
+		Refused:           m.verification.refused,
+		LastIssue:         m.lastIssue,
+		LastByEvent:       m.lastByEvent,
+		Repeats:           m.repeats,
+		LastVerified:      m.verification.last,
+		VerificationTurn:  o.verificationTurn,
+		VerificationRests: m.verification.restsFor == o.token.Generation,
+	}
+	if m.failure != nil && m.failure.tried == o.trying() {
+		observed.NotBefore = m.failure.notBefore
+	}
+	return observed
+}
+
+func (o *observation) targetState() renewal.Target {
+	switch {
+	case o.target == nil:
+		return renewal.Absent
+	case belongsTo(o.target, o.token, tokenKind):
+		return renewal.Owned
+	}
+	return renewal.Foreign
+}
+
+// record returns the record on the target; nil if there is none of ours.
+func (o *observation) record() *renewal.Record {
+	if o.targetState() != renewal.Owned {
+		return nil
+	}
+	return parseRecord(o.target.Annotations)
+}
+
+// trying returns what an attempt would be made with now.
+func (o *observation) trying() attempt {
+	return attempt{
+		generation:         o.token.Generation,
+		credentialsVersion: versionOf(o.credentials),
+		renewRequest:       o.wanted.RenewRequest,
+	}
+}
+
+// checkState returns the outcome of the last check if it was about all that is
+// there now. Credentials that are gone can't be compared with.
+func (o *observation) checkState() renewal.Check {
+	last := o.memory.checked
+	if last.secretVersion != versionOf(o.target) || last.generation != o.token.Generation ||
+		o.credentials != nil && last.credentialsVersion != o.credentials.ResourceVersion {
+		return renewal.Unchecked
+	}
+	return last.outcome
+}
+
+// canStore tells whether a token waits to be stored that is still what is wanted.
+func (o *observation) canStore() bool {
+	unstored := o.memory.unstored
+	return unstored != nil && unstored.scopes == o.wanted.Scopes && unstored.api == o.wanted.API &&
+		o.now.Before(renewal.RenewalTime(o.wanted, renewal.Record{
+			IssueTime:      unstored.token.IssueTime,
+			ExpirationTime: unstored.token.ExpirationTime,
+		}))
+}
+
+// hasCredentials tells whether there are credentials, as far as is known without
+// reading them.
+func (o *observation) hasCredentials() bool {
+	return o.credentials != nil &&
+		(o.credentials.ResourceVersion != o.memory.incomplete.credentialsVersion || o.token.Generation != o.memory.incomplete.generation)
+}
+
+func versionOf(secret *metav1.PartialObjectMetadata) string {
+	if secret == nil {
+		return ""
+	}
+	return secret.ResourceVersion
+}
+
+// recall fills the memory of an object that this process sees for the first time
+// from its status. What the status has lost costs a read or an early attempt.
+func (m *memory) recall(o *observation) {
+	status := o.token.Status
+	m.verification.last = o.now
+	record := o.record()
+	if record != nil && !record.IssueTime.After(o.now) {
+		m.lastIssue = record.IssueTime
+	}
+	if status.Secret != nil && status.Secret.ResourceVersion != "" {
+		m.checked = checked{
+			secretVersion:      status.Secret.ResourceVersion,
+			credentialsVersion: status.ClientSecretResourceVersion,
+			generation:         status.ObservedGeneration,
+			outcome:            renewal.Good,
+		}
+	}
+	if renewed := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRenewed); renewed != nil && renewed.Status == metav1.ConditionFalse {
+		m.failure = recallFailure(o, *renewed)
+	}
+	verified := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionVerified)
+	if verified != nil && verified.Reason == v1alpha1.ReasonTokenRevoked && record != nil &&
+		status.IssueTime != nil && status.IssueTime.Time.Equal(record.IssueTime) {
+		m.verification.refused = true
+		m.verification.verdict = pipedream.Refused
+	}
+}
+
+func recallFailure(o *observation, renewed metav1.Condition) *failure {
+	status := o.token.Status
+	recalled := &failure{
+		reason: renewed.Reason,
+		told:   renewed.Message,
+		since:  renewed.LastTransitionTime.Time,
+		tried: attempt{
+			generation:         status.ObservedGeneration,
+			credentialsVersion: status.ClientSecretResourceVersion,
+			renewRequest:       o.wanted.RenewRequest,
+		},
+		count: 1,
+	}
+	if status.NextAttemptTime != nil {
+		recalled.notBefore = status.NextAttemptTime.Time
+	}
+	return recalled
+}
+
+// isGone tells whether a write failed because somebody else was faster.
+func isGone(err error) bool {
+	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
+}

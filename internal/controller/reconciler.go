@@ -1,0 +1,124 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package controller keeps asking: for each PipedreamToken it observes the world,
+// lets package renewal decide, does that one thing, and reports.
+//
+// Secrets are watched as metadata only. Their data is read when there is
+// something to do with it, and kept in no cache. The record from which decisions
+// are made is on the written Secret itself, so that a restart asks Pipedream for
+// nothing.
+package controller
+
+import (
+	"context"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+)
+
+const (
+	// maxSteps bounds the decisions of one visit. The longest way is to read, to
+	// verify, to find that the unstored token is outdated, to issue, and to find that
+	// the credentials are incomplete.
+	maxSteps = 6
+	// issueTimeout and reportTimeout are what an exchange with the write after it,
+	// and a report, may take. They go on when the process is told to stop: an issued
+	// token is not wasted.
+	issueTimeout  = 20 * time.Second
+	reportTimeout = 5 * time.Second
+)
+
+// TokenAPI is the part of Pipedream's API that the reconciler needs.
+// *pipedream.Client implements it.
+type TokenAPI interface {
+	// Address returns the address of the API. Tokens of another one are outdated.
+	Address() string
+	// Issue exchanges credentials for a token. Its error is a *pipedream.Error.
+	Issue(context.Context, pipedream.Credentials, []string) (pipedream.Token, error)
+	// Verify tries a token. The error explains an inconclusive verdict.
+	Verify(context.Context, pipedream.Sensitive, pipedream.Trial) (pipedream.Verdict, error)
+}
+
+// Reconciler keeps a token in the Secret of each PipedreamToken. All fields are
+// required.
+type Reconciler struct {
+	// Cache is where PipedreamTokens and the metadata of Secrets are observed. It
+	// may lag behind.
+	Cache client.Reader
+	// Client reads Secrets live, and writes.
+	Client client.Client
+	// Events records changes of state.
+	Events events.EventRecorder
+	// Clock tells the time.
+	Clock clock.PassiveClock
+	// Pipedream issues and verifies tokens.
+	Pipedream TokenAPI
+	// TokenRequests and Verifications pace what is asked of Pipedream.
+	TokenRequests, Verifications *pipedream.Gate
+
+	memories memories
+}
+
+// Reconcile visits one PipedreamToken.
+func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	token := &v1alpha1.PipedreamToken{}
+	if err := r.Cache.Get(ctx, request.NamespacedName, token); err != nil {
+		if apierrors.IsNotFound(err) {
+			r.memories.forget(request.NamespacedName)
+		}
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if !token.DeletionTimestamp.IsZero() {
+		// The owner reference on the Secret cleans up.
+		return ctrl.Result{}, nil
+	}
+	o, err := r.observe(ctx, token)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	var decision renewal.Decision
+	for range maxSteps {
+		decision = renewal.Decide(o.wanted, o.observed(), o.now)
+		again, err := r.act(ctx, o, decision)
+		if err != nil {
+			return ctrl.Result{}, err
+		}
+		if !again {
+			break
+		}
+	}
+	return r.report(ctx, o, decision)
+}
+
+// act does what was decided. It returns true when that calls for another
+// decision. Its errors are those of the API server; how an attempt failed is in
+// the memory.
+func (r *Reconciler) act(ctx context.Context, o *observation, decision renewal.Decision) (again bool, err error) {
+	switch decision.Action {
+	case renewal.Keep:
+		o.memory.failure = nil
+	case renewal.Blocked:
+		r.failBlocked(o, decision.Why)
+	case renewal.Read:
+		return true, r.check(ctx, o)
+	case renewal.Verify:
+		return r.verifyHeld(ctx, o)
+	case renewal.Issue:
+		return r.issue(ctx, o, decision.Why)
+	case renewal.Store:
+		return r.storeUnstored(ctx, o)
+	case renewal.Rewrite:
+		return r.rewrite(ctx, o)
+	case renewal.Wait:
+	}
+	return false, nil
+}

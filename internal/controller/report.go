@@ -1,0 +1,293 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	applyv1alpha1 "github.com/pipedream-operator/pipedream-operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+)
+
+// longQueue is from when on waiting for a turn is worth a status.
+const longQueue = 10 * time.Second
+
+// report applies the status if it says anything new, and returns when to look
+// again.
+func (r *Reconciler) report(ctx context.Context, o *observation, decision renewal.Decision) (ctrl.Result, error) {
+	now := r.Clock.Now()
+	result := ctrl.Result{RequeueAfter: o.sleep(decision, now)}
+	previous := o.previousStatus()
+	status := o.project(previous, now)
+	if o.waitsShortly(now) || equality.Semantic.DeepEqual(previous, status) {
+		return result, nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reportTimeout)
+	defer cancel()
+	if err := r.applyStatus(ctx, o, status); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	r.announce(ctx, o.token, previous.Conditions, status)
+	return result, nil
+}
+
+// waitsShortly tells whether a first token is a few seconds away, so that a
+// status would be outdated as soon as it is written.
+func (o *observation) waitsShortly(now time.Time) bool {
+	return !o.turn.IsZero() && o.turn.Sub(now) <= longQueue && o.memory.failure == nil && o.record() == nil
+}
+
+// sleep returns the time to the next visit, if nothing changes before.
+func (o *observation) sleep(decision renewal.Decision, now time.Time) time.Duration {
+	sleep := renewal.Sleep(o.wanted, o.observed(), decision, now)
+	for _, at := range []time.Time{o.turn, o.memory.failure.stallsAt(), o.notBefore()} {
+		if at.After(now) {
+			sleep = min(sleep, at.Sub(now))
+		}
+	}
+	return sleep
+}
+
+func (o *observation) notBefore() time.Time {
+	if o.memory.failure == nil {
+		return time.Time{}
+	}
+	return o.memory.failure.notBefore
+}
+
+// previousStatus returns the status that stands: the cached one, unless the cache
+// is older than what we have applied.
+func (o *observation) previousStatus() v1alpha1.PipedreamTokenStatus {
+	m := o.memory
+	cached := &metav1.PartialObjectMetadata{ObjectMeta: o.token.ObjectMeta}
+	if m.reported != nil && isOlder(cached, m.reportedVersion) {
+		return *m.reported
+	}
+	m.reported = nil
+	return o.token.Status
+}
+
+// applyStatus applies the whole status, as its only writer.
+func (r *Reconciler) applyStatus(ctx context.Context, o *observation, status v1alpha1.PipedreamTokenStatus) error {
+	content, err := json.Marshal(status)
+	if err != nil {
+		return fmt.Errorf("encode status: %w", err)
+	}
+	applied := &applyv1alpha1.PipedreamTokenStatusApplyConfiguration{}
+	if err := json.Unmarshal(content, applied); err != nil {
+		return fmt.Errorf("decode status: %w", err)
+	}
+	configuration := applyv1alpha1.PipedreamToken(o.token.Name, o.token.Namespace).WithUID(o.token.UID).WithStatus(applied)
+	if err := r.Client.Status().Apply(ctx, configuration, client.ForceOwnership); err != nil {
+		return err
+	}
+	o.memory.reported = &status
+	if version := configuration.ResourceVersion; version != nil {
+		o.memory.reportedVersion = *version
+	}
+	return nil
+}
+
+// project computes the status from what was observed, from the last failure and
+// from the gate's answer. It is pure.
+func (o *observation) project(previous v1alpha1.PipedreamTokenStatus, now time.Time) v1alpha1.PipedreamTokenStatus {
+	status := v1alpha1.PipedreamTokenStatus{
+		Conditions:                  knownConditions(previous.Conditions),
+		ObservedGeneration:          o.token.Generation,
+		ClientSecretResourceVersion: o.credentialsVersionRead(previous),
+	}
+	if o.targetState() == renewal.Owned {
+		status.Secret = &v1alpha1.CheckedSecret{Name: o.target.Name}
+		if o.checkState() == renewal.Good {
+			status.Secret.ResourceVersion = o.target.ResourceVersion
+		}
+	}
+	held := renewal.HeldToken(o.wanted, o.observed(), now)
+	if held != renewal.StateNone {
+		record := o.record()
+		status.IssueTime = timestamp(record.IssueTime)
+		status.ExpirationTime = timestamp(record.ExpirationTime)
+		status.RenewalTime = timestamp(renewal.RenewalTime(o.wanted, *record))
+	}
+	status.NextAttemptTime = timestamp(o.notBefore())
+	o.projectConditions(&status, held, now)
+	return status
+}
+
+func (o *observation) projectConditions(status *v1alpha1.PipedreamTokenStatus, held renewal.State, now time.Time) {
+	set := func(condition metav1.Condition) {
+		condition.ObservedGeneration = o.token.Generation
+		condition.LastTransitionTime = metav1.NewTime(now.Truncate(time.Second))
+		meta.SetStatusCondition(&status.Conditions, condition)
+	}
+	set(o.readyCondition(status, held))
+	set(o.renewedCondition(status, now))
+	if o.wanted.VerifyEvery > 0 {
+		set(o.verifiedCondition(status))
+	} else {
+		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionVerified)
+	}
+	if renewed := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRenewed); o.memory.failure.stalled(now) {
+		set(metav1.Condition{
+			Type: v1alpha1.ConditionStalled, Status: metav1.ConditionTrue,
+			Reason: o.memory.failure.reason, Message: renewed.Message,
+		})
+	} else {
+		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionStalled)
+	}
+}
+
+// knownConditions returns a copy of our conditions, without those that the schema
+// has put there and that nobody has ever observed.
+func knownConditions(conditions []metav1.Condition) []metav1.Condition {
+	return slices.DeleteFunc(slices.Clone(conditions), func(condition metav1.Condition) bool {
+		switch condition.Type {
+		case v1alpha1.ConditionReady, v1alpha1.ConditionRenewed, v1alpha1.ConditionVerified, v1alpha1.ConditionStalled:
+			return condition.LastTransitionTime.Unix() <= 0
+		}
+		return true
+	})
+}
+
+// credentialsVersionRead returns the version of the credentials that the last
+// attempt or check was made with.
+func (o *observation) credentialsVersionRead(previous v1alpha1.PipedreamTokenStatus) string {
+	switch {
+	case o.memory.failure != nil:
+		return o.memory.failure.tried.credentialsVersion
+	case o.memory.checked.credentialsVersion != "":
+		return o.memory.checked.credentialsVersion
+	}
+	return previous.ClientSecretResourceVersion
+}
+
+func (o *observation) readyCondition(status *v1alpha1.PipedreamTokenStatus, held renewal.State) metav1.Condition {
+	ready := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse}
+	switch held {
+	case renewal.StateValid:
+		ready.Status, ready.Reason = metav1.ConditionTrue, v1alpha1.ReasonTokenValid
+		ready.Message = "The Secret holds a token that is good until " + show(status.ExpirationTime) + "."
+	case renewal.StateExpired:
+		ready.Reason = v1alpha1.ReasonTokenExpired
+		ready.Message = "The held token expired at " + show(status.ExpirationTime) + ", and no newer one could be had yet. Condition Renewed says why."
+	case renewal.StateRevoked:
+		ready.Reason = v1alpha1.ReasonTokenRevoked
+		ready.Message = "Pipedream refuses the held token, and no newer one could be had yet. Condition Renewed says why."
+	case renewal.StateOutdated:
+		ready.Reason = v1alpha1.ReasonTokenOutdated
+		ready.Message = "The held token has other scopes, or is of another API address, than is asked for now, and no such token could be had yet. Condition Renewed says why."
+	case renewal.StateNone:
+		ready.Reason = v1alpha1.ReasonNotIssued
+		ready.Message = "There is no Secret with a token of this PipedreamToken. Condition Renewed says why."
+	}
+	return ready
+}
+
+func (o *observation) renewedCondition(status *v1alpha1.PipedreamTokenStatus, now time.Time) metav1.Condition {
+	renewed := metav1.Condition{Type: v1alpha1.ConditionRenewed}
+	failure := o.memory.failure
+	switch previous := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRenewed); {
+	case o.turn.Sub(now) > longQueue:
+		renewed.Status, renewed.Reason = metav1.ConditionUnknown, v1alpha1.ReasonQueued
+		renewed.Message = "A token is due, and waits for its turn at " + show(timestamp(o.turn)) + ": the operator's --token-requests-per-second bounds the token requests of all PipedreamTokens."
+	case failure != nil:
+		renewed.Status, renewed.Reason = metav1.ConditionFalse, failure.reason
+		renewed.Message = failure.message(status)
+	case status.IssueTime != nil:
+		renewed.Status, renewed.Reason = metav1.ConditionTrue, v1alpha1.ReasonIssued
+		renewed.Message = "A token was issued at " + show(status.IssueTime) + ", and is renewed at " + show(status.RenewalTime) + "."
+	case previous != nil:
+		return *previous
+	default:
+		renewed.Status, renewed.Reason = metav1.ConditionUnknown, v1alpha1.ReasonNotAttempted
+		renewed.Message = "No token was asked for yet."
+	}
+	return renewed
+}
+
+// message says what happened, since when, until when the held token is good, and
+// what to do.
+func (f *failure) message(status *v1alpha1.PipedreamTokenStatus) string {
+	if f.told != "" {
+		return f.told
+	}
+	happened, advice := f.explain()
+	held := "No usable token is held."
+	if meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady) {
+		held = "The held token is good until " + show(status.ExpirationTime) + "."
+	}
+	return happened + ", since " + f.since.UTC().Format(time.RFC3339) + ". " + held + " " + advice
+}
+
+func (o *observation) verifiedCondition(status *v1alpha1.PipedreamTokenStatus) metav1.Condition {
+	verified := metav1.Condition{Type: v1alpha1.ConditionVerified}
+	known := o.memory.verification
+	previous := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionVerified)
+	switch {
+	case known.verdict == pipedream.Accepted:
+		verified.Status, verified.Reason = metav1.ConditionTrue, v1alpha1.ReasonTokenAccepted
+		verified.Message = "Pipedream accepts the held token."
+	case known.verdict == pipedream.Refused:
+		verified.Status, verified.Reason = metav1.ConditionFalse, v1alpha1.ReasonTokenRevoked
+		verified.Message = "Pipedream answers 401 to the held token."
+	case known.verdict == "" && previous != nil:
+		return *previous
+	default:
+		verified.Status, verified.Reason = metav1.ConditionUnknown, v1alpha1.ReasonVerificationInconclusive
+		verified.Message = "The held token was not tried yet."
+		if known.detail != "" {
+			verified.Message = known.detail + "."
+		}
+	}
+	return verified
+}
+
+// announce tells of each change of state, in an event and a log line. A routine
+// renewal is none.
+func (r *Reconciler) announce(ctx context.Context, token *v1alpha1.PipedreamToken, previous []metav1.Condition, status v1alpha1.PipedreamTokenStatus) {
+	renewedChanged := false
+	for _, kind := range []string{v1alpha1.ConditionRenewed, v1alpha1.ConditionReady, v1alpha1.ConditionVerified} {
+		before, now := meta.FindStatusCondition(previous, kind), meta.FindStatusCondition(status.Conditions, kind)
+		if now == nil || before != nil && before.Status == now.Status && before.Reason == now.Reason {
+			continue
+		}
+		log.FromContext(ctx).Info("condition changed", "condition", now.Type, "status", now.Status, "reason", now.Reason,
+			"message", now.Message, "renewalTime", status.RenewalTime, "nextAttemptTime", status.NextAttemptTime)
+		// Ready says nothing new when it turns True because a token was issued.
+		redundant := kind == v1alpha1.ConditionReady && now.Status == metav1.ConditionTrue && renewedChanged
+		renewedChanged = renewedChanged || kind == v1alpha1.ConditionRenewed
+		if redundant || now.Status == metav1.ConditionUnknown {
+			continue
+		}
+		severity := corev1.EventTypeNormal
+		if now.Status == metav1.ConditionFalse {
+			severity = corev1.EventTypeWarning
+		}
+		r.Events.Eventf(token, nil, severity, now.Reason, now.Type, "%s", now.Message)
+	}
+}
+
+// timestamp returns a time in the whole seconds of a status; nil for zero.
+func timestamp(at time.Time) *metav1.Time {
+	if at.IsZero() {
+		return nil
+	}
+	return new(metav1.NewTime(at.UTC().Truncate(time.Second)))
+}
+
+func show(at *metav1.Time) string { return at.UTC().Format(time.RFC3339) }

@@ -1,0 +1,69 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+)
+
+// verifyHeld tries the held token on Pipedream's API. What follows from the
+// verdict is for the next decision.
+func (r *Reconciler) verifyHeld(ctx context.Context, o *observation) (again bool, err error) {
+	now := r.Clock.Now()
+	if turn := r.Verifications.Enter(o.wanted.Identity, now); turn.After(now) {
+		o.verificationTurn = turn
+		return true, nil
+	}
+	target, err := r.readTarget(ctx, o)
+	if err != nil || target == nil || o.checkState() == renewal.Unchecked {
+		return true, err
+	}
+	verdict, verifyErr := r.Pipedream.Verify(ctx, pipedream.NewSensitive(string(target.Data[keyAccessToken])), o.trial())
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
+	known := &o.memory.verification
+	known.last = o.now
+	known.judge(verdict, verifyErr)
+	known.refused = verdict == pipedream.Refused
+	return true, nil
+}
+
+// verifyReplacement tries the token that has replaced a refused one. When it is
+// refused too, the endpoint refuses, and not the token: trying is no use then.
+func (r *Reconciler) verifyReplacement(ctx context.Context, o *observation, token pipedream.Sensitive) {
+	known := &o.memory.verification
+	verdict, err := r.Pipedream.Verify(ctx, token, o.trial())
+	known.last = r.Clock.Now()
+	known.judge(verdict, err)
+	if verdict == pipedream.Refused {
+		known.verdict = pipedream.Inconclusive
+		known.detail = "Pipedream answers 401 to a token that it has just issued, so that the answer says nothing about the token. " +
+			"Verification rests until the spec changes: check that `spec.scopes` may list the project's accounts"
+		known.restsFor = o.token.Generation
+	}
+}
+
+func (v *verification) judge(verdict pipedream.Verdict, err error) {
+	v.verdict, v.detail = verdict, ""
+	if err != nil {
+		v.detail = "Pipedream's answer says nothing about the token (" + err.Error() + ")"
+	}
+}
+
+func (o *observation) trial() pipedream.Trial {
+	environment := o.token.Spec.Environment
+	if environment == "" {
+		environment = v1alpha1.EnvironmentProduction
+	}
+	return pipedream.Trial{
+		ProjectID:   o.token.Spec.ProjectID,
+		Environment: string(environment),
+		Scopes:      o.token.Spec.Scopes,
+	}
+}

@@ -1,0 +1,149 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package controlplane runs a real etcd, kube-apiserver and, where it is asked
+// for, kube-controller-manager on this machine, for tests and for the demo.
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"syscall"
+
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+)
+
+// Options say what is started.
+type Options struct {
+	// ControllerManager starts the controllers that collect garbage, delete
+	// namespaces and count quotas. Without them none of that happens.
+	ControllerManager bool
+	// Log gets what the controller-manager prints. Optional.
+	Log io.Writer
+}
+
+// ControlPlane is a running one.
+type ControlPlane struct {
+	// Config is that of an administrator.
+	Config *rest.Config
+	// Kubeconfig is the content of a kubeconfig for the same administrator.
+	Kubeconfig []byte
+
+	environment *envtest.Environment
+	directory   string
+	controllers *exec.Cmd
+	exited      chan error
+}
+
+// Root returns the folder of this repository.
+func Root() string {
+	_, file, _, _ := runtime.Caller(0)
+	return filepath.Join(filepath.Dir(file), "..", "..")
+}
+
+// Assets returns the folder of the binaries: KUBEBUILDER_ASSETS if it is set, else
+// where `make control-plane` leaves them.
+func Assets() string {
+	if assets := os.Getenv("KUBEBUILDER_ASSETS"); assets != "" {
+		return assets
+	}
+	return filepath.Join(Root(), "bin", "k8s")
+}
+
+// Start starts a control plane that has the product's CRDs. It is ready when
+// Start returns; Stop ends it.
+func Start(options Options) (*ControlPlane, error) {
+	if _, err := os.Stat(filepath.Join(Assets(), "kube-apiserver")); err != nil {
+		return nil, fmt.Errorf("run `make control-plane` first, or set KUBEBUILDER_ASSETS: %w", err)
+	}
+	environment := &envtest.Environment{
+		BinaryAssetsDirectory: Assets(),
+		CRDDirectoryPaths:     []string{filepath.Join(Root(), "config", "crd", "bases")},
+		ErrorIfCRDPathMissing: true,
+	}
+	environment.ControlPlane.GetAPIServer().Configure().
+		Append("enable-admission-plugins", "OwnerReferencesPermissionEnforcement", "ResourceQuota")
+	environment.ControlPlane.Etcd = &envtest.Etcd{}
+	environment.ControlPlane.Etcd.Configure().Append("unsafe-no-fsync", "true")
+	config, err := environment.Start()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start etcd and kube-apiserver: %w", err), environment.Stop())
+	}
+	c := &ControlPlane{Config: config, environment: environment}
+	if err := c.finish(options); err != nil {
+		return nil, errors.Join(err, c.Stop())
+	}
+	return c, nil
+}
+
+func (c *ControlPlane) finish(options Options) error {
+	admin, err := c.environment.AddUser(envtest.User{Name: "admin", Groups: []string{"system:masters"}}, nil)
+	if err != nil {
+		return fmt.Errorf("add the administrator: %w", err)
+	}
+	if c.Kubeconfig, err = admin.KubeConfig(); err != nil {
+		return fmt.Errorf("write the administrator's kubeconfig: %w", err)
+	}
+	if c.directory, err = os.MkdirTemp("", "pipedream-control-plane-"); err != nil {
+		return fmt.Errorf("make a folder: %w", err)
+	}
+	if options.ControllerManager {
+		return c.startControllers(options.Log)
+	}
+	return nil
+}
+
+func (c *ControlPlane) startControllers(log io.Writer) error {
+	kubeconfig := filepath.Join(c.directory, "admin.kubeconfig")
+	if err := os.WriteFile(kubeconfig, c.Kubeconfig, 0o600); err != nil {
+		return fmt.Errorf("write kubeconfig: %w", err)
+	}
+	c.controllers = exec.CommandContext(context.Background(), filepath.Join(Assets(), "kube-controller-manager"), //nolint:gosec,forbidigo // Our own binary, which lives until Stop.
+		"--kubeconfig="+kubeconfig,
+		"--service-account-private-key-file="+filepath.Join(c.environment.ControlPlane.APIServer.CertDir, "sa-signer.key"),
+		"--controllers=garbage-collector-controller,namespace-controller,resourcequota-controller,serviceaccount-controller",
+		"--leader-elect=false",
+		"--secure-port=0",
+	)
+	c.controllers.Stdout, c.controllers.Stderr = log, log
+	// Ctrl-C in a terminal goes to the whole process group; Stop decides when this ends.
+	c.controllers.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := c.controllers.Start(); err != nil {
+		return fmt.Errorf("start kube-controller-manager: %w", err)
+	}
+	c.exited = make(chan error, 1)
+	go func() { c.exited <- c.controllers.Wait() }()
+	return nil
+}
+
+// Stop ends all that Start has started, and removes its files.
+func (c *ControlPlane) Stop() error {
+	if c.exited != nil {
+		_ = c.controllers.Process.Kill()
+		<-c.exited
+	}
+	return errors.Join(c.environment.Stop(), os.RemoveAll(c.directory))
+}
+
+// User returns the configuration of a user who may do what the cluster's roles
+// allow, which is nothing at first.
+func (c *ControlPlane) User(name string) (*rest.Config, error) {
+	user, err := c.environment.AddUser(envtest.User{Name: name}, nil)
+	if err != nil {
+		return nil, fmt.Errorf("add user %s: %w", name, err)
+	}
+	return user.Config(), nil
+}
+
+// KubeconfigOf returns the content of a kubeconfig for a bearer token, which the
+// API server knows as that of a ServiceAccount, for instance.
+func (c *ControlPlane) KubeconfigOf(token, namespace string) ([]byte, error) {
+	return kubeconfig(c.Config, token, namespace)
+}
