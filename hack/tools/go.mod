@@ -10,8 +10,8 @@ go 1.26.0
 tool (
 	sigs.k8s.io/controller-runtime/tools/setup-envtest
 	sigs.k8s.io/controller-tools/cmd/controller-gen
-	sigs.k8s.io/kube-api-linter/cmd/golangci-lint-kube-api-linter
-	sigs.k8s.io/kustomize/kustomize/v5
+	sigs.k8s.io/kube-api-linter/cmd/golangci-lint-kube-api-linter // golangci-lint with the plugin in it
+	sigs.k8s.io/kustomize/kustomize/v5 // 5.8.2: 5.8.3 needs Go 1.27
 )
 
 require (
