@@ -1,0 +1,73 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+)
+
+const (
+	// clientID and firstSecret are those of config/samples; only the simulator
+	// accepts them.
+	clientID    = "replace-me-with-the-client-id"
+	firstSecret = "replace-me-with-the-client-secret"
+	// secondSecret is the client secret after it is rotated.
+	secondSecret = "the-client-secret-after-its-rotation"
+)
+
+// listAccounts calls Pipedream's API as a consumer does, and returns the status.
+func (s *stage) listAccounts(ctx context.Context, token string) int {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.pipedream+"/v1/connect/proj_abc123/accounts?limit=1", nil)
+	if err != nil {
+		return 0
+	}
+	request.Header.Set("Authorization", "Bearer "+token)
+	request.Header.Set("X-Pd-Environment", "production")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0
+	}
+	_ = response.Body.Close()
+	return response.StatusCode
+}
+
+// control calls the simulator's own API. The answer is read into result, if that
+// is not nil.
+func (s *stage) control(ctx context.Context, method, path string, body, result any) error {
+	content, err := json.Marshal(body)
+	if err != nil {
+		return fmt.Errorf("encode: %w", err)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, s.pipedream+"/_sim/"+path, bytes.NewReader(content))
+	if err != nil {
+		return fmt.Errorf("make a request: %w", err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("call the simulator: %w", err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode >= http.StatusBadRequest {
+		return fmt.Errorf("the simulator answers %s to %s %s", response.Status, method, path)
+	}
+	if result == nil {
+		return nil
+	}
+	return json.NewDecoder(response.Body).Decode(result)
+}
+
+// exchanges returns how often Pipedream was asked for a token.
+func (s *stage) exchanges(ctx context.Context) (pipedreamtest.Count, error) {
+	var counters struct {
+		Exchanges map[string]pipedreamtest.Count `json:"exchanges"`
+	}
+	err := s.control(ctx, http.MethodGet, "counters", struct{}{}, &counters)
+	return counters.Exchanges[clientID], err
+}
