@@ -114,26 +114,34 @@ func (o *options) setNamespaces(list string) error {
 }
 
 func (o *options) validate() error {
-	const maxRate, maxCount = 1000, 1000
-	switch {
-	case !(o.tokenRequestsPerSecond > 0 && o.tokenRequestsPerSecond <= maxRate):
-		return fmt.Errorf("--token-requests-per-second must be above 0, and at most %d", maxRate)
-	case o.tokenRequestBurst < 1 || o.tokenRequestBurst > maxCount:
-		return fmt.Errorf("--token-request-burst must be between 1 and %d", maxCount)
-	case !(o.verificationRequestsPerSecond > 0 && o.verificationRequestsPerSecond <= maxRate):
-		return fmt.Errorf("--verification-requests-per-second must be above 0, and at most %d", maxRate)
-	case o.maxConcurrentReconciles < 1 || o.maxConcurrentReconciles > maxCount:
-		return fmt.Errorf("--max-concurrent-reconciles must be between 1 and %d", maxCount)
-	case o.log.Level != nil && o.log.Level.Enabled(zapcore.Level(-maxLogLevel-1)):
+	if o.log.Level != nil && o.log.Level.Enabled(zapcore.Level(-maxLogLevel-1)) {
 		return fmt.Errorf("--zap-log-level must be at most %d: from %d on, the bodies of requests would be logged, and with them Secrets", maxLogLevel, maxLogLevel+1)
 	}
-	if err := validateBindAddress("metrics-bind-address", o.metricsBindAddress); err != nil {
-		return err
+	return errors.Join(
+		validateRate("token-requests-per-second", o.tokenRequestsPerSecond),
+		validateCount("token-request-burst", o.tokenRequestBurst),
+		validateRate("verification-requests-per-second", o.verificationRequestsPerSecond),
+		validateCount("max-concurrent-reconciles", o.maxConcurrentReconciles),
+		validateBindAddress("metrics-bind-address", o.metricsBindAddress),
+		validateBindAddress("health-probe-bind-address", o.healthProbeBindAddress),
+		o.readCAs(),
+	)
+}
+
+func validateRate(name string, perSecond float64) error {
+	const most = 1000
+	if perSecond > 0 && perSecond <= most {
+		return nil
 	}
-	if err := validateBindAddress("health-probe-bind-address", o.healthProbeBindAddress); err != nil {
-		return err
+	return fmt.Errorf("--%s must be above 0, and at most %d", name, most)
+}
+
+func validateCount(name string, count int) error {
+	const most = 1000
+	if count >= 1 && count <= most {
+		return nil
 	}
-	return o.readCAs()
+	return fmt.Errorf("--%s must be between 1 and %d", name, most)
 }
 
 func validateBindAddress(name, address string) error {

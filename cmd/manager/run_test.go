@@ -1,0 +1,124 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestBadFlags(t *testing.T) {
+	notPEM := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(notPEM, []byte("no certificate"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]struct {
+		arguments []string
+		want      string
+	}{
+		"an unknown flag":                        {[]string{"--nonsense"}, "-nonsense"},
+		"an argument":                            {[]string{"nonsense"}, `unexpected argument "nonsense"`},
+		"an address without a scheme":            {[]string{"--api-url=api.pipedream.com"}, "--api-url: must be an address such as https://"},
+		"an address with http":                   {[]string{"--api-url=http://api.pipedream.com"}, "--allow-insecure-api-url"},
+		"an address with a path":                 {[]string{"--api-url=https://api.pipedream.com/v1"}, "without path"},
+		"an address with a password":             {[]string{"--api-url=https://user:hunter2@api.pipedream.com"}, "user name or password"},
+		"a CA file that is not there":            {[]string{"--api-ca-file=/does/not/exist"}, "--api-ca-file: open /does/not/exist"},
+		"a CA file without a certificate":        {[]string{"--api-ca-file=" + notPEM}, "holds no PEM certificate"},
+		"a bad namespace":                        {[]string{"--namespaces=shop,Bad_Name"}, `"Bad_Name" is no name of a namespace`},
+		"an empty namespace":                     {[]string{"--namespaces="}, `"" is no name of a namespace`},
+		"a rate of zero":                         {[]string{"--token-requests-per-second=0"}, "--token-requests-per-second must be above 0"},
+		"a rate that is no number":               {[]string{"--token-requests-per-second=NaN"}, "--token-requests-per-second must be above 0"},
+		"a burst of zero":                        {[]string{"--token-request-burst=0"}, "--token-request-burst must be between 1 and"},
+		"a negative rate of verifications":       {[]string{"--verification-requests-per-second=-1"}, "--verification-requests-per-second must be above 0"},
+		"no workers":                             {[]string{"--max-concurrent-reconciles=0"}, "--max-concurrent-reconciles must be between 1 and"},
+		"a metrics address without a port":       {[]string{"--metrics-bind-address=localhost"}, "--metrics-bind-address must be an address such as"},
+		"a health address without a port":        {[]string{"--health-probe-bind-address=localhost"}, "--health-probe-bind-address must be an address such as"},
+		"a log level that would log the bodies":  {[]string{"--zap-log-level=8"}, "--zap-log-level must be at most 7"},
+		"a log level that is none":               {[]string{"--zap-log-level=loud"}, "zap-log-level"},
+		"a log level that is far beyond any use": {[]string{"--zap-log-level=100"}, "--zap-log-level must be at most 7"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			err := run(t.Context(), test.arguments, &bytes.Buffer{})
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Fatalf("run(%v) = %v, want an error with %q", test.arguments, err, test.want)
+			}
+			said := &bytes.Buffer{}
+			if code := exitCode(err, said); code != 2 {
+				t.Errorf("the exit code is %d, want 2", code)
+			}
+			if strings.Contains(said.String(), "hunter2") {
+				t.Errorf("a password is shown: %s", said)
+			}
+			if lines := strings.Count(strings.TrimSpace(said.String()), "\n"); lines != 1 {
+				t.Errorf("it takes more than a line, and one on --help, to say what is wrong: %s", said)
+			}
+		})
+	}
+}
+
+func TestGoodFlags(t *testing.T) {
+	o, err := parseOptions([]string{"--namespaces=shop, checkout,shop", "--zap-log-level=7", "--metrics-bind-address=0"}, &bytes.Buffer{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(o.namespaces, " "); got != "shop checkout" {
+		t.Errorf("the namespaces are %q, want each of them once", got)
+	}
+}
+
+func TestHelp(t *testing.T) {
+	help := &bytes.Buffer{}
+	err := run(t.Context(), []string{"--help"}, help)
+	if !errors.Is(err, flag.ErrHelp) || exitCode(err, &bytes.Buffer{}) != 0 {
+		t.Errorf("--help ends with %v, want exit code 0", err)
+	}
+	for _, name := range []string{
+		"api-url", "allow-insecure-api-url", "api-ca-file", "namespaces", "token-requests-per-second", "token-request-burst",
+		"verification-requests-per-second", "max-concurrent-reconciles", "leader-elect", "metrics-bind-address",
+		"health-probe-bind-address", "kubeconfig", "zap-log-level",
+	} {
+		if !strings.Contains(help.String(), "  -"+name) {
+			t.Errorf("--help does not show --%s", name)
+		}
+	}
+}
+
+func TestMissingKubeconfig(t *testing.T) {
+	err := run(t.Context(), []string{"--kubeconfig=/does/not/exist"}, &bytes.Buffer{})
+	if err == nil || !strings.Contains(err.Error(), "set --kubeconfig or KUBECONFIG") || !strings.Contains(err.Error(), "/does/not/exist") {
+		t.Errorf("run = %v, want an error that says what to set", err)
+	}
+	if code := exitCode(err, &bytes.Buffer{}); code != 1 {
+		t.Errorf("the exit code is %d, want 1", code)
+	}
+}
+
+func TestAPIServerThatIsNotThere(t *testing.T) {
+	err := run(t.Context(), []string{"--kubeconfig=" + writeKubeconfig(t, "https://127.0.0.1:1")}, &bytes.Buffer{})
+	if err == nil || !strings.Contains(err.Error(), "127.0.0.1:1: connect: connection refused") {
+		t.Errorf("run = %v, want an error that names the API server's address", err)
+	}
+	if code := exitCode(err, &bytes.Buffer{}); code != 1 {
+		t.Errorf("the exit code is %d, want 1", code)
+	}
+}
+
+// writeKubeconfig writes a kubeconfig for an API server, and returns its path.
+func writeKubeconfig(t *testing.T, server string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	content := `{"apiVersion":"v1","kind":"Config","current-context":"c",
+		"clusters":[{"name":"c","cluster":{"server":"` + server + `"}}],
+		"contexts":[{"name":"c","context":{"cluster":"c","user":"c"}}],"users":[{"name":"c","user":{}}]}`
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
