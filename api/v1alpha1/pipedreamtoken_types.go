@@ -13,8 +13,6 @@ const (
 	DefaultClientIDKey = "client_id"
 	// DefaultClientSecretKey is the meaning of an absent clientSecretKey.
 	DefaultClientSecretKey = "client_secret"
-	// DefaultVerificationIntervalSeconds is the meaning of an absent intervalSeconds.
-	DefaultVerificationIntervalSeconds = 300
 )
 
 // Environment is one of the two environments of a Pipedream project.
@@ -126,7 +124,7 @@ type PipedreamTokenSpec struct {
 	// list the project's accounts (`connect:accounts:read`) or the projects
 	// (`connect:projects:read`).
 	// +optional
-	Verification *Verification `json:"verification,omitempty"`
+	Verification Verification `json:"verification,omitzero"`
 }
 
 // ClientSecretReference names a Secret, and the keys of the client ID and the
@@ -176,12 +174,12 @@ type SecretTemplate struct {
 
 // Verification says how often the held token is tried on Pipedream's API.
 type Verification struct {
-	// intervalSeconds is the time between two tries. When absent: 300. A revoked
-	// token is seen after this time at the latest, unless many PipedreamTokens
-	// share the operator's `--verification-requests-per-second`.
+	// intervalSeconds is the time between two tries; 300 suits most. A revoked token
+	// is seen after this time at the latest, unless many PipedreamTokens share the
+	// operator's `--verification-requests-per-second`.
 	// +kubebuilder:validation:Minimum=10
 	// +kubebuilder:validation:Maximum=86400
-	// +optional
+	// +required
 	IntervalSeconds int32 `json:"intervalSeconds,omitempty"`
 }
 
@@ -226,7 +224,7 @@ type PipedreamTokenStatus struct {
 	// secret is the Secret that holds the token, as it was last checked. It is
 	// absent while there is none of ours.
 	// +optional
-	Secret *CheckedSecret `json:"secret,omitempty"`
+	Secret CheckedSecret `json:"secret,omitzero"`
 
 	// clientSecretResourceVersion is the resourceVersion of the Secret with the
 	// client credentials when it was last read.

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -82,12 +83,12 @@ func (r *Reconciler) readCredentials(ctx context.Context, o *observation) (*pipe
 	reference := o.token.Spec.ClientSecretRef
 	secret := &corev1.Secret{}
 	err := r.Client.Get(ctx, types.NamespacedName{Namespace: o.token.Namespace, Name: reference.Name}, secret)
-	if client.IgnoreNotFound(err) != nil {
-		return nil, err
-	}
-	if err != nil {
+	if apierrors.IsNotFound(err) {
 		o.credentials = nil
 		return nil, nil
+	}
+	if err != nil {
+		return nil, err
 	}
 	o.credentials = &metav1.PartialObjectMetadata{ObjectMeta: secret.ObjectMeta}
 	idKey := orDefault(reference.ClientIDKey, v1alpha1.DefaultClientIDKey)

@@ -406,7 +406,7 @@ func TestVerificationThatIsTurnedOffLeavesNoCondition(t *testing.T) {
 	w.pass(time.Minute)
 	w.reconcile()
 	w.wantCondition(v1alpha1.ConditionVerified, metav1.ConditionTrue, v1alpha1.ReasonTokenAccepted)
-	change(w, w.token(), func(p *v1alpha1.PipedreamToken) { p.Spec.Verification = nil })
+	change(w, w.token(), func(p *v1alpha1.PipedreamToken) { p.Spec.Verification = v1alpha1.Verification{} })
 	w.reconcile()
 	w.wantNoCondition(v1alpha1.ConditionVerified)
 }

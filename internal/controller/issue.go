@@ -9,7 +9,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
@@ -188,7 +187,7 @@ func (o *observation) secretWith(held heldToken) *corev1.Secret {
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace:       o.token.Namespace,
 			Name:            o.token.TargetName(),
-			UID:             types.UID(existing.UID),
+			UID:             existing.UID,
 			ResourceVersion: existing.ResourceVersion,
 			Labels:          existing.Labels,
 			Annotations:     held.annotate(existing.Annotations, o.token.Name, data),
@@ -199,4 +198,3 @@ func (o *observation) secretWith(held heldToken) *corev1.Secret {
 		Data: data,
 	}
 }
-

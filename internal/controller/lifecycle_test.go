@@ -43,7 +43,7 @@ func TestNewObjectGetsAToken(t *testing.T) {
 	if got := token.Status.ExpirationTime; got == nil || !got.Time.Equal(issue.Add(lifetime)) {
 		t.Errorf("expirationTime is %v, want %v", got, issue.Add(lifetime))
 	}
-	if got, want := token.Status.Secret, (&v1alpha1.CheckedSecret{Name: secret.Name, ResourceVersion: secret.ResourceVersion}); !cmp.Equal(got, want) {
+	if got, want := token.Status.Secret, (v1alpha1.CheckedSecret{Name: secret.Name, ResourceVersion: secret.ResourceVersion}); !cmp.Equal(got, want) {
 		t.Errorf("status.secret is %v, want %v", got, want)
 	}
 	if token.Status.NextAttemptTime != nil {
@@ -368,9 +368,13 @@ func TestChangedWishesReachTheSecret(t *testing.T) {
 
 func TestOrderOfScopesIsNoChange(t *testing.T) {
 	w := newWorld(t)
-	w.issued(func(p *v1alpha1.PipedreamToken) { p.Spec.Scopes = []string{"connect:users:read", "connect:accounts:read"} })
+	w.issued(func(p *v1alpha1.PipedreamToken) {
+		p.Spec.Scopes = []string{"connect:users:read", "connect:accounts:read"}
+	})
 	w.pass(time.Minute)
-	change(w, w.token(), func(p *v1alpha1.PipedreamToken) { p.Spec.Scopes = []string{"connect:accounts:read", "connect:users:read"} })
+	change(w, w.token(), func(p *v1alpha1.PipedreamToken) {
+		p.Spec.Scopes = []string{"connect:accounts:read", "connect:users:read"}
+	})
 	w.reconcile()
 	w.wantExchanges(1)
 }

@@ -59,10 +59,10 @@ func (w *world) startManager(wrap func(http.RoundTripper) http.RoundTripper) {
 		user.Wrap(wrap)
 	}
 	mgr, err := ctrl.NewManager(user, ctrl.Options{
-		Scheme:     newScheme(w.T),
-		Cache:      CacheOptions([]string{w.namespace}),
-		Client:     ClientOptions(),
-		Metrics:    metricsserver.Options{BindAddress: "0"},
+		Scheme:  newScheme(w.T),
+		Cache:   CacheOptions([]string{w.namespace}),
+		Client:  ClientOptions(),
+		Metrics: metricsserver.Options{BindAddress: "0"},
 		// The name is for metrics, and each test has a controller of its own.
 		Controller: config.Controller{SkipNameValidation: new(true)},
 	})
@@ -216,7 +216,7 @@ func TestLateCacheCostsNoExchange(t *testing.T) {
 		token := w.token()
 		token.Annotations = map[string]string{"example.com/poke": strconv.Itoa(pokes)}
 		// A change of the spec, which no predicate holds back.
-		token.Spec.RenewBeforeSeconds = int32(1000 + pokes%2) //nolint:gosec // 1000 or 1001.
+		token.Spec.RenewBeforeSeconds = int32(1000 + pokes%2)
 		if err := w.admin.Update(w.Context(), token); client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) {
 			w.Error(err)
 		}
@@ -244,7 +244,7 @@ func TestLateCacheCostsNoExchange(t *testing.T) {
 		// the status speaks of the last write.
 		w.eventually("the status is up to date", func() bool {
 			token := w.token()
-			return token.Status.Secret != nil && token.Status.Secret.ResourceVersion == w.target().ResourceVersion &&
+			return token.Status.Secret.ResourceVersion == w.target().ResourceVersion &&
 				token.Status.ObservedGeneration == token.Generation
 		})
 		<-time.After(2 * delay)

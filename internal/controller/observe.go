@@ -115,21 +115,14 @@ func metadataOf(ctx context.Context, reader client.Reader, name types.Namespaced
 
 // wantedBy resolves the spec, and what its absent fields mean.
 func wantedBy(token *v1alpha1.PipedreamToken, api string) renewal.Wanted {
-	wanted := renewal.Wanted{
+	return renewal.Wanted{
 		Identity:     token.Namespace + "/" + token.Name,
 		Scopes:       strings.Join(slices.Sorted(slices.Values(token.Spec.Scopes)), " "),
 		API:          api,
 		RenewRequest: token.Annotations[v1alpha1.RenewRequestAnnotation],
 		RenewBefore:  time.Duration(token.Spec.RenewBeforeSeconds) * time.Second,
+		VerifyEvery:  time.Duration(token.Spec.Verification.IntervalSeconds) * time.Second,
 	}
-	if verification := token.Spec.Verification; verification != nil {
-		seconds := verification.IntervalSeconds
-		if seconds == 0 {
-			seconds = v1alpha1.DefaultVerificationIntervalSeconds
-		}
-		wanted.VerifyEvery = time.Duration(seconds) * time.Second
-	}
-	return wanted
 }
 
 // observed returns the state of the world as package renewal sees it.
@@ -226,7 +219,7 @@ func (m *memory) recall(o *observation) {
 	if record != nil && !record.IssueTime.After(o.now) {
 		m.lastIssue = record.IssueTime
 	}
-	if status.Secret != nil && status.Secret.ResourceVersion != "" {
+	if status.Secret.ResourceVersion != "" {
 		m.checked = checked{
 			secretVersion:      status.Secret.ResourceVersion,
 			credentialsVersion: status.ClientSecretResourceVersion,
@@ -234,19 +227,20 @@ func (m *memory) recall(o *observation) {
 			outcome:            renewal.Good,
 		}
 	}
-	if renewed := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRenewed); renewed != nil && renewed.Status == metav1.ConditionFalse {
-		m.failure = recallFailure(o, *renewed)
-	}
-	verified := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionVerified)
-	if verified != nil && verified.Reason == v1alpha1.ReasonTokenRevoked && record != nil &&
-		status.IssueTime != nil && status.IssueTime.Time.Equal(record.IssueTime) {
+	m.failure = recallFailure(o)
+	isSameToken := record != nil && status.IssueTime != nil && status.IssueTime.Time.Equal(record.IssueTime)
+	if isSameToken && meta.IsStatusConditionFalse(status.Conditions, v1alpha1.ConditionVerified) {
 		m.verification.refused = true
 		m.verification.verdict = pipedream.Refused
 	}
 }
 
-func recallFailure(o *observation, renewed metav1.Condition) *failure {
+func recallFailure(o *observation) *failure {
 	status := o.token.Status
+	renewed := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRenewed)
+	if renewed == nil || renewed.Status != metav1.ConditionFalse {
+		return nil
+	}
 	recalled := &failure{
 		reason: renewed.Reason,
 		told:   renewed.Message,

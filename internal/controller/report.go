@@ -112,7 +112,7 @@ func (o *observation) project(previous v1alpha1.PipedreamTokenStatus, now time.T
 		ClientSecretResourceVersion: o.credentialsVersionRead(previous),
 	}
 	if o.targetState() == renewal.Owned {
-		status.Secret = &v1alpha1.CheckedSecret{Name: o.target.Name}
+		status.Secret = v1alpha1.CheckedSecret{Name: o.target.Name}
 		if o.checkState() == renewal.Good {
 			status.Secret.ResourceVersion = o.target.ResourceVersion
 		}
@@ -260,26 +260,27 @@ func (o *observation) verifiedCondition(status *v1alpha1.PipedreamTokenStatus) m
 // announce tells of each change of state, in an event and a log line. A routine
 // renewal is none.
 func (r *Reconciler) announce(ctx context.Context, token *v1alpha1.PipedreamToken, previous []metav1.Condition, status v1alpha1.PipedreamTokenStatus) {
-	renewedChanged := false
+	tellReady := true
 	for _, kind := range []string{v1alpha1.ConditionRenewed, v1alpha1.ConditionReady, v1alpha1.ConditionVerified} {
 		before, now := meta.FindStatusCondition(previous, kind), meta.FindStatusCondition(status.Conditions, kind)
 		if now == nil || before != nil && before.Status == now.Status && before.Reason == now.Reason {
 			continue
 		}
-		log.FromContext(ctx).Info("condition changed", "condition", now.Type, "status", now.Status, "reason", now.Reason,
-			"message", now.Message, "renewalTime", status.RenewalTime, "nextAttemptTime", status.NextAttemptTime)
+		switch {
+		case now.Status == metav1.ConditionFalse:
+			r.tell(ctx, token, corev1.EventTypeWarning, *now)
+		case now.Status == metav1.ConditionTrue && (kind != v1alpha1.ConditionReady || tellReady):
+			r.tell(ctx, token, corev1.EventTypeNormal, *now)
+		}
 		// Ready says nothing new when it turns True because a token was issued.
-		redundant := kind == v1alpha1.ConditionReady && now.Status == metav1.ConditionTrue && renewedChanged
-		renewedChanged = renewedChanged || kind == v1alpha1.ConditionRenewed
-		if redundant || now.Status == metav1.ConditionUnknown {
-			continue
-		}
-		severity := corev1.EventTypeNormal
-		if now.Status == metav1.ConditionFalse {
-			severity = corev1.EventTypeWarning
-		}
-		r.Events.Eventf(token, nil, severity, now.Reason, now.Type, "%s", now.Message)
+		tellReady = tellReady && kind != v1alpha1.ConditionRenewed
 	}
+}
+
+func (r *Reconciler) tell(ctx context.Context, token *v1alpha1.PipedreamToken, severity string, condition metav1.Condition) {
+	log.FromContext(ctx).Info("condition changed", "condition", condition.Type, "status", condition.Status,
+		"reason", condition.Reason, "message", condition.Message)
+	r.Events.Eventf(token, nil, severity, condition.Reason, condition.Type, "%s", condition.Message)
 }
 
 // timestamp returns a time in the whole seconds of a status; nil for zero.

@@ -37,7 +37,7 @@ import (
 
 const (
 	clientID     = "client-one"
-	clientSecret = "the-client-secret-that-must-never-be-seen" //nolint:gosec // Known to the simulator only.
+	clientSecret = "the-client-secret-that-must-never-be-seen"
 	lifetime     = time.Hour
 )
 
@@ -183,7 +183,7 @@ func (w *world) create(changes ...func(*v1alpha1.PipedreamToken)) {
 }
 
 func withVerification(token *v1alpha1.PipedreamToken) {
-	token.Spec.Verification = &v1alpha1.Verification{IntervalSeconds: 60}
+	token.Spec.Verification = v1alpha1.Verification{IntervalSeconds: 60}
 }
 
 func (w *world) createCredentials() {

@@ -77,19 +77,21 @@ func (c *Client) Address() string { return c.address }
 
 func parseAddress(address string, allowInsecure bool) (string, error) {
 	parsed, err := url.Parse(address)
-	switch {
-	case err != nil || parsed.Hostname() == "" || parsed.Opaque != "":
+	if err != nil || parsed.Hostname() == "" {
 		return "", errors.New("must be an address such as https://api.pipedream.com")
+	}
+	canonical := url.URL{Scheme: parsed.Scheme, Host: strings.ToLower(parsed.Host)}
+	switch {
 	case parsed.User != nil:
 		return "", errors.New("must not hold a user name or password")
-	case strings.Trim(parsed.Path, "/") != "" || parsed.RawQuery != "" || parsed.Fragment != "":
+	case !strings.EqualFold(strings.TrimSuffix(parsed.String(), "/"), canonical.String()):
 		return "", errors.New("must be without path, query and fragment, such as https://api.pipedream.com: the operator adds /v1/… itself")
 	case parsed.Scheme == "http" && !allowInsecure:
 		return "", errors.New("must begin with https:// (client secrets and tokens would travel in clear; for a simulator on the same machine, add --allow-insecure-api-url)")
 	case parsed.Scheme != "https" && parsed.Scheme != "http":
 		return "", fmt.Errorf("must begin with https://, not %s://", parsed.Scheme)
 	}
-	return parsed.Scheme + "://" + strings.ToLower(parsed.Host), nil
+	return canonical.String(), nil
 }
 
 // answer is as much of an HTTP answer as is ever looked at.

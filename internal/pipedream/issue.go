@@ -76,7 +76,7 @@ func parseToken(got answer, asked time.Time) (Token, error) {
 		return Token{}, errors.New("the answer is longer than 64 KiB")
 	}
 	var fields struct {
-		AccessToken json.RawMessage `json:"access_token"` //nolint:gosec // Read here, and handed on as Sensitive only.
+		AccessToken json.RawMessage `json:"access_token"`
 		TokenType   json.RawMessage `json:"token_type"`
 		ExpiresIn   json.RawMessage `json:"expires_in"`
 		Scope       json.RawMessage `json:"scope"`
@@ -181,7 +181,7 @@ func retryAt(header http.Header, now time.Time) time.Time {
 		}
 	}
 	if seconds, err := strconv.ParseUint(strings.TrimSpace(header.Get("X-RateLimit-Reset")), 10, 33); err == nil {
-		return time.Unix(int64(seconds), 0) //nolint:gosec // At most 33 bits, by the line above.
+		return time.Unix(int64(seconds), 0)
 	}
 	return time.Time{}
 }

@@ -10,6 +10,7 @@ package renewal
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
 	"time"
 )
 
@@ -298,11 +299,7 @@ func spacedUntil(observed Observed, why Why) time.Time {
 // IsByEvent tells whether a token for this reason is asked for by somebody's
 // deed, which may be repeated without end, and not by the token's age.
 func (w Why) IsByEvent() bool {
-	switch w {
-	case Missing, SecretEdited, Outdated, Requested, NewCredentials:
-		return true
-	}
-	return false
+	return slices.Contains([]Why{Missing, SecretEdited, Outdated, Requested, NewCredentials}, w)
 }
 
 // nextVerification returns the first point after LastVerified on a grid that
@@ -313,8 +310,8 @@ func nextVerification(wanted Wanted, observed Observed) (time.Time, bool) {
 	}
 	first := observed.Record.IssueTime.Add(wanted.VerifyEvery - spread(wanted.Identity, wanted.VerifyEvery))
 	if !observed.LastVerified.Before(first) {
-		passed := observed.LastVerified.Sub(first) / wanted.VerifyEvery
-		first = first.Add((passed + 1) * wanted.VerifyEvery)
+		passed := observed.LastVerified.Sub(first)
+		first = first.Add(passed - passed%wanted.VerifyEvery + wanted.VerifyEvery)
 	}
 	return first, true
 }

@@ -39,7 +39,7 @@ type ControlPlane struct {
 	environment *envtest.Environment
 	directory   string
 	controllers *exec.Cmd
-	exited      chan error
+	exited      chan struct{}
 }
 
 // Root returns the folder of this repository.
@@ -105,7 +105,7 @@ func (c *ControlPlane) startControllers(log io.Writer) error {
 	if err := os.WriteFile(kubeconfig, c.Kubeconfig, 0o600); err != nil {
 		return fmt.Errorf("write kubeconfig: %w", err)
 	}
-	c.controllers = exec.CommandContext(context.Background(), filepath.Join(Assets(), "kube-controller-manager"), //nolint:gosec,forbidigo // Our own binary, which lives until Stop.
+	c.controllers = exec.CommandContext(context.Background(), filepath.Join(Assets(), "kube-controller-manager"), //nolint:gosec // Our own binary, which lives until Stop.
 		"--kubeconfig="+kubeconfig,
 		"--service-account-private-key-file="+filepath.Join(c.environment.ControlPlane.APIServer.CertDir, "sa-signer.key"),
 		"--controllers=garbage-collector-controller,namespace-controller,resourcequota-controller,serviceaccount-controller",
@@ -118,8 +118,11 @@ func (c *ControlPlane) startControllers(log io.Writer) error {
 	if err := c.controllers.Start(); err != nil {
 		return fmt.Errorf("start kube-controller-manager: %w", err)
 	}
-	c.exited = make(chan error, 1)
-	go func() { c.exited <- c.controllers.Wait() }()
+	c.exited = make(chan struct{})
+	go func() {
+		_ = c.controllers.Wait()
+		close(c.exited)
+	}()
 	return nil
 }
 
