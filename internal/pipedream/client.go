@@ -14,6 +14,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -47,7 +48,9 @@ type Options struct {
 type Client struct {
 	address   string
 	userAgent string
-	http      *http.Client
+	// transport, and not an http.Client: a client secret must not follow a redirect
+	// to another host.
+	transport *http.Transport
 	now       func() time.Time
 }
 
@@ -59,16 +62,12 @@ func NewClient(options Options) (*Client, error) {
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: options.RootCAs}
+	transport.OnProxyConnectResponse = proxyRejection
 	return &Client{
 		address:   address,
 		userAgent: options.UserAgent,
+		transport: transport,
 		now:       options.Now,
-		http: &http.Client{
-			Transport: transport,
-			Timeout:   requestTimeout,
-			// A client secret must not follow a redirect to another host.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
 	}, nil
 }
 
@@ -77,14 +76,15 @@ func (c *Client) Address() string { return c.address }
 
 func parseAddress(address string, allowInsecure bool) (string, error) {
 	parsed, err := url.Parse(address)
-	if err != nil || parsed.Hostname() == "" {
+	if err != nil || parsed.Scheme == "" || parsed.Hostname() == "" || !isPort(parsed.Port()) {
 		return "", errors.New("must be an address such as https://api.pipedream.com")
 	}
-	canonical := url.URL{Scheme: parsed.Scheme, Host: strings.ToLower(parsed.Host)}
+	canonical := url.URL{Scheme: parsed.Scheme, Host: canonicalHost(parsed)}
+	given := url.URL{Path: strings.TrimSuffix(parsed.Path, "/"), RawQuery: parsed.RawQuery, Fragment: parsed.Fragment}
 	switch {
 	case parsed.User != nil:
 		return "", errors.New("must not hold a user name or password")
-	case !strings.EqualFold(strings.TrimSuffix(parsed.String(), "/"), canonical.String()):
+	case given != url.URL{}:
 		return "", errors.New("must be without path, query and fragment, such as https://api.pipedream.com: the operator adds /v1/… itself")
 	case parsed.Scheme == "http" && !allowInsecure:
 		return "", errors.New("must begin with https:// (client secrets and tokens would travel in clear; for a simulator on the same machine, add --allow-insecure-api-url)")
@@ -92,6 +92,23 @@ func parseAddress(address string, allowInsecure bool) (string, error) {
 		return "", fmt.Errorf("must begin with https://, not %s://", parsed.Scheme)
 	}
 	return canonical.String(), nil
+}
+
+func isPort(port string) bool {
+	_, err := strconv.ParseUint(port, 10, 16)
+	return port == "" || err == nil
+}
+
+// canonicalHost is in lower case, and without a port that goes without saying.
+func canonicalHost(address *url.URL) string {
+	host := strings.TrimSuffix(strings.ToLower(address.Host), ":")
+	switch address.Scheme {
+	case "https":
+		return strings.TrimSuffix(host, ":443")
+	case "http":
+		return strings.TrimSuffix(host, ":80")
+	}
+	return host
 }
 
 // answer is as much of an HTTP answer as is ever looked at.
@@ -107,6 +124,8 @@ func (a answer) isSuccess() bool { return a.status >= 200 && a.status < 300 }
 
 // do sends one request. Its error is an *Error.
 func (c *Client) do(ctx context.Context, method, path string, header http.Header, body io.Reader) (answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, method, c.address+path, body)
 	if err != nil {
 		return answer{}, &Error{Kind: RequestRejected, Detail: "the request could not be made"}
@@ -116,11 +135,15 @@ func (c *Client) do(ctx context.Context, method, path string, header http.Header
 	if c.userAgent != "" {
 		request.Header.Set("User-Agent", c.userAgent)
 	}
-	response, err := c.http.Do(request)
+	response, err := c.transport.RoundTrip(request)
 	if err != nil {
 		return answer{}, unanswered(err)
 	}
 	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode == http.StatusSwitchingProtocols {
+		// Its body is the connection itself, which knows no time limit.
+		return answer{status: response.StatusCode, header: response.Header}, nil
+	}
 	content, err := io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes+1))
 	got := answer{
 		status:    response.StatusCode,

@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"syscall"
 	"time"
@@ -67,12 +68,13 @@ func (e *Error) Error() string {
 }
 
 // rejection classifies an answer that is not a success.
-func rejection(status int, code string, retryAt time.Time) *Error {
+func rejection(got answer, code string, now time.Time) *Error {
+	status := got.status
 	e := &Error{Kind: RequestRejected, StatusCode: status, Code: code}
 	switch {
 	case status == http.StatusTooManyRequests,
-		status == http.StatusServiceUnavailable && !retryAt.IsZero():
-		e.Kind, e.RetryAt = RateLimited, retryAt
+		status == http.StatusServiceUnavailable && !retryAfter(got.header, now).IsZero():
+		e.Kind, e.RetryAt = RateLimited, retryAt(got.header, now)
 	case status == http.StatusUnauthorized, isClientError(status, code):
 		e.Kind = CredentialsRejected
 	case status == http.StatusBadRequest && code == "invalid_scope":
@@ -88,9 +90,25 @@ func isClientError(status int, code string) bool {
 		(code == "invalid_client" || code == "unauthorized_client")
 }
 
+// proxyRejection classifies a proxy's answer when it does not connect to the API.
+// What it says of credentials is about its own.
+func proxyRejection(_ context.Context, _ *url.URL, _ *http.Request, answer *http.Response) error {
+	if answer.StatusCode == http.StatusOK {
+		return nil
+	}
+	e := &Error{Kind: RequestRejected, StatusCode: answer.StatusCode, Detail: "from the proxy"}
+	if answer.StatusCode >= http.StatusInternalServerError || answer.StatusCode == http.StatusTooManyRequests {
+		e.Kind = Unavailable
+	}
+	return e
+}
+
 // unanswered makes an Error of a failure in transport. The cause itself is not
 // kept: net/http quotes in it what the peer sent, which may be anything.
 func unanswered(cause error) *Error {
+	if rejected, ok := errors.AsType[*Error](cause); ok {
+		return rejected
+	}
 	return &Error{Kind: Unavailable, Detail: describe(cause)}
 }
 
@@ -134,7 +152,8 @@ func describeTLS(cause error) string {
 	if _, ok := errors.AsType[tls.RecordHeaderError](cause); ok {
 		return "the API's address does not speak TLS"
 	}
-	if _, ok := errors.AsType[tls.AlertError](cause); ok {
+	// There is no type for what remains.
+	if text := cause.Error(); strings.HasPrefix(text, "tls: ") || strings.HasPrefix(text, "remote error: tls: ") {
 		return "the TLS handshake was refused"
 	}
 	return ""

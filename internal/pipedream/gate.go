@@ -61,12 +61,17 @@ func (g *Gate) Enter(key string, now time.Time) time.Time {
 }
 
 // Pause lets no request pass until the API wants to be asked again, for at most
-// 15 minutes. When it did not say (zero), the pause is a minute, and doubles with
-// each further answer of that kind. It returns the end of the pause. All places
+// 15 minutes. When it did not say (zero), the pause is a minute, and doubles when
+// the first answer after a pause is of that kind again. It returns the end of the pause. All places
 // are given up, so that the end of a pause is no stampede.
 func (g *Gate) Pause(retryAt, now time.Time) time.Time {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	// Requests that were on their way when the pause began tell something new only if
+	// they are told until when.
+	if retryAt.IsZero() && now.Before(g.pausedUntil) {
+		return g.pausedUntil
+	}
 	if retryAt.IsZero() {
 		retryAt = now.Add(minPause << min(g.limited, 4))
 	}
@@ -77,14 +82,14 @@ func (g *Gate) Pause(retryAt, now time.Time) time.Time {
 	}
 	g.pausedUntil = end
 	clear(g.turns)
-	// A fresh bucket, for those who have lost their places have paid for them; with
-	// one request in it, so that the first after the pause goes alone.
+	// A fresh bucket, for those who have lost their places have paid for them; it
+	// begins with one request, and fills at its usual rate.
 	g.bucket = rate.NewLimiter(g.bucket.Limit(), g.bucket.Burst())
 	g.bucket.AllowN(end, g.bucket.Burst()-1)
 	return g.pausedUntil
 }
 
-// Resume tells that the API answered something else than "too many".
+// Resume tells that a request ended otherwise than with "too many".
 func (g *Gate) Resume() {
 	g.mu.Lock()
 	defer g.mu.Unlock()

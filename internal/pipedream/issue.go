@@ -61,7 +61,7 @@ func (c *Client) Issue(ctx context.Context, credentials Credentials, scopes []st
 		return Token{}, err
 	}
 	if !got.isSuccess() {
-		return Token{}, rejection(got.status, oauthErrorCode(got.body), retryAt(got.header, c.now()))
+		return Token{}, rejection(got, oauthErrorCode(got.body), c.now())
 	}
 	token, err := parseToken(got, asked)
 	if err != nil {
@@ -169,19 +169,30 @@ func oauthErrorCode(body []byte) string {
 	return ""
 }
 
-// retryAt reads Retry-After (seconds or a date), else X-RateLimit-Reset (seconds
-// since 1970). It returns zero when neither says anything readable.
+// retryAt reads Retry-After, else X-RateLimit-Reset (seconds since 1970). It
+// returns zero when neither names a time that is still to come.
 func retryAt(header http.Header, now time.Time) time.Time {
-	if value := strings.TrimSpace(header.Get("Retry-After")); value != "" {
-		if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
-			return now.Add(time.Duration(seconds) * time.Second)
-		}
-		if date, err := http.ParseTime(value); err == nil {
-			return date
-		}
+	if after := retryAfter(header, now); !after.IsZero() {
+		return after
 	}
-	if seconds, err := strconv.ParseUint(strings.TrimSpace(header.Get("X-RateLimit-Reset")), 10, 33); err == nil {
-		return time.Unix(int64(seconds), 0)
+	reset, err := strconv.ParseUint(strings.TrimSpace(header.Get("X-RateLimit-Reset")), 10, 33)
+	if at := time.Unix(int64(reset), 0); err == nil && at.After(now) {
+		return at
+	}
+	return time.Time{}
+}
+
+// retryAfter reads Retry-After: seconds or a date. It returns zero when that is
+// absent, unreadable or past.
+func retryAfter(header http.Header, now time.Time) time.Time {
+	const forEver = 1 << 31
+	value := strings.TrimSpace(header.Get("Retry-After"))
+	at, err := http.ParseTime(value)
+	if seconds, notSeconds := strconv.ParseUint(value, 10, 64); notSeconds == nil || errors.Is(notSeconds, strconv.ErrRange) {
+		at, err = now.Add(time.Duration(min(seconds, forEver))*time.Second), nil
+	}
+	if err == nil && at.After(now) {
+		return at
 	}
 	return time.Time{}
 }

@@ -49,7 +49,7 @@ func (c *Client) Verify(ctx context.Context, token Sensitive, trial Trial) (Verd
 	case got.status == http.StatusUnauthorized:
 		return Refused, nil
 	}
-	return Inconclusive, rejection(got.status, "", retryAt(got.header, c.now()))
+	return Inconclusive, rejection(got, "", c.now())
 }
 
 func (t Trial) path() string {

@@ -142,9 +142,9 @@ const (
 // Decision is one thing to do.
 type Decision struct {
 	Action Action
-	// Why explains Issue and Blocked.
+	// Why explains what is due; it is empty when nothing is.
 	Why Why
-	// Until is the end of a Wait; zero when only a change ends it.
+	// Until is the end of a Wait.
 	Until time.Time
 }
 
@@ -199,8 +199,8 @@ func decideDue(observed Observed, why Why, now time.Time) Decision {
 	return Decision{Action: Issue, Why: why}
 }
 
-// dueFor returns why a token is to be issued, or nothing. The certain comes before the
-// suspected: what the record says before what only reading can tell.
+// dueFor returns why a token is to be issued, or nothing. What its age asks for comes
+// before what somebody's deeds ask for, because deeds are spaced.
 func dueFor(wanted Wanted, observed Observed, now time.Time) Why {
 	record := observed.Record
 	switch {
@@ -212,16 +212,16 @@ func dueFor(wanted Wanted, observed Observed, now time.Time) Why {
 		return Expired
 	case observed.Refused:
 		return Revoked
+	case !now.Before(DueTime(wanted, *record)):
+		return Due
+	case record.IssueTime.Sub(now) > maxClockSkew:
+		return FromFuture
 	case isOutdated(wanted, record):
 		return Outdated
 	case record.RenewRequest != wanted.RenewRequest:
 		return Requested
 	case observed.Check == InputsChanged:
 		return NewCredentials
-	case !now.Before(RenewalTime(wanted, *record)):
-		return Due
-	case record.IssueTime.Sub(now) > maxClockSkew:
-		return FromFuture
 	}
 	return ""
 }
@@ -258,11 +258,11 @@ func HeldToken(wanted Wanted, observed Observed, now time.Time) State {
 	return StateValid
 }
 
-// RenewalTime returns when a token is to be renewed, in whole seconds. It is the
+// DueTime returns when a token is to be renewed, in whole seconds. It is the
 // same for the same arguments: two thirds of its life after it was issued, or
 // RenewBefore its expiry but not in the first half of its life; up to a tenth of
 // its life earlier, by Identity; and at least ten seconds after it was issued.
-func RenewalTime(wanted Wanted, record Record) time.Time {
+func DueTime(wanted Wanted, record Record) time.Time {
 	life := record.ExpirationTime.Sub(record.IssueTime)
 	after := life * 2 / 3
 	if wanted.RenewBefore > 0 {
@@ -304,20 +304,23 @@ func (w Why) IsByEvent() bool {
 
 // nextVerification returns the first point after LastVerified on a grid that
 // begins at the issue time, moved by Identity: a restart verifies nobody early.
-func nextVerification(wanted Wanted, observed Observed) (time.Time, bool) {
+func nextVerification(wanted Wanted, observed Observed, now time.Time) (time.Time, bool) {
 	if wanted.VerifyEvery <= 0 || observed.VerificationRests || observed.Record == nil {
 		return time.Time{}, false
 	}
-	first := observed.Record.IssueTime.Add(wanted.VerifyEvery - spread(wanted.Identity, wanted.VerifyEvery))
-	if !observed.LastVerified.Before(first) {
-		passed := observed.LastVerified.Sub(first)
-		first = first.Add(passed - passed%wanted.VerifyEvery + wanted.VerifyEvery)
+	last := observed.LastVerified
+	if last.After(now) {
+		last = now.Add(-wanted.VerifyEvery) // The clock was set back.
 	}
-	return first, true
+	next := observed.Record.IssueTime.Add(wanted.VerifyEvery - spread(wanted.Identity, wanted.VerifyEvery))
+	if passed := last.Sub(next); passed >= 0 {
+		next = next.Add(passed - passed%wanted.VerifyEvery + wanted.VerifyEvery)
+	}
+	return next, true
 }
 
 func verificationDue(wanted Wanted, observed Observed, now time.Time) bool {
-	next, ok := nextVerification(wanted, observed)
+	next, ok := nextVerification(wanted, observed, now)
 	return ok && !now.Before(next) && !now.Before(observed.VerificationTurn)
 }
 
@@ -334,9 +337,9 @@ func Sleep(wanted Wanted, observed Observed, decision Decision, now time.Time) t
 	consider(observed.VerificationTurn)
 	if observed.Record != nil {
 		consider(observed.Record.ExpirationTime)
-		consider(RenewalTime(wanted, *observed.Record))
+		consider(DueTime(wanted, *observed.Record))
 	}
-	if next, ok := nextVerification(wanted, observed); ok {
+	if next, ok := nextVerification(wanted, observed, now); ok {
 		consider(next)
 	}
 	return wake.Sub(now)

@@ -1,3 +1,6 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package pipedreamtest imitates the part of Pipedream's API that has to do with access tokens, as an http.Handler.
 //
 // It issues signed tokens for registered OAuth clients, checks them on a few endpoints of the Connect API, and can be

@@ -1,0 +1,37 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package pipedream
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// RetryAt and ParseToken are what reads an answer.
+var RetryAt = retryAt
+
+func ParseToken(body []byte, asked time.Time) (Token, error) {
+	return parseToken(answer{status: http.StatusOK, body: body}, asked)
+}
+
+// DialWith makes the client connect by another way than the network.
+func (c *Client) DialWith(dial func(ctx context.Context, network, address string) (net.Conn, error)) {
+	c.transport.DialContext = dial
+}
+
+// UseProxy makes the client use a proxy, also for addresses on this machine.
+func (c *Client) UseProxy(proxy *url.URL) { c.transport.Proxy = http.ProxyURL(proxy) }
+
+// Close closes the connections that are kept for the next request.
+func (c *Client) Close() { c.transport.CloseIdleConnections() }
+
+// Places returns how many have a place at the gate.
+func (g *Gate) Places() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.turns)
+}

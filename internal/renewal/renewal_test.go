@@ -1,0 +1,494 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package renewal_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+)
+
+var (
+	now     = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	issued  = now.Add(-10 * time.Minute)
+	expires = now.Add(50 * time.Minute)
+	later   = now.Add(3 * time.Minute)
+)
+
+// scene is all that a decision is made from.
+type scene struct {
+	wanted   renewal.Wanted
+	observed renewal.Observed
+}
+
+// quiet is a scene in which there is nothing to do: a token with two thirds of its
+// life to come, stored just as it is wanted.
+func quiet() *scene {
+	return &scene{
+		wanted: renewal.Wanted{Identity: "shop/orders", Scopes: "a b", API: "https://api.pipedream.com", RenewRequest: "1"},
+		observed: renewal.Observed{
+			Target: renewal.Owned,
+			Record: &renewal.Record{
+				IssueTime: issued, ExpirationTime: expires,
+				Scopes: "a b", API: "https://api.pipedream.com", RenewRequest: "1",
+			},
+			Check:          renewal.Good,
+			HasCredentials: true,
+			LastIssue:      issued,
+			LastVerified:   issued,
+		},
+	}
+}
+
+func (s *scene) decide() renewal.Decision { return renewal.Decide(s.wanted, s.observed, now) }
+
+// What makes a new token due, by the reason that is given for it. They are in the
+// order of precedence.
+var dues = []struct {
+	why  renewal.Why
+	make func(*scene)
+}{
+	{renewal.Missing, func(s *scene) { s.observed.Target, s.observed.Record = renewal.Absent, nil }},
+	{renewal.SecretEdited, func(s *scene) { s.observed.Check = renewal.Edited }},
+	{renewal.Expired, func(s *scene) { s.observed.Record.ExpirationTime = now }},
+	{renewal.Revoked, func(s *scene) { s.observed.Refused = true }},
+	{renewal.Due, func(s *scene) { s.observed.Record.IssueTime = now.Add(-3 * time.Hour) }},
+	{renewal.FromFuture, func(s *scene) {
+		s.observed.Record.IssueTime, s.observed.Record.ExpirationTime = now.Add(6*time.Minute), now.Add(time.Hour)
+	}},
+	{renewal.Outdated, func(s *scene) { s.wanted.Scopes = "a b c" }},
+	{renewal.Requested, func(s *scene) { s.wanted.RenewRequest = "2" }},
+	{renewal.NewCredentials, func(s *scene) { s.observed.Check = renewal.InputsChanged }},
+}
+
+func TestDecideWhenNothingIsDue(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		given func(*scene)
+		want  renewal.Decision
+	}{
+		"all is well": {
+			given: func(*scene) {},
+			want:  renewal.Decision{Action: renewal.Keep},
+		},
+		"a foreign Secret stands in the way": {
+			given: func(s *scene) { s.observed.Target, s.observed.Record = renewal.Foreign, nil },
+			want:  renewal.Decision{Action: renewal.Blocked, Why: renewal.NotOwned},
+		},
+		"a foreign Secret stands in the way, and there is a token to store": {
+			given: func(s *scene) { s.observed.Target, s.observed.Unstored = renewal.Foreign, true },
+			want:  renewal.Decision{Action: renewal.Blocked, Why: renewal.NotOwned},
+		},
+		"a foreign Secret stands in the way, and there are no credentials": {
+			given: func(s *scene) { s.observed.Target, s.observed.HasCredentials = renewal.Foreign, false },
+			want:  renewal.Decision{Action: renewal.Blocked, Why: renewal.NotOwned},
+		},
+		"something has changed since the last check": {
+			given: func(s *scene) { s.observed.Check = renewal.Unchecked },
+			want:  renewal.Decision{Action: renewal.Read},
+		},
+		"something has changed, and the credentials are gone": {
+			given: func(s *scene) { s.observed.Check, s.observed.HasCredentials = renewal.Unchecked, false },
+			want:  renewal.Decision{Action: renewal.Read},
+		},
+		"something has changed, and verification is due": {
+			given: func(s *scene) { s.observed.Check, s.wanted.VerifyEvery = renewal.Unchecked, time.Minute },
+			want:  renewal.Decision{Action: renewal.Read},
+		},
+		"verification is due": {
+			given: func(s *scene) { s.wanted.VerifyEvery = time.Minute },
+			want:  renewal.Decision{Action: renewal.Verify},
+		},
+		"verification is due, and the Secret is misshapen": {
+			given: func(s *scene) { s.wanted.VerifyEvery, s.observed.Check = time.Minute, renewal.Misshapen },
+			want:  renewal.Decision{Action: renewal.Verify},
+		},
+		"verification is due, and the misshapen Secret can't be written yet": {
+			given: func(s *scene) {
+				s.wanted.VerifyEvery, s.observed.Check, s.observed.NotBefore = time.Minute, renewal.Misshapen, later
+			},
+			want: renewal.Decision{Action: renewal.Verify},
+		},
+		"verification is due, and the last attempt to renew has failed": {
+			given: func(s *scene) { s.wanted.VerifyEvery, s.observed.NotBefore = time.Minute, later },
+			want:  renewal.Decision{Action: renewal.Verify},
+		},
+		"verification is due, and has to wait for its turn": {
+			given: func(s *scene) { s.wanted.VerifyEvery, s.observed.VerificationTurn = time.Minute, now.Add(1) },
+			want:  renewal.Decision{Action: renewal.Keep},
+		},
+		"verification's turn has come": {
+			given: func(s *scene) { s.wanted.VerifyEvery, s.observed.VerificationTurn = time.Minute, now },
+			want:  renewal.Decision{Action: renewal.Verify},
+		},
+		"verification has proved to be no use": {
+			given: func(s *scene) { s.wanted.VerifyEvery, s.observed.VerificationRests = time.Minute, true },
+			want:  renewal.Decision{Action: renewal.Keep},
+		},
+		"the Secret is misshapen": {
+			given: func(s *scene) { s.observed.Check = renewal.Misshapen },
+			want:  renewal.Decision{Action: renewal.Rewrite},
+		},
+		"the Secret is misshapen, and the credentials are gone": {
+			given: func(s *scene) { s.observed.Check, s.observed.HasCredentials = renewal.Misshapen, false },
+			want:  renewal.Decision{Action: renewal.Rewrite},
+		},
+		"the Secret is misshapen, and was refused by the API server a moment ago": {
+			given: func(s *scene) { s.observed.Check, s.observed.NotBefore = renewal.Misshapen, later },
+			want:  renewal.Decision{Action: renewal.Wait, Until: later},
+		},
+		"the credentials are gone": {
+			given: func(s *scene) { s.observed.HasCredentials = false },
+			want:  renewal.Decision{Action: renewal.Blocked, Why: renewal.NoCredentials},
+		},
+		"an old failure whose wait is not over": {
+			given: func(s *scene) { s.observed.NotBefore = later },
+			want:  renewal.Decision{Action: renewal.Keep},
+		},
+		"a token was issued by a clock that is five minutes ahead": {
+			given: func(s *scene) { s.observed.Record.IssueTime = now.Add(5 * time.Minute) },
+			want:  renewal.Decision{Action: renewal.Keep},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := quiet()
+			test.given(s)
+			if diff := cmp.Diff(test.want, s.decide()); diff != "" {
+				t.Errorf("Decide (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestDecideWhatToDoAboutADueToken(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		given func(*scene)
+		want  renewal.Decision
+	}{
+		"it is issued": {
+			given: func(*scene) {},
+			want:  renewal.Decision{Action: renewal.Issue},
+		},
+		"it is issued without a check": {
+			given: func(s *scene) {
+				if s.observed.Check == renewal.Good {
+					s.observed.Check = renewal.Unchecked
+				}
+			},
+			want: renewal.Decision{Action: renewal.Issue},
+		},
+		"it was issued, and is stored": {
+			given: func(s *scene) { s.observed.Unstored = true },
+			want:  renewal.Decision{Action: renewal.Store},
+		},
+		"it was issued, and is stored though the credentials are gone": {
+			given: func(s *scene) { s.observed.Unstored, s.observed.HasCredentials = true, false },
+			want:  renewal.Decision{Action: renewal.Store},
+		},
+		"it was issued a moment ago, and is stored at once": {
+			given: func(s *scene) { s.observed.Unstored, s.observed.LastIssue = true, now },
+			want:  renewal.Decision{Action: renewal.Store},
+		},
+		"it was issued, and the API server has refused it a moment ago": {
+			given: func(s *scene) { s.observed.Unstored, s.observed.NotBefore = true, later },
+			want:  renewal.Decision{Action: renewal.Wait, Until: later},
+		},
+		"it was issued, the API server has refused it, and the credentials are gone": {
+			given: func(s *scene) {
+				s.observed.Unstored, s.observed.NotBefore, s.observed.HasCredentials = true, later, false
+			},
+			want: renewal.Decision{Action: renewal.Wait, Until: later},
+		},
+		"there is nothing to ask with": {
+			given: func(s *scene) { s.observed.HasCredentials = false },
+			want:  renewal.Decision{Action: renewal.Blocked, Why: renewal.NoCredentials},
+		},
+		"there is nothing to ask with, and the wait after a failure is not over": {
+			given: func(s *scene) { s.observed.HasCredentials, s.observed.NotBefore = false, later },
+			want:  renewal.Decision{Action: renewal.Blocked, Why: renewal.NoCredentials},
+		},
+		"the last attempt has failed": {
+			given: func(s *scene) { s.observed.NotBefore = later },
+			want:  renewal.Decision{Action: renewal.Wait, Until: later},
+		},
+		"the wait after a failure is over": {
+			given: func(s *scene) { s.observed.NotBefore = now },
+			want:  renewal.Decision{Action: renewal.Issue},
+		},
+		"the last token is nine seconds old": {
+			given: func(s *scene) { s.observed.LastIssue = now.Add(-9 * time.Second) },
+			want:  renewal.Decision{Action: renewal.Wait, Until: now.Add(time.Second)},
+		},
+		"the last token is ten seconds old": {
+			given: func(s *scene) { s.observed.LastIssue = now.Add(-10 * time.Second) },
+			want:  renewal.Decision{Action: renewal.Issue},
+		},
+		"the token can't be verified any longer": {
+			given: func(s *scene) { s.wanted.VerifyEvery, s.observed.VerificationTurn = time.Minute, later },
+			want:  renewal.Decision{Action: renewal.Issue},
+		},
+	}
+	for name, test := range tests {
+		for _, due := range dues {
+			t.Run(name+", because it is "+string(due.why), func(t *testing.T) {
+				t.Parallel()
+				s := quiet()
+				due.make(s)
+				test.given(s)
+				want := test.want
+				if want.Action != renewal.Blocked {
+					want.Why = due.why
+				}
+				if diff := cmp.Diff(want, s.decide()); diff != "" {
+					t.Errorf("Decide (-want +got):\n%s", diff)
+				}
+			})
+		}
+	}
+}
+
+func TestOfTwoReasonsTheMoreCertainIsGiven(t *testing.T) {
+	t.Parallel()
+	// These can't be together: each is one value of the same thing.
+	exclusive := map[[2]renewal.Why]bool{
+		{renewal.SecretEdited, renewal.NewCredentials}: true,
+		{renewal.Expired, renewal.FromFuture}:          true,
+		{renewal.Due, renewal.FromFuture}:              true,
+	}
+	for i, first := range dues {
+		for _, second := range dues[i+1:] {
+			if exclusive[[2]renewal.Why{first.why, second.why}] {
+				continue
+			}
+			t.Run(string(first.why)+" and "+string(second.why), func(t *testing.T) {
+				t.Parallel()
+				s := quiet()
+				second.make(s)
+				first.make(s)
+				want := renewal.Decision{Action: renewal.Issue, Why: first.why}
+				if diff := cmp.Diff(want, s.decide()); diff != "" {
+					t.Errorf("Decide (-want +got):\n%s", diff)
+				}
+			})
+		}
+	}
+}
+
+func TestDecideByTheRecord(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		given func(*scene)
+		want  renewal.Why
+	}{
+		"it can't be read": {
+			given: func(s *scene) { s.observed.Record = nil },
+			want:  renewal.SecretEdited,
+		},
+		"it can't be read, and nobody has looked since": {
+			given: func(s *scene) { s.observed.Record, s.observed.Check = nil, renewal.Unchecked },
+			want:  renewal.SecretEdited,
+		},
+		"it names another API": {
+			given: func(s *scene) { s.wanted.API = "https://pipedream.example" },
+			want:  renewal.Outdated,
+		},
+		"it has fewer scopes": {
+			given: func(s *scene) { s.observed.Record.Scopes = "a" },
+			want:  renewal.Outdated,
+		},
+		"it has scopes, and none are wanted": {
+			given: func(s *scene) { s.wanted.Scopes = "" },
+			want:  renewal.Outdated,
+		},
+		"the request to renew was taken back": {
+			given: func(s *scene) { s.wanted.RenewRequest = "" },
+			want:  renewal.Requested,
+		},
+		"it expires this very second": {
+			given: func(s *scene) { s.observed.Record.ExpirationTime = now },
+			want:  renewal.Expired,
+		},
+		"its renewal time is this very second": {
+			given: func(s *scene) {
+				record := s.observed.Record
+				life := record.ExpirationTime.Sub(record.IssueTime)
+				after := renewal.DueTime(s.wanted, *record).Sub(record.IssueTime)
+				record.IssueTime = now.Add(-after)
+				record.ExpirationTime = record.IssueTime.Add(life)
+			},
+			want: renewal.Due,
+		},
+		"it is to be renewed earlier than it was": {
+			given: func(s *scene) {
+				s.wanted.RenewBefore = 59 * time.Minute
+				s.observed.Record.IssueTime = now.Add(-30 * time.Minute)
+				s.observed.Record.ExpirationTime = now.Add(30 * time.Minute)
+			},
+			want: renewal.Due,
+		},
+		"it was issued more than five minutes in the future": {
+			given: func(s *scene) { s.observed.Record.IssueTime = now.Add(5*time.Minute + time.Second) },
+			want:  renewal.FromFuture,
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := quiet()
+			test.given(s)
+			want := renewal.Decision{Action: renewal.Issue, Why: test.want}
+			if diff := cmp.Diff(want, s.decide()); diff != "" {
+				t.Errorf("Decide (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestTokensThatDeedsAskForAreSpaced(t *testing.T) {
+	t.Parallel()
+	const minute = time.Minute
+	spacing := map[int]time.Duration{
+		0: 10 * time.Second, 1: 10 * time.Second, 2: 20 * time.Second, 3: 40 * time.Second, 4: 80 * time.Second,
+		5: 160 * time.Second, 6: 5 * minute, 7: 5 * minute, 100: 5 * minute,
+	}
+	for _, due := range dues {
+		t.Run(string(due.why), func(t *testing.T) {
+			t.Parallel()
+			for repeats, want := range spacing {
+				if !due.why.IsByEvent() {
+					want = 10 * time.Second
+				}
+				s := quiet()
+				due.make(s)
+				s.observed.Repeats = repeats
+				s.observed.LastIssue, s.observed.LastByEvent = now, now
+				waiting := renewal.Decision{Action: renewal.Wait, Why: due.why, Until: now.Add(want)}
+				if diff := cmp.Diff(waiting, s.decide()); diff != "" {
+					t.Errorf("after %d deeds, Decide (-want +got):\n%s", repeats, diff)
+				}
+				s.observed.LastIssue, s.observed.LastByEvent = now.Add(-want), now.Add(-want)
+				if diff := cmp.Diff(renewal.Decision{Action: renewal.Issue, Why: due.why}, s.decide()); diff != "" {
+					t.Errorf("%s after the last of %d deeds, Decide (-want +got):\n%s", want, repeats, diff)
+				}
+			}
+		})
+	}
+}
+
+func TestSpacingCountsFromTheLastTokenAndFromTheLastDeed(t *testing.T) {
+	t.Parallel()
+	ago := func(seconds int) time.Time { return now.Add(-time.Duration(seconds) * time.Second) }
+	tests := map[string]struct {
+		lastIssue, lastByEvent time.Time
+		repeats                int
+		want                   renewal.Decision
+	}{
+		"a renewal by age came after the last deed": {
+			lastIssue: ago(4), lastByEvent: ago(100), repeats: 3,
+			want: renewal.Decision{Action: renewal.Wait, Why: renewal.Requested, Until: now.Add(6 * time.Second)},
+		},
+		"a renewal by age came in the spacing of the last deed": {
+			lastIssue: ago(4), lastByEvent: ago(15), repeats: 3,
+			want: renewal.Decision{Action: renewal.Wait, Why: renewal.Requested, Until: now.Add(25 * time.Second)},
+		},
+		"the last deed was a moment ago": {
+			lastIssue: ago(4), lastByEvent: ago(4), repeats: 1,
+			want: renewal.Decision{Action: renewal.Wait, Why: renewal.Requested, Until: now.Add(6 * time.Second)},
+		},
+		"no token was issued yet": {
+			want: renewal.Decision{Action: renewal.Issue, Why: renewal.Requested},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := quiet()
+			s.wanted.RenewRequest = "2"
+			s.observed.LastIssue, s.observed.LastByEvent, s.observed.Repeats = test.lastIssue, test.lastByEvent, test.repeats
+			if diff := cmp.Diff(test.want, s.decide()); diff != "" {
+				t.Errorf("Decide (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// A token's age asks for a new one with more right than a deed: if the spacing of
+// deeds held it back, a token with a short life would expire in the Secret.
+func TestDeedsDoNotHoldBackATokenThatIsDueByItsAge(t *testing.T) {
+	t.Parallel()
+	for _, deed := range dues {
+		if deed.why != renewal.Requested && deed.why != renewal.NewCredentials {
+			continue // the others leave no good token
+		}
+		t.Run(string(deed.why), func(t *testing.T) {
+			t.Parallel()
+			s := quiet()
+			deed.make(s)
+			s.observed.Record.IssueTime = now.Add(-45 * time.Second)
+			s.observed.Record.ExpirationTime = now.Add(15 * time.Second)
+			s.observed.LastIssue, s.observed.LastByEvent = s.observed.Record.IssueTime, s.observed.Record.IssueTime
+			s.observed.Repeats = 6
+			if got := s.decide(); got.Action != renewal.Issue {
+				t.Errorf("Decide = %+v: the token expires in 15 s, and its renewal time is past; want it issued", got)
+			}
+		})
+	}
+}
+
+func TestIsByEvent(t *testing.T) {
+	t.Parallel()
+	byEvent := map[renewal.Why]bool{
+		renewal.Missing: true, renewal.SecretEdited: true, renewal.Outdated: true, renewal.Requested: true, renewal.NewCredentials: true,
+	}
+	for _, due := range dues {
+		if got, want := due.why.IsByEvent(), byEvent[due.why]; got != want {
+			t.Errorf("%s.IsByEvent() = %t, want %t", due.why, got, want)
+		}
+	}
+}
+
+func TestHeldToken(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		given func(*scene)
+		want  renewal.State
+	}{
+		"good":                                   {given: func(*scene) {}, want: renewal.StateValid},
+		"in a Secret that is yet to be read":     {given: func(s *scene) { s.observed.Check = renewal.Unchecked }, want: renewal.StateValid},
+		"in a Secret that lacks a key":           {given: func(s *scene) { s.observed.Check = renewal.Misshapen }, want: renewal.StateValid},
+		"issued for other credentials":           {given: func(s *scene) { s.observed.Check = renewal.InputsChanged }, want: renewal.StateValid},
+		"and a newer one is asked for":           {given: func(s *scene) { s.wanted.RenewRequest = "2" }, want: renewal.StateValid},
+		"and the credentials are gone":           {given: func(s *scene) { s.observed.HasCredentials = false }, want: renewal.StateValid},
+		"and the last attempt has failed":        {given: func(s *scene) { s.observed.NotBefore = later }, want: renewal.StateValid},
+		"and its renewal is overdue":             {given: func(s *scene) { s.observed.Record.IssueTime = now.Add(-3 * time.Hour) }, want: renewal.StateValid},
+		"and it expires in a second":             {given: func(s *scene) { s.observed.Record.ExpirationTime = now.Add(time.Second) }, want: renewal.StateValid},
+		"and it expires now":                     {given: func(s *scene) { s.observed.Record.ExpirationTime = now }, want: renewal.StateExpired},
+		"and it expires now and is refused":      {given: func(s *scene) { s.observed.Record.ExpirationTime, s.observed.Refused = now, true }, want: renewal.StateExpired},
+		"and it is refused":                      {given: func(s *scene) { s.observed.Refused = true }, want: renewal.StateRevoked},
+		"and it is refused and has other scopes": {given: func(s *scene) { s.observed.Refused, s.wanted.Scopes = true, "c" }, want: renewal.StateRevoked},
+		"and it has other scopes":                {given: func(s *scene) { s.wanted.Scopes = "c" }, want: renewal.StateOutdated},
+		"and it is of another API":               {given: func(s *scene) { s.wanted.API = "https://pipedream.example" }, want: renewal.StateOutdated},
+		"in an edited Secret":                    {given: func(s *scene) { s.observed.Check = renewal.Edited }, want: renewal.StateNone},
+		"in a Secret without readable record":    {given: func(s *scene) { s.observed.Record = nil }, want: renewal.StateNone},
+		"in no Secret":                           {given: func(s *scene) { s.observed.Target, s.observed.Record = renewal.Absent, nil }, want: renewal.StateNone},
+		"in a Secret of somebody else":           {given: func(s *scene) { s.observed.Target = renewal.Foreign }, want: renewal.StateNone},
+		"in no Secret, though there is a record": {given: func(s *scene) { s.observed.Target = renewal.Absent }, want: renewal.StateNone},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := quiet()
+			test.given(s)
+			if got := renewal.HeldToken(s.wanted, s.observed, now); got != test.want {
+				t.Errorf("HeldToken = %s, want %s", got, test.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,312 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package renewal_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+)
+
+func TestSleep(t *testing.T) {
+	t.Parallel()
+	dueTime := renewal.DueTime(quiet().wanted, *quiet().observed.Record)
+	tests := map[string]struct {
+		given func(*scene)
+		// at is the moment that is looked at; now if it is zero.
+		at   time.Time
+		want time.Duration
+	}{
+		"to the next look, when there is nothing to come": {
+			given: func(*scene) {},
+			want:  5 * time.Minute,
+		},
+		"to the next look, when there is no token": {
+			given: func(s *scene) { s.observed.Target, s.observed.Record = renewal.Foreign, nil },
+			want:  5 * time.Minute,
+		},
+		"to the renewal": {
+			given: func(*scene) {},
+			at:    dueTime.Add(-100 * time.Second),
+			want:  100 * time.Second,
+		},
+		"to the last moment before the renewal": {
+			given: func(*scene) {},
+			at:    dueTime.Add(-1),
+			want:  1,
+		},
+		"to the expiry, when the renewal is blocked": {
+			given: func(s *scene) { s.observed.HasCredentials = false },
+			at:    expires.Add(-2 * time.Minute),
+			want:  2 * time.Minute,
+		},
+		"to the expiry, when the next attempt is later": {
+			given: func(s *scene) { s.observed.NotBefore = expires.Add(time.Minute) },
+			at:    expires.Add(-2 * time.Minute),
+			want:  2 * time.Minute,
+		},
+		"to the expiry of a token in a Secret that is misshapen and can't be written": {
+			given: func(s *scene) {
+				s.wanted.RenewBefore = 30 * time.Second
+				s.observed.Check, s.observed.NotBefore = renewal.Misshapen, expires.Add(time.Minute)
+			},
+			at:   expires.Add(-2 * time.Second),
+			want: 2 * time.Second,
+		},
+		"to the next attempt": {
+			given: func(s *scene) { s.wanted.RenewRequest, s.observed.NotBefore = "2", now.Add(7*time.Second) },
+			want:  7 * time.Second,
+		},
+		"to the next look, when the next attempt is later": {
+			given: func(s *scene) { s.wanted.RenewRequest, s.observed.NotBefore = "2", now.Add(15*time.Minute) },
+			want:  5 * time.Minute,
+		},
+		"to the end of the spacing": {
+			given: func(s *scene) { s.wanted.RenewRequest, s.observed.LastIssue = "2", now.Add(-8*time.Second) },
+			want:  2 * time.Second,
+		},
+		"to the turn of a verification": {
+			given: func(s *scene) {
+				s.wanted.VerifyEvery, s.observed.VerificationTurn = time.Minute, now.Add(300*time.Millisecond)
+			},
+			want: 300 * time.Millisecond,
+		},
+		"to the next look, when the token has expired and nothing can be done": {
+			given: func(s *scene) { s.observed.HasCredentials = false },
+			at:    expires.Add(time.Hour),
+			want:  5 * time.Minute,
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := quiet()
+			test.given(s)
+			at := test.at
+			if at.IsZero() {
+				at = now
+			}
+			decision := renewal.Decide(s.wanted, s.observed, at)
+			if got := renewal.Sleep(s.wanted, s.observed, decision, at); got != test.want {
+				t.Errorf("Sleep after %+v = %s, want %s", decision, got, test.want)
+			}
+		})
+	}
+}
+
+// Who sleeps misses nothing: until the end of a sleep no deed of ours becomes due,
+// and the held token keeps its worth.
+func TestNothingBecomesDueInASleep(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // The same scenes each time.
+	idle := map[renewal.Action]int{renewal.Keep: 0, renewal.Wait: 0, renewal.Blocked: 0}
+	for range 50_000 {
+		s, now := randomScene(random)
+		decision := renewal.Decide(s.wanted, s.observed, now)
+		sleep := renewal.Sleep(s.wanted, s.observed, decision, now)
+		if sleep <= 0 || sleep > 5*time.Minute {
+			t.Fatalf("at %s after %+v it sleeps %s\n%+v", now, decision, sleep, s)
+		}
+		if _, isIdle := idle[decision.Action]; !isIdle {
+			continue
+		}
+		idle[decision.Action]++
+		held := renewal.HeldToken(s.wanted, s.observed, now)
+		for _, later := range []time.Duration{1, sleep / 2, below(random, sleep), sleep - 1} {
+			at := now.Add(later)
+			if got := renewal.Decide(s.wanted, s.observed, at); !stays(decision, got) {
+				t.Fatalf("at %s it decides %+v and sleeps %s, but at %s it decides %+v\n%+v", now, decision, sleep, at, got, s)
+			}
+			if got := renewal.HeldToken(s.wanted, s.observed, at); got != held {
+				t.Fatalf("at %s the token is %s and it sleeps %s, but at %s the token is %s\n%+v", now, held, sleep, at, got, s)
+			}
+		}
+	}
+	for action, count := range idle {
+		if count < 1000 {
+			t.Errorf("only %d scenes were about %s", count, action)
+		}
+	}
+}
+
+// stays tells whether there is still nothing to do. While a token waits, another
+// reason for it may come up.
+func stays(before, after renewal.Decision) bool {
+	if before.Action == renewal.Wait {
+		return after.Action == renewal.Wait
+	}
+	return before == after
+}
+
+func below(random *rand.Rand, limit time.Duration) time.Duration {
+	return time.Duration(random.Int64N(int64(limit)))
+}
+
+func randomScene(random *rand.Rand) (*scene, time.Time) {
+	seconds := func(most int) time.Duration { return time.Duration(random.IntN(most)) * time.Second }
+	maybe := func(at time.Time) time.Time {
+		if random.IntN(3) == 0 {
+			return time.Time{}
+		}
+		return at
+	}
+	oneOf := func(values ...time.Duration) time.Duration { return values[random.IntN(len(values))] }
+	s := quiet()
+	s.wanted.Identity = fmt.Sprint(random.Uint32())
+	s.wanted.RenewBefore = oneOf(0, 0, time.Minute, 15*time.Minute, day)
+	s.wanted.VerifyEvery = oneOf(0, 10*time.Second, time.Minute, 7*time.Minute)
+	s.wanted.RenewRequest = []string{"1", "1", "1", "1", "2"}[random.IntN(5)]
+	life := oneOf(30*time.Second, time.Minute, time.Hour, time.Hour, time.Hour, 30*day)
+	s.observed.Record.ExpirationTime = issued.Add(life)
+	// Any moment of the token's life, and a little after it.
+	now := issued.Add(below(random, life+life/10))
+	s.observed.LastIssue = maybe(now.Add(-seconds(30)))
+	s.observed.LastByEvent = maybe(now.Add(-seconds(600)))
+	s.observed.Repeats = random.IntN(8)
+	s.observed.NotBefore = maybe(now.Add(seconds(1200) - 10*time.Minute))
+	s.observed.LastVerified = maybe(now.Add(-seconds(900)))
+	s.observed.VerificationTurn = maybe(now.Add(seconds(60) - 30*time.Second))
+	s.observed.HasCredentials = random.IntN(5) > 0
+	s.observed.Unstored = random.IntN(10) == 0
+	s.observed.Refused = random.IntN(20) == 0
+	s.observed.VerificationRests = random.IntN(10) == 0
+	s.observed.Check = []renewal.Check{
+		renewal.Good, renewal.Good, renewal.Good, renewal.Good, renewal.Misshapen, renewal.InputsChanged, renewal.Unchecked,
+	}[random.IntN(7)]
+	if random.IntN(20) == 0 {
+		s.observed.Target, s.observed.Record = renewal.Foreign, nil
+	}
+	return s, now
+}
+
+// triesUntil returns when the held token is tried if all goes well and whoever
+// tries it does nothing else. Each try takes some time.
+func triesUntil(s *scene, begin, end time.Time, takes time.Duration) []time.Time {
+	var tries []time.Time
+	for now := begin; now.Before(end); {
+		decision := renewal.Decide(s.wanted, s.observed, now)
+		if decision.Action != renewal.Verify {
+			now = now.Add(renewal.Sleep(s.wanted, s.observed, decision, now))
+			continue
+		}
+		tries = append(tries, now)
+		s.observed.LastVerified = now
+		now = now.Add(takes)
+	}
+	return tries
+}
+
+// longLived is a scene with a token that is tried at an interval, and nothing else.
+func longLived(identity string, every time.Duration) *scene {
+	s := quiet()
+	s.wanted.Identity = identity
+	s.wanted.VerifyEvery = every
+	s.observed.Record.ExpirationTime = issued.Add(30 * day)
+	return s
+}
+
+func TestTheHeldTokenIsTriedAtEachInterval(t *testing.T) {
+	t.Parallel()
+	for _, every := range []time.Duration{10 * time.Second, 5 * time.Minute, time.Hour, day} {
+		t.Run(every.String(), func(t *testing.T) {
+			t.Parallel()
+			tries := triesUntil(longLived("shop/orders", every), issued, issued.Add(10*every), 3*time.Second)
+			if len(tries) != 10 {
+				t.Fatalf("in ten intervals it is tried %d times", len(tries))
+			}
+			for i, at := range tries {
+				if i == 0 && (!at.After(issued) || at.After(issued.Add(every))) {
+					t.Errorf("the first try is %s after issue, want at most %s", at.Sub(issued), every)
+				}
+				if i > 0 && at.Sub(tries[i-1]) != every {
+					t.Errorf("try %d comes %s after the one before, want %s", i, at.Sub(tries[i-1]), every)
+				}
+			}
+		})
+	}
+}
+
+// A try that came late, for it had to wait for its turn, does not move the others.
+func TestALateTryDoesNotDelayTheNext(t *testing.T) {
+	t.Parallel()
+	const every = 5 * time.Minute
+	onTime := triesUntil(longLived("shop/orders", every), issued, issued.Add(3*every), 0)
+	late := longLived("shop/orders", every)
+	late.observed.VerificationTurn = onTime[0].Add(2 * time.Minute)
+	got := triesUntil(late, issued, issued.Add(3*every), 0)
+	if !got[0].Equal(late.observed.VerificationTurn) || !got[1].Equal(onTime[1]) {
+		t.Errorf("tries at %s, want the first at %s and the second at %s", got, late.observed.VerificationTurn, onTime[1])
+	}
+}
+
+// Whoever starts sees the token for the first time, and does not know when it was
+// last tried. Thousands of tokens must not be tried at once for that reason.
+func TestARestartTriesNoTokenEarly(t *testing.T) {
+	t.Parallel()
+	const every = 5 * time.Minute
+	random := rand.New(rand.NewPCG(3, 4)) //nolint:gosec // The same restarts each time.
+	for i := range 1000 {
+		identity := fmt.Sprintf("shop/orders-%d", i)
+		grid := triesUntil(longLived(identity, every), issued, issued.Add(10*every), 0)
+		restart := issued.Add(below(random, 8*every))
+		s := longLived(identity, every)
+		s.observed.LastVerified = restart
+		next := triesUntil(s, restart, restart.Add(2*every), 0)[0]
+		if wait := next.Sub(restart); wait <= 0 || wait > every {
+			t.Errorf("%s is tried %s after the restart, want within %s", identity, wait, every)
+		}
+		if !next.Equal(grid[next.Sub(grid[0])/every]) {
+			t.Errorf("%s is tried at %s after the restart, but without it at %s", identity, next, grid)
+		}
+	}
+}
+
+// The clock may have been an hour ahead when the token was last tried.
+func TestAClockThatWasSetBackDoesNotStopTheTries(t *testing.T) {
+	t.Parallel()
+	const every = 5 * time.Minute
+	s := longLived("shop/orders", every)
+	s.observed.LastVerified = now.Add(time.Hour)
+	tries := triesUntil(s, now, now.Add(2*every), 0)
+	if len(tries) == 0 || tries[0].Sub(now) > every {
+		t.Errorf("the token is tried at %s, want it tried within %s of %s", tries, every, now)
+	}
+}
+
+func TestTriesOfManyTokensAreSpreadOverTheInterval(t *testing.T) {
+	t.Parallel()
+	const every = 5 * time.Minute
+	var counts [10]int
+	for i := range 1000 {
+		first := triesUntil(longLived(fmt.Sprintf("shop/orders-%d", i), every), issued, issued.Add(every+1), 0)[0]
+		counts[min(first.Sub(issued)*10/every, 9)]++
+	}
+	for tenth, count := range counts {
+		if count < 70 || count > 130 {
+			t.Errorf("tenth %d of the interval has %d of 1,000 tries: %v", tenth, count, counts)
+		}
+	}
+}
+
+func TestATokenIsNotTriedWhenThatIsNotWanted(t *testing.T) {
+	t.Parallel()
+	tests := map[string]func(*scene){
+		"verification is off":                func(s *scene) { s.wanted.VerifyEvery = 0 },
+		"trying has proved to be no use":     func(s *scene) { s.observed.VerificationRests = true },
+		"the Secret belongs to someone else": func(s *scene) { s.observed.Target = renewal.Foreign },
+	}
+	for name, given := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := longLived("shop/orders", time.Minute)
+			given(s)
+			if tries := triesUntil(s, issued, issued.Add(time.Hour), 0); len(tries) > 0 {
+				t.Errorf("it is tried at %s", tries)
+			}
+		})
+	}
+}

@@ -1,0 +1,167 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package renewal_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+)
+
+const day = 24 * time.Hour
+
+func TestDueTime(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		life, renewBefore time.Duration
+		// latest is the time after issue at which the last of many is renewed.
+		latest time.Duration
+	}{
+		"two thirds of an hour":                            {life: time.Hour, latest: 40 * time.Minute},
+		"two thirds of the shortest life":                  {life: 30 * time.Second, latest: 20 * time.Second},
+		"two thirds of the longest life":                   {life: 30 * day, latest: 20 * day},
+		"15 minutes before expiry":                         {life: time.Hour, renewBefore: 15 * time.Minute, latest: 45 * time.Minute},
+		"ten seconds before expiry":                        {life: time.Hour, renewBefore: 10 * time.Second, latest: 59*time.Minute + 50*time.Second},
+		"half of its life before expiry":                   {life: time.Hour, renewBefore: 30 * time.Minute, latest: 30 * time.Minute},
+		"more than half of its life before expiry":         {life: time.Hour, renewBefore: 50 * time.Minute, latest: 30 * time.Minute},
+		"before expiry by as much as its life":             {life: time.Hour, renewBefore: time.Hour, latest: 30 * time.Minute},
+		"before expiry by more than its life":              {life: time.Hour, renewBefore: 30 * day, latest: 30 * time.Minute},
+		"ten seconds after issue at the least":             {life: 12 * time.Second, latest: 10 * time.Second},
+		"ten seconds after issue, whatever is asked for":   {life: 12 * time.Second, renewBefore: 11 * time.Second, latest: 10 * time.Second},
+		"ten seconds after the issue of an expired token":  {life: 0, latest: 10 * time.Second},
+		"ten seconds after the issue of one from the past": {life: -time.Hour, latest: 10 * time.Second},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			record := renewal.Record{IssueTime: issued, ExpirationTime: issued.Add(test.life)}
+			first, last := record.ExpirationTime.Add(day), time.Time{}
+			for i := range 5000 {
+				wanted := renewal.Wanted{Identity: fmt.Sprintf("shop/orders-%d", i), RenewBefore: test.renewBefore}
+				at := renewal.DueTime(wanted, record)
+				if again := renewal.DueTime(wanted, record); !again.Equal(at) {
+					t.Fatalf("%s is renewed at %s, or at %s", wanted.Identity, at, again)
+				}
+				if at.Nanosecond() != 0 {
+					t.Fatalf("%s is renewed at %s, which is no whole second", wanted.Identity, at)
+				}
+				if at.Before(first) {
+					first = at
+				}
+				if at.After(last) {
+					last = at
+				}
+			}
+			latest := issued.Add(test.latest)
+			earliest := latest.Add(-max(test.life, 0) / 10)
+			if floor := issued.Add(10 * time.Second); earliest.Before(floor) {
+				earliest = floor
+			}
+			// All lie within the window, which they fill but for a hundredth.
+			slack := latest.Sub(earliest)/100 + time.Second
+			if last.After(latest) || latest.Sub(last) > slack {
+				t.Errorf("the last is renewed %s after issue, want %s", last.Sub(issued), test.latest)
+			}
+			if first.Before(earliest.Truncate(time.Second)) || first.Sub(earliest) > slack {
+				t.Errorf("the first is renewed %s after issue, want %s", first.Sub(issued), earliest.Sub(issued))
+			}
+		})
+	}
+}
+
+func TestDueTimeDependsOnNothingElse(t *testing.T) {
+	t.Parallel()
+	s := quiet()
+	want := renewal.DueTime(s.wanted, *s.observed.Record)
+	wanted := renewal.Wanted{Identity: s.wanted.Identity}
+	record := renewal.Record{IssueTime: issued, ExpirationTime: expires}
+	if got := renewal.DueTime(wanted, record); !got.Equal(want) {
+		t.Errorf("DueTime = %s, want %s", got, want)
+	}
+}
+
+func TestTokensIssuedTogetherArePartedByTheirRenewals(t *testing.T) {
+	t.Parallel()
+	const (
+		tokens = 1000
+		life   = time.Hour
+		window = life / 10
+		bucket = 30 * time.Second
+		most   = 1.5
+	)
+	record := renewal.Record{IssueTime: issued, ExpirationTime: issued.Add(life)}
+	begin := issued.Add(life*2/3 - window)
+	var counts [window / bucket]int
+	for i := range tokens {
+		at := renewal.DueTime(renewal.Wanted{Identity: fmt.Sprintf("team-%d/orders-%d", i%20, i)}, record)
+		counts[at.Sub(begin)/bucket]++
+	}
+	peak := 0
+	for _, count := range counts {
+		peak = max(peak, count)
+	}
+	mean := float64(tokens) / float64(len(counts))
+	if got := float64(peak) / mean; got > most {
+		t.Errorf("the busiest %s has %d renewals, %.2f times the mean; want at most %.1f: %v", bucket, peak, got, most, counts)
+	}
+}
+
+func TestRetryAfterARefusal(t *testing.T) {
+	t.Parallel()
+	want := []time.Duration{
+		1: time.Minute, 2: 2 * time.Minute, 3: 4 * time.Minute, 4: 8 * time.Minute, 5: 15 * time.Minute, 6: 15 * time.Minute,
+		100: 15 * time.Minute,
+	}
+	for count, want := range want {
+		if want == 0 {
+			continue
+		}
+		for _, identity := range []string{"shop/orders", "shop/checkout"} {
+			if got := renewal.RetryAfter(renewal.Refused, identity, count); got != want {
+				t.Errorf("%s waits %s after refusal %d, want %s", identity, got, count, want)
+			}
+		}
+	}
+}
+
+func TestRetryAfterATransientFailure(t *testing.T) {
+	t.Parallel()
+	want := map[int]time.Duration{
+		0: time.Second, 1: time.Second, 2: 2 * time.Second, 3: 4 * time.Second, 8: 128 * time.Second, 9: 256 * time.Second,
+		10: 5 * time.Minute, 11: 5 * time.Minute, 1000: 5 * time.Minute,
+	}
+	for count, most := range want {
+		first, last := most, time.Duration(0)
+		for i := range 1000 {
+			identity := fmt.Sprintf("shop/orders-%d", i)
+			got := renewal.RetryAfter(renewal.Transient, identity, count)
+			if again := renewal.RetryAfter(renewal.Transient, identity, count); again != got {
+				t.Fatalf("%s waits %s after failure %d, or %s", identity, got, count, again)
+			}
+			first, last = min(first, got), max(last, got)
+		}
+		least := most - most/5
+		if last > most || most-last > most/50 {
+			t.Errorf("after failure %d the last waits %s, want about %s and no more", count, last, most)
+		}
+		if first <= least || first-least > most/50 {
+			t.Errorf("after failure %d the first waits %s, want little more than %s", count, first, least)
+		}
+	}
+}
+
+// Two that happen to wait equally long once do not so again and again.
+func TestRetriesPartAnewEachTime(t *testing.T) {
+	t.Parallel()
+	const most = 5 * time.Minute
+	shares := map[time.Duration]bool{}
+	for count := 10; count < 20; count++ {
+		shares[most-renewal.RetryAfter(renewal.Transient, "shop/orders", count)] = true
+	}
+	if len(shares) != 10 {
+		t.Errorf("in ten retries only %d different parts of the wait were taken off", len(shares))
+	}
+}
