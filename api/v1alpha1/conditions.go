@@ -87,7 +87,7 @@ const (
 	// token requests of the operator pause until then.
 	ReasonRateLimited = "RateLimited"
 	// ReasonEndpointUnavailable (Renewed=False): no answer could be had from
-	// Pipedream: network, TLS, timeout, or a 5xx status.
+	// Pipedream: network, TLS, timeout, or a status 408, 425 or 5xx.
 	ReasonEndpointUnavailable = "EndpointUnavailable"
 	// ReasonMalformedResponse (Renewed=False): Pipedream said yes, but with no
 	// usable token in its answer.

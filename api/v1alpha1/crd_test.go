@@ -8,6 +8,7 @@ import (
 	"path"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -93,7 +94,7 @@ func TestTheColumnsOfKubectlGet(t *testing.T) {
 // statusAfterAFailedRenewal has an expiry and a renewal in the future: a column of
 // type date would show them as invalid.
 func statusAfterAFailedRenewal() v1alpha1.PipedreamTokenStatus {
-	at := func(minute int) *metav1.Time { return new(metav1.Date(2099, 3, 1, 12, minute, 0, 0, nil)) }
+	at := func(minute int) *metav1.Time { return new(metav1.Date(2099, 3, 1, 12, minute, 0, 0, time.UTC)) }
 	return v1alpha1.PipedreamTokenStatus{
 		ObservedGeneration: 1,
 		Conditions: []metav1.Condition{
@@ -103,7 +104,7 @@ func statusAfterAFailedRenewal() v1alpha1.PipedreamTokenStatus {
 		IssueTime:                   at(0),
 		RenewalTime:                 at(40),
 		ExpirationTime:              at(60),
-		Secret:                      &v1alpha1.CheckedSecret{Name: "renewed", ResourceVersion: "42"},
+		Secret:                      v1alpha1.CheckedSecret{Name: "renewed", ResourceVersion: "42"},
 		ClientSecretResourceVersion: "41",
 	}
 }

@@ -72,8 +72,12 @@ func newNamespace(t *testing.T) string {
 func request(t *testing.T, method, path string, manifest []byte) ([]byte, error) {
 	t.Helper()
 	request := server.Verb(method).AbsPath(path).SetHeader("Accept", "application/json")
+	contentType := "application/yaml"
+	if method == http.MethodPatch {
+		contentType = "application/merge-patch+json"
+	}
 	if manifest != nil {
-		request = request.SetHeader("Content-Type", "application/yaml").Param("fieldValidation", metav1.FieldValidationStrict).Body(manifest)
+		request = request.SetHeader("Content-Type", contentType).Param("fieldValidation", metav1.FieldValidationStrict).Body(manifest)
 	}
 	result := request.Do(t.Context())
 	body, _ := result.Raw() // its error is the same, without the server's message

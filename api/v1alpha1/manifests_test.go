@@ -65,7 +65,8 @@ func TestNoSampleWritesToTheSecretOfAnother(t *testing.T) {
 		target := ""
 		switch object := parse(t, manifest); object.GetKind() {
 		case "PipedreamToken":
-			target = tokenOf(t, manifest).TargetName()
+			token := tokenOf(t, manifest)
+			target = token.TargetName()
 		case "Secret":
 			target = object.GetName()
 		default:

@@ -28,8 +28,9 @@ const (
 // PipedreamToken asks for a Secret that always holds an access token for
 // Pipedream's API with life left. The operator exchanges the OAuth client
 // credentials in `spec.clientSecretRef` for a token of the scopes in
-// `spec.scopes`, writes it to the Secret in `spec.secret.name`, and renews it
-// before it expires. What is wrong, if anything, is in `status.conditions`.
+// `spec.scopes`, writes it to the Secret in `spec.secret.name`, and renews
+// it before it expires. What is wrong, if anything, is in
+// `status.conditions`.
 //
 // To have a new token now: delete the Secret, or set the annotation
 // `pipedream-operator.io/renew-request` to a new value, such as the time.
@@ -57,7 +58,8 @@ type PipedreamToken struct {
 	// +required
 	Spec PipedreamTokenSpec `json:"spec,omitzero"`
 
-	// status is what the operator last observed. It is written by the operator only.
+	// status is what the operator last observed. It is written by the operator
+	// only.
 	// +kubebuilder:default={conditions: {{type: "Ready", status: "False", reason: "NotIssued", message: "The operator has not seen this PipedreamToken yet. If this stays, check that the operator runs and watches this namespace.", lastTransitionTime: "1970-01-01T00:00:00Z"}, {type: "Renewed", status: "Unknown", reason: "NotAttempted", message: "The operator has not seen this PipedreamToken yet.", lastTransitionTime: "1970-01-01T00:00:00Z"}}}
 	// +optional
 	Status PipedreamTokenStatus `json:"status,omitzero"`
@@ -67,17 +69,17 @@ type PipedreamToken struct {
 //
 // +kubebuilder:validation:XValidation:fieldPath=".projectID",rule="!has(self.verification) || has(self.projectID)",message="must be set when `verification` is: the held token is tried on a listing of this project"
 type PipedreamTokenSpec struct {
-	// clientSecretRef names the Secret, in the same namespace, that holds the OAuth
-	// client ID and client secret. Create the client in Pipedream under Settings,
-	// API, New OAuth Client. The client secret is sent to Pipedream's API only,
-	// and is never copied into another object.
+	// clientSecretRef names the Secret, in the same namespace, that holds the
+	// OAuth client ID and client secret. Create the client in Pipedream under
+	// Settings, API, New OAuth Client. The client secret is sent to Pipedream's
+	// API only, and is never copied into another object.
 	// +required
 	ClientSecretRef ClientSecretReference `json:"clientSecretRef,omitzero"`
 
 	// scopes are the permissions that the token is to have, such as
-	// `connect:accounts:read`. When absent, none are named, and Pipedream gives its
-	// own default: `*`, full access to the workspace. Name the least that the
-	// consumer needs. Changing them issues a new token at once.
+	// `connect:accounts:read`. When absent, none are named, and Pipedream gives
+	// its own default: `*`, full access to the workspace. Name the least that
+	// the consumer needs. Changing them issues a new token at once.
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
@@ -88,19 +90,19 @@ type PipedreamTokenSpec struct {
 	Scopes []string `json:"scopes,omitempty"`
 
 	// projectID is the ID of the Pipedream project that the consumer works with,
-	// such as `proj_abc123`. It is copied to the key `project_id` of the Secret, and
-	// needed by `verification`. It does not limit the token, which is valid for the
-	// whole workspace.
+	// such as `proj_abc123`. It is copied to the key `project_id` of the Secret,
+	// and needed by `verification`. It does not limit the token, which is valid
+	// for the whole workspace.
 	// +kubebuilder:validation:MinLength=6
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:XValidation:rule="self.matches('^proj_[A-Za-z0-9]+$')",message="must be `proj_` followed by letters and digits, as in the address of the project's page"
 	// +optional
 	ProjectID string `json:"projectID,omitempty"`
 
-	// environment is the environment of the project that the consumer works with:
-	// `development` or `production`. It is copied to the key `environment` of the
-	// Secret. It does not limit the token. When absent, nothing is copied, and
-	// verification uses `production`.
+	// environment is the environment of the project that the consumer works
+	// with: `development` or `production`. It is copied to the key `environment`
+	// of the Secret. It does not limit the token. When absent, nothing is
+	// copied, and verification uses `production`.
 	// +optional
 	Environment Environment `json:"environment,omitempty"`
 
@@ -109,26 +111,27 @@ type PipedreamTokenSpec struct {
 	// +optional
 	Secret SecretTemplate `json:"secret,omitzero"`
 
-	// renewBeforeSeconds is how long before its expiry the token is renewed, but
-	// never earlier than at half of its life. When absent, it is renewed when two
-	// thirds of its life are over. In both cases up to a tenth of its life earlier,
-	// so that tokens that were issued together are not renewed together.
+	// renewBeforeSeconds is how long before its expiry the token is renewed,
+	// but not in the first half of its life. When absent, it is renewed when
+	// two thirds of its life are over. In both cases it is up to a tenth of
+	// its life earlier, so that tokens that were issued together are not
+	// renewed together.
 	// +kubebuilder:validation:Minimum=10
 	// +kubebuilder:validation:Maximum=2592000
 	// +optional
 	RenewBeforeSeconds int32 `json:"renewBeforeSeconds,omitempty"`
 
-	// verification tries the held token on Pipedream's API at an interval, so that
-	// a revoked token is seen and replaced. When absent, it is off, and a revoked
-	// token stays until it is renewed. It needs `projectID`, and a scope that may
-	// list the project's accounts (`connect:accounts:read`) or the projects
-	// (`connect:projects:read`).
+	// verification tries the held token on Pipedream's API at an interval, so
+	// that a revoked token is seen and replaced. When absent, it is off, and a
+	// revoked token stays until it is renewed. It needs `projectID`, and a scope
+	// that may list the project's accounts (`connect:accounts:read`) or the
+	// projects (`connect:projects:read`).
 	// +optional
 	Verification Verification `json:"verification,omitzero"`
 }
 
-// ClientSecretReference names a Secret, and the keys of the client ID and the
-// client secret in it.
+// ClientSecretReference names a Secret, and the keys of the client ID and
+// the client secret in it.
 //
 // +kubebuilder:validation:XValidation:rule="(has(self.clientIDKey) ? self.clientIDKey : 'client_id') != (has(self.clientSecretKey) ? self.clientSecretKey : 'client_secret')",message="`clientIDKey` and `clientSecretKey` must not be the same key"
 type ClientSecretReference struct {
@@ -142,14 +145,15 @@ type ClientSecretReference struct {
 	// clientIDKey is the key of the client ID. When absent: `client_id`.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[-._a-zA-Z0-9]+$') && self != '.' && !self.startsWith('..')",message="must be a key of a Secret: letters, digits, `-`, `_` and `.`"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[-._a-zA-Z0-9]+$') && self != '.' && !self.startsWith('..')",message="must be a key of a Secret: letters, digits, `-`, `_` and `.`, but not `.`, and not beginning with `..`"
 	// +optional
 	ClientIDKey string `json:"clientIDKey,omitempty"`
 
-	// clientSecretKey is the key of the client secret. When absent: `client_secret`.
+	// clientSecretKey is the key of the client secret. When absent:
+	// `client_secret`.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[-._a-zA-Z0-9]+$') && self != '.' && !self.startsWith('..')",message="must be a key of a Secret: letters, digits, `-`, `_` and `.`"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[-._a-zA-Z0-9]+$') && self != '.' && !self.startsWith('..')",message="must be a key of a Secret: letters, digits, `-`, `_` and `.`, but not `.`, and not beginning with `..`"
 	// +optional
 	ClientSecretKey string `json:"clientSecretKey,omitempty"`
 }
@@ -159,12 +163,12 @@ type ClientSecretReference struct {
 // +kubebuilder:validation:MinProperties=1
 type SecretTemplate struct {
 	// name is the name of the Secret. It must not be the name of a Secret that
-	// exists already, save one that this PipedreamToken wrote. It can't be changed.
-	// When absent, it is the name of the PipedreamToken.
+	// exists already, save one that this PipedreamToken wrote. It can't be
+	// changed. When absent, it is the name of the PipedreamToken.
 	//
-	// The Secret's keys are `access_token`, `token_type`, `expires_at` (RFC 3339),
-	// `scope`, and `project_id` and `environment` when the spec has them. It is
-	// deleted with the PipedreamToken.
+	// The Secret's keys are `access_token`, `token_type`, `expires_at` (RFC
+	// 3339), `scope`, and `project_id` and `environment` when the spec has them.
+	// It is deleted with the PipedreamToken.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="must be the name of a Secret: lower-case letters, digits, `-` and `.`, beginning and ending with a letter or digit"
@@ -174,24 +178,24 @@ type SecretTemplate struct {
 
 // Verification says how often the held token is tried on Pipedream's API.
 type Verification struct {
-	// intervalSeconds is the time between two tries; 300 suits most. A revoked token
-	// is seen after this time at the latest, unless many PipedreamTokens share the
-	// operator's `--verification-requests-per-second`.
+	// intervalSeconds is the time between two tries; 300 suits most. A revoked
+	// token is seen after this time at the latest, unless many PipedreamTokens
+	// share the operator's `--verification-requests-per-second`.
 	// +kubebuilder:validation:Minimum=10
 	// +kubebuilder:validation:Maximum=86400
 	// +required
 	IntervalSeconds int32 `json:"intervalSeconds,omitempty"`
 }
 
-// PipedreamTokenStatus is what the operator last observed. Nothing is decided
-// from it: it may be lost, at the cost of a few reads.
+// PipedreamTokenStatus is what the operator last observed. Nothing is
+// decided from it: it may be lost, at the cost of a few reads.
 //
 // +kubebuilder:validation:MinProperties=1
 type PipedreamTokenStatus struct {
 	// conditions are Ready (the Secret holds a token that works), Renewed (the
-	// outcome of the last attempt), Verified (what Pipedream last answered to the
-	// held token; only with `spec.verification`) and Stalled (only a person can
-	// help; exists only while True).
+	// outcome of the last attempt), Verified (what Pipedream last answered to
+	// the held token; only with `spec.verification`) and Stalled (only a person
+	// can help; exists only while True).
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MinItems=1
@@ -199,7 +203,8 @@ type PipedreamTokenStatus struct {
 	// +optional
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// observedGeneration is the generation of the spec that this status is about.
+	// observedGeneration is the generation of the spec that this status is
+	// about.
 	// +kubebuilder:validation:Minimum=1
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
@@ -242,8 +247,8 @@ type CheckedSecret struct {
 	// +required
 	Name string `json:"name,omitempty"`
 
-	// resourceVersion is the resourceVersion at which the Secret was found to hold
-	// just what the spec asks for. It is absent while it does not.
+	// resourceVersion is the resourceVersion at which the Secret was found to
+	// hold just what the spec asks for. It is absent while it does not.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	// +optional

@@ -65,12 +65,12 @@ func TestUpdates(t *testing.T) {
 			after:  spec(`,"projectID":"proj_def456","environment":"production"`),
 		},
 		"turning verification on and off is accepted": {
-			before: spec(`,"projectID":"proj_abc123","verification":{}`),
+			before: spec(`,"projectID":"proj_abc123","verification":{"intervalSeconds":60}`),
 			after:  spec(`,"projectID":"proj_abc123"`),
 		},
 		"taking the project away from a verification is rejected": {
-			before:   spec(`,"projectID":"proj_abc123","verification":{}`),
-			after:    spec(`,"verification":{}`),
+			before:   spec(`,"projectID":"proj_abc123","verification":{"intervalSeconds":60}`),
+			after:    spec(`,"verification":{"intervalSeconds":60}`),
 			rejected: "spec.projectID: Invalid value: must be set when `verification` is",
 		},
 		"another renewal time is accepted": {
@@ -123,7 +123,7 @@ func TestAStatusMustSaySomething(t *testing.T) {
 	tests := map[string]struct{ status, want string }{
 		"without conditions": {
 			status: `{"conditions":[]}`,
-			want:   "status.conditions: Invalid value: 0: status.conditions in body should have at least 1 items",
+			want:   "status.conditions: Invalid value: 0: conditions in body should have at least 1 items",
 		},
 		"two conditions of one type": {
 			status: `{"conditions":[` + readyCondition + `,` + readyCondition + `]}`,
@@ -135,11 +135,11 @@ func TestAStatusMustSaySomething(t *testing.T) {
 		},
 		"generation 0": {
 			status: `{"observedGeneration":0}`,
-			want:   "status.observedGeneration: Invalid value: 0: status.observedGeneration in body should be greater than or equal to 1",
+			want:   "status.observedGeneration: Invalid value: 0: observedGeneration in body should be greater than or equal to 1",
 		},
 		"a time that is none": {
 			status: `{"expirationTime":"tomorrow"}`,
-			want:   `status.expirationTime: Invalid value: "tomorrow": status.expirationTime in body must be of type date-time: "tomorrow"`,
+			want:   `status.expirationTime: Invalid value: "tomorrow": expirationTime in body must be of type date-time: "tomorrow"`,
 		},
 	}
 	for name, test := range tests {
@@ -147,10 +147,7 @@ func TestAStatusMustSaySomething(t *testing.T) {
 			t.Parallel()
 			namespace := newNamespace(t)
 			createToken(t, namespace, tokenNamed("orders", `{"clientSecretRef":{"name":"pipedream-oauth-client"}}`))
-			_, err := server.Patch("application/merge-patch+json").
-				AbsPath(tokensIn(namespace), "orders", "status").
-				Body([]byte(`{"status":` + test.status + `}`)).
-				Do(t.Context()).Raw()
+			_, err := request(t, http.MethodPatch, tokensIn(namespace)+"/orders/status", []byte(`{"status":`+test.status+`}`))
 			wantRejected(t, err, test.want)
 		})
 	}
@@ -170,6 +167,21 @@ func TestATokenThatSaysOnlyWhatItMustIsStoredAsItIs(t *testing.T) {
 	if diff := cmp.Diff(token.Spec, created.Spec); diff != "" {
 		t.Errorf("the API server has changed the spec (-sent +stored):\n%s", diff)
 	}
+}
+
+func TestAGeneratedNameIsTheSecretsName(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t)
+	manifest := parse(t, []byte(tokenNamed("", `{"clientSecretRef":{"name":"pipedream-oauth-client"}}`)))
+	manifest.SetGenerateName("orders-")
+	created := createToken(t, namespace, string(encode(t, manifest.Object)))
+
+	// The name that it was given is the one that may be said, and no other.
+	created.Spec.Secret.Name = created.Name
+	stored := put(t, namespace, created.Name, created)
+	stored.Spec.Secret.Name = "orders"
+	_, err := request(t, http.MethodPut, tokensIn(namespace)+"/"+created.Name, encode(t, stored))
+	wantRejected(t, err, immutable)
 }
 
 // update replaces the spec of the PipedreamToken orders.

@@ -12,8 +12,8 @@ package v1alpha1
 type CheckedSecretApplyConfiguration struct {
 	// name is the name of the Secret.
 	Name *string `json:"name,omitempty"`
-	// resourceVersion is the resourceVersion at which the Secret was found to hold
-	// just what the spec asks for. It is absent while it does not.
+	// resourceVersion is the resourceVersion at which the Secret was found to
+	// hold just what the spec asks for. It is absent while it does not.
 	ResourceVersion *string `json:"resourceVersion,omitempty"`
 }
 

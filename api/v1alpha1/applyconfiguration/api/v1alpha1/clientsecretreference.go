@@ -8,14 +8,15 @@ package v1alpha1
 // ClientSecretReferenceApplyConfiguration represents a declarative configuration of the ClientSecretReference type for use
 // with apply.
 //
-// ClientSecretReference names a Secret, and the keys of the client ID and the
-// client secret in it.
+// ClientSecretReference names a Secret, and the keys of the client ID and
+// the client secret in it.
 type ClientSecretReferenceApplyConfiguration struct {
 	// name is the name of the Secret.
 	Name *string `json:"name,omitempty"`
 	// clientIDKey is the key of the client ID. When absent: `client_id`.
 	ClientIDKey *string `json:"clientIDKey,omitempty"`
-	// clientSecretKey is the key of the client secret. When absent: `client_secret`.
+	// clientSecretKey is the key of the client secret. When absent:
+	// `client_secret`.
 	ClientSecretKey *string `json:"clientSecretKey,omitempty"`
 }
 

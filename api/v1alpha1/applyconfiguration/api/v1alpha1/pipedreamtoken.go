@@ -20,8 +20,9 @@ import (
 // PipedreamToken asks for a Secret that always holds an access token for
 // Pipedream's API with life left. The operator exchanges the OAuth client
 // credentials in `spec.clientSecretRef` for a token of the scopes in
-// `spec.scopes`, writes it to the Secret in `spec.secret.name`, and renews it
-// before it expires. What is wrong, if anything, is in `status.conditions`.
+// `spec.scopes`, writes it to the Secret in `spec.secret.name`, and renews
+// it before it expires. What is wrong, if anything, is in
+// `status.conditions`.
 //
 // To have a new token now: delete the Secret, or set the annotation
 // `pipedream-operator.io/renew-request` to a new value, such as the time.
@@ -31,7 +32,8 @@ type PipedreamTokenApplyConfiguration struct {
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
 	// spec is the token that is asked for.
 	Spec *PipedreamTokenSpecApplyConfiguration `json:"spec,omitempty"`
-	// status is what the operator last observed. It is written by the operator only.
+	// status is what the operator last observed. It is written by the operator
+	// only.
 	Status *PipedreamTokenStatusApplyConfiguration `json:"status,omitempty"`
 }
 

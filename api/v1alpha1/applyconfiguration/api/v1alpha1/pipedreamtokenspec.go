@@ -14,39 +14,40 @@ import (
 //
 // PipedreamTokenSpec is the token that is asked for.
 type PipedreamTokenSpecApplyConfiguration struct {
-	// clientSecretRef names the Secret, in the same namespace, that holds the OAuth
-	// client ID and client secret. Create the client in Pipedream under Settings,
-	// API, New OAuth Client. The client secret is sent to Pipedream's API only,
-	// and is never copied into another object.
+	// clientSecretRef names the Secret, in the same namespace, that holds the
+	// OAuth client ID and client secret. Create the client in Pipedream under
+	// Settings, API, New OAuth Client. The client secret is sent to Pipedream's
+	// API only, and is never copied into another object.
 	ClientSecretRef *ClientSecretReferenceApplyConfiguration `json:"clientSecretRef,omitempty"`
 	// scopes are the permissions that the token is to have, such as
-	// `connect:accounts:read`. When absent, none are named, and Pipedream gives its
-	// own default: `*`, full access to the workspace. Name the least that the
-	// consumer needs. Changing them issues a new token at once.
+	// `connect:accounts:read`. When absent, none are named, and Pipedream gives
+	// its own default: `*`, full access to the workspace. Name the least that
+	// the consumer needs. Changing them issues a new token at once.
 	Scopes []string `json:"scopes,omitempty"`
 	// projectID is the ID of the Pipedream project that the consumer works with,
-	// such as `proj_abc123`. It is copied to the key `project_id` of the Secret, and
-	// needed by `verification`. It does not limit the token, which is valid for the
-	// whole workspace.
+	// such as `proj_abc123`. It is copied to the key `project_id` of the Secret,
+	// and needed by `verification`. It does not limit the token, which is valid
+	// for the whole workspace.
 	ProjectID *string `json:"projectID,omitempty"`
-	// environment is the environment of the project that the consumer works with:
-	// `development` or `production`. It is copied to the key `environment` of the
-	// Secret. It does not limit the token. When absent, nothing is copied, and
-	// verification uses `production`.
+	// environment is the environment of the project that the consumer works
+	// with: `development` or `production`. It is copied to the key `environment`
+	// of the Secret. It does not limit the token. When absent, nothing is
+	// copied, and verification uses `production`.
 	Environment *apiv1alpha1.Environment `json:"environment,omitempty"`
 	// secret is the Secret that the token is written to. When absent, it has the
 	// name of the PipedreamToken.
 	Secret *SecretTemplateApplyConfiguration `json:"secret,omitempty"`
-	// renewBeforeSeconds is how long before its expiry the token is renewed, but
-	// never earlier than at half of its life. When absent, it is renewed when two
-	// thirds of its life are over. In both cases up to a tenth of its life earlier,
-	// so that tokens that were issued together are not renewed together.
+	// renewBeforeSeconds is how long before its expiry the token is renewed,
+	// but not in the first half of its life. When absent, it is renewed when
+	// two thirds of its life are over. In both cases it is up to a tenth of
+	// its life earlier, so that tokens that were issued together are not
+	// renewed together.
 	RenewBeforeSeconds *int32 `json:"renewBeforeSeconds,omitempty"`
-	// verification tries the held token on Pipedream's API at an interval, so that
-	// a revoked token is seen and replaced. When absent, it is off, and a revoked
-	// token stays until it is renewed. It needs `projectID`, and a scope that may
-	// list the project's accounts (`connect:accounts:read`) or the projects
-	// (`connect:projects:read`).
+	// verification tries the held token on Pipedream's API at an interval, so
+	// that a revoked token is seen and replaced. When absent, it is off, and a
+	// revoked token stays until it is renewed. It needs `projectID`, and a scope
+	// that may list the project's accounts (`connect:accounts:read`) or the
+	// projects (`connect:projects:read`).
 	Verification *VerificationApplyConfiguration `json:"verification,omitempty"`
 }
 

@@ -13,15 +13,16 @@ import (
 // PipedreamTokenStatusApplyConfiguration represents a declarative configuration of the PipedreamTokenStatus type for use
 // with apply.
 //
-// PipedreamTokenStatus is what the operator last observed. Nothing is decided
-// from it: it may be lost, at the cost of a few reads.
+// PipedreamTokenStatus is what the operator last observed. Nothing is
+// decided from it: it may be lost, at the cost of a few reads.
 type PipedreamTokenStatusApplyConfiguration struct {
 	// conditions are Ready (the Secret holds a token that works), Renewed (the
-	// outcome of the last attempt), Verified (what Pipedream last answered to the
-	// held token; only with `spec.verification`) and Stalled (only a person can
-	// help; exists only while True).
+	// outcome of the last attempt), Verified (what Pipedream last answered to
+	// the held token; only with `spec.verification`) and Stalled (only a person
+	// can help; exists only while True).
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
-	// observedGeneration is the generation of the spec that this status is about.
+	// observedGeneration is the generation of the spec that this status is
+	// about.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
 	// issueTime is when the held token was asked for.
 	IssueTime *metav1.Time `json:"issueTime,omitempty"`

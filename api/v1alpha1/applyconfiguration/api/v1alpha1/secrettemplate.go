@@ -11,12 +11,12 @@ package v1alpha1
 // SecretTemplate says how the Secret is made that the token is written to.
 type SecretTemplateApplyConfiguration struct {
 	// name is the name of the Secret. It must not be the name of a Secret that
-	// exists already, save one that this PipedreamToken wrote. It can't be changed.
-	// When absent, it is the name of the PipedreamToken.
+	// exists already, save one that this PipedreamToken wrote. It can't be
+	// changed. When absent, it is the name of the PipedreamToken.
 	//
-	// The Secret's keys are `access_token`, `token_type`, `expires_at` (RFC 3339),
-	// `scope`, and `project_id` and `environment` when the spec has them. It is
-	// deleted with the PipedreamToken.
+	// The Secret's keys are `access_token`, `token_type`, `expires_at` (RFC
+	// 3339), `scope`, and `project_id` and `environment` when the spec has them.
+	// It is deleted with the PipedreamToken.
 	Name *string `json:"name,omitempty"`
 }
 
