@@ -1,3 +1,6 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command simulator serves a Pipedream API on this machine, which issues access tokens and fails on demand.
 package main
 

@@ -40,6 +40,9 @@ type failure struct {
 	// notBefore is when the next attempt may be made; zero when that is not a
 	// matter of time.
 	notBefore time.Time
+	// refusedOver is the version of the target that could not be replaced, if that is
+	// what failed.
+	refusedOver string
 	// since is when the attempts began to fail for this reason.
 	since time.Time
 	// count is how many attempts in a row have failed for this reason.
@@ -54,6 +57,15 @@ func (f *failure) isRefusal() bool {
 		return true
 	}
 	return false
+}
+
+// isAbout tells whether another attempt would be made with the same as the failed
+// one, so that it has to wait.
+func (f *failure) isAbout(o *observation) bool {
+	if f.reason == v1alpha1.ReasonSecretWriteRefused && f.refusedOver != versionOf(o.target) {
+		return false
+	}
+	return f.tried == o.trying()
 }
 
 // stallsAt returns when the failure becomes a person's business; zero for never.
@@ -156,6 +168,7 @@ func (r *Reconciler) failWrite(o *observation, err error) error {
 	// The API server's own message may quote the Secret.
 	what := fmt.Sprintf("HTTP status %d %s", status.ErrStatus.Code, status.ErrStatus.Reason)
 	failed := o.memory.fail(v1alpha1.ReasonSecretWriteRefused, what, o.trying(), now)
+	failed.refusedOver = versionOf(o.target)
 	failed.notBefore = now.Add(renewal.RetryAfter(renewal.Refused, o.wanted.Identity, failed.count))
 	return nil
 }

@@ -530,7 +530,6 @@ func TestRefusedWriteKeepsTheToken(t *testing.T) {
 	w.wantExchanges(2)
 
 	must(t, w.admin.Delete(t.Context(), w.target()))
-	w.pass(2 * time.Minute)
 	w.reconcile()
 	w.wantExchanges(2)
 	w.wantAccepted()

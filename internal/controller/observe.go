@@ -142,7 +142,7 @@ func (o *observation) observed() renewal.Observed {
 		VerificationTurn:  o.verificationTurn,
 		VerificationRests: m.verification.restsFor == o.token.Generation,
 	}
-	if m.failure != nil && m.failure.tried == o.trying() {
+	if m.failure != nil && m.failure.isAbout(o) {
 		observed.NotBefore = m.failure.notBefore
 	}
 	return observed
@@ -190,7 +190,7 @@ func (o *observation) checkState() renewal.Check {
 func (o *observation) canStore() bool {
 	unstored := o.memory.unstored
 	return unstored != nil && unstored.scopes == o.wanted.Scopes && unstored.api == o.wanted.API &&
-		o.now.Before(renewal.RenewalTime(o.wanted, renewal.Record{
+		o.now.Before(renewal.DueTime(o.wanted, renewal.Record{
 			IssueTime:      unstored.token.IssueTime,
 			ExpirationTime: unstored.token.ExpirationTime,
 		}))
@@ -214,7 +214,7 @@ func versionOf(secret *metav1.PartialObjectMetadata) string {
 // from its status. What the status has lost costs a read or an early attempt.
 func (m *memory) recall(o *observation) {
 	status := o.token.Status
-	m.verification.last = o.now
+	m.verification.last = o.now.Round(0)
 	record := o.record()
 	if record != nil && !record.IssueTime.After(o.now) {
 		m.lastIssue = record.IssueTime

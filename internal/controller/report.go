@@ -122,7 +122,7 @@ func (o *observation) project(previous v1alpha1.PipedreamTokenStatus, now time.T
 		record := o.record()
 		status.IssueTime = timestamp(record.IssueTime)
 		status.ExpirationTime = timestamp(record.ExpirationTime)
-		status.RenewalTime = timestamp(renewal.RenewalTime(o.wanted, *record))
+		status.RenewalTime = timestamp(renewal.DueTime(o.wanted, *record))
 	}
 	status.NextAttemptTime = timestamp(o.notBefore())
 	o.projectConditions(&status, held, now)

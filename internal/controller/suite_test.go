@@ -230,11 +230,18 @@ func (w *world) hasTarget() bool {
 	return !apierrors.IsNotFound(err)
 }
 
-// change updates an object after fn has changed it.
+// change updates an object after fn has changed it. A running manager may write it
+// at the same time.
 func change[T client.Object](w *world, object T, fn func(T)) {
 	w.Helper()
 	fn(object)
-	must(w.T, w.admin.Update(w.Context(), object))
+	err := w.admin.Update(w.Context(), object)
+	for apierrors.IsConflict(err) {
+		must(w.T, w.admin.Get(w.Context(), client.ObjectKeyFromObject(object), object))
+		fn(object)
+		err = w.admin.Update(w.Context(), object)
+	}
+	must(w.T, err)
 }
 
 func (w *world) exchanges() int {

@@ -28,7 +28,7 @@ func (r *Reconciler) verifyHeld(ctx context.Context, o *observation) (again bool
 		return false, ctx.Err()
 	}
 	known := &o.memory.verification
-	known.last = o.now
+	known.last = o.now.Round(0) // By the wall clock, as the issue time that it is compared with.
 	known.judge(verdict, verifyErr)
 	known.refused = verdict == pipedream.Refused
 	return true, nil
@@ -39,7 +39,7 @@ func (r *Reconciler) verifyHeld(ctx context.Context, o *observation) (again bool
 func (r *Reconciler) verifyReplacement(ctx context.Context, o *observation, token pipedream.Sensitive) {
 	known := &o.memory.verification
 	verdict, err := r.Pipedream.Verify(ctx, token, o.trial())
-	known.last = r.Clock.Now()
+	known.last = r.Clock.Now().Round(0)
 	known.judge(verdict, err)
 	if verdict == pipedream.Refused {
 		known.verdict = pipedream.Inconclusive

@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"syscall"
 
 	"k8s.io/client-go/rest"
@@ -42,10 +41,21 @@ type ControlPlane struct {
 	exited      chan struct{}
 }
 
-// Root returns the folder of this repository.
+// Root returns the folder of this repository: the nearest one above the working
+// folder that has a PROJECT file, or the working folder if there is none.
 func Root() string {
-	_, file, _, _ := runtime.Caller(0)
-	return filepath.Join(filepath.Dir(file), "..", "..")
+	working, err := os.Getwd()
+	if err != nil {
+		return "."
+	}
+	for folder := working; ; folder = filepath.Dir(folder) {
+		if _, err := os.Stat(filepath.Join(folder, "PROJECT")); err == nil {
+			return folder
+		}
+		if folder == filepath.Dir(folder) {
+			return working
+		}
+	}
 }
 
 // Assets returns the folder of the binaries: KUBEBUILDER_ASSETS if it is set, else
