@@ -11,8 +11,9 @@ package v1alpha1
 const RenewRequestAnnotation = "pipedream-operator.io/renew-request"
 
 // The annotations on the written Secret. They are the operator's record of the
-// token it holds: decisions are made from them, and from nothing in memory.
-// Editing one of them counts as editing the Secret: a new token is issued.
+// token it holds, and survive all that its memory does not. Editing one of them
+// counts as editing the Secret, and a new token is issued; save that without its
+// OwnerAnnotation the Secret is nobody's, and left untouched.
 const (
 	// OwnerAnnotation is the name of the PipedreamToken that the Secret belongs to.
 	OwnerAnnotation = "pipedream-operator.io/owner"

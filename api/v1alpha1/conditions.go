@@ -57,8 +57,9 @@ const (
 	ReasonIssued = "Issued"
 	// ReasonNotAttempted (Renewed=Unknown): nothing was asked of Pipedream yet.
 	ReasonNotAttempted = "NotAttempted"
-	// ReasonQueued (Renewed=Unknown): a token is due, and waits for more than 10 s
-	// for its turn among the token requests of the whole cluster.
+	// ReasonQueued (Renewed=Unknown): a token is due, and waits for more than 10 s:
+	// for its turn among the token requests of the whole cluster, or because new ones
+	// were asked for again and again.
 	ReasonQueued = "Queued"
 
 	// ReasonCredentialsMissing (Renewed=False; Stalled after two minutes): the
@@ -80,8 +81,9 @@ const (
 	// exists and does not belong to this PipedreamToken. It is left untouched.
 	ReasonSecretNotOwned = "SecretNotOwned"
 	// ReasonSecretWriteRefused (Renewed=False, Stalled): the API server does not
-	// store the Secret: a quota, an admission policy, or an immutable Secret. The
-	// issued token is kept in memory, and stored once that is possible.
+	// store the Secret: a quota, an admission policy, a webhook that can't be asked, or
+	// an immutable Secret. The issued token is kept in memory, and stored once that is
+	// possible.
 	ReasonSecretWriteRefused = "SecretWriteRefused"
 	// ReasonRateLimited (Renewed=False): Pipedream told the operator to wait. All
 	// token requests of the operator pause until then.

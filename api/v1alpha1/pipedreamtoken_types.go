@@ -187,8 +187,10 @@ type Verification struct {
 	IntervalSeconds int32 `json:"intervalSeconds,omitempty"`
 }
 
-// PipedreamTokenStatus is what the operator last observed. Nothing is
-// decided from it: it may be lost, at the cost of a few reads.
+// PipedreamTokenStatus is what the operator last observed. What the held
+// token is worth is not decided from it. Losing it costs two reads, the
+// wait after a failed attempt, and, until the next verification, the
+// knowledge that the held token was refused.
 //
 // +kubebuilder:validation:MinProperties=1
 type PipedreamTokenStatus struct {

@@ -12,7 +12,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
@@ -64,9 +63,13 @@ func equalBytes(a, b []byte) bool { return string(a) == string(b) }
 func (r *Reconciler) readTarget(ctx context.Context, o *observation) (*corev1.Secret, error) {
 	target := &corev1.Secret{}
 	name := types.NamespacedName{Namespace: o.token.Namespace, Name: o.token.TargetName()}
-	if err := r.Client.Get(ctx, name, target); err != nil {
+	err := r.Client.Get(ctx, name, target)
+	if apierrors.IsNotFound(err) {
 		o.target, o.memory.secretVersion = nil, ""
-		return nil, client.IgnoreNotFound(err)
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
 	}
 	o.memory.secretVersion = target.ResourceVersion
 	o.target = &metav1.PartialObjectMetadata{ObjectMeta: target.ObjectMeta}

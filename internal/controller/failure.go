@@ -34,9 +34,13 @@ type failure struct {
 	reason string
 	// what says what happened, in words that are safe to show.
 	what string
-	// told is the whole message if the failure is known from the status only.
-	told  string
-	tried attempt
+	// told is the whole message if the failure is known from the status only. It is
+	// repeated for as long as Ready is as it was then.
+	told      string
+	toldReady bool
+	tried     attempt
+	// credentials is a digest of the credentials that were tried; empty when none were.
+	credentials string
 	// notBefore is when the next attempt may be made; zero when that is not a
 	// matter of time.
 	notBefore time.Time
@@ -68,6 +72,22 @@ func (f *failure) isAbout(o *observation) bool {
 	return f.tried == o.trying()
 }
 
+// isRetry tells whether the credentials, now that they are read, turn out to be
+// those that have failed: only what is written beside them has changed. It then
+// waits as long as it would have.
+func (o *observation) isRetry() bool {
+	failed := o.memory.failure
+	if failed == nil || !o.now.Before(failed.notBefore) || failed.credentials != o.memory.digest(*o.clientCredentials) {
+		return false
+	}
+	current := o.trying()
+	if failed.tried.generation != current.generation || failed.tried.renewRequest != current.renewRequest {
+		return false
+	}
+	failed.tried = current
+	return true
+}
+
 // stallsAt returns when the failure becomes a person's business; zero for never.
 func (f *failure) stallsAt() time.Time {
 	switch {
@@ -86,32 +106,36 @@ func (f *failure) stalled(now time.Time) bool {
 	return !at.IsZero() && !now.Before(at)
 }
 
-// fail remembers a failed attempt. One that fails for the same reason as the last
-// one adds to it.
-func (m *memory) fail(reason, what string, tried attempt, now time.Time) *failure {
-	next := &failure{reason: reason, what: what, tried: tried, since: now.Truncate(time.Second), count: 1}
-	if last := m.failure; last != nil && last.reason == reason {
-		next.since = last.since
-		if last.tried == tried {
-			next.count = last.count + 1
-		}
+// after returns the failure, which has come after another. One for the same reason
+// adds to it.
+func (f *failure) after(last *failure) *failure {
+	if last == nil || last.reason != f.reason {
+		return f
 	}
-	m.failure = next
-	return next
+	f.since = last.since
+	if last.tried == f.tried {
+		f.count = last.count + 1
+	}
+	return f
 }
 
-// failBlocked remembers that something is due which a change elsewhere must make
-// possible. The watch on Secrets tells when.
-func (r *Reconciler) failBlocked(o *observation, why renewal.Why) {
+func newFailure(o *observation, reason, what string, now time.Time) *failure {
+	return &failure{reason: reason, what: what, tried: o.trying(), since: now.Truncate(time.Second), count: 1}
+}
+
+// meet remembers what makes an attempt impossible, until the watch on Secrets
+// tells of a change. How the last attempt failed stays in memory.
+func (o *observation) meet(why renewal.Why) {
+	last := o.memory.trouble()
 	if why == renewal.NotOwned {
-		o.memory.fail(v1alpha1.ReasonSecretNotOwned, "", o.trying(), o.now)
+		o.memory.obstacle = newFailure(o, v1alpha1.ReasonSecretNotOwned, "", o.now).after(last)
 		return
 	}
 	what := "The Secret that `spec.clientSecretRef` names does not exist"
 	if o.credentials != nil {
 		what = "The Secret that `spec.clientSecretRef` names has no key `" + o.memory.incomplete.key + "`, or nothing in it"
 	}
-	o.memory.fail(v1alpha1.ReasonCredentialsMissing, what, o.trying(), o.now)
+	o.memory.obstacle = newFailure(o, v1alpha1.ReasonCredentialsMissing, what, o.now).after(last)
 }
 
 // reasonOf returns the condition reason of a failed token request.
@@ -139,7 +163,13 @@ func (r *Reconciler) failRequest(o *observation, err error) {
 		cause = &pipedream.Error{Kind: pipedream.Unavailable, Detail: "no answer"}
 	}
 	now := r.Clock.Now()
-	failed := o.memory.fail(reasonOf(cause.Kind), cause.Error(), o.trying(), now)
+	last := o.memory.failure
+	if last != nil && now.Before(last.notBefore) {
+		o.memory.attemptedByEvent(now)
+	}
+	failed := newFailure(o, reasonOf(cause.Kind), cause.Error(), now).after(last)
+	failed.credentials = o.memory.digest(*o.clientCredentials)
+	o.memory.failure = failed
 	switch {
 	case cause.Kind == pipedream.RateLimited:
 		failed.notBefore = r.TokenRequests.Pause(cause.RetryAt, now)
@@ -161,13 +191,15 @@ func (r *Reconciler) failWrite(o *observation, err error) error {
 	}
 	switch status.ErrStatus.Code {
 	case http.StatusForbidden, http.StatusUnprocessableEntity, http.StatusBadRequest, http.StatusRequestEntityTooLarge:
+	case http.StatusInternalServerError: // An admission webhook that can't be asked, for one.
 	default:
 		return err
 	}
 	now := r.Clock.Now()
 	// The API server's own message may quote the Secret.
 	what := fmt.Sprintf("HTTP status %d %s", status.ErrStatus.Code, status.ErrStatus.Reason)
-	failed := o.memory.fail(v1alpha1.ReasonSecretWriteRefused, what, o.trying(), now)
+	failed := newFailure(o, v1alpha1.ReasonSecretWriteRefused, what, now).after(o.memory.failure)
+	o.memory.failure = failed
 	failed.refusedOver = versionOf(o.target)
 	failed.notBefore = now.Add(renewal.RetryAfter(renewal.Refused, o.wanted.Identity, failed.count))
 	return nil

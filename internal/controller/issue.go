@@ -10,52 +10,63 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 )
 
 // storeTries is how often a write is made again when somebody else was faster.
 const storeTries = 3
 
-// issue exchanges the credentials for a token, and stores it.
-func (r *Reconciler) issue(ctx context.Context, o *observation, why renewal.Why) (again bool, err error) {
+// issue has a token issued and stored, when its turn has come.
+func (r *Reconciler) issue(ctx context.Context, o *observation) (again bool, err error) {
 	now := r.Clock.Now()
 	if turn := r.TokenRequests.Enter(o.wanted.Identity, now); turn.After(now) {
 		o.turn = turn
+		if o.target != nil && o.checkState() == renewal.Unchecked {
+			return false, r.check(ctx, o)
+		}
 		return false, nil
 	}
 	credentials, err := r.readCredentials(ctx, o)
-	if err != nil || credentials == nil {
+	if err != nil || credentials == nil || o.isRetry() {
 		return true, err
-	}
-	if ctx.Err() != nil {
-		return false, ctx.Err()
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), issueTimeout)
 	defer cancel()
-	token, err := r.Pipedream.Issue(ctx, *credentials, o.token.Spec.Scopes)
-	if err != nil {
-		r.failRequest(o, err)
+	if !r.exchange(ctx, o, *credentials) {
 		return false, nil
 	}
+	token := o.memory.unstored.token.AccessToken
+	err = r.store(ctx, o)
+	if o.decision.Why == renewal.Revoked && o.memory.unstored == nil && err == nil {
+		r.verifyReplacement(ctx, o, token)
+	}
+	return false, err
+}
+
+// exchange exchanges the credentials for a token that is to be stored. It returns
+// false if it has none; why is in the memory then.
+func (r *Reconciler) exchange(ctx context.Context, o *observation, credentials pipedream.Credentials) bool {
+	token, err := r.Pipedream.Issue(ctx, credentials, o.token.Spec.Scopes)
+	if err != nil {
+		r.failRequest(o, err)
+		return false
+	}
 	r.TokenRequests.Resume()
-	isFirst := o.memory.lastIssue.IsZero()
-	o.memory.issued(why.IsByEvent() && !isFirst, r.Clock.Now())
-	o.memory.unstored = &heldToken{
+	m := o.memory
+	if o.decision.Why.IsByEvent() && !m.lastIssue.IsZero() {
+		m.attemptedByEvent(r.Clock.Now())
+	}
+	m.lastIssue = r.Clock.Now()
+	m.unstored = &heldToken{
 		token:              token,
 		scopes:             o.wanted.Scopes,
 		api:                o.wanted.API,
 		renewRequest:       o.wanted.RenewRequest,
-		inputs:             inputsOf(token.AccessToken, *credentials, o.wanted.Scopes, o.wanted.API),
+		inputs:             inputsOf(token.AccessToken, credentials, o.wanted.Scopes, o.wanted.API),
 		credentialsVersion: versionOf(o.credentials),
 	}
-	if err := r.store(ctx, o); err != nil {
-		return false, err
-	}
-	if why == renewal.Revoked {
-		r.verifyReplacement(ctx, o, token.AccessToken)
-	}
-	return false, nil
+	return true
 }
 
 // storeUnstored stores the token that could not be stored when it was issued, if
@@ -85,7 +96,7 @@ func (r *Reconciler) storeUnstored(ctx context.Context, o *observation) (again b
 func (r *Reconciler) store(ctx context.Context, o *observation) (err error) {
 	for range storeTries {
 		if o.targetState() == renewal.Foreign {
-			r.failBlocked(o, renewal.NotOwned)
+			o.meet(renewal.NotOwned)
 			return nil
 		}
 		err = r.write(ctx, o, *o.memory.unstored)
@@ -96,7 +107,7 @@ func (r *Reconciler) store(ctx context.Context, o *observation) (err error) {
 		case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 			o.memory.unstored = nil
 			return nil
-		case !isGone(err):
+		case !isOvertaken(err):
 			o.memory.readLive = true
 			return r.failWrite(o, err)
 		}
@@ -106,7 +117,7 @@ func (r *Reconciler) store(ctx context.Context, o *observation) (err error) {
 			return readErr
 		}
 		o.target = live
-		if live != nil && live.Annotations[v1alpha1.InputsAnnotation] == o.memory.unstored.inputs {
+		if o.heldInputs() == o.memory.unstored.inputs {
 			o.memory.unstored = nil
 			return nil
 		}
@@ -126,7 +137,7 @@ func (r *Reconciler) rewrite(ctx context.Context, o *observation) (again bool, e
 	switch {
 	case err == nil:
 		return false, nil
-	case isGone(err):
+	case isOvertaken(err):
 		o.memory.checked = checked{}
 		o.memory.readLive = true
 		return false, err
@@ -158,10 +169,12 @@ func (r *Reconciler) write(ctx context.Context, o *observation, held heldToken) 
 		outcome:            renewal.Good,
 	}
 	m.failure = nil
-	if o.held == nil || o.held.inputs != held.inputs {
-		m.verification.refused = false
-	}
 	return nil
+}
+
+// isOvertaken tells whether a write failed because somebody else was faster.
+func isOvertaken(err error) bool {
+	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
 }
 
 // replace updates the target. Some clusters let only those change an owner

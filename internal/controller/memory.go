@@ -15,8 +15,8 @@ import (
 )
 
 // memory is what the reconciler remembers of one PipedreamToken between two
-// visits. Losing it costs a few reads, and the wait after a failure; only an
-// unstored token is lost with it for good.
+// visits. What can be had again from the status is recalled from there; losing the
+// rest costs a few reads, an early attempt, or a token that is not stored yet.
 type memory struct {
 	uid types.UID
 
@@ -38,6 +38,8 @@ type memory struct {
 	unstored *heldToken
 	// failure is the last failed attempt; nil after one that worked.
 	failure *failure
+	// obstacle is what makes an attempt impossible now; nil when nothing does.
+	obstacle *failure
 
 	// lastIssue, lastByEvent and repeats space the tokens of one object.
 	lastIssue, lastByEvent time.Time
@@ -63,11 +65,12 @@ type incomplete struct {
 
 // verification is what is known from trying the held token.
 type verification struct {
-	last    time.Time
+	last time.Time
+	// verdict is about the token that was issued for these inputs, and detail says why
+	// it is inconclusive.
 	verdict pipedream.Verdict
+	inputs  string
 	detail  string
-	// refused is set from a 401 until another token is held.
-	refused bool
 	// restsFor is the generation for which trying has proved to be no use.
 	restsFor int64
 }
@@ -94,18 +97,27 @@ func (m *memories) of(name types.NamespacedName, uid types.UID) (*memory, bool) 
 	return fresh, true
 }
 
-// issued remembers that a token was issued, and how often in a row that was
-// somebody's deed.
-func (m *memory) issued(byEvent bool, now time.Time) {
-	m.lastIssue = now
-	if !byEvent {
-		return
+// trouble returns what condition Renewed is to speak of; nil when all is well.
+func (m *memory) trouble() *failure {
+	if m.obstacle != nil {
+		return m.obstacle
 	}
+	return m.failure
+}
+
+// attemptedByEvent remembers that somebody's deed has led to an attempt, and how
+// many such there were in a row.
+func (m *memory) attemptedByEvent(now time.Time) {
 	if now.Sub(m.lastByEvent) > renewal.RepeatWindow {
 		m.repeats = 0
 	}
 	m.repeats++
 	m.lastByEvent = now
+}
+
+// digest tells credentials apart. Its key is the object's UID, for it stays here.
+func (m *memory) digest(credentials pipedream.Credentials) string {
+	return keyedDigest(string(m.uid), credentials.ClientID, credentials.ClientSecret.Reveal())
 }
 
 func (m *memories) forget(name types.NamespacedName) {

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -21,6 +20,9 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 )
+
+// longestWait is the most that any wait after a failed attempt takes.
+const longestWait = 15 * time.Minute
 
 var (
 	tokenKind  = v1alpha1.SchemeGroupVersion.WithKind("PipedreamToken")
@@ -40,6 +42,8 @@ type observation struct {
 	clientCredentials *pipedream.Credentials
 	// held is the token that a check has read; nil before.
 	held *heldToken
+	// decision is the last one made.
+	decision renewal.Decision
 	// turn and verificationTurn are when a request that waits at its gate may be
 	// sent; zero when none waits.
 	turn, verificationTurn time.Time
@@ -62,7 +66,7 @@ func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.PipedreamToken
 		known.recall(o)
 	}
 	// The outcome of its write was unknown, and is settled by looking.
-	if known.unstored != nil && o.target != nil && o.target.Annotations[v1alpha1.InputsAnnotation] == known.unstored.inputs {
+	if unstored := known.unstored; unstored != nil && (o.heldInputs() == unstored.inputs || !o.now.Before(unstored.token.ExpirationTime)) {
 		known.unstored = nil
 	}
 	return o, nil
@@ -134,7 +138,7 @@ func (o *observation) observed() renewal.Observed {
 		Check:             o.checkState(),
 		HasCredentials:    o.hasCredentials(),
 		Unstored:          o.canStore(),
-		Refused:           m.verification.refused,
+		Refused:           m.verification.verdict == pipedream.Refused && m.verification.inputs == o.heldInputs(),
 		LastIssue:         m.lastIssue,
 		LastByEvent:       m.lastByEvent,
 		Repeats:           m.repeats,
@@ -142,8 +146,9 @@ func (o *observation) observed() renewal.Observed {
 		VerificationTurn:  o.verificationTurn,
 		VerificationRests: m.verification.restsFor == o.token.Generation,
 	}
-	if m.failure != nil && m.failure.isAbout(o) {
+	if m.failure != nil {
 		observed.NotBefore = m.failure.notBefore
+		observed.Changed = !m.failure.isAbout(o)
 	}
 	return observed
 }
@@ -156,6 +161,15 @@ func (o *observation) targetState() renewal.Target {
 		return renewal.Owned
 	}
 	return renewal.Foreign
+}
+
+// heldInputs returns the digest of what the held token was issued for, which tells
+// it from any other; empty if there is none of ours.
+func (o *observation) heldInputs() string {
+	if o.targetState() != renewal.Owned {
+		return ""
+	}
+	return o.target.Annotations[v1alpha1.InputsAnnotation]
 }
 
 // record returns the record on the target; nil if there is none of ours.
@@ -219,7 +233,9 @@ func (m *memory) recall(o *observation) {
 	if record != nil && !record.IssueTime.After(o.now) {
 		m.lastIssue = record.IssueTime
 	}
-	if status.Secret.ResourceVersion != "" {
+	m.failure = recallFailure(o)
+	// Of credentials that lack a key, the status does not say which: they are read anew.
+	if status.Secret.ResourceVersion != "" && (m.failure == nil || m.failure.reason != v1alpha1.ReasonCredentialsMissing) {
 		m.checked = checked{
 			secretVersion:      status.Secret.ResourceVersion,
 			credentialsVersion: status.ClientSecretResourceVersion,
@@ -227,11 +243,20 @@ func (m *memory) recall(o *observation) {
 			outcome:            renewal.Good,
 		}
 	}
-	m.failure = recallFailure(o)
-	isSameToken := record != nil && status.IssueTime != nil && status.IssueTime.Time.Equal(record.IssueTime)
-	if isSameToken && meta.IsStatusConditionFalse(status.Conditions, v1alpha1.ConditionVerified) {
-		m.verification.refused = true
-		m.verification.verdict = pipedream.Refused
+	m.verification.recall(o, record)
+}
+
+// recall restores what must not be lost: that the held token was refused, and that
+// trying is no use.
+func (v *verification) recall(o *observation, record *renewal.Record) {
+	status := o.token.Status
+	verified := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionVerified)
+	switch {
+	case verified == nil:
+	case verified.Message == restsMessage && verified.ObservedGeneration == o.token.Generation:
+		v.verdict, v.detail, v.restsFor = pipedream.Inconclusive, restsMessage, o.token.Generation
+	case verified.Status == metav1.ConditionFalse && record != nil && status.IssueTime != nil && status.IssueTime.Time.Equal(record.IssueTime):
+		v.verdict, v.inputs = pipedream.Refused, o.heldInputs()
 	}
 }
 
@@ -242,9 +267,10 @@ func recallFailure(o *observation) *failure {
 		return nil
 	}
 	recalled := &failure{
-		reason: renewed.Reason,
-		told:   renewed.Message,
-		since:  renewed.LastTransitionTime.Time,
+		reason:      renewed.Reason,
+		refusedOver: versionOf(o.target),
+		told:        renewed.Message,
+		since:       earlier(renewed.LastTransitionTime.Time, o.now),
 		tried: attempt{
 			generation:         status.ObservedGeneration,
 			credentialsVersion: status.ClientSecretResourceVersion,
@@ -252,13 +278,17 @@ func recallFailure(o *observation) *failure {
 		},
 		count: 1,
 	}
+	recalled.toldReady = meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady)
 	if status.NextAttemptTime != nil {
-		recalled.notBefore = status.NextAttemptTime.Time
+		// The clock may have been wrong then.
+		recalled.notBefore = earlier(status.NextAttemptTime.Time, o.now.Add(longestWait))
 	}
 	return recalled
 }
 
-// isGone tells whether a write failed because somebody else was faster.
-func isGone(err error) bool {
-	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }

@@ -12,6 +12,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -85,35 +86,39 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	var decision renewal.Decision
 	for range maxSteps {
-		decision = renewal.Decide(o.wanted, o.observed(), o.now)
-		again, err := r.act(ctx, o, decision)
-		if err != nil {
-			return ctrl.Result{}, err
-		}
-		if !again {
+		var again bool
+		o.decision = renewal.Decide(o.wanted, o.observed(), o.now)
+		if again, err = r.act(ctx, o); err != nil || !again {
 			break
 		}
 	}
-	return r.report(ctx, o, decision)
+	// What is known is reported also when the API server has failed at something.
+	sleep, reportErr := r.report(ctx, o)
+	if err := errors.Join(err, reportErr); err != nil {
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{RequeueAfter: sleep}, nil
 }
 
 // act does what was decided. It returns true when that calls for another
 // decision. Its errors are those of the API server; how an attempt failed is in
 // the memory.
-func (r *Reconciler) act(ctx context.Context, o *observation, decision renewal.Decision) (again bool, err error) {
-	switch decision.Action {
+func (r *Reconciler) act(ctx context.Context, o *observation) (again bool, err error) {
+	if o.decision.Action != renewal.Blocked {
+		o.memory.obstacle = nil
+	}
+	switch o.decision.Action {
 	case renewal.Keep:
-		o.memory.failure = nil
+		o.memory.failure, o.memory.unstored = nil, nil
 	case renewal.Blocked:
-		r.failBlocked(o, decision.Why)
+		o.meet(o.decision.Why)
 	case renewal.Read:
 		return true, r.check(ctx, o)
 	case renewal.Verify:
 		return r.verifyHeld(ctx, o)
 	case renewal.Issue:
-		return r.issue(ctx, o, decision.Why)
+		return r.issue(ctx, o)
 	case renewal.Store:
 		return r.storeUnstored(ctx, o)
 	case renewal.Rewrite:

@@ -14,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -29,45 +28,49 @@ const longQueue = 10 * time.Second
 
 // report applies the status if it says anything new, and returns when to look
 // again.
-func (r *Reconciler) report(ctx context.Context, o *observation, decision renewal.Decision) (ctrl.Result, error) {
+func (r *Reconciler) report(ctx context.Context, o *observation) (sleep time.Duration, err error) {
 	now := r.Clock.Now()
-	result := ctrl.Result{RequeueAfter: o.sleep(decision, now)}
+	sleep = o.sleep(now)
 	previous := o.previousStatus()
 	status := o.project(previous, now)
-	if o.waitsShortly(now) || equality.Semantic.DeepEqual(previous, status) {
-		return result, nil
+	if o.isAboutToIssueFirst(previous, now) || equality.Semantic.DeepEqual(previous, status) {
+		return sleep, nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reportTimeout)
 	defer cancel()
 	if err := r.applyStatus(ctx, o, status); err != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(err)
+		return sleep, client.IgnoreNotFound(err)
 	}
-	r.announce(ctx, o.token, previous.Conditions, status)
-	return result, nil
+	r.announce(ctx, o.token, previous, status)
+	return sleep, nil
 }
 
-// waitsShortly tells whether a first token is a few seconds away, so that a
-// status would be outdated as soon as it is written.
-func (o *observation) waitsShortly(now time.Time) bool {
-	return !o.turn.IsZero() && o.turn.Sub(now) <= longQueue && o.memory.failure == nil && o.record() == nil
+// isAboutToIssueFirst tells whether a first token is a few seconds away, so that a
+// first status would be outdated as soon as it is written.
+func (o *observation) isAboutToIssueFirst(previous v1alpha1.PipedreamTokenStatus, now time.Time) bool {
+	return previous.ObservedGeneration == 0 && o.memory.trouble() == nil && !o.turn.IsZero() && o.turn.Sub(now) <= longQueue
 }
 
-// sleep returns the time to the next visit, if nothing changes before.
-func (o *observation) sleep(decision renewal.Decision, now time.Time) time.Duration {
-	sleep := renewal.Sleep(o.wanted, o.observed(), decision, now)
-	for _, at := range []time.Time{o.turn, o.memory.failure.stallsAt(), o.notBefore()} {
-		if at.After(now) {
-			sleep = min(sleep, at.Sub(now))
+// sleep returns the time to the next visit, if nothing changes before. It counts
+// from the moment that was decided by: what has come due since is due at once.
+func (o *observation) sleep(now time.Time) time.Duration {
+	wake := o.now.Add(renewal.Sleep(o.wanted, o.observed(), o.decision, o.now))
+	for _, at := range []time.Time{o.turn, o.memory.trouble().stallsAt(), o.nextAttempt()} {
+		if at.After(o.now) {
+			wake = earlier(wake, at)
 		}
 	}
-	return sleep
+	return max(wake.Sub(now), time.Millisecond)
 }
 
-func (o *observation) notBefore() time.Time {
-	if o.memory.failure == nil {
+// nextAttempt returns when a failed attempt is made again; zero if none has failed,
+// or if that is not a matter of time.
+func (o *observation) nextAttempt() time.Time {
+	failure := o.memory.trouble()
+	if failure == nil {
 		return time.Time{}
 	}
-	return o.memory.failure.notBefore
+	return failure.notBefore
 }
 
 // previousStatus returns the status that stands: the cached one, unless the cache
@@ -124,7 +127,7 @@ func (o *observation) project(previous v1alpha1.PipedreamTokenStatus, now time.T
 		status.ExpirationTime = timestamp(record.ExpirationTime)
 		status.RenewalTime = timestamp(renewal.DueTime(o.wanted, *record))
 	}
-	status.NextAttemptTime = timestamp(o.notBefore())
+	status.NextAttemptTime = timestamp(o.nextAttempt())
 	o.projectConditions(&status, held, now)
 	return status
 }
@@ -142,10 +145,10 @@ func (o *observation) projectConditions(status *v1alpha1.PipedreamTokenStatus, h
 	} else {
 		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionVerified)
 	}
-	if renewed := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRenewed); o.memory.failure.stalled(now) {
+	if trouble := o.memory.trouble(); trouble.stalled(now) {
 		set(metav1.Condition{
 			Type: v1alpha1.ConditionStalled, Status: metav1.ConditionTrue,
-			Reason: o.memory.failure.reason, Message: renewed.Message,
+			Reason: trouble.reason, Message: trouble.message(status),
 		})
 	} else {
 		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionStalled)
@@ -168,8 +171,8 @@ func knownConditions(conditions []metav1.Condition) []metav1.Condition {
 // attempt or check was made with.
 func (o *observation) credentialsVersionRead(previous v1alpha1.PipedreamTokenStatus) string {
 	switch {
-	case o.memory.failure != nil:
-		return o.memory.failure.tried.credentialsVersion
+	case o.memory.trouble() != nil:
+		return o.memory.trouble().tried.credentialsVersion
 	case o.memory.checked.credentialsVersion != "":
 		return o.memory.checked.credentialsVersion
 	}
@@ -200,14 +203,19 @@ func (o *observation) readyCondition(status *v1alpha1.PipedreamTokenStatus, held
 
 func (o *observation) renewedCondition(status *v1alpha1.PipedreamTokenStatus, now time.Time) metav1.Condition {
 	renewed := metav1.Condition{Type: v1alpha1.ConditionRenewed}
-	failure := o.memory.failure
+	trouble := o.memory.trouble()
 	switch previous := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRenewed); {
+	case trouble != nil:
+		renewed.Status, renewed.Reason = metav1.ConditionFalse, trouble.reason
+		renewed.Message = trouble.message(status)
 	case o.turn.Sub(now) > longQueue:
 		renewed.Status, renewed.Reason = metav1.ConditionUnknown, v1alpha1.ReasonQueued
-		renewed.Message = "A token is due, and waits for its turn at " + show(timestamp(o.turn)) + ": the operator's --token-requests-per-second bounds the token requests of all PipedreamTokens."
-	case failure != nil:
-		renewed.Status, renewed.Reason = metav1.ConditionFalse, failure.reason
-		renewed.Message = failure.message(status)
+		renewed.Message = "A token is due, and waits for its turn at " + show(timestamp(o.turn)) +
+			": the token requests of all PipedreamTokens are paced, and pause while Pipedream limits their rate."
+	case o.decision.Action == renewal.Wait && o.decision.Until.Sub(now) > longQueue:
+		renewed.Status, renewed.Reason = metav1.ConditionUnknown, v1alpha1.ReasonQueued
+		renewed.Message = "A token is due, and waits until " + show(timestamp(o.decision.Until)) +
+			", because new ones were asked for again and again."
 	case status.IssueTime != nil:
 		renewed.Status, renewed.Reason = metav1.ConditionTrue, v1alpha1.ReasonIssued
 		renewed.Message = "A token was issued at " + show(status.IssueTime) + ", and is renewed at " + show(status.RenewalTime) + "."
@@ -215,7 +223,7 @@ func (o *observation) renewedCondition(status *v1alpha1.PipedreamTokenStatus, no
 		return *previous
 	default:
 		renewed.Status, renewed.Reason = metav1.ConditionUnknown, v1alpha1.ReasonNotAttempted
-		renewed.Message = "No token was asked for yet."
+		renewed.Message = "No token was issued yet."
 	}
 	return renewed
 }
@@ -223,12 +231,13 @@ func (o *observation) renewedCondition(status *v1alpha1.PipedreamTokenStatus, no
 // message says what happened, since when, until when the held token is good, and
 // what to do.
 func (f *failure) message(status *v1alpha1.PipedreamTokenStatus) string {
-	if f.told != "" {
+	isReady := meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady)
+	if f.told != "" && f.toldReady == isReady {
 		return f.told
 	}
 	happened, advice := f.explain()
 	held := "No usable token is held."
-	if meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady) {
+	if isReady {
 		held = "The held token is good until " + show(status.ExpirationTime) + "."
 	}
 	return happened + ", since " + f.since.UTC().Format(time.RFC3339) + ". " + held + " " + advice
@@ -241,40 +250,52 @@ func (o *observation) verifiedCondition(status *v1alpha1.PipedreamTokenStatus) m
 	switch {
 	case known.verdict == pipedream.Accepted:
 		verified.Status, verified.Reason = metav1.ConditionTrue, v1alpha1.ReasonTokenAccepted
-		verified.Message = "Pipedream accepts the held token."
-	case known.verdict == pipedream.Refused:
+		verified.Message = "Pipedream accepted the token that was held at the last try."
+	case known.verdict == pipedream.Refused && known.inputs == o.heldInputs():
 		verified.Status, verified.Reason = metav1.ConditionFalse, v1alpha1.ReasonTokenRevoked
 		verified.Message = "Pipedream answers 401 to the held token."
-	case known.verdict == "" && previous != nil:
+	case known.verdict == "" && previous != nil && previous.Status == metav1.ConditionTrue:
 		return *previous
 	default:
 		verified.Status, verified.Reason = metav1.ConditionUnknown, v1alpha1.ReasonVerificationInconclusive
 		verified.Message = "The held token was not tried yet."
 		if known.detail != "" {
-			verified.Message = known.detail + "."
+			verified.Message = known.detail
 		}
 	}
 	return verified
 }
 
 // announce tells of each change of state, in an event and a log line. A routine
-// renewal is none.
-func (r *Reconciler) announce(ctx context.Context, token *v1alpha1.PipedreamToken, previous []metav1.Condition, status v1alpha1.PipedreamTokenStatus) {
-	tellReady := true
-	for _, kind := range []string{v1alpha1.ConditionRenewed, v1alpha1.ConditionReady, v1alpha1.ConditionVerified} {
-		before, now := meta.FindStatusCondition(previous, kind), meta.FindStatusCondition(status.Conditions, kind)
-		if now == nil || before != nil && before.Status == now.Status && before.Reason == now.Reason {
-			continue
-		}
-		switch {
-		case now.Status == metav1.ConditionFalse:
-			r.tell(ctx, token, corev1.EventTypeWarning, *now)
-		case now.Status == metav1.ConditionTrue && (kind != v1alpha1.ConditionReady || tellReady):
-			r.tell(ctx, token, corev1.EventTypeNormal, *now)
-		}
-		// Ready says nothing new when it turns True because a token was issued.
-		tellReady = tellReady && kind != v1alpha1.ConditionRenewed
+// renewal is none, though it had to queue.
+func (r *Reconciler) announce(ctx context.Context, token *v1alpha1.PipedreamToken, previous, status v1alpha1.PipedreamTokenStatus) {
+	renewed := changed(previous, status, v1alpha1.ConditionRenewed)
+	if before := meta.FindStatusCondition(previous.Conditions, v1alpha1.ConditionRenewed); before != nil &&
+		before.Reason == v1alpha1.ReasonQueued && previous.IssueTime != nil {
+		renewed = nil
 	}
+	ready := changed(previous, status, v1alpha1.ConditionReady)
+	if renewed != nil && ready != nil && ready.Status == metav1.ConditionTrue {
+		ready = nil // It says nothing new: a token was issued.
+	}
+	for _, condition := range []*metav1.Condition{renewed, ready, changed(previous, status, v1alpha1.ConditionVerified)} {
+		switch {
+		case condition == nil:
+		case condition.Status == metav1.ConditionFalse:
+			r.tell(ctx, token, corev1.EventTypeWarning, *condition)
+		case condition.Status == metav1.ConditionTrue:
+			r.tell(ctx, token, corev1.EventTypeNormal, *condition)
+		}
+	}
+}
+
+// changed returns a condition if its status or reason is not what it was, else nil.
+func changed(previous, status v1alpha1.PipedreamTokenStatus, kind string) *metav1.Condition {
+	before, now := meta.FindStatusCondition(previous.Conditions, kind), meta.FindStatusCondition(status.Conditions, kind)
+	if before != nil && now != nil && before.Status == now.Status && before.Reason == now.Reason {
+		return nil
+	}
+	return now
 }
 
 func (r *Reconciler) tell(ctx context.Context, token *v1alpha1.PipedreamToken, severity string, condition metav1.Condition) {

@@ -42,7 +42,7 @@ const (
 	reconciliationTimeout = time.Minute
 	// minRetry and maxRetry pace what the API server fails at.
 	minRetry = time.Second
-	maxRetry = time.Minute
+	maxRetry = 15 * time.Second
 )
 
 // CacheOptions returns what the manager's cache must and must not hold: of

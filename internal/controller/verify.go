@@ -11,6 +11,11 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 )
 
+// restsMessage is the message of condition Verified while trying is no use. It is
+// recognized after a restart.
+const restsMessage = "Pipedream answers 401 to a token that it has just issued, so that the answer says nothing about the token. " +
+	"Verification rests until the spec changes: check that `spec.scopes` may list the project's accounts."
+
 // verifyHeld tries the held token on Pipedream's API. What follows from the
 // verdict is for the next decision.
 func (r *Reconciler) verifyHeld(ctx context.Context, o *observation) (again bool, err error) {
@@ -29,8 +34,7 @@ func (r *Reconciler) verifyHeld(ctx context.Context, o *observation) (again bool
 	}
 	known := &o.memory.verification
 	known.last = o.now.Round(0) // By the wall clock, as the issue time that it is compared with.
-	known.judge(verdict, verifyErr)
-	known.refused = verdict == pipedream.Refused
+	known.judge(o.heldInputs(), verdict, verifyErr)
 	return true, nil
 }
 
@@ -40,19 +44,16 @@ func (r *Reconciler) verifyReplacement(ctx context.Context, o *observation, toke
 	known := &o.memory.verification
 	verdict, err := r.Pipedream.Verify(ctx, token, o.trial())
 	known.last = r.Clock.Now().Round(0)
-	known.judge(verdict, err)
+	known.judge(o.heldInputs(), verdict, err)
 	if verdict == pipedream.Refused {
-		known.verdict = pipedream.Inconclusive
-		known.detail = "Pipedream answers 401 to a token that it has just issued, so that the answer says nothing about the token. " +
-			"Verification rests until the spec changes: check that `spec.scopes` may list the project's accounts"
-		known.restsFor = o.token.Generation
+		known.verdict, known.detail, known.restsFor = pipedream.Inconclusive, restsMessage, o.token.Generation
 	}
 }
 
-func (v *verification) judge(verdict pipedream.Verdict, err error) {
-	v.verdict, v.detail = verdict, ""
+func (v *verification) judge(inputs string, verdict pipedream.Verdict, err error) {
+	v.inputs, v.verdict, v.detail = inputs, verdict, ""
 	if err != nil {
-		v.detail = "Pipedream's answer says nothing about the token (" + err.Error() + ")"
+		v.detail = "Pipedream's answer says nothing about the token (" + err.Error() + ")."
 	}
 }
 

@@ -74,16 +74,18 @@ type Observed struct {
 	Check  Check
 	// HasCredentials tells whether there are credentials to ask with.
 	HasCredentials bool
-	// Unstored tells that a token was issued which is not yet stored.
+	// Unstored tells that a token was issued which is still wanted, and not yet stored.
 	Unstored bool
 	// Refused tells that the API has refused the held token.
 	Refused bool
 	// NotBefore is when the next attempt may be made after a failed one; zero when
-	// there is nothing to wait for.
+	// there is nothing to wait for. Changed tells that it would be made with something
+	// else than the failed one, and so need not wait.
 	NotBefore time.Time
-	// LastIssue is when the last token was issued, LastByEvent when the last one was
-	// that somebody's deed has asked for, and Repeats how many such there were in a
-	// row, each within RepeatWindow of the one before.
+	Changed   bool
+	// LastIssue is when the last token was issued, LastByEvent when the last attempt
+	// was made that somebody's deed has asked for, and Repeats how many such there
+	// were in a row, each within RepeatWindow of the one before.
 	LastIssue, LastByEvent time.Time
 	Repeats                int
 	// LastVerified is when the held token was last tried, or first seen.
@@ -166,16 +168,28 @@ func Decide(wanted Wanted, observed Observed, now time.Time) Decision {
 	if observed.Target == Foreign {
 		return Decision{Action: Blocked, Why: NotOwned}
 	}
-	if why := dueFor(wanted, observed, now); why != "" {
-		return decideDue(observed, why, now)
+	why := dueFor(wanted, observed, now)
+	if why == "" {
+		return decideIdle(wanted, observed, now)
 	}
+	decision := decideDue(observed, why, now)
+	isPostponed := decision.Action == Wait || decision.Action == Blocked
+	if isPostponed && observed.Target == Owned && observed.Check == Unchecked {
+		// Whether the held token is worth anything must be known meanwhile.
+		return Decision{Action: Read}
+	}
+	return decision
+}
+
+func decideIdle(wanted Wanted, observed Observed, now time.Time) Decision {
+	until := notBefore(observed)
 	switch {
 	case observed.Check == Unchecked:
 		return Decision{Action: Read}
 	case verificationDue(wanted, observed, now):
 		return Decision{Action: Verify}
-	case observed.Check == Misshapen && now.Before(observed.NotBefore):
-		return Decision{Action: Wait, Until: observed.NotBefore}
+	case observed.Check == Misshapen && now.Before(until):
+		return Decision{Action: Wait, Until: until}
 	case observed.Check == Misshapen:
 		return Decision{Action: Rewrite}
 	case !observed.HasCredentials:
@@ -185,13 +199,14 @@ func Decide(wanted Wanted, observed Observed, now time.Time) Decision {
 }
 
 func decideDue(observed Observed, why Why, now time.Time) Decision {
+	until := notBefore(observed)
 	switch {
-	case observed.Unstored && !now.Before(observed.NotBefore):
+	case observed.Unstored && !now.Before(until):
 		return Decision{Action: Store, Why: why}
 	case !observed.HasCredentials && !observed.Unstored:
 		return Decision{Action: Blocked, Why: NoCredentials}
-	case now.Before(observed.NotBefore):
-		return Decision{Action: Wait, Why: why, Until: observed.NotBefore}
+	case now.Before(until):
+		return Decision{Action: Wait, Why: why, Until: until}
 	}
 	if until := spacedUntil(observed, why); now.Before(until) {
 		return Decision{Action: Wait, Why: why, Until: until}
@@ -281,19 +296,32 @@ func spread(identity string, limit time.Duration) time.Duration {
 	return time.Duration(binary.BigEndian.Uint64(digest[:]) % uint64(limit)) //nolint:gosec // Below limit, which is a positive int64.
 }
 
+// notBefore returns the end of the wait after a failed attempt. A change cuts it
+// short, unless changes come again and again.
+func notBefore(observed Observed) time.Time {
+	if spaced := spacedByEvent(observed); observed.Changed && spaced.Before(observed.NotBefore) {
+		return spaced
+	}
+	return observed.NotBefore
+}
+
 // spacedUntil returns when an object may have its next token: ten seconds after
-// the last one; and when deeds ask for tokens again and again, ten seconds after
-// the last of these, doubling to five minutes.
+// the last one, and more when deeds ask for tokens again and again.
 func spacedUntil(observed Observed, why Why) time.Time {
 	until := observed.LastIssue.Add(minInterval)
-	if !why.IsByEvent() || observed.Repeats == 0 {
-		return until
-	}
-	spacing := min(minInterval<<min(observed.Repeats-1, 5), maxInterval)
-	if byEvent := observed.LastByEvent.Add(spacing); byEvent.After(until) {
+	if byEvent := spacedByEvent(observed); why.IsByEvent() && byEvent.After(until) {
 		return byEvent
 	}
 	return until
+}
+
+// spacedByEvent returns when the next deed may ask for a token: ten seconds after
+// the last that did, doubling to five minutes.
+func spacedByEvent(observed Observed) time.Time {
+	if observed.Repeats == 0 {
+		return time.Time{}
+	}
+	return observed.LastByEvent.Add(min(minInterval<<min(observed.Repeats-1, 5), maxInterval))
 }
 
 // IsByEvent tells whether a token for this reason is asked for by somebody's

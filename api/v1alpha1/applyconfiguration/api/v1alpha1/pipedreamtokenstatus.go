@@ -13,8 +13,10 @@ import (
 // PipedreamTokenStatusApplyConfiguration represents a declarative configuration of the PipedreamTokenStatus type for use
 // with apply.
 //
-// PipedreamTokenStatus is what the operator last observed. Nothing is
-// decided from it: it may be lost, at the cost of a few reads.
+// PipedreamTokenStatus is what the operator last observed. What the held
+// token is worth is not decided from it. Losing it costs two reads, the
+// wait after a failed attempt, and, until the next verification, the
+// knowledge that the held token was refused.
 type PipedreamTokenStatusApplyConfiguration struct {
 	// conditions are Ready (the Secret holds a token that works), Renewed (the
 	// outcome of the last attempt), Verified (what Pipedream last answered to
