@@ -10,7 +10,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
@@ -20,9 +19,6 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 )
-
-// longestWait is the most that any wait after a failed attempt takes.
-const longestWait = 15 * time.Minute
 
 var (
 	tokenKind  = v1alpha1.SchemeGroupVersion.WithKind("PipedreamToken")
@@ -222,73 +218,4 @@ func versionOf(secret *metav1.PartialObjectMetadata) string {
 		return ""
 	}
 	return secret.ResourceVersion
-}
-
-// recall fills the memory of an object that this process sees for the first time
-// from its status. What the status has lost costs a read or an early attempt.
-func (m *memory) recall(o *observation) {
-	status := o.token.Status
-	m.verification.last = o.now.Round(0)
-	record := o.record()
-	if record != nil && !record.IssueTime.After(o.now) {
-		m.lastIssue = record.IssueTime
-	}
-	m.failure = recallFailure(o)
-	// Of credentials that lack a key, the status does not say which: they are read anew.
-	if status.Secret.ResourceVersion != "" && (m.failure == nil || m.failure.reason != v1alpha1.ReasonCredentialsMissing) {
-		m.checked = checked{
-			secretVersion:      status.Secret.ResourceVersion,
-			credentialsVersion: status.ClientSecretResourceVersion,
-			generation:         status.ObservedGeneration,
-			outcome:            renewal.Good,
-		}
-	}
-	m.verification.recall(o, record)
-}
-
-// recall restores what must not be lost: that the held token was refused, and that
-// trying is no use.
-func (v *verification) recall(o *observation, record *renewal.Record) {
-	status := o.token.Status
-	verified := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionVerified)
-	switch {
-	case verified == nil:
-	case verified.Message == restsMessage && verified.ObservedGeneration == o.token.Generation:
-		v.verdict, v.detail, v.restsFor = pipedream.Inconclusive, restsMessage, o.token.Generation
-	case verified.Status == metav1.ConditionFalse && record != nil && status.IssueTime != nil && status.IssueTime.Time.Equal(record.IssueTime):
-		v.verdict, v.inputs = pipedream.Refused, o.heldInputs()
-	}
-}
-
-func recallFailure(o *observation) *failure {
-	status := o.token.Status
-	renewed := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRenewed)
-	if renewed == nil || renewed.Status != metav1.ConditionFalse {
-		return nil
-	}
-	recalled := &failure{
-		reason:      renewed.Reason,
-		refusedOver: versionOf(o.target),
-		told:        renewed.Message,
-		since:       earlier(renewed.LastTransitionTime.Time, o.now),
-		tried: attempt{
-			generation:         status.ObservedGeneration,
-			credentialsVersion: status.ClientSecretResourceVersion,
-			renewRequest:       o.wanted.RenewRequest,
-		},
-		count: 1,
-	}
-	recalled.toldReady = meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady)
-	if status.NextAttemptTime != nil {
-		// The clock may have been wrong then.
-		recalled.notBefore = earlier(status.NextAttemptTime.Time, o.now.Add(longestWait))
-	}
-	return recalled
-}
-
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
 }

@@ -13,6 +13,7 @@ package controller
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -105,7 +106,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 // decision. Its errors are those of the API server; how an attempt failed is in
 // the memory.
 func (r *Reconciler) act(ctx context.Context, o *observation) (again bool, err error) {
-	if o.decision.Action != renewal.Blocked {
+	if !slices.Contains([]renewal.Action{renewal.Blocked, renewal.Read, renewal.Verify}, o.decision.Action) {
 		o.memory.obstacle = nil
 	}
 	switch o.decision.Action {

@@ -1,0 +1,99 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+)
+
+// longestWait is the most that any wait after a failed attempt takes.
+const longestWait = 15 * time.Minute
+
+// recall fills the memory of an object that this process sees for the first time
+// from its status. What the status has lost costs a read or an early attempt.
+func (m *memory) recall(o *observation) {
+	status := o.token.Status
+	m.verification.recall(o)
+	if record := o.record(); record != nil && !record.IssueTime.After(o.now) {
+		m.lastIssue = record.IssueTime
+	}
+	recalled := recallFailure(o)
+	switch {
+	case recalled == nil:
+	case recalled.reason == v1alpha1.ReasonCredentialsMissing:
+		m.obstacle = recalled
+		// Which key is missing the status does not say: the credentials are read anew.
+		return
+	case recalled.reason == v1alpha1.ReasonSecretNotOwned:
+		m.obstacle = recalled
+	default:
+		m.failure = recalled
+	}
+	if status.Secret.ResourceVersion != "" {
+		m.checked = checked{
+			secretVersion:      status.Secret.ResourceVersion,
+			credentialsVersion: status.ClientSecretResourceVersion,
+			generation:         status.ObservedGeneration,
+			outcome:            renewal.Good,
+		}
+	}
+}
+
+// recall restores what must not be lost: that the held token was refused, and that
+// trying is no use.
+func (v *verification) recall(o *observation) {
+	v.last = o.now.Round(0)
+	status, record := o.token.Status, o.record()
+	verified := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionVerified)
+	if verified == nil || record == nil {
+		return
+	}
+	isAboutHeld := status.IssueTime != nil && status.IssueTime.Time.Equal(record.IssueTime)
+	switch {
+	case verified.Message == restsMessage && verified.ObservedGeneration == o.token.Generation:
+		v.verdict, v.detail, v.restsFor = pipedream.Inconclusive, restsMessage, o.token.Generation
+	case verified.Status == metav1.ConditionFalse && isAboutHeld:
+		v.verdict, v.inputs = pipedream.Refused, o.heldInputs()
+	}
+}
+
+func recallFailure(o *observation) *failure {
+	status := o.token.Status
+	renewed := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRenewed)
+	if renewed == nil || renewed.Status != metav1.ConditionFalse {
+		return nil
+	}
+	recalled := &failure{
+		reason:      renewed.Reason,
+		refusedOver: versionOf(o.target),
+		told:        renewed.Message,
+		toldReady:   meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady),
+		since:       earlier(renewed.LastTransitionTime.Time, o.now),
+		tried: attempt{
+			generation:         status.ObservedGeneration,
+			credentialsVersion: status.ClientSecretResourceVersion,
+			renewRequest:       o.wanted.RenewRequest,
+		},
+		count: 1,
+	}
+	if status.NextAttemptTime != nil {
+		// The clock may have been wrong then.
+		recalled.notBefore = earlier(status.NextAttemptTime.Time, o.now.Add(longestWait))
+	}
+	return recalled
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
