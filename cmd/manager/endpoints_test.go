@@ -103,7 +103,7 @@ func TestProbesAndMetrics(t *testing.T) {
 		t.Errorf("/metrics answers %d to one who may not get it, want 403: %s", status, body)
 	}
 	status, body := get(t, url, serviceAccountToken(t, admin, "scraper"))
-	if status != http.StatusOK || !strings.Contains(body, "controller_runtime_max_concurrent_reconciles") {
+	if status != http.StatusOK || !strings.Contains(body, "# TYPE go_goroutines gauge") {
 		t.Errorf("/metrics answers %d to one who may get it, want 200 and metrics: %.200s", status, body)
 	}
 	if status, _ := get(t, "http://"+metrics+"/metrics", ""); status == http.StatusOK {

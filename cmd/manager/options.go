@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.uber.org/zap/zapcore"
@@ -148,7 +149,11 @@ func validateBindAddress(name, address string) error {
 	if address == "0" {
 		return nil
 	}
-	if _, _, err := net.SplitHostPort(address); err != nil {
+	_, port, err := net.SplitHostPort(address)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
 		return fmt.Errorf("--%s must be an address such as :8080 or 127.0.0.1:8080, or 0 to turn it off: %w", name, err)
 	}
 	return nil

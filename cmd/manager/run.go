@@ -115,6 +115,9 @@ func newManager(options *options) (ctrl.Manager, error) {
 		LeaderElectionReleaseOnCancel: true,
 		GracefulShutdownTimeout:       new(shutdownTimeout),
 	})
+	if err != nil && options.leaderElect && os.Getenv("POD_NAMESPACE") == "" {
+		err = fmt.Errorf("%w (outside of a cluster, --leader-elect needs POD_NAMESPACE in the environment)", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("set up the manager: %w", err)
 	}

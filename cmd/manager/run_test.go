@@ -38,6 +38,7 @@ func TestBadFlags(t *testing.T) {
 		"a negative rate of verifications":       {[]string{"--verification-requests-per-second=-1"}, "--verification-requests-per-second must be above 0"},
 		"no workers":                             {[]string{"--max-concurrent-reconciles=0"}, "--max-concurrent-reconciles must be between 1 and"},
 		"a metrics address without a port":       {[]string{"--metrics-bind-address=localhost"}, "--metrics-bind-address must be an address such as"},
+		"a metrics port beyond all":              {[]string{"--metrics-bind-address=:99999"}, "--metrics-bind-address must be an address such as"},
 		"a health address without a port":        {[]string{"--health-probe-bind-address=localhost"}, "--health-probe-bind-address must be an address such as"},
 		"a log level that would log the bodies":  {[]string{"--zap-log-level=8"}, "--zap-log-level must be at most 7"},
 		"a log level that is none":               {[]string{"--zap-log-level=loud"}, "zap-log-level"},

@@ -17,7 +17,7 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	once := flag.Bool("once", false, "End after the story instead of staying up.")
 	binaries := flag.String("binaries", "bin", "The folder of the built manager and simulator.")
 	flag.Parse()

@@ -100,14 +100,18 @@ func (s *story) renew(ctx context.Context) error {
 	s.stop = stop
 	go s.consumer.run(consumerContext)
 	for i := 1; i <= wanted; i++ {
-		before, err := s.token(ctx)
+		before, err := s.secret(ctx)
 		if err != nil {
 			return err
+		}
+		expiry, err := time.Parse(time.RFC3339, string(before.Data["expires_at"]))
+		if err != nil {
+			return fmt.Errorf("the Secret's expires_at: %w", err)
 		}
 		if err := s.awaitNewToken(ctx, tokenLifetime); err != nil {
 			return err
 		}
-		left := before.Status.ExpirationTime.Sub(s.clock.Now())
+		left := expiry.Sub(s.clock.Now())
 		if left <= 0 {
 			return fmt.Errorf("renewal %d came %v after the token had expired", i, -left)
 		}
@@ -149,7 +153,7 @@ func (s *story) reject(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.say("Ready stays True: the held token lives for another %.0f s. Renewed and Stalled say:", token.Status.ExpirationTime.Sub(s.clock.Now()).Seconds())
+	s.say("storefront's Ready stays True (the others' tokens are a little older): the held token lives for another %.0f s. Renewed and Stalled say:", token.Status.ExpirationTime.Sub(s.clock.Now()).Seconds())
 	_, _ = fmt.Fprintf(s.out, "\n    %s\n\n", meta.FindStatusCondition(token.Status.Conditions, v1alpha1.ConditionStalled).Message)
 	return s.show(ctx, "get", "pipedreamtokens", "--namespace", shopNamespace)
 }

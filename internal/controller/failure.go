@@ -209,7 +209,7 @@ func (r *Reconciler) failWrite(o *observation, err error) error {
 func (f *failure) explain() (happened, advice string) {
 	switch f.reason {
 	case v1alpha1.ReasonCredentialsMissing:
-		return f.what, "Create it, or correct `spec.clientSecretRef`; it is tried at once when it is there."
+		return f.what, "Deliver it, or correct `spec.clientSecretRef`; that is noticed at once."
 	case v1alpha1.ReasonCredentialsRejected:
 		return "Pipedream rejects the client credentials (" + f.what + ")",
 			"Put the OAuth client's current ID and secret into the Secret that `spec.clientSecretRef` names; they are tried at once when they change."
@@ -230,5 +230,5 @@ func (f *failure) explain() (happened, advice string) {
 	case v1alpha1.ReasonMalformedResponse:
 		return "Pipedream's answer holds no usable token (" + f.what + ")", "Check the operator's --api-url and its proxy settings if this stays."
 	}
-	return "Pipedream can't be reached (" + f.what + ")", "Check the network, the operator's --api-url and its proxy settings if this stays."
+	return "Pipedream is out of reach or out of order (" + f.what + ")", "Check the network, the operator's --api-url and its proxy settings if this stays."
 }

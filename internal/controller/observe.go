@@ -60,6 +60,9 @@ func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.PipedreamToken
 	}
 	if isNew {
 		known.recall(o)
+		if failed := known.failure; failed != nil && failed.reason == v1alpha1.ReasonRateLimited && failed.notBefore.After(o.now) {
+			r.TokenRequests.Pause(failed.notBefore, o.now)
+		}
 	}
 	// The outcome of its write was unknown, and is settled by looking.
 	if unstored := known.unstored; unstored != nil && (o.heldInputs() == unstored.inputs || !o.now.Before(unstored.token.ExpirationTime)) {

@@ -204,18 +204,22 @@ func (o *observation) readyCondition(status *v1alpha1.PipedreamTokenStatus, held
 func (o *observation) renewedCondition(status *v1alpha1.PipedreamTokenStatus, now time.Time) metav1.Condition {
 	renewed := metav1.Condition{Type: v1alpha1.ConditionRenewed}
 	trouble := o.memory.trouble()
+	worthSaying := longQueue
+	if !meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady) {
+		worthSaying = 0 // Ready is False, and says that this condition tells why.
+	}
 	switch previous := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRenewed); {
 	case trouble != nil:
 		renewed.Status, renewed.Reason = metav1.ConditionFalse, trouble.reason
 		renewed.Message = trouble.message(status)
-	case o.turn.Sub(now) > longQueue:
+	case o.turn.Sub(now) > worthSaying:
 		renewed.Status, renewed.Reason = metav1.ConditionUnknown, v1alpha1.ReasonQueued
 		renewed.Message = "A token is due, and waits for its turn at " + show(timestamp(o.turn)) +
 			": the token requests of all PipedreamTokens are paced, and pause while Pipedream limits their rate."
-	case o.decision.Action == renewal.Wait && o.decision.Until.Sub(now) > longQueue:
+	case o.decision.Action == renewal.Wait && o.decision.Until.Sub(now) > worthSaying:
 		renewed.Status, renewed.Reason = metav1.ConditionUnknown, v1alpha1.ReasonQueued
 		renewed.Message = "A token is due, and waits until " + show(timestamp(o.decision.Until)) +
-			", because new ones were asked for again and again."
+			": the tokens of one PipedreamToken are at least 10 s apart, and more when they are asked for again and again."
 	case status.IssueTime != nil:
 		renewed.Status, renewed.Reason = metav1.ConditionTrue, v1alpha1.ReasonIssued
 		renewed.Message = "A token was issued at " + show(status.IssueTime) + ", and is renewed at " + show(status.RenewalTime) + "."

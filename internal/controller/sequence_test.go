@@ -317,6 +317,21 @@ func TestDeletedSecretIsReportedWhileTheNextTokenWaits(t *testing.T) {
 	w.reconcile()
 	w.wantExchanges(1)
 	w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonNotIssued)
+	w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionUnknown, v1alpha1.ReasonQueued)
+}
+
+func TestRestartDoesNotForgetAPause(t *testing.T) {
+	w := newWorld(t)
+	w.createCredentials()
+	w.create()
+	must(t, w.pipedream.AddFault(pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointToken, Status: 429, Calls: 1}))
+	w.reconcile()
+	end := w.token().Status.NextAttemptTime
+	w.restart()
+	w.reconcile()
+	if got := w.reconciler.TokenRequests.Enter("somebody else", w.clock.Now()); !got.Equal(end.Time) {
+		t.Errorf("after the restart others may ask at %v, want them to wait until %v", got, end)
+	}
 }
 
 func TestSpacingIsReported(t *testing.T) {

@@ -67,15 +67,17 @@ func (g *Gate) Enter(key string, now time.Time) time.Time {
 func (g *Gate) Pause(retryAt, now time.Time) time.Time {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	// Requests that were on their way when the pause began tell something new only if
-	// they are told until when.
-	if retryAt.IsZero() && now.Before(g.pausedUntil) {
+	isPaused := now.Before(g.pausedUntil)
+	switch {
+	case isPaused && retryAt.IsZero():
+		// A request that was on its way when the pause began tells nothing new.
 		return g.pausedUntil
-	}
-	if retryAt.IsZero() {
+	case retryAt.IsZero():
 		retryAt = now.Add(minPause << min(g.limited, 4))
 	}
-	g.limited++
+	if !isPaused {
+		g.limited++
+	}
 	end := now.Add(min(max(retryAt.Sub(now), time.Second), maxPause))
 	if !end.After(g.pausedUntil) {
 		return g.pausedUntil
