@@ -76,11 +76,13 @@ func TestProbesAndMetrics(t *testing.T) {
 	admin, err := client.New(cluster.Config, client.Options{Scheme: known})
 	must(t, err)
 	probes, metrics := freeAddress(t), freeAddress(t)
-	manager := startManager(t, "--kubeconfig="+adminKubeconfig(t, ""), "--health-probe-bind-address="+probes, "--metrics-bind-address="+metrics)
+	manager := startManager(t, "--kubeconfig="+adminKubeconfig(t, ""), "--namespaces=default", "--health-probe-bind-address="+probes, "--metrics-bind-address="+metrics)
 
+	url := "https://" + metrics + "/metrics"
 	deadline := time.After(patience)
 	for {
-		if status, _ := get(t, "http://"+probes+"/readyz", ""); status == http.StatusOK {
+		ready, _ := get(t, "http://"+probes+"/readyz", "")
+		if listens, _ := get(t, url, ""); ready == http.StatusOK && listens != 0 {
 			break
 		}
 		select {
@@ -95,7 +97,6 @@ func TestProbesAndMetrics(t *testing.T) {
 		t.Errorf("/healthz answers %d, want 200", status)
 	}
 
-	url := "https://" + metrics + "/metrics"
 	if status, body := get(t, url, ""); status != http.StatusUnauthorized {
 		t.Errorf("/metrics answers %d to nobody, want 401: %s", status, body)
 	}

@@ -135,6 +135,7 @@ func TestTakenPort(t *testing.T) {
 				"--kubeconfig="+adminKubeconfig(t, ""),
 				"--"+name+"-bind-address="+taken.Addr().String(),
 				"--"+other+"-bind-address=0",
+				"--namespaces=default",
 			).exit(t)
 			if code != 1 || !strings.HasPrefix(line, "manager: ") || !strings.Contains(line, taken.Addr().String()+": bind: address already in use") {
 				t.Errorf("the manager ended with %d and %q, want 1 and the address that is taken", code, line)
@@ -211,11 +212,10 @@ func TestAPIServerThatGoesAwayAndComesBack(t *testing.T) {
 	way.open(t)
 	defer way.cut()
 	ctx := t.Context()
-	manager := startManager(t, "--kubeconfig="+adminKubeconfig(t, way.address), "--api-url="+server.URL, "--allow-insecure-api-url",
-		"--metrics-bind-address=0", "--health-probe-bind-address=0")
-
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "outage-"}}
 	must(t, admin.Create(ctx, namespace))
+	manager := startManager(t, "--kubeconfig="+adminKubeconfig(t, way.address), "--namespaces="+namespace.Name,
+		"--api-url="+server.URL, "--allow-insecure-api-url", "--metrics-bind-address=0", "--health-probe-bind-address=0")
 	must(t, admin.Create(ctx, &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace.Name, Name: "credentials"},
 		StringData: map[string]string{"client_id": "id", "client_secret": "the-client-secret"},
