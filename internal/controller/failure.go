@@ -10,6 +10,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
@@ -231,4 +232,19 @@ func (f *failure) explain() (happened, advice string) {
 		return "Pipedream's answer holds no usable token (" + f.what + ")", "Check the operator's --api-url and its proxy settings if this stays."
 	}
 	return "Pipedream is out of reach or out of order (" + f.what + ")", "Check the network, the operator's --api-url and its proxy settings if this stays."
+}
+
+// message says what happened, since when, until when the held token is good, and
+// what to do.
+func (f *failure) message(status *v1alpha1.PipedreamTokenStatus) string {
+	isReady := meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady)
+	if f.told != "" && f.toldReady == isReady {
+		return f.told
+	}
+	happened, advice := f.explain()
+	held := "No usable token is held."
+	if isReady {
+		held = "The held token is good until " + show(status.ExpirationTime) + "."
+	}
+	return happened + ", since " + f.since.UTC().Format(time.RFC3339) + ". " + held + " " + advice
 }

@@ -59,10 +59,7 @@ func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.PipedreamToken
 		return nil, err
 	}
 	if isNew {
-		known.recall(o)
-		if failed := known.failure; failed != nil && failed.reason == v1alpha1.ReasonRateLimited && failed.notBefore.After(o.now) {
-			r.TokenRequests.Pause(failed.notBefore, o.now)
-		}
+		r.recall(o)
 	}
 	// The outcome of its write was unknown, and is settled by looking.
 	if unstored := known.unstored; unstored != nil && (o.heldInputs() == unstored.inputs || !o.now.Before(unstored.token.ExpirationTime)) {

@@ -17,6 +17,15 @@ import (
 // longestWait is the most that any wait after a failed attempt takes.
 const longestWait = 15 * time.Minute
 
+// recall restores from the status of an object what a restart must not lose: what
+// is remembered of the object, and that Pipedream wants all to wait.
+func (r *Reconciler) recall(o *observation) {
+	o.memory.recall(o)
+	if failed := o.memory.failure; failed != nil && failed.reason == v1alpha1.ReasonRateLimited && failed.notBefore.After(o.now) {
+		r.TokenRequests.Pause(failed.notBefore, o.now)
+	}
+}
+
 // recall fills the memory of an object that this process sees for the first time
 // from its status. What the status has lost costs a read or an early attempt.
 func (m *memory) recall(o *observation) {

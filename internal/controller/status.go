@@ -1,0 +1,188 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+)
+
+// longQueue is from when on waiting for a turn is worth a status.
+const longQueue = 10 * time.Second
+
+// project computes the status from what was observed, from the last failure and
+// from the gate's answer. It is pure.
+func (o *observation) project(previous v1alpha1.PipedreamTokenStatus, now time.Time) v1alpha1.PipedreamTokenStatus {
+	status := v1alpha1.PipedreamTokenStatus{
+		Conditions:                  knownConditions(previous.Conditions),
+		ObservedGeneration:          o.token.Generation,
+		ClientSecretResourceVersion: o.credentialsVersionRead(previous),
+	}
+	if o.targetState() == renewal.Owned {
+		status.Secret = v1alpha1.CheckedSecret{Name: o.target.Name}
+		if o.checkState() == renewal.Good {
+			status.Secret.ResourceVersion = o.target.ResourceVersion
+		}
+	}
+	held := renewal.HeldToken(o.wanted, o.observed(), now)
+	if held != renewal.StateNone {
+		record := o.record()
+		status.IssueTime = timestamp(record.IssueTime)
+		status.ExpirationTime = timestamp(record.ExpirationTime)
+		status.RenewalTime = timestamp(renewal.DueTime(o.wanted, *record))
+	}
+	status.NextAttemptTime = timestamp(o.nextAttempt())
+	o.projectConditions(&status, held, now)
+	return status
+}
+
+func (o *observation) projectConditions(status *v1alpha1.PipedreamTokenStatus, held renewal.State, now time.Time) {
+	set := func(condition metav1.Condition) {
+		condition.ObservedGeneration = o.token.Generation
+		condition.LastTransitionTime = metav1.NewTime(now.Truncate(time.Second))
+		meta.SetStatusCondition(&status.Conditions, condition)
+	}
+	set(o.readyCondition(status, held))
+	set(o.renewedCondition(status, now))
+	if o.wanted.VerifyEvery > 0 {
+		set(o.verifiedCondition(status))
+	} else {
+		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionVerified)
+	}
+	if trouble := o.memory.trouble(); trouble.stalled(now) {
+		set(metav1.Condition{
+			Type: v1alpha1.ConditionStalled, Status: metav1.ConditionTrue,
+			Reason: trouble.reason, Message: trouble.message(status),
+		})
+	} else {
+		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionStalled)
+	}
+}
+
+// knownConditions returns a copy of our conditions, without those that the schema
+// has put there and that nobody has ever observed.
+func knownConditions(conditions []metav1.Condition) []metav1.Condition {
+	return slices.DeleteFunc(slices.Clone(conditions), func(condition metav1.Condition) bool {
+		switch condition.Type {
+		case v1alpha1.ConditionReady, v1alpha1.ConditionRenewed, v1alpha1.ConditionVerified, v1alpha1.ConditionStalled:
+			return condition.LastTransitionTime.Unix() <= 0
+		}
+		return true
+	})
+}
+
+// credentialsVersionRead returns the version of the credentials that the last
+// attempt or check was made with.
+func (o *observation) credentialsVersionRead(previous v1alpha1.PipedreamTokenStatus) string {
+	switch {
+	case o.memory.trouble() != nil:
+		return o.memory.trouble().tried.credentialsVersion
+	case o.memory.checked.credentialsVersion != "":
+		return o.memory.checked.credentialsVersion
+	}
+	return previous.ClientSecretResourceVersion
+}
+
+func (o *observation) readyCondition(status *v1alpha1.PipedreamTokenStatus, held renewal.State) metav1.Condition {
+	ready := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse}
+	switch held {
+	case renewal.StateValid:
+		ready.Status, ready.Reason = metav1.ConditionTrue, v1alpha1.ReasonTokenValid
+		ready.Message = "The Secret holds a token that is good until " + show(status.ExpirationTime) + "."
+	case renewal.StateExpired:
+		ready.Reason = v1alpha1.ReasonTokenExpired
+		ready.Message = "The held token expired at " + show(status.ExpirationTime) + ", and no newer one could be had yet. Condition Renewed says why."
+	case renewal.StateRevoked:
+		ready.Reason = v1alpha1.ReasonTokenRevoked
+		ready.Message = "Pipedream refuses the held token, and no newer one could be had yet. Condition Renewed says why."
+	case renewal.StateOutdated:
+		ready.Reason = v1alpha1.ReasonTokenOutdated
+		ready.Message = "The held token has other scopes, or is of another API address, than is asked for now, and no such token could be had yet. Condition Renewed says why."
+	case renewal.StateNone:
+		ready.Reason = v1alpha1.ReasonNotIssued
+		ready.Message = "There is no Secret with a token of this PipedreamToken. Condition Renewed says why."
+	}
+	return ready
+}
+
+func (o *observation) renewedCondition(status *v1alpha1.PipedreamTokenStatus, now time.Time) metav1.Condition {
+	renewed := metav1.Condition{Type: v1alpha1.ConditionRenewed}
+	trouble := o.memory.trouble()
+	worthSaying := longQueue
+	if !meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady) {
+		worthSaying = 0 // Ready is False, and says that this condition tells why.
+	}
+	switch previous := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRenewed); {
+	case trouble != nil:
+		renewed.Status, renewed.Reason = metav1.ConditionFalse, trouble.reason
+		renewed.Message = trouble.message(status)
+	case o.turn.Sub(now) > worthSaying:
+		renewed.Status, renewed.Reason = metav1.ConditionUnknown, v1alpha1.ReasonQueued
+		renewed.Message = "A token is due, and waits for its turn at " + show(timestamp(o.turn)) +
+			": the token requests of all PipedreamTokens are paced, and pause while Pipedream limits their rate."
+	case o.decision.Action == renewal.Wait && o.decision.Until.Sub(now) > worthSaying:
+		renewed.Status, renewed.Reason = metav1.ConditionUnknown, v1alpha1.ReasonQueued
+		renewed.Message = "A token is due, and waits until " + show(timestamp(o.decision.Until)) +
+			": the tokens of one PipedreamToken are at least 10 s apart, and more when they are asked for again and again."
+	case status.IssueTime != nil:
+		renewed.Status, renewed.Reason = metav1.ConditionTrue, v1alpha1.ReasonIssued
+		renewed.Message = "A token was issued at " + show(status.IssueTime) + ", and is renewed at " + show(status.RenewalTime) + "."
+	case previous != nil:
+		return *previous
+	default:
+		renewed.Status, renewed.Reason = metav1.ConditionUnknown, v1alpha1.ReasonNotAttempted
+		renewed.Message = "No token was issued yet."
+	}
+	return renewed
+}
+
+func (o *observation) verifiedCondition(status *v1alpha1.PipedreamTokenStatus) metav1.Condition {
+	verified := metav1.Condition{Type: v1alpha1.ConditionVerified}
+	known := o.memory.verification
+	previous := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionVerified)
+	switch {
+	case known.verdict == pipedream.Accepted:
+		verified.Status, verified.Reason = metav1.ConditionTrue, v1alpha1.ReasonTokenAccepted
+		verified.Message = "Pipedream accepted the token that was held at the last try."
+	case known.verdict == pipedream.Refused && known.inputs == o.heldInputs():
+		verified.Status, verified.Reason = metav1.ConditionFalse, v1alpha1.ReasonTokenRevoked
+		verified.Message = "Pipedream answers 401 to the held token."
+	case known.verdict == "" && previous != nil && previous.Status == metav1.ConditionTrue:
+		return *previous
+	default:
+		verified.Status, verified.Reason = metav1.ConditionUnknown, v1alpha1.ReasonVerificationInconclusive
+		verified.Message = "The held token was not tried yet."
+		if known.detail != "" {
+			verified.Message = known.detail
+		}
+	}
+	return verified
+}
+
+// nextAttempt returns when a failed attempt is made again; zero if none has failed,
+// or if that is not a matter of time.
+func (o *observation) nextAttempt() time.Time {
+	failure := o.memory.trouble()
+	if failure == nil {
+		return time.Time{}
+	}
+	return failure.notBefore
+}
+
+// timestamp returns a time in the whole seconds of a status; nil for zero.
+func timestamp(at time.Time) *metav1.Time {
+	if at.IsZero() {
+		return nil
+	}
+	return new(metav1.NewTime(at.UTC().Truncate(time.Second)))
+}
+
+func show(at *metav1.Time) string { return at.UTC().Format(time.RFC3339) }

@@ -1,0 +1,157 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+)
+
+// storeTries is how often a write is made again when somebody else was faster.
+const storeTries = 3
+
+// storeUnstored stores the token that could not be stored when it was issued, if
+// the credentials are still those that it was issued for.
+func (r *Reconciler) storeUnstored(ctx context.Context, o *observation) (again bool, err error) {
+	unstored := o.memory.unstored
+	if o.credentials != nil && unstored.credentialsVersion != o.credentials.ResourceVersion {
+		credentials, err := r.readCredentials(ctx, o)
+		if err != nil {
+			return false, err
+		}
+		if credentials != nil {
+			if unstored.inputs != inputsOf(unstored.token.AccessToken, *credentials, unstored.scopes, unstored.api) {
+				o.memory.unstored = nil
+				return true, nil
+			}
+			unstored.credentialsVersion = o.credentials.ResourceVersion
+		}
+	}
+	// A request that was made meanwhile is answered by a token that nobody has seen.
+	unstored.renewRequest = o.wanted.RenewRequest
+	return false, r.store(ctx, o)
+}
+
+// store writes the unstored token to the target. What was refused is in the
+// memory; an error leaves the token there for the next visit.
+func (r *Reconciler) store(ctx context.Context, o *observation) (err error) {
+	for range storeTries {
+		if o.targetState() == renewal.Foreign {
+			o.meet(renewal.NotOwned)
+			return nil
+		}
+		err = r.write(ctx, o, *o.memory.unstored)
+		switch {
+		case err == nil, apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+			o.memory.unstored = nil
+			return nil
+		case !isOvertaken(err):
+			o.memory.readLive = true
+			return r.failWrite(o, err)
+		}
+		o.memory.readLive = true
+		live, readErr := r.target(ctx, o)
+		if readErr != nil {
+			return readErr
+		}
+		o.target = live
+		if o.heldInputs() == o.memory.unstored.inputs {
+			o.memory.unstored = nil
+			return nil
+		}
+	}
+	return err
+}
+
+// rewrite writes the target anew with the token that it holds.
+func (r *Reconciler) rewrite(ctx context.Context, o *observation) (again bool, err error) {
+	if o.held == nil {
+		o.memory.checked = checked{}
+		return true, nil
+	}
+	held := *o.held
+	held.credentialsVersion = o.memory.checked.credentialsVersion
+	err = r.write(ctx, o, held)
+	switch {
+	case err == nil:
+		return false, nil
+	case isOvertaken(err):
+		o.memory.checked = checked{}
+		o.memory.readLive = true
+		return false, err
+	}
+	return false, r.failWrite(o, err)
+}
+
+// write creates or replaces the target, and remembers it as good. Only creating
+// can meet a foreign Secret, and then it fails; replacing names the version that
+// was observed, and fails when there is another.
+func (r *Reconciler) write(ctx context.Context, o *observation, held heldToken) error {
+	secret := o.secretWith(held)
+	var err error
+	if o.target == nil {
+		err = r.Client.Create(ctx, secret)
+	} else {
+		err = r.replace(ctx, o, secret)
+	}
+	if err != nil {
+		return err
+	}
+	m := o.memory
+	o.target = &metav1.PartialObjectMetadata{ObjectMeta: secret.ObjectMeta}
+	m.secretVersion = secret.ResourceVersion
+	m.checked = checked{
+		secretVersion:      secret.ResourceVersion,
+		credentialsVersion: held.credentialsVersion,
+		generation:         o.token.Generation,
+		outcome:            renewal.Good,
+	}
+	m.failure = nil
+	return nil
+}
+
+// isOvertaken tells whether a write failed because somebody else was faster.
+func isOvertaken(err error) bool {
+	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
+}
+
+// replace updates the target. Some clusters let only those change an owner
+// reference who may delete the object; there, an orphaned target stays one.
+func (r *Reconciler) replace(ctx context.Context, o *observation, secret *corev1.Secret) error {
+	err := r.Client.Update(ctx, secret)
+	if apierrors.IsForbidden(err) && !metav1.IsControlledBy(o.target, o.token) {
+		secret.OwnerReferences = o.target.OwnerReferences
+		return r.Client.Update(ctx, secret)
+	}
+	return err
+}
+
+// secretWith returns the target with a token. Labels, annotations, finalizers and
+// owner references of others stay.
+func (o *observation) secretWith(held heldToken) *corev1.Secret {
+	var existing metav1.ObjectMeta
+	if o.target != nil {
+		existing = o.target.ObjectMeta
+	}
+	data := held.data(o.token.Spec)
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace:       o.token.Namespace,
+			Name:            o.token.TargetName(),
+			UID:             existing.UID,
+			ResourceVersion: existing.ResourceVersion,
+			Labels:          existing.Labels,
+			Annotations:     held.annotate(existing.Annotations, o.token.Name, data),
+			Finalizers:      existing.Finalizers,
+			OwnerReferences: ownerReferences(&existing, o.token, tokenKind),
+		},
+		Type: corev1.SecretTypeOpaque,
+		Data: data,
+	}
+}
