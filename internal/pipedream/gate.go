@@ -62,8 +62,8 @@ func (g *Gate) Enter(key string, now time.Time) time.Time {
 
 // Pause lets no request pass until the API wants to be asked again, for at most
 // 15 minutes. When it did not say (zero), the pause is a minute, and doubles when
-// the first answer after a pause is of that kind again. It returns the end of the pause. All places
-// are given up, so that the end of a pause is no stampede.
+// the first answer after a pause is of that kind again. It returns the end of the
+// pause. All places are given up, so that the end of a pause is no stampede.
 func (g *Gate) Pause(retryAt, now time.Time) time.Time {
 	g.mu.Lock()
 	defer g.mu.Unlock()
