@@ -68,23 +68,48 @@ func run(ctx context.Context, arguments []string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
+	tokenRequests, verifications := newGates(options)
 	reconciler := &controller.Reconciler{
 		Cache:         mgr.GetCache(),
 		Client:        mgr.GetClient(),
 		Events:        mgr.GetEventRecorder("pipedream-operator"),
 		Clock:         clock.RealClock{},
 		Pipedream:     api,
-		TokenRequests: pipedream.NewGate(options.tokenRequestsPerSecond, options.tokenRequestBurst),
-		Verifications: pipedream.NewGate(options.verificationRequestsPerSecond, verificationBurst),
+		TokenRequests: tokenRequests,
+		Verifications: verifications,
 	}
 	if err := reconciler.SetupWithManager(ctx, mgr, options.maxConcurrentReconciles); err != nil {
 		return err
+	}
+	demand := &controller.DemandWatch{Cache: mgr.GetCache(), PerSecond: options.tokenRequestsPerSecond}
+	if err := mgr.Add(demand); err != nil {
+		return fmt.Errorf("set up the watch of the demand: %w", err)
 	}
 	logger.Info("starting", "version", version(), "apiURL", api.Address(), "namespaces", options.namespaces)
 	if err := mgr.Start(ctx); err != nil {
 		return fmt.Errorf("run the manager: %w", err)
 	}
 	return nil
+}
+
+// newGates returns the gates for token requests and for verifications. Together they
+// leave workers free while Pipedream hangs.
+func newGates(options *options) (tokenRequests, verifications *pipedream.Gate) {
+	now := clock.RealClock{}.Now
+	tokenRequests = pipedream.NewGate(pipedream.GateOptions{
+		PerSecond: options.tokenRequestsPerSecond,
+		Burst:     options.tokenRequestBurst,
+		InFlight:  max(1, options.maxConcurrentReconciles*2/3),
+		Now:       now,
+	})
+	verifications = pipedream.NewGate(pipedream.GateOptions{
+		PerSecond: options.verificationRequestsPerSecond,
+		Burst:     verificationBurst,
+		InFlight:  max(1, options.maxConcurrentReconciles/5),
+		YieldTo:   tokenRequests,
+		Now:       now,
+	})
+	return tokenRequests, verifications
 }
 
 func newManager(options *options) (ctrl.Manager, error) {

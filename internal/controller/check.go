@@ -39,7 +39,32 @@ func (r *Reconciler) check(ctx context.Context, o *observation) error {
 		generation:         o.token.Generation,
 		outcome:            outcome,
 	}
+	if o.memory.editor = ""; outcome == renewal.Edited {
+		o.memory.editor = editorOf(target)
+	}
 	return nil
+}
+
+// editorOf returns the field manager that has last changed something in a Secret,
+// and preferably its data; empty if nobody but us is known.
+func editorOf(secret *corev1.Secret) string {
+	var last metav1.ManagedFieldsEntry
+	isLater := func(entry metav1.ManagedFieldsEntry) bool {
+		if ownsData(entry) != ownsData(last) {
+			return ownsData(entry)
+		}
+		return last.Time == nil || last.Time.Before(entry.Time)
+	}
+	for _, entry := range secret.ManagedFields {
+		if entry.Manager != FieldOwner && isLater(entry) {
+			last = entry
+		}
+	}
+	return last.Manager
+}
+
+func ownsData(entry metav1.ManagedFieldsEntry) bool {
+	return entry.FieldsV1 != nil && strings.Contains(string(entry.FieldsV1.Raw), `"f:data"`)
 }
 
 // compare compares an intact Secret with what is wanted.

@@ -172,13 +172,11 @@ func (r *Reconciler) failRequest(o *observation, err error) {
 	failed.credentials = o.memory.digest(*o.clientCredentials)
 	o.memory.failure = failed
 	switch {
-	case cause.Kind == pipedream.RateLimited:
-		failed.notBefore = r.TokenRequests.Pause(cause.RetryAt, now)
+	case !cause.RetryAt.IsZero():
+		failed.notBefore = cause.RetryAt // As the gate has decided, for all who are concerned.
 	case failed.isRefusal():
-		r.TokenRequests.Resume()
 		failed.notBefore = now.Add(renewal.RetryAfter(renewal.Refused, o.wanted.Identity, failed.count))
 	default:
-		r.TokenRequests.Resume()
 		failed.notBefore = now.Add(renewal.RetryAfter(renewal.Transient, o.wanted.Identity, failed.count))
 	}
 }

@@ -290,17 +290,16 @@ func TestLongQueueIsReported(t *testing.T) {
 	w := newWorld(t)
 	w.createCredentials()
 	w.create()
-	gate := pipedream.NewGate(0.05, 1)
-	gate.Enter("somebody else", w.clock.Now())
-	w.reconciler.TokenRequests = gate
-	if wake := w.reconcile().RequeueAfter; wake != 20*time.Second {
-		t.Errorf("the next visit is in %v, want it at the turn, in 20 s", wake)
+	w.occupy(20 * time.Second)
+	if wake := w.reconcile().RequeueAfter; wake != 10*time.Second {
+		t.Errorf("the next visit is in %v, want it when the wait is worth a status, in 10 s", wake)
 	}
-	w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionUnknown, v1alpha1.ReasonQueued)
-	w.pass(15 * time.Second)
+	w.wantDefaultStatus()
+	w.pass(10 * time.Second)
 	w.reconcile()
+	w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionUnknown, v1alpha1.ReasonQueued)
 	w.wantExchanges(0)
-	w.pass(5 * time.Second)
+	w.pass(10 * time.Second)
 	w.reconcile()
 	w.wantExchanges(1)
 	w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionTrue, v1alpha1.ReasonIssued)
@@ -310,9 +309,7 @@ func TestShortQueueIsNotReported(t *testing.T) {
 	w := newWorld(t)
 	w.createCredentials()
 	w.create()
-	gate := pipedream.NewGate(0.2, 1)
-	gate.Enter("somebody else", w.clock.Now())
-	w.reconciler.TokenRequests = gate
+	w.occupy(5 * time.Second)
 	w.reconcile()
 	w.wantRequests(noRequests)
 	w.wantDefaultStatus()

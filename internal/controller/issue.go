@@ -5,6 +5,8 @@ package controller
 
 import (
 	"context"
+	"errors"
+	"time"
 
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
@@ -12,9 +14,7 @@ import (
 
 // issue has a token issued and stored, when its turn has come.
 func (r *Reconciler) issue(ctx context.Context, o *observation) (again bool, err error) {
-	now := r.Clock.Now()
-	if turn := r.TokenRequests.Enter(o.wanted.Identity, now); turn.After(now) {
-		o.turn = turn
+	if o.place = r.TokenRequests.Enter(o.asker(), o.lane()); !o.place.IsTurn {
 		if o.target != nil && o.checkState() == renewal.Unchecked {
 			return false, r.check(ctx, o)
 		}
@@ -24,28 +24,56 @@ func (r *Reconciler) issue(ctx context.Context, o *observation) (again bool, err
 	if err != nil || credentials == nil || o.isRetry() {
 		return true, err
 	}
+	if isRefused, err := r.rehearse(ctx, o); isRefused || err != nil {
+		return false, err
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), issueTimeout)
 	defer cancel()
-	if !r.exchange(ctx, o, *credentials) {
+	switch err = r.exchange(ctx, o, *credentials); {
+	case errors.Is(err, pipedream.ErrNotYet):
+		return true, nil
+	case err != nil:
+		r.failRequest(o, err)
 		return false, nil
 	}
-	token := o.memory.unstored.token.AccessToken
-	err = r.store(ctx, o)
-	if o.decision.Why == renewal.Revoked && o.memory.unstored == nil && err == nil {
-		r.verifyReplacement(ctx, o, token)
-	}
-	return false, err
+	return r.store(ctx, o)
 }
 
-// exchange exchanges the credentials for a token that is to be stored. It returns
-// false if it has none; why is in the memory then.
-func (r *Reconciler) exchange(ctx context.Context, o *observation, credentials pipedream.Credentials) bool {
-	token, err := r.Pipedream.Issue(ctx, credentials, o.token.Spec.Scopes)
-	if err != nil {
-		r.failRequest(o, err)
-		return false
+// lane returns the lane of the gate in which the token that is due waits.
+func (o *observation) lane() pipedream.Lane {
+	switch o.decision.Why {
+	case renewal.Expired, renewal.Revoked:
+		return pipedream.NearEnd
+	case renewal.Missing, renewal.SecretEdited:
+		return pipedream.FirstToken
 	}
-	r.TokenRequests.Resume()
+	switch {
+	case !o.now.Before(o.nearEnd()):
+		return pipedream.NearEnd
+	case o.decision.Why == renewal.Due, o.decision.Why == renewal.FromFuture:
+		return pipedream.DueRenewal
+	}
+	return pipedream.OnDemand
+}
+
+// nearEnd returns from when on the held token is in danger; zero if there is none.
+func (o *observation) nearEnd() time.Time {
+	if record := o.record(); record != nil {
+		return renewal.NearEnd(*record)
+	}
+	return time.Time{}
+}
+
+// exchange exchanges the credentials for a token that is to be stored.
+func (r *Reconciler) exchange(ctx context.Context, o *observation, credentials pipedream.Credentials) error {
+	var token pipedream.Token
+	err := r.TokenRequests.SendAs(o.asker(), credentials, o.insists(), func() (err error) {
+		token, err = r.Pipedream.Issue(ctx, credentials, o.token.Spec.Scopes)
+		return err
+	})
+	if err != nil {
+		return err
+	}
 	m := o.memory
 	if o.decision.Why.IsByEvent() && !m.lastIssue.IsZero() {
 		m.attemptedByEvent(r.Clock.Now())
@@ -59,5 +87,12 @@ func (r *Reconciler) exchange(ctx context.Context, o *observation, credentials p
 		inputs:             inputsOf(token.AccessToken, credentials, o.wanted.Scopes, o.wanted.API),
 		credentialsVersion: versionOf(o.credentials),
 	}
-	return true
+	return nil
+}
+
+// insists tells whether the attempt is made before its time, because something has
+// changed since the last one failed.
+func (o *observation) insists() bool {
+	failed := o.memory.failure
+	return failed != nil && o.now.Before(failed.notBefore)
 }

@@ -27,6 +27,9 @@ type memory struct {
 	readLive bool
 	// checked is the last check, and what it was about.
 	checked checked
+	// editor is the field manager that has last changed the Secret that we wrote, as
+	// far as the API server tells.
+	editor string
 	// incomplete are the last credentials that lacked a key.
 	incomplete incomplete
 
@@ -71,6 +74,9 @@ type verification struct {
 	verdict pipedream.Verdict
 	inputs  string
 	detail  string
+	// replacement are the inputs of the token that has replaced a refused one, until
+	// it is tried.
+	replacement string
 	// restsFor is the generation for which trying has proved to be no use.
 	restsFor int64
 }

@@ -40,9 +40,9 @@ type observation struct {
 	held *heldToken
 	// decision is the last one made.
 	decision renewal.Decision
-	// turn and verificationTurn are when a request that waits at its gate may be
-	// sent; zero when none waits.
-	turn, verificationTurn time.Time
+	// place is where a token request waits for its turn, and verificationPlace where
+	// a verification does; zero when none waits.
+	place, verificationPlace pipedream.Place
 }
 
 // observe looks at the two Secrets, through the cache where it is recent enough.
@@ -129,18 +129,19 @@ func wantedBy(token *v1alpha1.PipedreamToken, api string) renewal.Wanted {
 func (o *observation) observed() renewal.Observed {
 	m := o.memory
 	observed := renewal.Observed{
-		Target:            o.targetState(),
-		Record:            o.record(),
-		Check:             o.checkState(),
-		HasCredentials:    o.hasCredentials(),
-		Unstored:          o.canStore(),
-		Refused:           m.verification.verdict == pipedream.Refused && m.verification.inputs == o.heldInputs(),
-		LastIssue:         m.lastIssue,
-		LastByEvent:       m.lastByEvent,
-		Repeats:           m.repeats,
-		LastVerified:      m.verification.last,
-		VerificationTurn:  o.verificationTurn,
-		VerificationRests: m.verification.restsFor == o.token.Generation,
+		Target:             o.targetState(),
+		Record:             o.record(),
+		Check:              o.checkState(),
+		HasCredentials:     o.hasCredentials(),
+		Unstored:           o.canStore(),
+		Refused:            m.verification.verdict == pipedream.Refused && m.verification.inputs == o.heldInputs(),
+		LastIssue:          m.lastIssue,
+		LastByEvent:        m.lastByEvent,
+		Repeats:            m.repeats,
+		LastVerified:       m.verification.last,
+		VerificationQueued: isWaiting(o.verificationPlace),
+		VerifyNow:          m.verification.replacement != "" && m.verification.replacement == o.heldInputs(),
+		VerificationRests:  m.verification.restsFor == o.token.Generation,
 	}
 	if m.failure != nil {
 		observed.NotBefore = m.failure.notBefore
@@ -212,6 +213,15 @@ func (o *observation) hasCredentials() bool {
 	return o.credentials != nil &&
 		(o.credentials.ResourceVersion != o.memory.incomplete.credentialsVersion || o.token.Generation != o.memory.incomplete.generation)
 }
+
+// asker is who the PipedreamToken is at the gates, where namespaces take turns.
+func (o *observation) asker() pipedream.Asker { return askerOf(client.ObjectKeyFromObject(o.token)) }
+
+func askerOf(name types.NamespacedName) pipedream.Asker {
+	return pipedream.Asker{Group: name.Namespace, Name: name.Name}
+}
+
+func isWaiting(place pipedream.Place) bool { return !place.Since.IsZero() && !place.IsTurn }
 
 func versionOf(secret *metav1.PartialObjectMetadata) string {
 	if secret == nil {

@@ -22,7 +22,7 @@ const longestWait = 15 * time.Minute
 func (r *Reconciler) recall(o *observation) {
 	o.memory.recall(o)
 	if failed := o.memory.failure; failed != nil && failed.reason == v1alpha1.ReasonRateLimited && failed.notBefore.After(o.now) {
-		r.TokenRequests.Pause(failed.notBefore, o.now)
+		r.TokenRequests.Pause(failed.notBefore)
 	}
 }
 

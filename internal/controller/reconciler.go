@@ -17,6 +17,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -29,9 +30,9 @@ import (
 
 const (
 	// maxSteps bounds the decisions of one visit. The longest way is to read, to
-	// verify, to find that the unstored token is outdated, to issue, and to find that
-	// the credentials are incomplete.
-	maxSteps = 6
+	// verify, to find that the unstored token is outdated, to issue, to be sent back by
+	// the gate, to issue, and to verify the new token.
+	maxSteps = 8
 	// issueTimeout and reportTimeout are what an exchange with the write after it,
 	// and a report, may take. They go on when the process is told to stop: an issued
 	// token is not wasted.
@@ -75,12 +76,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	token := &v1alpha1.PipedreamToken{}
 	if err := r.Cache.Get(ctx, request.NamespacedName, token); err != nil {
 		if apierrors.IsNotFound(err) {
-			r.memories.forget(request.NamespacedName)
+			r.forget(request.NamespacedName)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !token.DeletionTimestamp.IsZero() {
 		// The owner reference on the Secret cleans up.
+		r.forget(request.NamespacedName)
 		return ctrl.Result{}, nil
 	}
 	o, err := r.observe(ctx, token)
@@ -94,12 +96,29 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 			break
 		}
 	}
+	r.leave(o)
 	// What is known is reported also when the API server has failed at something.
 	sleep, reportErr := r.report(ctx, o)
 	if err := errors.Join(err, reportErr); err != nil {
 		return ctrl.Result{}, err
 	}
 	return ctrl.Result{RequeueAfter: sleep}, nil
+}
+
+// leave gives up the places at the gates that this visit has not waited at.
+func (r *Reconciler) leave(o *observation) {
+	if !isWaiting(o.place) {
+		r.TokenRequests.Leave(o.asker())
+	}
+	if !isWaiting(o.verificationPlace) {
+		r.Verifications.Leave(o.asker())
+	}
+}
+
+func (r *Reconciler) forget(name types.NamespacedName) {
+	r.memories.forget(name)
+	r.TokenRequests.Leave(askerOf(name))
+	r.Verifications.Leave(askerOf(name))
 }
 
 // act does what was decided. It returns true when that calls for another

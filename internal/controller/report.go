@@ -43,14 +43,21 @@ func (r *Reconciler) report(ctx context.Context, o *observation) (sleep time.Dur
 // isAboutToIssueFirst tells whether a first token is a few seconds away, so that a
 // first status would be outdated as soon as it is written.
 func (o *observation) isAboutToIssueFirst(previous v1alpha1.PipedreamTokenStatus, now time.Time) bool {
-	return previous.ObservedGeneration == 0 && o.memory.trouble() == nil && !o.turn.IsZero() && o.turn.Sub(now) <= longQueue
+	return previous.ObservedGeneration == 0 && o.memory.trouble() == nil &&
+		isWaiting(o.place) && o.place.PausedUntil.IsZero() && now.Sub(o.place.Since) < longQueue
 }
 
 // sleep returns the time to the next visit, if nothing changes before. It counts
 // from the moment that was decided by: what has come due since is due at once.
 func (o *observation) sleep(now time.Time) time.Duration {
 	wake := o.now.Add(renewal.Sleep(o.wanted, o.observed(), o.decision, o.now))
-	for _, at := range []time.Time{o.turn, o.memory.trouble().stallsAt(), o.nextAttempt()} {
+	moments := []time.Time{o.memory.trouble().stallsAt(), o.nextAttempt()}
+	if isWaiting(o.place) {
+		// The gate wakes it when its turn has come; this is when there is something else
+		// to say, or another lane to wait in.
+		moments = append(moments, o.place.Since.Add(longQueue), o.nearEnd())
+	}
+	for _, at := range moments {
 		if at.After(o.now) {
 			wake = earlier(wake, at)
 		}

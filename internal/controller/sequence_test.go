@@ -104,10 +104,7 @@ func TestEditIsSeenWhileARenewalWaits(t *testing.T) {
 	tests := map[string]func(*world){
 		"for rejected credentials": func(w *world) { must(w.T, w.pipedream.SetClient(clientID, "rotated")) },
 		"for missing credentials":  func(w *world) { must(w.T, w.admin.Delete(w.Context(), w.secret("credentials"))) },
-		"for its turn": func(w *world) {
-			w.reconciler.TokenRequests = pipedream.NewGate(0.01, 1)
-			w.reconciler.TokenRequests.Enter("somebody else", w.clock.Now())
-		},
+		"for its turn":             func(w *world) { w.occupy(100 * time.Second) },
 	}
 	for name, hinder := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -295,7 +292,7 @@ func TestFailureIsNotHiddenByAQueue(t *testing.T) {
 	must(t, w.pipedream.SetClient(clientID, "rotated"))
 	w.reconcile()
 	w.events.Events = make(chan string, 10)
-	w.reconciler.TokenRequests.Pause(w.clock.Now().Add(10*time.Minute), w.clock.Now())
+	w.reconciler.TokenRequests.Pause(w.clock.Now().Add(10 * time.Minute))
 	w.pass(time.Minute)
 	w.reconcile()
 	w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionFalse, v1alpha1.ReasonCredentialsRejected)
@@ -311,8 +308,7 @@ func TestDeletedSecretIsReportedWhileTheNextTokenWaits(t *testing.T) {
 	w := newWorld(t)
 	w.issued()
 	w.pass(time.Minute)
-	w.reconciler.TokenRequests = pipedream.NewGate(0.2, 1)
-	w.reconciler.TokenRequests.Enter("somebody else", w.clock.Now())
+	w.occupy(5 * time.Second)
 	must(t, w.admin.Delete(t.Context(), w.target()))
 	w.reconcile()
 	w.wantExchanges(1)
@@ -329,8 +325,9 @@ func TestRestartDoesNotForgetAPause(t *testing.T) {
 	end := w.token().Status.NextAttemptTime
 	w.restart()
 	w.reconcile()
-	if got := w.reconciler.TokenRequests.Enter("somebody else", w.clock.Now()); !got.Equal(end.Time) {
-		t.Errorf("after the restart others may ask at %v, want them to wait until %v", got, end)
+	other := pipedream.Asker{Group: "elsewhere", Name: "other"}
+	if got := w.reconciler.TokenRequests.Enter(other, pipedream.NearEnd); got.IsTurn || !got.PausedUntil.Equal(end.Time) {
+		t.Errorf("after the restart others wait until %v, want them to wait until %v", got.PausedUntil, end)
 	}
 }
 
@@ -359,9 +356,12 @@ func TestRenewalThatQueuesIsARoutineOne(t *testing.T) {
 	drain(w.events.Events)
 	for range 2 {
 		w.passUntil(w.token().Status.RenewalTime)
-		w.reconciler.TokenRequests = pipedream.NewGate(0.05, 1)
-		w.reconciler.TokenRequests.Enter("somebody else", w.clock.Now())
-		w.pass(w.reconcile().RequeueAfter)
+		w.occupy(20 * time.Second)
+		w.reconcile()
+		w.pass(15 * time.Second)
+		w.reconcile()
+		w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionUnknown, v1alpha1.ReasonQueued)
+		w.pass(5 * time.Second)
 		w.reconcile()
 	}
 	w.wantExchanges(3)

@@ -113,6 +113,8 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, max
 		Named("pipedreamtoken").
 		For(&v1alpha1.PipedreamToken{}, builder.WithPredicates(asksForSomethingNew())).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.tokensOf), builder.OnlyMetadata).
+		WatchesRawSource(turnsAt(r.TokenRequests)).
+		WatchesRawSource(turnsAt(r.Verifications)).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: maxConcurrentReconciles,
 			ReconciliationTimeout:   reconciliationTimeout,

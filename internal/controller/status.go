@@ -4,6 +4,7 @@
 package controller
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 )
 
-// longQueue is from when on waiting for a turn is worth a status.
+// longQueue is how long waiting is not worth a status.
 const longQueue = 10 * time.Second
 
 // project computes the status from what was observed, from the last failure and
@@ -108,6 +109,10 @@ func (o *observation) readyCondition(status *v1alpha1.PipedreamTokenStatus, held
 		ready.Message = "The held token has other scopes, or is of another API address, than is asked for now, and no such token could be had yet. Condition Renewed says why."
 	case renewal.StateNone:
 		ready.Reason = v1alpha1.ReasonNotIssued
+		if o.targetState() == renewal.Owned {
+			ready.Message = "The Secret does not hold what was written there: somebody has changed it. Condition Renewed says what follows."
+			break
+		}
 		ready.Message = "There is no Secret with a token of this PipedreamToken. Condition Renewed says why."
 	}
 	return ready
@@ -116,22 +121,18 @@ func (o *observation) readyCondition(status *v1alpha1.PipedreamTokenStatus, held
 func (o *observation) renewedCondition(status *v1alpha1.PipedreamTokenStatus, now time.Time) metav1.Condition {
 	renewed := metav1.Condition{Type: v1alpha1.ConditionRenewed}
 	trouble := o.memory.trouble()
-	worthSaying := longQueue
-	if !meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady) {
-		worthSaying = 0 // Ready is False, and says that this condition tells why.
-	}
+	// Ready says that this condition tells why it is False: it must, and at once.
+	isReady := meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady)
 	switch previous := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRenewed); {
 	case trouble != nil:
 		renewed.Status, renewed.Reason = metav1.ConditionFalse, trouble.reason
 		renewed.Message = trouble.message(status)
-	case o.turn.Sub(now) > worthSaying:
+	case isWaiting(o.place) && (!isReady || o.isLongQueue(now)):
 		renewed.Status, renewed.Reason = metav1.ConditionUnknown, v1alpha1.ReasonQueued
-		renewed.Message = "A token is due, and waits for its turn at " + show(timestamp(o.turn)) +
-			": the token requests of all PipedreamTokens are paced, and pause while Pipedream limits their rate."
-	case o.decision.Action == renewal.Wait && o.decision.Until.Sub(now) > worthSaying:
+		renewed.Message = o.explainQueue()
+	case o.decision.Action == renewal.Wait && (!isReady || o.decision.Until.Sub(now) > longQueue):
 		renewed.Status, renewed.Reason = metav1.ConditionUnknown, v1alpha1.ReasonQueued
-		renewed.Message = "A token is due, and waits until " + show(timestamp(o.decision.Until)) +
-			": the tokens of one PipedreamToken are at least 10 s apart, and more when they are asked for again and again."
+		renewed.Message = o.explainSpacing()
 	case status.IssueTime != nil:
 		renewed.Status, renewed.Reason = metav1.ConditionTrue, v1alpha1.ReasonIssued
 		renewed.Message = "A token was issued at " + show(status.IssueTime) + ", and is renewed at " + show(status.RenewalTime) + "."
@@ -142,6 +143,27 @@ func (o *observation) renewedCondition(status *v1alpha1.PipedreamTokenStatus, no
 		renewed.Message = "No token was issued yet."
 	}
 	return renewed
+}
+
+func (o *observation) isLongQueue(now time.Time) bool {
+	return now.Sub(o.place.Since) >= longQueue || o.place.PausedUntil.Sub(now) > longQueue
+}
+
+func (o *observation) explainQueue() string {
+	if paused := o.place.PausedUntil; !paused.IsZero() {
+		return "A token is due, and waits: Pipedream limits the rate of token requests, and none is sent before " + show(timestamp(paused)) + "."
+	}
+	return "A token is due, and waits for its turn since " + show(timestamp(o.place.Since)) +
+		": the token requests of all PipedreamTokens are paced, and the most urgent ones go first."
+}
+
+func (o *observation) explainSpacing() string {
+	message := "A token is due, and waits until " + show(timestamp(o.decision.Until)) +
+		": the tokens of one PipedreamToken are at least 10 s apart, and more when they are asked for again and again."
+	if editor := o.memory.editor; editor != "" && o.decision.Why == renewal.SecretEdited {
+		message += fmt.Sprintf(" The Secret was changed by the field manager %q: it must leave the Secret's data and annotations to this operator.", editor)
+	}
+	return message
 }
 
 func (o *observation) verifiedCondition(status *v1alpha1.PipedreamTokenStatus) metav1.Condition {

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 )
@@ -35,38 +36,49 @@ func (r *Reconciler) storeUnstored(ctx context.Context, o *observation) (again b
 	}
 	// A request that was made meanwhile is answered by a token that nobody has seen.
 	unstored.renewRequest = o.wanted.RenewRequest
-	return false, r.store(ctx, o)
+	return r.store(ctx, o)
 }
 
 // store writes the unstored token to the target. What was refused is in the
-// memory; an error leaves the token there for the next visit.
-func (r *Reconciler) store(ctx context.Context, o *observation) (err error) {
+// memory; an error leaves the token there for the next visit. A token that replaces
+// a refused one is to be tried.
+func (r *Reconciler) store(ctx context.Context, o *observation) (again bool, err error) {
 	for range storeTries {
 		if o.targetState() == renewal.Foreign {
 			o.meet(renewal.NotOwned)
-			return nil
+			return false, nil
 		}
 		err = r.write(ctx, o, *o.memory.unstored)
 		switch {
-		case err == nil, apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		case err == nil:
+			return o.stored(), nil
+		case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 			o.memory.unstored = nil
-			return nil
+			return false, nil
 		case !isOvertaken(err):
 			o.memory.readLive = true
-			return r.failWrite(o, err)
+			return false, r.failWrite(o, err)
 		}
 		o.memory.readLive = true
 		live, readErr := r.target(ctx, o)
 		if readErr != nil {
-			return readErr
+			return false, readErr
 		}
 		o.target = live
 		if o.heldInputs() == o.memory.unstored.inputs {
-			o.memory.unstored = nil
-			return nil
+			return o.stored(), nil
 		}
 	}
-	return err
+	return false, err
+}
+
+// stored forgets the token that is stored now, and tells whether it is to be tried.
+func (o *observation) stored() (again bool) {
+	if again = o.decision.Why == renewal.Revoked; again {
+		o.memory.verification.replacement = o.memory.unstored.inputs
+	}
+	o.memory.unstored = nil
+	return again
 }
 
 // rewrite writes the target anew with the token that it holds.
@@ -114,6 +126,26 @@ func (r *Reconciler) write(ctx context.Context, o *observation, held heldToken) 
 	}
 	m.failure = nil
 	return nil
+}
+
+// rehearse finds out, before a token is asked for, whether the API server would
+// store it where there is no Secret any more: a namespace that is being deleted, a
+// quota or a policy may stand in the way. A first token is issued without, for most
+// need none of this.
+func (r *Reconciler) rehearse(ctx context.Context, o *observation) (isRefused bool, err error) {
+	if o.target != nil || o.token.Status.ObservedGeneration == 0 {
+		return false, nil
+	}
+	err = r.Client.Create(ctx, o.secretWith(heldToken{}), client.DryRunAll)
+	switch {
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		return true, nil
+	case apierrors.IsForbidden(err), apierrors.IsInvalid(err):
+		return true, r.failWrite(o, err)
+	}
+	// Anything else is for the write itself to meet: a webhook that can't rehearse, or
+	// a Secret that the cache does not show yet.
+	return false, nil
 }
 
 // isOvertaken tells whether a write failed because somebody else was faster.

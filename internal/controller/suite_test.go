@@ -129,9 +129,23 @@ func (w *world) restart() {
 		Events:        w.events,
 		Clock:         w.clock,
 		Pipedream:     w.api,
-		TokenRequests: pipedream.NewGate(100, 100),
-		Verifications: pipedream.NewGate(100, 100),
+		TokenRequests: w.newGate(100, 100),
+		Verifications: w.newGate(100, 100),
 	}
+}
+
+func (w *world) newGate(perSecond float64, burst int) *pipedream.Gate {
+	return pipedream.NewGate(pipedream.GateOptions{PerSecond: perSecond, Burst: burst, InFlight: 4, Now: w.clock.Now})
+}
+
+// occupy makes the token requests so slow that one is sent in each interval, and has
+// somebody else send one.
+func (w *world) occupy(interval time.Duration) {
+	w.Helper()
+	w.reconciler.TokenRequests = w.newGate(1/interval.Seconds(), 1)
+	other := pipedream.Asker{Group: "elsewhere", Name: "other"}
+	w.reconciler.TokenRequests.Enter(other, pipedream.NearEnd)
+	must(w.T, w.reconciler.TokenRequests.Send(other, func() error { return nil }))
 }
 
 func (w *world) pass(duration time.Duration) { w.clock.SetTime(w.clock.Now().Add(duration)) }

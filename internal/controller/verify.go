@@ -5,6 +5,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
@@ -19,41 +20,41 @@ const restsMessage = "Pipedream answers 401 to a token that it has just issued, 
 // verifyHeld tries the held token on Pipedream's API. What follows from the
 // verdict is for the next decision.
 func (r *Reconciler) verifyHeld(ctx context.Context, o *observation) (again bool, err error) {
-	now := r.Clock.Now()
-	if turn := r.Verifications.Enter(o.wanted.Identity, now); turn.After(now) {
-		o.verificationTurn = turn
+	if o.verificationPlace = r.Verifications.Enter(o.asker(), pipedream.DueRenewal); !o.verificationPlace.IsTurn {
 		return true, nil
 	}
 	target, err := r.readTarget(ctx, o)
 	if err != nil || target == nil || o.checkState() == renewal.Unchecked {
 		return true, err
 	}
-	verdict, verifyErr := r.Pipedream.Verify(ctx, pipedream.NewSensitive(string(target.Data[keyAccessToken])), o.trial())
-	if ctx.Err() != nil {
+	var verdict pipedream.Verdict
+	verifyErr := r.Verifications.Send(o.asker(), func() (err error) {
+		verdict, err = r.Pipedream.Verify(ctx, pipedream.NewSensitive(string(target.Data[keyAccessToken])), o.trial())
+		return err
+	})
+	switch {
+	case ctx.Err() != nil:
 		return false, ctx.Err()
+	case errors.Is(verifyErr, pipedream.ErrNotYet):
+		return true, nil
 	}
-	known := &o.memory.verification
-	known.last = o.now.Round(0) // By the wall clock, as the issue time that it is compared with.
-	known.judge(o.heldInputs(), verdict, verifyErr)
+	o.judge(verdict, verifyErr)
 	return true, nil
 }
 
-// verifyReplacement tries the token that has replaced a refused one. When it is
-// refused too, the endpoint refuses, and not the token: trying is no use then.
-func (r *Reconciler) verifyReplacement(ctx context.Context, o *observation, token pipedream.Sensitive) {
+// judge remembers a verdict about the held token. When the one that has replaced a
+// refused token is refused too, the endpoint refuses, and not the token: trying is no
+// use then.
+func (o *observation) judge(verdict pipedream.Verdict, err error) {
 	known := &o.memory.verification
-	verdict, err := r.Pipedream.Verify(ctx, token, o.trial())
-	known.last = r.Clock.Now().Round(0)
-	known.judge(o.heldInputs(), verdict, err)
-	if verdict == pipedream.Refused {
+	isReplacement := known.replacement != "" && known.replacement == o.heldInputs()
+	known.last = o.now.Round(0) // By the wall clock, as the issue time that it is compared with.
+	known.verdict, known.inputs, known.replacement, known.detail = verdict, o.heldInputs(), "", ""
+	switch {
+	case err != nil:
+		known.detail = "Pipedream's answer says nothing about the token (" + err.Error() + ")."
+	case verdict == pipedream.Refused && isReplacement:
 		known.verdict, known.detail, known.restsFor = pipedream.Inconclusive, restsMessage, o.token.Generation
-	}
-}
-
-func (v *verification) judge(inputs string, verdict pipedream.Verdict, err error) {
-	v.inputs, v.verdict, v.detail = inputs, verdict, ""
-	if err != nil {
-		v.detail = "Pipedream's answer says nothing about the token (" + err.Error() + ")."
 	}
 }
 

@@ -67,6 +67,13 @@ func (e *Error) Error() string {
 	return strings.Join(parts, ", ")
 }
 
+// retriedAt returns the same error with another time to try again.
+func (e *Error) retriedAt(at time.Time) *Error {
+	changed := *e
+	changed.RetryAt = at
+	return &changed
+}
+
 // rejection classifies an answer that is not a success.
 func rejection(got answer, code string, now time.Time) *Error {
 	status := got.status

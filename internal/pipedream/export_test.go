@@ -4,10 +4,14 @@
 package pipedream
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 )
 
@@ -29,9 +33,91 @@ func (c *Client) UseProxy(proxy *url.URL) { c.transport.Proxy = http.ProxyURL(pr
 // Close closes the connections that are kept for the next request.
 func (c *Client) Close() { c.transport.CloseIdleConnections() }
 
-// Places returns how many have a place at the gate.
+// Check returns an error when what a gate keeps of the same thing in several places
+// differs.
+func (g *Gate) Check() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	queued, promised := 0, 0
+	users, promises := map[*oauthClient]int{}, map[*oauthClient]int{}
+	for asker, p := range g.places {
+		if p.asker != asker {
+			return fmt.Errorf("the place of %v is one of %v", asker, p.asker)
+		}
+		if p.turn == noTurn {
+			queued++
+		}
+		if p.turn == promisedTurn {
+			promised++
+			promises[p.client]++
+		}
+		users[p.client]++
+	}
+	for _, p := range g.given {
+		if g.places[p.asker] != p || p.turn == noTurn {
+			return fmt.Errorf("%v is given a turn that it has not", p.asker)
+		}
+	}
+	switch inQueue, err := g.queue.count(); {
+	case err != nil:
+		return err
+	case inQueue != queued:
+		return fmt.Errorf("%d are in the queue, and %d have no turn", inQueue, queued)
+	case queued+len(g.given) != len(g.places):
+		return fmt.Errorf("%d are in the queue, %d have a turn, and %d have a place", queued, len(g.given), len(g.places))
+	case promised != g.promised:
+		return fmt.Errorf("%d turns are promised, and %d are counted", promised, g.promised)
+	}
+	inFlight := 0
+	for digest, client := range g.clients.byDigest {
+		inFlight += client.inFlight
+		if client.digest != digest || client.promised != promises[client] || client.users != users[client]+client.inFlight {
+			return fmt.Errorf("of a client %d turns are promised, and it has %d users: %+v", promises[client], users[client], client)
+		}
+		if client.users == 0 && client.refusal == nil && client.isNew() {
+			return errors.New("a client is remembered for nothing")
+		}
+		delete(users, client)
+	}
+	delete(users, nil)
+	if len(users) > 0 {
+		return fmt.Errorf("%d clients are waited for, and not remembered", len(users))
+	}
+	if inFlight > g.inFlight || g.inFlight < 0 || g.inFlight > g.options.InFlight {
+		return fmt.Errorf("%d requests are on their way, and %d for clients", g.inFlight, inFlight)
+	}
+	return nil
+}
+
+func (q *queue) count() (int, error) {
+	count := 0
+	for lane, groups := range q.lanes {
+		for _, g := range groups {
+			if len(g.places) == 0 || !slices.IsSortedFunc(g.places, func(a, b *place) int { return cmp.Compare(a.order, b.order) }) {
+				return 0, fmt.Errorf("lane %d has group %s, which is empty or out of order", lane, g.name)
+			}
+			count += len(g.places)
+		}
+	}
+	return count, nil
+}
+
+// Places returns how many have a place at the gate, InFlight how many requests are
+// on their way, and Clients how many OAuth clients are remembered.
 func (g *Gate) Places() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return len(g.turns)
+	return len(g.places)
+}
+
+func (g *Gate) InFlight() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.inFlight
+}
+
+func (g *Gate) Clients() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.clients.byDigest)
 }

@@ -90,8 +90,9 @@ type Observed struct {
 	Repeats                int
 	// LastVerified is when the held token was last tried, or first seen.
 	LastVerified time.Time
-	// VerificationTurn is when the token may be tried if that has to wait.
-	VerificationTurn time.Time
+	// VerificationQueued tells that trying the token has to wait for its turn, and
+	// VerifyNow that it is to be tried whenever it was last.
+	VerificationQueued, VerifyNow bool
 	// VerificationRests tells that trying the token has proved to be no use.
 	VerificationRests bool
 }
@@ -287,6 +288,13 @@ func DueTime(wanted Wanted, record Record) time.Time {
 	return record.IssueTime.Add(after).Truncate(time.Second)
 }
 
+// NearEnd returns from when on a token that is not renewed yet is in danger: in the
+// last ten minutes or the last sixth of its life, whichever is longer.
+func NearEnd(record Record) time.Time {
+	life := record.ExpirationTime.Sub(record.IssueTime)
+	return record.ExpirationTime.Add(-max(life/6, 10*time.Minute))
+}
+
 // spread returns a duration from 0 to below limit that depends on identity alone.
 func spread(identity string, limit time.Duration) time.Duration {
 	if limit <= 0 {
@@ -349,7 +357,7 @@ func nextVerification(wanted Wanted, observed Observed, now time.Time) (time.Tim
 
 func verificationDue(wanted Wanted, observed Observed, now time.Time) bool {
 	next, ok := nextVerification(wanted, observed, now)
-	return ok && !now.Before(next) && !now.Before(observed.VerificationTurn)
+	return ok && !observed.VerificationQueued && (observed.VerifyNow || !now.Before(next))
 }
 
 // Sleep returns how long nothing is to be done unless something changes: until the
@@ -362,7 +370,6 @@ func Sleep(wanted Wanted, observed Observed, decision Decision, now time.Time) t
 		}
 	}
 	consider(decision.Until)
-	consider(observed.VerificationTurn)
 	if observed.Record != nil {
 		consider(observed.Record.ExpirationTime)
 		consider(DueTime(wanted, *observed.Record))

@@ -118,12 +118,24 @@ func TestDecideWhenNothingIsDue(t *testing.T) {
 			want:  renewal.Decision{Action: renewal.Verify},
 		},
 		"verification is due, and has to wait for its turn": {
-			given: func(s *scene) { s.wanted.VerifyEvery, s.observed.VerificationTurn = time.Minute, now.Add(1) },
+			given: func(s *scene) { s.wanted.VerifyEvery, s.observed.VerificationQueued = time.Minute, true },
 			want:  renewal.Decision{Action: renewal.Keep},
 		},
-		"verification's turn has come": {
-			given: func(s *scene) { s.wanted.VerifyEvery, s.observed.VerificationTurn = time.Minute, now },
-			want:  renewal.Decision{Action: renewal.Verify},
+		"the token is to be tried now, though it was a moment ago": {
+			given: func(s *scene) {
+				s.wanted.VerifyEvery, s.observed.LastVerified, s.observed.VerifyNow = time.Minute, now, true
+			},
+			want: renewal.Decision{Action: renewal.Verify},
+		},
+		"the token is to be tried now, and has to wait for its turn": {
+			given: func(s *scene) {
+				s.wanted.VerifyEvery, s.observed.VerifyNow, s.observed.VerificationQueued = time.Minute, true, true
+			},
+			want: renewal.Decision{Action: renewal.Keep},
+		},
+		"the token is to be tried now, and verification is off": {
+			given: func(s *scene) { s.observed.VerifyNow = true },
+			want:  renewal.Decision{Action: renewal.Keep},
 		},
 		"verification has proved to be no use": {
 			given: func(s *scene) { s.wanted.VerifyEvery, s.observed.VerificationRests = time.Minute, true },
@@ -231,7 +243,7 @@ func TestDecideWhatToDoAboutADueToken(t *testing.T) {
 			want:  renewal.Decision{Action: renewal.Issue},
 		},
 		"the token can't be verified any longer": {
-			given: func(s *scene) { s.wanted.VerifyEvery, s.observed.VerificationTurn = time.Minute, later },
+			given: func(s *scene) { s.wanted.VerifyEvery, s.observed.VerificationQueued = time.Minute, true },
 			want:  renewal.Decision{Action: renewal.Issue},
 		},
 	}

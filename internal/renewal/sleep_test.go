@@ -69,12 +69,6 @@ func TestSleep(t *testing.T) {
 			given: func(s *scene) { s.wanted.RenewRequest, s.observed.LastIssue = "2", now.Add(-8*time.Second) },
 			want:  2 * time.Second,
 		},
-		"to the turn of a verification": {
-			given: func(s *scene) {
-				s.wanted.VerifyEvery, s.observed.VerificationTurn = time.Minute, now.Add(300*time.Millisecond)
-			},
-			want: 300 * time.Millisecond,
-		},
 		"to the next look, when the token has expired and nothing can be done": {
 			given: func(s *scene) { s.observed.HasCredentials = false },
 			at:    expires.Add(time.Hour),
@@ -169,7 +163,7 @@ func randomScene(random *rand.Rand) (*scene, time.Time) {
 	s.observed.Repeats = random.IntN(8)
 	s.observed.NotBefore = maybe(now.Add(seconds(1200) - 10*time.Minute))
 	s.observed.LastVerified = maybe(now.Add(-seconds(900)))
-	s.observed.VerificationTurn = maybe(now.Add(seconds(60) - 30*time.Second))
+	s.observed.VerificationQueued = random.IntN(10) == 0
 	s.observed.HasCredentials = random.IntN(5) > 0
 	s.observed.Unstored = random.IntN(10) == 0
 	s.observed.Refused = random.IntN(20) == 0
@@ -236,10 +230,10 @@ func TestALateTryDoesNotDelayTheNext(t *testing.T) {
 	const every = 5 * time.Minute
 	onTime := triesUntil(longLived("shop/orders", every), issued, issued.Add(3*every), 0)
 	late := longLived("shop/orders", every)
-	late.observed.VerificationTurn = onTime[0].Add(2 * time.Minute)
-	got := triesUntil(late, issued, issued.Add(3*every), 0)
-	if !got[0].Equal(late.observed.VerificationTurn) || !got[1].Equal(onTime[1]) {
-		t.Errorf("tries at %s, want the first at %s and the second at %s", got, late.observed.VerificationTurn, onTime[1])
+	late.observed.LastVerified = onTime[0].Add(2 * time.Minute)
+	got := triesUntil(late, late.observed.LastVerified, issued.Add(3*every), 0)
+	if !got[0].Equal(onTime[1]) {
+		t.Errorf("tries at %s, want the first at %s", got, onTime[1])
 	}
 }
 

@@ -165,3 +165,22 @@ func TestRetriesPartAnewEachTime(t *testing.T) {
 		t.Errorf("in ten retries only %d different parts of the wait were taken off", len(shares))
 	}
 }
+
+func TestATokenIsNearItsEnd(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct{ life, before time.Duration }{
+		"in its last ten minutes":             {life: time.Hour, before: 10 * time.Minute},
+		"in the last sixth of a long life":    {life: 30 * 24 * time.Hour, before: 5 * 24 * time.Hour},
+		"all the time, when that is so short": {life: time.Minute, before: 10 * time.Minute},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			expires := issued.Add(test.life)
+			got := renewal.NearEnd(renewal.Record{IssueTime: issued, ExpirationTime: expires})
+			if want := expires.Add(-test.before); !got.Equal(want) {
+				t.Errorf("from %s on, want %s", got, want)
+			}
+		})
+	}
+}
