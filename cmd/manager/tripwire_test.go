@@ -1,0 +1,163 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+
+	"k8s.io/client-go/rest"
+)
+
+// moment says when, in the course of a request, the one who makes it is killed.
+type moment string
+
+const (
+	// before: the request is not carried out.
+	before moment = "before it is carried out"
+	// unanswered: it is carried out, and nobody hears of it.
+	unanswered moment = "before it is answered"
+	// answered: the whole answer is on its way.
+	answered moment = "after it is answered"
+)
+
+// tripwire is on the way from a manager to its servers. It counts the requests,
+// and kills the manager at the one that a test has chosen.
+type tripwire struct {
+	mu       sync.Mutex
+	requests map[string]int
+	// call is the request to kill at, as in "PUT secrets/orders"; kill is nil when
+	// there is none. It returns when the manager is dead.
+	call   string
+	moment moment
+	kill   func()
+}
+
+func (w *tripwire) arm(call string, at moment, kill func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.call, w.moment, w.kill = call, at, kill
+}
+
+// disarm tells whether the manager was not killed.
+func (w *tripwire) disarm() (wasArmed bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	wasArmed = w.kill != nil
+	w.kill = nil
+	return wasArmed
+}
+
+// reset begins to count anew.
+func (w *tripwire) reset() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.requests = map[string]int{}
+}
+
+// counted returns the requests that were counted.
+func (w *tripwire) counted() map[string]int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(w.requests)
+}
+
+// pass counts a request, and returns how to kill if it is the chosen one. That
+// happens once.
+func (w *tripwire) pass(call string) (at moment, kill func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.requests == nil {
+		w.requests = map[string]int{}
+	}
+	w.requests[call]++
+	if w.kill == nil || call != w.call {
+		return "", nil
+	}
+	kill, w.kill = w.kill, nil
+	return w.moment, kill
+}
+
+// guard returns next behind the tripwire. A request is known by its method and by
+// what name returns.
+func (w *tripwire) guard(next http.Handler, name func(*http.Request) string) http.Handler {
+	return http.HandlerFunc(func(response http.ResponseWriter, request *http.Request) {
+		at, kill := w.pass(name(request))
+		if kill == nil {
+			next.ServeHTTP(response, request)
+			return
+		}
+		switch at {
+		case before:
+		case unanswered:
+			// It is carried out to its end, though the one who has asked dies.
+			next.ServeHTTP(httptest.NewRecorder(), request.WithContext(context.WithoutCancel(request.Context())))
+		case answered:
+			next.ServeHTTP(response, request)
+			_ = http.NewResponseController(response).Flush()
+		}
+		kill()
+		panic(http.ErrAbortHandler)
+	})
+}
+
+// toAPIServer returns the address of a way to the real API server, as its
+// administrator.
+func (w *tripwire) toAPIServer(t *testing.T) string {
+	t.Helper()
+	transport, err := rest.TransportFor(cluster.Config)
+	must(t, err)
+	target, err := url.Parse(cluster.Config.Host)
+	must(t, err)
+	if target.Host == "" {
+		target = &url.URL{Scheme: "https", Host: cluster.Config.Host}
+	}
+	proxy := &httputil.ReverseProxy{
+		Transport:     transport,
+		FlushInterval: -1, // A watch tells at once.
+		Rewrite:       func(request *httputil.ProxyRequest) { request.SetURL(target) },
+		// A manager that is killed breaks its connections, and the server says nothing about it.
+		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
+	}
+	server := httptest.NewServer(w.guard(proxy, callToAPIServer))
+	t.Cleanup(func() {
+		server.CloseClientConnections()
+		server.Close()
+	})
+	return server.URL
+}
+
+// callToAPIServer names a request as in "PATCH pipedreamtokens/orders/status".
+func callToAPIServer(request *http.Request) string {
+	method := request.Method
+	if request.URL.Query().Get("watch") == "true" {
+		method = "WATCH"
+	}
+	_, path, ok := strings.Cut(request.URL.Path, "/namespaces/")
+	if !ok {
+		return method + " " + request.URL.Path
+	}
+	_, path, _ = strings.Cut(path, "/")
+	return method + " " + path
+}
+
+// callExchange is a token request.
+const callExchange = "POST /v1/oauth/token"
+
+// toPipedream returns the address of a way to Pipedream.
+func (w *tripwire) toPipedream(t *testing.T, pipedream http.Handler) string {
+	t.Helper()
+	server := httptest.NewServer(w.guard(pipedream, func(request *http.Request) string {
+		return request.Method + " " + request.URL.Path
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
+}
