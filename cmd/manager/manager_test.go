@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -57,8 +58,14 @@ type manager struct {
 
 func startManager(t *testing.T, arguments ...string) *manager {
 	t.Helper()
+	return startManagerIn(t, nil, arguments...)
+}
+
+// startManagerIn starts a manager with more in its environment.
+func startManagerIn(t *testing.T, environment []string, arguments ...string) *manager {
+	t.Helper()
 	m := &manager{Cmd: exec.CommandContext(t.Context(), os.Args[0], arguments...), log: &bytes.Buffer{}, ended: make(chan struct{})}
-	m.Env = append(os.Environ(), beManager+"=1")
+	m.Env = slices.Concat(os.Environ(), environment, []string{beManager + "=1"})
 	m.Stdout, m.Stderr = m.log, m.log
 	must(t, m.Start())
 	go func() {
