@@ -162,6 +162,9 @@ const (
 	maxClockSkew = 5 * time.Minute
 	// maxSleep bounds the time to the next look, because clocks jump.
 	maxSleep = 5 * time.Minute
+	// maxWait is above all waits after a failed attempt. One that ends later was begun
+	// by a clock that has been set back since.
+	maxWait = 15*time.Minute + maxClockSkew
 )
 
 // Decide returns the one thing to do now.
@@ -183,7 +186,7 @@ func Decide(wanted Wanted, observed Observed, now time.Time) Decision {
 }
 
 func decideIdle(wanted Wanted, observed Observed, now time.Time) Decision {
-	until := notBefore(observed)
+	until := notBefore(observed, now)
 	switch {
 	case observed.Check == Unchecked:
 		return Decision{Action: Read}
@@ -200,7 +203,7 @@ func decideIdle(wanted Wanted, observed Observed, now time.Time) Decision {
 }
 
 func decideDue(observed Observed, why Why, now time.Time) Decision {
-	until := notBefore(observed)
+	until := notBefore(observed, now)
 	switch {
 	case observed.Unstored && !now.Before(until):
 		return Decision{Action: Store, Why: why}
@@ -209,7 +212,7 @@ func decideDue(observed Observed, why Why, now time.Time) Decision {
 	case now.Before(until):
 		return Decision{Action: Wait, Why: why, Until: until}
 	}
-	if until := spacedUntil(observed, why); now.Before(until) {
+	if until := spacedUntil(observed, why, now); now.Before(until) {
 		return Decision{Action: Wait, Why: why, Until: until}
 	}
 	return Decision{Action: Issue, Why: why}
@@ -306,8 +309,11 @@ func spread(identity string, limit time.Duration) time.Duration {
 
 // notBefore returns the end of the wait after a failed attempt. A change cuts it
 // short, unless changes come again and again.
-func notBefore(observed Observed) time.Time {
-	if spaced := spacedByEvent(observed); observed.Changed && spaced.Before(observed.NotBefore) {
+func notBefore(observed Observed, now time.Time) time.Time {
+	if observed.NotBefore.Sub(now) > maxWait {
+		return time.Time{}
+	}
+	if spaced := spacedByEvent(observed, now); observed.Changed && spaced.Before(observed.NotBefore) {
 		return spaced
 	}
 	return observed.NotBefore
@@ -315,9 +321,9 @@ func notBefore(observed Observed) time.Time {
 
 // spacedUntil returns when an object may have its next token: ten seconds after
 // the last one, and more when deeds ask for tokens again and again.
-func spacedUntil(observed Observed, why Why) time.Time {
-	until := observed.LastIssue.Add(minInterval)
-	if byEvent := spacedByEvent(observed); why.IsByEvent() && byEvent.After(until) {
+func spacedUntil(observed Observed, why Why, now time.Time) time.Time {
+	until := endOf(observed.LastIssue, minInterval, now)
+	if byEvent := spacedByEvent(observed, now); why.IsByEvent() && byEvent.After(until) {
 		return byEvent
 	}
 	return until
@@ -325,11 +331,20 @@ func spacedUntil(observed Observed, why Why) time.Time {
 
 // spacedByEvent returns when the next deed may ask for a token: ten seconds after
 // the last that did, doubling to five minutes.
-func spacedByEvent(observed Observed) time.Time {
+func spacedByEvent(observed Observed, now time.Time) time.Time {
 	if observed.Repeats == 0 {
 		return time.Time{}
 	}
-	return observed.LastByEvent.Add(min(minInterval<<min(observed.Repeats-1, 5), maxInterval))
+	return endOf(observed.LastByEvent, min(minInterval<<min(observed.Repeats-1, 5), maxInterval), now)
+}
+
+// endOf returns the end of an interval that has begun in the past. A later begin was
+// seen on a clock that has been set back since, and is no reason to wait.
+func endOf(begin time.Time, interval time.Duration, now time.Time) time.Time {
+	if begin.After(now) {
+		return time.Time{}
+	}
+	return begin.Add(interval)
 }
 
 // IsByEvent tells whether a token for this reason is asked for by somebody's

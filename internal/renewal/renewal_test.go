@@ -242,6 +242,22 @@ func TestDecideWhatToDoAboutADueToken(t *testing.T) {
 			given: func(s *scene) { s.observed.LastIssue = now.Add(-10 * time.Second) },
 			want:  renewal.Decision{Action: renewal.Issue},
 		},
+		"the last token was issued by a clock that was set back since": {
+			given: func(s *scene) { s.observed.LastIssue = now.Add(time.Hour) },
+			want:  renewal.Decision{Action: renewal.Issue},
+		},
+		"the last deed was seen on a clock that was set back since": {
+			given: func(s *scene) { s.observed.Repeats, s.observed.LastByEvent = 1, now.Add(time.Hour) },
+			want:  renewal.Decision{Action: renewal.Issue},
+		},
+		"the last attempt has failed, and the wait is the longest": {
+			given: func(s *scene) { s.observed.NotBefore = now.Add(15 * time.Minute) },
+			want:  renewal.Decision{Action: renewal.Wait, Until: now.Add(15 * time.Minute)},
+		},
+		"the last attempt has failed on a clock that was set back since": {
+			given: func(s *scene) { s.observed.NotBefore = now.Add(time.Hour) },
+			want:  renewal.Decision{Action: renewal.Issue},
+		},
 		"the token can't be verified any longer": {
 			given: func(s *scene) { s.wanted.VerifyEvery, s.observed.VerificationQueued = time.Minute, true },
 			want:  renewal.Decision{Action: renewal.Issue},
