@@ -48,8 +48,8 @@ func TestTokenOfAnyLifetimeIsRenewedInTime(t *testing.T) {
 	const day = 24 * time.Hour
 	tests := map[string]struct {
 		lifetime time.Duration
-		// renewBefore is what the spec asks for; zero for nothing.
-		renewBefore time.Duration
+		// renewBefore is what the spec asks for, in seconds; zero for nothing.
+		renewBefore int32
 		// held is how long the token is believed to live, and a renewal is due from
 		// earliest to latest.
 		held, earliest, latest time.Duration
@@ -59,16 +59,16 @@ func TestTokenOfAnyLifetimeIsRenewedInTime(t *testing.T) {
 		"an hour":                     {lifetime: time.Hour, held: time.Hour, earliest: 34 * time.Minute, latest: 40 * time.Minute},
 		"30 days":                     {lifetime: 30 * day, held: 30 * day, earliest: 17 * day, latest: 20 * day},
 		"a year counts as 30 days":    {lifetime: 365 * day, held: 30 * day, earliest: 17 * day, latest: 20 * day},
-		"renewed earlier than usual":  {lifetime: time.Hour, renewBefore: 25 * time.Minute, held: time.Hour, earliest: 29 * time.Minute, latest: 35 * time.Minute},
-		"renewed longer before":       {lifetime: time.Hour, renewBefore: 2 * time.Hour, held: time.Hour, earliest: 24 * time.Minute, latest: 30 * time.Minute},
-		"renewed longer before, 30 s": {lifetime: 30 * time.Second, renewBefore: time.Hour, held: 30 * time.Second, earliest: 12 * time.Second, latest: 15 * time.Second},
+		"renewed earlier than usual":  {lifetime: time.Hour, renewBefore: 1500, held: time.Hour, earliest: 29 * time.Minute, latest: 35 * time.Minute},
+		"renewed longer before":       {lifetime: time.Hour, renewBefore: 7200, held: time.Hour, earliest: 24 * time.Minute, latest: 30 * time.Minute},
+		"renewed longer before, 30 s": {lifetime: 30 * time.Second, renewBefore: 3600, held: 30 * time.Second, earliest: 12 * time.Second, latest: 15 * time.Second},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			must(t, w.pipedream.SetTokenLifetime(test.lifetime))
-			w.issued(func(p *v1alpha1.PipedreamToken) { p.Spec.RenewBeforeSeconds = int32(test.renewBefore / time.Second) })
+			w.issued(func(p *v1alpha1.PipedreamToken) { p.Spec.RenewBeforeSeconds = test.renewBefore })
 			for renewals := range 3 {
 				status := w.token().Status
 				issue := status.IssueTime.Time
