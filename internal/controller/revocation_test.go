@@ -1,0 +1,179 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+)
+
+// TestClientThatIsLostWhileATokenIsHeld lets an hour pass after the client
+// credentials have become worthless, and then delivers others.
+func TestClientThatIsLostWhileATokenIsHeld(t *testing.T) {
+	tests := map[string]struct {
+		lose func(*world)
+		// revoked tells whether the held token is lost with it.
+		revoked bool
+	}{
+		"the client is deleted, and its tokens live on": {
+			lose: func(w *world) { w.pipedream.DeleteClient(clientID) },
+		},
+		"the client is deleted, and its tokens are revoked": {
+			lose: func(w *world) {
+				w.pipedream.DeleteClient(clientID)
+				w.pipedream.RevokeClient(clientID)
+			},
+			revoked: true,
+		},
+		"its secret is rotated": {
+			lose: func(w *world) { must(w.T, w.pipedream.SetClient(clientID, "rotated")) },
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.issued(withVerification)
+			status := w.token().Status
+			w.pass(time.Minute)
+			w.reconcile()
+			w.wantCondition(v1alpha1.ConditionVerified, metav1.ConditionTrue, v1alpha1.ReasonTokenAccepted)
+			test.lose(w)
+			w.pass(time.Minute)
+			w.live(time.Hour, func() {
+				now := w.clock.Now()
+				isHeld, isOld := now.Before(status.ExpirationTime.Time), !now.Before(status.RenewalTime.Time)
+				switch {
+				case test.revoked && isHeld:
+					w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonTokenRevoked)
+					w.wantCondition(v1alpha1.ConditionVerified, metav1.ConditionFalse, v1alpha1.ReasonTokenRevoked)
+				case isHeld:
+					w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonTokenValid)
+					w.wantCondition(v1alpha1.ConditionVerified, metav1.ConditionTrue, v1alpha1.ReasonTokenAccepted)
+				default:
+					w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonTokenExpired)
+				}
+				if test.revoked || isOld {
+					w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionFalse, v1alpha1.ReasonCredentialsRejected)
+					w.wantCondition(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonCredentialsRejected)
+				} else {
+					w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionTrue, v1alpha1.ReasonIssued)
+					w.wantExchanges(1)
+				}
+			})
+			// The first token, and attempts 1, 2, 4, 8 and then 15 minutes apart.
+			w.wantExchangesBetween(3, 9)
+
+			before := w.exchanges()
+			must(t, w.pipedream.SetClient("client-two", "another secret"))
+			change(w, w.secret("credentials"), func(s *corev1.Secret) {
+				s.Data = map[string][]byte{"client_id": []byte("client-two"), "client_secret": []byte("another secret")}
+			})
+			w.reconcile()
+			w.wantExchanges(before + 1)
+			w.wantReady()
+			w.wantNoCondition(v1alpha1.ConditionStalled)
+		})
+	}
+}
+
+// TestEndpointThatRefusesEveryTokenStaysInconclusive lives with it for hours,
+// through renewals and restarts: one exchange is spent for each version of the spec.
+func TestEndpointThatRefusesEveryTokenStaysInconclusive(t *testing.T) {
+	w := newWorld(t)
+	w.issued(withVerification)
+	must(t, w.pipedream.AddFault(pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointAccounts, Status: 401}))
+	look := func() { w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonTokenValid) }
+	for range 3 {
+		w.live(time.Hour, look)
+		w.wantCondition(v1alpha1.ConditionVerified, metav1.ConditionUnknown, v1alpha1.ReasonVerificationInconclusive)
+		w.wantNoCondition(v1alpha1.ConditionStalled)
+		w.restart()
+	}
+	// A token lives for 34 to 40 minutes.
+	w.wantExchangesBetween(1+4+1, 1+5+1)
+	tries := w.pipedream.Counters().Calls[pipedreamtest.EndpointAccounts].Total
+	if tries != 2 {
+		t.Errorf("tokens were tried %d times, want the held one and its replacement", tries)
+	}
+
+	before := w.exchanges()
+	change(w, w.token(), func(p *v1alpha1.PipedreamToken) { p.Spec.Environment = v1alpha1.EnvironmentDevelopment })
+	w.live(5*time.Minute, look)
+	if got := w.exchanges() - before; got > 2 {
+		t.Errorf("%d tokens were issued after the spec has changed, want one for a try, and one that may have been due", got)
+	}
+	if got := w.pipedream.Counters().Calls[pipedreamtest.EndpointAccounts].Total - tries; got != 2 {
+		t.Errorf("tokens were tried %d times after the spec has changed, want twice", got)
+	}
+}
+
+// poll has a consumer use the token in the Secret, and tells whether it is accepted.
+func (w *world) poll() bool {
+	w.Helper()
+	request, err := http.NewRequestWithContext(w.Context(), http.MethodGet, w.address+"/v1/connect/proj_abc123/accounts", nil)
+	must(w.T, err)
+	request.Header.Set("Authorization", "Bearer "+string(w.target().Data["access_token"]))
+	request.Header.Set("X-Pd-Environment", "production")
+	response, err := http.DefaultClient.Do(request)
+	must(w.T, err)
+	must(w.T, response.Body.Close())
+	return response.StatusCode == http.StatusOK
+}
+
+// TestConsumerOfARevokedTokenIsRefusedOnce revokes tokens at many moments between two
+// verifications, beside a consumer that uses the token as often as it is verified, at
+// many moments too: it never meets the same revocation twice.
+func TestConsumerOfARevokedTokenIsRefusedOnce(t *testing.T) {
+	const phases = 6
+	for _, seconds := range []int32{10, 60} {
+		interval := time.Duration(seconds) * time.Second
+		for consumer := range phases {
+			t.Run(fmt.Sprintf("every %v, phase %d of %d", interval, consumer, phases), func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t)
+				w.issued(func(p *v1alpha1.PipedreamToken) { p.Spec.Verification.IntervalSeconds = seconds })
+				visit := w.clock.Now()
+				poll := visit.Add(interval * time.Duration(consumer) / phases)
+				for revocation := range phases {
+					// Each revocation comes at another moment after the verification before.
+					revoke := visit.Add(2*interval + interval*time.Duration(revocation)/phases)
+					refusals, revoked := 0, 0
+					for end := revoke.Add(4 * interval); w.clock.Now().Before(end); {
+						switch {
+						case revoked == 0 && !w.clock.Now().Before(revoke):
+							revoked = w.pipedream.RevokeAll()
+						case !w.clock.Now().Before(poll):
+							// At the same second, it comes before the operator.
+							poll = poll.Add(interval)
+							if !w.poll() {
+								refusals++
+							}
+						case !w.clock.Now().Before(visit):
+							visit = w.clock.Now().Add(w.reconcile().RequeueAfter)
+						default:
+							next := earlier(visit, poll)
+							if revoked == 0 {
+								next = earlier(next, revoke)
+							}
+							w.clock.SetTime(next)
+						}
+					}
+					if refusals > 1 || revoked == 0 {
+						t.Errorf("the consumer was refused %d times over %d revoked tokens, want once at most over one", refusals, revoked)
+					}
+				}
+				w.wantReady()
+			})
+		}
+	}
+}
