@@ -39,64 +39,6 @@ func (b blindToSecret) Get(ctx context.Context, key client.ObjectKey, object cli
 	return b.Reader.Get(ctx, key, object, options...)
 }
 
-func TestCredentialsThatComeLater(t *testing.T) {
-	w := newWorld(t)
-	w.create()
-	w.reconcile()
-	w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonNotIssued)
-	w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionFalse, v1alpha1.ReasonCredentialsMissing)
-	w.wantNoCondition(v1alpha1.ConditionStalled)
-
-	w.pass(missingCredentialsGrace - time.Second)
-	if wake := w.reconcile().RequeueAfter; wake != time.Second-600 {
-		t.Errorf("the next visit is in %v, want it when the grace ends", wake)
-	}
-	w.wantNoCondition(v1alpha1.ConditionStalled)
-	w.pass(time.Second)
-	w.reconcile()
-	w.wantCondition(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonCredentialsMissing)
-
-	w.createCredentials()
-	w.reconcile()
-	w.wantExchanges(1)
-	w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonTokenValid)
-	w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionTrue, v1alpha1.ReasonIssued)
-	w.wantNoCondition(v1alpha1.ConditionStalled)
-}
-
-func TestCredentialsWithoutAKey(t *testing.T) {
-	for _, key := range []string{"client_id", "client_secret"} {
-		for _, value := range []string{"absent", "", " \n"} {
-			t.Run(fmt.Sprintf("%s is %q", key, value), func(t *testing.T) {
-				w := newWorld(t)
-				w.createCredentials()
-				change(w, w.secret("credentials"), func(s *corev1.Secret) {
-					if s.Data[key] = []byte(value); value == "absent" {
-						delete(s.Data, key)
-					}
-				})
-				w.create()
-				w.reconcile()
-				w.wantExchanges(0)
-				got := w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionFalse, v1alpha1.ReasonCredentialsMissing)
-				if !strings.Contains(got.Message, "`"+key+"`") {
-					t.Errorf("the message does not name the key: %s", got.Message)
-				}
-				w.wire.reset()
-				w.reconcile()
-				w.wantRequests(noRequests)
-
-				change(w, w.secret("credentials"), func(s *corev1.Secret) {
-					s.Data = map[string][]byte{"client_id": []byte(clientID + "\n"), "client_secret": []byte(clientSecret + "\n")}
-				})
-				w.reconcile()
-				w.wantExchanges(1)
-				w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonTokenValid)
-			})
-		}
-	}
-}
-
 func TestCredentialsUnderOtherKeys(t *testing.T) {
 	w := newWorld(t)
 	must(t, w.admin.Create(t.Context(), &corev1.Secret{
@@ -221,55 +163,6 @@ func TestRestartDoesNotForgetAFailure(t *testing.T) {
 	w.wantExchanges(2)
 }
 
-func TestFailedRequests(t *testing.T) {
-	tests := map[string]struct {
-		fault  pipedreamtest.Fault
-		reason string
-		stalls bool
-		wait   time.Duration
-	}{
-		"unknown scope":        {pipedreamtest.Fault{Status: 400, Body: `{"error":"invalid_scope"}`}, v1alpha1.ReasonScopeRejected, true, time.Minute},
-		"forbidden":            {pipedreamtest.Fault{Status: 403}, v1alpha1.ReasonRequestRejected, true, time.Minute},
-		"not found":            {pipedreamtest.Fault{Status: 404}, v1alpha1.ReasonRequestRejected, true, time.Minute},
-		"redirect":             {pipedreamtest.Fault{Status: 302, Headers: map[string]string{"Location": "/elsewhere"}}, v1alpha1.ReasonRequestRejected, true, time.Minute},
-		"too many":             {pipedreamtest.Fault{Status: 429}, v1alpha1.ReasonRateLimited, false, time.Minute},
-		"too many, wait":       {pipedreamtest.Fault{Status: 429, Headers: map[string]string{"Retry-After": "90"}}, v1alpha1.ReasonRateLimited, false, 90 * time.Second},
-		"server error":         {pipedreamtest.Fault{Status: 500}, v1alpha1.ReasonEndpointUnavailable, false, time.Second},
-		"dropped connection":   {pipedreamtest.Fault{Drop: pipedreamtest.DropBeforeAnswer}, v1alpha1.ReasonEndpointUnavailable, false, time.Second},
-		"HTML":                 {pipedreamtest.Fault{Status: 200, Body: "<html>"}, v1alpha1.ReasonMalformedResponse, false, time.Second},
-		"401 without any body": {pipedreamtest.Fault{Status: 401}, v1alpha1.ReasonCredentialsRejected, true, time.Minute},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			w.createCredentials()
-			w.create()
-			test.fault.Endpoint, test.fault.Calls = pipedreamtest.EndpointToken, 1
-			must(t, w.pipedream.AddFault(test.fault))
-			w.reconcile()
-			w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonNotIssued)
-			w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionFalse, test.reason)
-			if test.stalls {
-				w.wantCondition(v1alpha1.ConditionStalled, metav1.ConditionTrue, test.reason)
-			} else {
-				w.wantNoCondition(v1alpha1.ConditionStalled)
-			}
-			next := w.token().Status.NextAttemptTime
-			if next == nil || next.Sub(w.clock.Now()) > test.wait || next.Sub(w.clock.Now()) < test.wait/2-time.Second {
-				t.Errorf("nextAttemptTime is %v, want it %v from now", next, test.wait)
-			}
-			if got, want := drain(w.events.Events), []string{"Warning " + test.reason}; !slices.Equal(got, want) {
-				t.Errorf("the events are %v, want %v", got, want)
-			}
-			w.pass(test.wait)
-			w.reconcile()
-			w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonTokenValid)
-			w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionTrue, v1alpha1.ReasonIssued)
-			w.wantNoCondition(v1alpha1.ConditionStalled)
-		})
-	}
-}
-
 func TestRenewRequestCutsAWaitShort(t *testing.T) {
 	w := newWorld(t)
 	w.createCredentials()
@@ -377,24 +270,6 @@ func TestEndpointThatRefusesEveryTokenIsInconclusive(t *testing.T) {
 	w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonTokenValid)
 	w.wantCondition(v1alpha1.ConditionVerified, metav1.ConditionUnknown, v1alpha1.ReasonVerificationInconclusive)
 	w.wantNoCondition(v1alpha1.ConditionStalled)
-}
-
-func TestAnswersThatSayNothingAboutTheToken(t *testing.T) {
-	for _, status := range []int{403, 404, 429, 500, 503} {
-		t.Run(http.StatusText(status), func(t *testing.T) {
-			w := newWorld(t)
-			w.issued(withVerification)
-			must(t, w.pipedream.AddFault(pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointAccounts, Status: status, Calls: 1}))
-			w.pass(time.Minute)
-			w.reconcile()
-			w.wantExchanges(1)
-			w.wantCondition(v1alpha1.ConditionVerified, metav1.ConditionUnknown, v1alpha1.ReasonVerificationInconclusive)
-			w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonTokenValid)
-			w.pass(time.Minute)
-			w.reconcile()
-			w.wantCondition(v1alpha1.ConditionVerified, metav1.ConditionTrue, v1alpha1.ReasonTokenAccepted)
-		})
-	}
 }
 
 func TestVerificationThatIsTurnedOffLeavesNoCondition(t *testing.T) {
@@ -511,27 +386,6 @@ func TestShutdownBetweenExchangeAndWriteLosesNoToken(t *testing.T) {
 	w.restart()
 	w.reconcile()
 	w.wantExchanges(1)
-}
-
-func TestRefusedWriteKeepsTheToken(t *testing.T) {
-	w := newWorld(t)
-	w.issued()
-	change(w, w.target(), func(s *corev1.Secret) { s.Immutable = new(true) })
-	w.passUntil(w.token().Status.RenewalTime)
-	w.reconcile()
-	w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonTokenValid)
-	w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionFalse, v1alpha1.ReasonSecretWriteRefused)
-	w.wantCondition(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonSecretWriteRefused)
-	w.pass(time.Minute)
-	w.reconcile()
-	w.wantExchanges(2)
-
-	must(t, w.admin.Delete(t.Context(), w.target()))
-	w.reconcile()
-	w.wantExchanges(2)
-	w.wantAccepted()
-	w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonTokenValid)
-	w.wantNoCondition(v1alpha1.ConditionStalled)
 }
 
 func TestEventsAreForChangesOfState(t *testing.T) {
