@@ -283,7 +283,7 @@ func HeldToken(wanted Wanted, observed Observed, now time.Time) State {
 // its life earlier, by Identity; and at least ten seconds after it was issued.
 func DueTime(wanted Wanted, record Record) time.Time {
 	life := record.ExpirationTime.Sub(record.IssueTime)
-	after := life * 2 / 3
+	after := life / 3 * 2 // In this order it can't overflow.
 	if wanted.RenewBefore > 0 {
 		after = max(life-wanted.RenewBefore, life/2)
 	}
@@ -332,7 +332,7 @@ func spacedUntil(observed Observed, why Why, now time.Time) time.Time {
 // spacedByEvent returns when the next deed may ask for a token: ten seconds after
 // the last that did, doubling to five minutes.
 func spacedByEvent(observed Observed, now time.Time) time.Time {
-	if observed.Repeats == 0 {
+	if observed.Repeats <= 0 {
 		return time.Time{}
 	}
 	return endOf(observed.LastByEvent, min(minInterval<<min(observed.Repeats-1, 5), maxInterval), now)
@@ -365,7 +365,7 @@ func nextVerification(wanted Wanted, observed Observed, now time.Time) (time.Tim
 	}
 	next := observed.Record.IssueTime.Add(wanted.VerifyEvery - spread(wanted.Identity, wanted.VerifyEvery))
 	if passed := last.Sub(next); passed >= 0 {
-		next = next.Add(passed - passed%wanted.VerifyEvery + wanted.VerifyEvery)
+		next = last.Add(wanted.VerifyEvery - passed%wanted.VerifyEvery)
 	}
 	return next, true
 }
