@@ -1,0 +1,122 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package renewal_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+)
+
+// moment returns a time from the year 0 to the year 9999, which are those that can be
+// written on a Secret.
+func moment(seconds int64) time.Time {
+	first := time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC).Unix()
+	count := time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC).Unix() - first
+	return time.Unix(first+((seconds-first)%count+count)%count, 0).UTC()
+}
+
+// pick returns one of the values.
+func pick[T any](index uint8, values ...T) T { return values[int(index)%len(values)] }
+
+// FuzzDecide decides on any record that can be written on a Secret, and on whatever
+// is remembered beside it. The flags are, from the lowest: credentials, unstored,
+// refused, changed, resting, no record, other scopes, another request.
+func FuzzDecide(f *testing.F) {
+	f.Add("shop/orders", uint8(2), uint8(1), uint8(1), int64(1772366400), int64(3600), int64(1772366500),
+		int64(0), int64(0), int64(0), int64(0), int64(0), 0, int64(0), int64(0))
+	f.Fuzz(func(t *testing.T, identity string, target, check, flags uint8, issued, life, at,
+		lastIssue, lastByEvent, notBefore, lastVerified, turn int64, repeats int, renewBefore, verifyEvery int64,
+	) {
+		now := moment(at)
+		// What is remembered is from about now, or from nowhere.
+		near := func(offset int64) time.Time {
+			if offset == 0 {
+				return time.Time{}
+			}
+			return now.Add(time.Duration(offset))
+		}
+		has := func(bit int) bool { return flags>>bit&1 == 1 }
+		record := renewal.Record{IssueTime: moment(issued), ExpirationTime: moment(issued + life)}
+		wanted := renewal.Wanted{Identity: identity, RenewBefore: time.Duration(renewBefore), VerifyEvery: time.Duration(verifyEvery)}
+		if has(6) {
+			wanted.Scopes = "other"
+		}
+		if has(7) {
+			wanted.RenewRequest = "new"
+		}
+		observed := renewal.Observed{
+			Target:         pick(target, renewal.Absent, renewal.Foreign, renewal.Owned),
+			Record:         &record,
+			Check:          pick(check, renewal.Unchecked, renewal.Good, renewal.Edited, renewal.InputsChanged, renewal.Misshapen),
+			HasCredentials: has(0), Unstored: has(1), Refused: has(2), Changed: has(3), VerificationRests: has(4),
+			NotBefore: near(notBefore), LastIssue: near(lastIssue), LastByEvent: near(lastByEvent),
+			LastVerified: near(lastVerified), VerificationTurn: near(turn), Repeats: repeats,
+		}
+		if has(5) || !record.ExpirationTime.After(record.IssueTime) {
+			observed.Record = nil
+		}
+
+		decision := renewal.Decide(wanted, observed, now)
+		if again := renewal.Decide(wanted, observed, now); again != decision {
+			t.Errorf("the same scene leads to %+v and to %+v", decision, again)
+		}
+		checkDecision(t, wanted, observed, decision, now)
+		if sleep := renewal.Sleep(wanted, observed, decision, now); sleep <= 0 || sleep > 5*time.Minute {
+			t.Errorf("after %+v it sleeps %s", decision, sleep)
+		}
+		if renewal.HeldToken(wanted, observed, now) == renewal.StateValid && !now.Before(record.ExpirationTime) {
+			t.Error("a token counts as valid after its time")
+		}
+		if observed.Record != nil {
+			checkDueTime(t, wanted, record)
+		}
+	})
+}
+
+func checkDecision(t *testing.T, wanted renewal.Wanted, observed renewal.Observed, decision renewal.Decision, now time.Time) {
+	t.Helper()
+	switch decision.Action {
+	case renewal.Issue:
+		if !observed.HasCredentials || observed.Target == renewal.Foreign {
+			t.Errorf("%+v without credentials or over a foreign Secret", decision)
+		}
+		if since := now.Sub(observed.LastIssue); since < 10*time.Second {
+			t.Errorf("%+v %s after the last one", decision, since)
+		}
+	case renewal.Store, renewal.Rewrite:
+		if observed.Target == renewal.Foreign {
+			t.Errorf("%+v over a foreign Secret", decision)
+		}
+	case renewal.Wait:
+		if !decision.Until.After(now) {
+			t.Errorf("%+v at %s", decision, now)
+		}
+	case renewal.Verify:
+		observed.LastVerified = now
+		if again := renewal.Decide(wanted, observed, now); again.Action == renewal.Verify {
+			t.Error("the token is tried a second time at once")
+		}
+	case renewal.Keep, renewal.Read, renewal.Blocked:
+	default:
+		t.Errorf("it decides %+v", decision)
+	}
+}
+
+func checkDueTime(t *testing.T, wanted renewal.Wanted, record renewal.Record) {
+	t.Helper()
+	due := renewal.DueTime(wanted, record)
+	life := record.ExpirationTime.Sub(record.IssueTime)
+	if due.Nanosecond() != 0 {
+		t.Errorf("the token is due at %s, want whole seconds", due)
+	}
+	if life >= 10*time.Second && due.After(record.ExpirationTime) {
+		t.Errorf("the token is due at %s, after its end at %s", due, record.ExpirationTime)
+	}
+	// Half of its life, and a tenth of it earlier.
+	if earliest := record.IssueTime.Add(life / 10 * 4).Truncate(time.Second); due.Before(earliest) {
+		t.Errorf("the token of %s is due at %s, want it at %s at the earliest", record.IssueTime, due, earliest)
+	}
+}
