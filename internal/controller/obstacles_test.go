@@ -428,3 +428,20 @@ func TestAnswersThatSayNothingAboutTheToken(t *testing.T) {
 		})
 	}
 }
+
+// The digest of a Secret has no key, so that whoever may write the Secret can make
+// one that fits. A time that no status can show must not silence the operator.
+func TestForgedTimeIsNoRecord(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.issued()
+	w.pass(time.Minute)
+	change(w, w.target(), func(s *corev1.Secret) {
+		s.Annotations[v1alpha1.ExpiresAtAnnotation] = "9999-12-31T23:59:59-01:00"
+		s.Annotations[v1alpha1.ContentAnnotation] = contentDigest(s.Annotations, s.Data)
+	})
+	w.reconcile()
+	w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonTokenValid)
+	w.wantExchanges(2)
+	w.wantAccepted()
+}

@@ -36,9 +36,9 @@ var recordAnnotations = []string{
 // parseRecord reads the record of a Secret from its annotations. It returns nil
 // when they are not as they were written.
 func parseRecord(annotations map[string]string) *renewal.Record {
-	issued, issuedErr := time.Parse(time.RFC3339, annotations[v1alpha1.IssuedAtAnnotation])
-	expires, expiresErr := time.Parse(time.RFC3339, annotations[v1alpha1.ExpiresAtAnnotation])
-	if issuedErr != nil || expiresErr != nil || !expires.After(issued) {
+	issued, isIssued := parseTime(annotations[v1alpha1.IssuedAtAnnotation])
+	expires, isExpiring := parseTime(annotations[v1alpha1.ExpiresAtAnnotation])
+	if !isIssued || !isExpiring || !expires.After(issued) {
 		return nil
 	}
 	return &renewal.Record{
@@ -48,6 +48,13 @@ func parseRecord(annotations map[string]string) *renewal.Record {
 		API:            annotations[v1alpha1.APIAnnotation],
 		RenewRequest:   annotations[v1alpha1.RenewRequestAnnotation],
 	}
+}
+
+// parseTime reads a time in the one form in which it is written: whole seconds, in
+// UTC. In others it may be of a year that no status can show.
+func parseTime(text string) (time.Time, bool) {
+	at, err := time.Parse(time.RFC3339, text)
+	return at, err == nil && at.UTC().Format(time.RFC3339) == text
 }
 
 // belongsTo tells whether a Secret is the owner's to write: it says so itself,
