@@ -28,7 +28,7 @@ func FuzzDecide(f *testing.F) {
 	f.Add("shop/orders", uint8(2), uint8(1), uint8(1), int64(1772366400), int64(3600), int64(1772366500),
 		int64(0), int64(0), int64(0), int64(0), int64(0), 0, int64(0), int64(0))
 	f.Fuzz(func(t *testing.T, identity string, target, check, flags uint8, issued, life, at,
-		lastIssue, lastByEvent, notBefore, lastVerified, turn int64, repeats int, renewBefore, verifyEvery int64,
+		lastIssue, lastByEvent, notBefore, lastVerified, verification int64, repeats int, renewBefore, verifyEvery int64,
 	) {
 		now := moment(at)
 		// What is remembered is from about now, or from nowhere.
@@ -53,7 +53,8 @@ func FuzzDecide(f *testing.F) {
 			Check:          pick(check, renewal.Unchecked, renewal.Good, renewal.Edited, renewal.InputsChanged, renewal.Misshapen),
 			HasCredentials: has(0), Unstored: has(1), Refused: has(2), Changed: has(3), VerificationRests: has(4),
 			NotBefore: near(notBefore), LastIssue: near(lastIssue), LastByEvent: near(lastByEvent),
-			LastVerified: near(lastVerified), VerificationTurn: near(turn), Repeats: repeats,
+			LastVerified: near(lastVerified), Repeats: repeats,
+			VerificationQueued: verification&1 == 1, VerifyNow: verification&2 == 2,
 		}
 		if has(5) || !record.ExpirationTime.After(record.IssueTime) {
 			observed.Record = nil
