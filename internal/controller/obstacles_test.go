@@ -386,16 +386,18 @@ func TestAnswersThatSayNothingAboutTheToken(t *testing.T) {
 	tests := map[string]struct {
 		fault  pipedreamtest.Fault
 		detail string
+		// pause is how long the verifications of all tokens pause in the end.
+		pause time.Duration
 	}{
-		"403":                   {pipedreamtest.Fault{Status: 403}, "HTTP status 403 Forbidden"},
-		"404":                   {pipedreamtest.Fault{Status: 404}, "HTTP status 404 Not Found"},
-		"408":                   {pipedreamtest.Fault{Status: 408}, "HTTP status 408 Request Timeout"},
-		"429":                   {pipedreamtest.Fault{Status: 429}, "HTTP status 429 Too Many Requests"},
-		"500":                   {pipedreamtest.Fault{Status: 500}, "HTTP status 500 Internal Server Error"},
-		"503":                   {pipedreamtest.Fault{Status: 503}, "HTTP status 503 Service Unavailable"},
-		"a redirect":            {pipedreamtest.Fault{Status: 302, Headers: map[string]string{"Location": "/"}}, "HTTP status 302 Found"},
-		"a dropped connection":  {pipedreamtest.Fault{Drop: pipedreamtest.DropBeforeAnswer}, "the connection was closed before the answer was complete"},
-		"half of a good answer": {pipedreamtest.Fault{Drop: pipedreamtest.DropMidBody}, "the connection was closed before the answer was complete"},
+		"403":                   {fault: pipedreamtest.Fault{Status: 403}, detail: "HTTP status 403 Forbidden"},
+		"404":                   {fault: pipedreamtest.Fault{Status: 404}, detail: "HTTP status 404 Not Found"},
+		"408":                   {fault: pipedreamtest.Fault{Status: 408}, detail: "HTTP status 408 Request Timeout"},
+		"429":                   {fault: pipedreamtest.Fault{Status: 429}, detail: "HTTP status 429 Too Many Requests", pause: 2 * time.Minute},
+		"500":                   {fault: pipedreamtest.Fault{Status: 500}, detail: "HTTP status 500 Internal Server Error"},
+		"503":                   {fault: pipedreamtest.Fault{Status: 503}, detail: "HTTP status 503 Service Unavailable"},
+		"a redirect":            {fault: pipedreamtest.Fault{Status: 302, Headers: map[string]string{"Location": "/"}}, detail: "HTTP status 302 Found"},
+		"a dropped connection":  {fault: pipedreamtest.Fault{Drop: pipedreamtest.DropBeforeAnswer}, detail: "the connection was closed before the answer was complete"},
+		"half of a good answer": {fault: pipedreamtest.Fault{Drop: pipedreamtest.DropMidBody}, detail: "the connection was closed before the answer was complete"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -423,6 +425,7 @@ func TestAnswersThatSayNothingAboutTheToken(t *testing.T) {
 					t.Errorf("the events are %v, want none", got)
 				}
 				w.pipedream.ClearFaults()
+				w.pass(test.pause)
 			}
 			w.wantExchanges(1)
 		})
