@@ -524,3 +524,50 @@ func TestBogusClientsDoNotDelayAnAcceptedOne(t *testing.T) {
 		t.Logf("the longest wait of a renewal was %s, beside %d bogus requests", time.Duration(waited.Load()), bogus)
 	})
 }
+
+// Those that are on their way when one is refused tell nothing new.
+func TestRefusalsOfTheSameTimeCountOnce(t *testing.T) {
+	t.Parallel()
+	g := newGate(t, pipedream.GateOptions{})
+	for i := range 3 {
+		g.wantNil(g.try(fmt.Sprint("good-", i), client("bad"), nil))
+	}
+	flights := []*flight{g.start("a", client("bad")), g.start("b", client("bad")), g.start("c", client("bad"))}
+	g.after(time.Second)
+	for _, f := range flights {
+		if at := g.wantKind(f.end(errRefused), pipedream.CredentialsRejected).RetryAt; at.Sub(g.now) > time.Minute {
+			t.Errorf("they are refused for %s, want 1m", at.Sub(g.now))
+		}
+		g.now = g.now.Add(time.Millisecond)
+	}
+}
+
+// Clients that were accepted, and then refused, are like those that never were: they
+// are tried at half of the rate.
+func TestRefusedClientsAreTriedAtHalfOfTheRate(t *testing.T) {
+	t.Parallel()
+	g := newGate(t, pipedream.GateOptions{PerSecond: 10, Burst: 10})
+	names := []string{"a", "b", "c", "d", "e", "f", "g", "h"}
+	for _, name := range names {
+		g.wantNil(g.try(name, client(name), nil))
+		g.now = g.now.Add(time.Second)
+		g.wantKind(g.try(name, client(name), errRefused), pipedream.CredentialsRejected)
+		g.now = g.now.Add(time.Second)
+	}
+	g.now = g.now.Add(time.Hour)
+	var waiting []string
+	for _, name := range names {
+		if err := g.try(name, client(name), errUnavailable); errors.Is(err, pipedream.ErrNotYet) {
+			waiting = append(waiting, name)
+		}
+	}
+	if len(waiting) != 3 {
+		t.Errorf("%d of 8 have to wait, want 3", len(waiting))
+	}
+	// Nor are they given turns in which they could not send.
+	g.Turns()
+	g.now = g.now.Add(201 * time.Millisecond)
+	if turns, _ := g.Turns(); len(turns) != 1 {
+		t.Errorf("the turn is that of %v, want one", turns)
+	}
+}

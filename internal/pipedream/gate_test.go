@@ -614,3 +614,51 @@ func waitForClient(g *gate, others []pipedream.Asker, clients int) {
 		}
 	}
 }
+
+// hasChanged tells whether Turns is to be called, and calls it.
+func (g *gate) hasChanged() bool {
+	select {
+	case <-g.Changed():
+		g.Turns()
+		return true
+	default:
+		return false
+	}
+}
+
+// Each turn that comes by somebody's deed is told at once, and not when it is time to
+// look again.
+func TestATurnThatComesByADeedIsToldAtOnce(t *testing.T) {
+	t.Parallel()
+	tests := map[string]func(g *gate, busy *flight){
+		"a request ends":         func(g *gate, busy *flight) { g.wantNil(busy.end(nil)) },
+		"a request is cut short": func(g *gate, busy *flight) { g.wantKind(busy.end(errUnavailable), pipedream.Unavailable) },
+		"a place is given up":    func(g *gate, _ *flight) { g.Leave(shop("a")) },
+		"a client is busy":       func(g *gate, _ *flight) { g.wantNotYet(g.send("a", client("orders"), false, nil)) },
+		"a client is refused": func(g *gate, _ *flight) {
+			g.wantKind(g.send("a", client("bad"), false, nil), pipedream.CredentialsRejected)
+		},
+	}
+	for name, deed := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := newGate(t, pipedream.GateOptions{PerSecond: 10, Burst: 10, InFlight: 2})
+			g.wantKind(g.try("bad", client("bad"), errRefused), pipedream.CredentialsRejected)
+			g.Turns()
+			g.hasChanged()
+			busy := g.start("busy", client("orders"))
+			if g.Enter(shop("a"), pipedream.DueRenewal); !g.hasChanged() {
+				t.Error("somebody has come, and nobody looks")
+			}
+			g.wantTurn("a")
+			if g.Enter(shop("b"), pipedream.DueRenewal); !g.hasChanged() {
+				t.Error("another has come, and nobody looks")
+			}
+			g.wantNoTurn("b")
+			if deed(g, busy); !g.hasChanged() {
+				t.Error("the turn of b has come, and nobody looks")
+			}
+			g.wantTurn("b")
+		})
+	}
+}

@@ -315,3 +315,16 @@ func TestAFirstTokenIsNotBehindTheCrowdOfAnotherGroup(t *testing.T) {
 		s.stopAll(t)
 	})
 }
+
+// Nor does it cost a group its turn.
+func TestATurnThatIsTakenBackCostsNoTurnOfAGroup(t *testing.T) {
+	t.Parallel()
+	g := newGate(t, pipedream.GateOptions{PerSecond: 1, Burst: 2})
+	for _, name := range []string{"a", "b", "c", "d"} {
+		g.enter(pipedream.DueRenewal, [2]string{name, name})
+	}
+	g.Pause(g.now.Add(time.Second))
+	if diff := cmp.Diff([]string{"a", "b", "c", "d"}, g.order()); diff != "" {
+		t.Errorf("order (-want +got):\n%s", diff)
+	}
+}
