@@ -9,6 +9,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
@@ -18,7 +19,7 @@ import (
 func TestHighDemandIsLoggedOnce(t *testing.T) {
 	w := newWorld(t)
 	w.issued() // It asks for a renewal in about 2,300 s.
-	watch := &DemandWatch{Cache: w.admin, PerSecond: 1}
+	watch := &DemandWatch{Cache: client.NewNamespacedClient(w.admin, w.namespace), PerSecond: 1}
 	logged := &lockedBuffer{}
 	ctx := log.IntoContext(t.Context(), zap.New(zap.WriteTo(logged)))
 	want := func(step string, lines int) {

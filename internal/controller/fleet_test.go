@@ -179,8 +179,8 @@ func (f *fleet) wantReasons(want map[string]int) {
 	}
 }
 
-func TestAThousandTokensWithOneBadClientCostOneExchange(t *testing.T) {
-	const count = 1000
+func TestOneBadClientCostsOneExchangeForAll(t *testing.T) {
+	const count = 250
 	f := newFleet(t)
 	f.createCredentials()
 	must(t, f.pipedream.SetClient(clientID, "another secret"))
@@ -210,15 +210,15 @@ func TestAThousandTokensWithOneBadClientCostOneExchange(t *testing.T) {
 	}
 }
 
-func TestARateLimitAmongAThousandLosesNone(t *testing.T) {
-	const count = 1000
+func TestARateLimitAmongManyLosesNone(t *testing.T) {
+	const count = 250
 	f := newFleet(t)
 	f.createCredentials()
 	f.add(count)
-	f.runFor(100 * time.Second)
+	f.runFor(20 * time.Second)
 	issued := f.exchanges()
-	if issued < 490 || issued > 520 {
-		t.Errorf("in 100 s Pipedream was asked for %d tokens, want 5 a second and the burst", issued)
+	if issued < 100 || issued > 111 {
+		t.Errorf("in 20 s Pipedream was asked for %d tokens, want 5 a second and the burst", issued)
 	}
 
 	must(t, f.pipedream.AddFault(pipedreamtest.Fault{
@@ -233,7 +233,7 @@ func TestARateLimitAmongAThousandLosesNone(t *testing.T) {
 	if got := f.exchanges() - limited; got < 30 || got > 60 {
 		t.Errorf("within 10 s of the pause Pipedream was asked for %d tokens, want 5 a second", got)
 	}
-	f.runFor(100 * time.Second)
+	f.runFor(25 * time.Second)
 	f.wantReasons(map[string]int{v1alpha1.ReasonIssued: count})
 	f.wantExchanges(count + 1)
 }

@@ -14,6 +14,11 @@ import (
 
 // issue has a token issued and stored, when its turn has come.
 func (r *Reconciler) issue(ctx context.Context, o *observation) (again bool, err error) {
+	if version := versionOf(o.credentials); version != o.memory.queuedWith {
+		// Who waits for what becomes of its old credentials need not wait any longer.
+		r.TokenRequests.Leave(o.asker())
+		o.memory.queuedWith = version
+	}
 	if o.place = r.TokenRequests.Enter(o.asker(), o.lane()); !o.place.IsTurn {
 		if o.target != nil && o.checkState() == renewal.Unchecked {
 			return false, r.check(ctx, o)

@@ -270,6 +270,24 @@ func TestRejectedCredentialsAreNotTriedWithEachChange(t *testing.T) {
 	}
 }
 
+func TestCorrectedCredentialsAreTriedWhileOldOnesWait(t *testing.T) {
+	w := newWorld(t)
+	w.createCredentials()
+	w.create()
+	must(t, w.pipedream.SetClient(clientID, "rotated"))
+	w.reconcile()
+	w.pass(2 * time.Second)
+	change(w, w.token(), func(token *v1alpha1.PipedreamToken) {
+		token.Annotations = map[string]string{v1alpha1.RenewRequestAnnotation: "now"}
+	})
+	w.reconcile() // Too soon for credentials that were refused two seconds ago.
+	w.wantExchanges(1)
+	change(w, w.secret("credentials"), func(s *corev1.Secret) { s.Data["client_secret"] = []byte("rotated") })
+	w.reconcile()
+	w.wantExchanges(2)
+	w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonTokenValid)
+}
+
 func TestWaitThatAWrongClockHasSetIsCutShort(t *testing.T) {
 	w := newWorld(t)
 	w.createCredentials()
