@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
@@ -73,24 +74,46 @@ func Start(options Options) (*ControlPlane, error) {
 	if _, err := os.Stat(filepath.Join(Assets(), "kube-apiserver")); err != nil {
 		return nil, fmt.Errorf("run `make control-plane` first, or set KUBEBUILDER_ASSETS: %w", err)
 	}
+	directory, err := os.MkdirTemp("", "pipedream-control-plane-")
+	if err != nil {
+		return nil, fmt.Errorf("make a folder: %w", err)
+	}
 	environment := &envtest.Environment{
 		BinaryAssetsDirectory: Assets(),
 		CRDDirectoryPaths:     []string{filepath.Join(Root(), "config", "crd", "bases")},
 		ErrorIfCRDPathMissing: true,
+		// Machines are busy.
+		ControlPlaneStartTimeout: time.Minute,
+		ControlPlaneStopTimeout:  time.Minute,
 	}
 	environment.ControlPlane.GetAPIServer().Configure().
 		Append("enable-admission-plugins", "OwnerReferencesPermissionEnforcement", "ResourceQuota")
 	environment.ControlPlane.Etcd = &envtest.Etcd{}
 	environment.ControlPlane.Etcd.Configure().Append("unsafe-no-fsync", "true")
-	config, err := environment.Start()
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start etcd and kube-apiserver: %w", err), environment.Stop())
+	// In folders of ours, data and certificates outlast a restart.
+	c := &ControlPlane{environment: environment, directory: directory}
+	if environment.ControlPlane.Etcd.DataDir, err = c.folder("etcd"); err != nil {
+		return nil, errors.Join(err, c.Stop())
 	}
-	c := &ControlPlane{Config: config, environment: environment}
+	if environment.ControlPlane.APIServer.CertDir, err = c.folder("certificates"); err != nil {
+		return nil, errors.Join(err, c.Stop())
+	}
+	if c.Config, err = environment.Start(); err != nil {
+		return nil, errors.Join(fmt.Errorf("start etcd and kube-apiserver: %w", err), c.Stop())
+	}
 	if err := c.finish(options); err != nil {
 		return nil, errors.Join(err, c.Stop())
 	}
 	return c, nil
+}
+
+// folder makes a folder that lives until Stop.
+func (c *ControlPlane) folder(name string) (string, error) {
+	path := filepath.Join(c.directory, name)
+	if err := os.Mkdir(path, 0o700); err != nil {
+		return "", fmt.Errorf("make a folder: %w", err)
+	}
+	return path, nil
 }
 
 func (c *ControlPlane) finish(options Options) error {
@@ -100,9 +123,6 @@ func (c *ControlPlane) finish(options Options) error {
 	}
 	if c.Kubeconfig, err = admin.KubeConfig(); err != nil {
 		return fmt.Errorf("write the administrator's kubeconfig: %w", err)
-	}
-	if c.directory, err = os.MkdirTemp("", "pipedream-control-plane-"); err != nil {
-		return fmt.Errorf("make a folder: %w", err)
 	}
 	if options.ControllerManager {
 		return c.startControllers(options.Log)
