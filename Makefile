@@ -23,10 +23,14 @@ run: build ## Run the manager on this machine, against the cluster of your kubec
 test: control-plane ## Run all tests, with the race detector, on a real etcd and kube-apiserver.
 	KUBEBUILDER_ASSETS="$$(hack/cluster/control-plane)" go test -race -shuffle=on ./...
 
+.PHONY: chaos
+chaos: build control-plane ## Break all around the operator at random, and check its promises. DURATION=10m, SEED=any.
+	@KUBEBUILDER_ASSETS="$$(hack/cluster/control-plane)" bin/chaos --duration=$(or $(DURATION),10m) --seed=$(or $(SEED),0) $(ARGS)
+
 .PHONY: build
-build: ## Build the manager, the simulator and the demo into bin/.
+build: ## Build the manager, the simulator, the demo and the chaos run into bin/.
 	CGO_ENABLED=0 go build -trimpath -buildvcs=auto -o bin/ ./cmd/manager ./cmd/simulator
-	go build -o bin/ ./hack/demo
+	go build -o bin/ ./hack/demo ./test/chaos
 
 .PHONY: generate
 generate: ## Make what is made from the API's types: deepcopy, apply configurations, CRD, RBAC rules.

@@ -6,6 +6,7 @@
 package controlplane
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,10 @@ type Options struct {
 	// ControllerManager starts the controllers that collect garbage, delete
 	// namespaces and count quotas. Without them none of that happens.
 	ControllerManager bool
+	// KillAfter is how long etcd and kube-apiserver may take to end before they are
+	// killed, as a crash would. When it is 0, a stop that takes a minute is an error: the
+	// kube-apiserver takes that long while somebody watches.
+	KillAfter time.Duration
 	// Log gets what the controller-manager prints. Optional.
 	Log io.Writer
 }
@@ -38,6 +43,7 @@ type ControlPlane struct {
 
 	environment *envtest.Environment
 	directory   string
+	mayKill     bool
 	controllers *exec.Cmd
 	exited      chan struct{}
 }
@@ -84,14 +90,14 @@ func Start(options Options) (*ControlPlane, error) {
 		ErrorIfCRDPathMissing: true,
 		// Machines are busy.
 		ControlPlaneStartTimeout: time.Minute,
-		ControlPlaneStopTimeout:  time.Minute,
+		ControlPlaneStopTimeout:  cmp.Or(options.KillAfter, time.Minute),
 	}
 	environment.ControlPlane.GetAPIServer().Configure().
 		Append("enable-admission-plugins", "OwnerReferencesPermissionEnforcement", "ResourceQuota")
 	environment.ControlPlane.Etcd = &envtest.Etcd{}
 	environment.ControlPlane.Etcd.Configure().Append("unsafe-no-fsync", "true")
 	// In folders of ours, data and certificates outlast a restart.
-	c := &ControlPlane{environment: environment, directory: directory}
+	c := &ControlPlane{environment: environment, directory: directory, mayKill: options.KillAfter > 0}
 	if environment.ControlPlane.Etcd.DataDir, err = c.folder("etcd"); err != nil {
 		return nil, errors.Join(err, c.Stop())
 	}
@@ -162,7 +168,11 @@ func (c *ControlPlane) Stop() error {
 		_ = c.controllers.Process.Kill()
 		<-c.exited
 	}
-	return errors.Join(c.environment.Stop(), os.RemoveAll(c.directory))
+	var failed error
+	if c.mayKill {
+		failed = errors.Join(c.StopAPIServer(), c.StopEtcd())
+	}
+	return errors.Join(failed, c.environment.Stop(), os.RemoveAll(c.directory))
 }
 
 // User returns the configuration of a user who may do what the cluster's roles

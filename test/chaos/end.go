@@ -1,0 +1,30 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+)
+
+// problem says what of an object is not as it is to be after the last calm; empty
+// when all is.
+func (s sight) problem() string {
+	if s.token == nil {
+		return "there is no PipedreamToken"
+	}
+	conditions := s.token.Status.Conditions
+	renewed := meta.FindStatusCondition(conditions, v1alpha1.ConditionRenewed)
+	switch {
+	case !meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionReady),
+		s.token.Status.ObservedGeneration != s.token.Generation,
+		renewed == nil || renewed.Reason != v1alpha1.ReasonIssued,
+		meta.FindStatusCondition(conditions, v1alpha1.ConditionStalled) != nil,
+		s.owned != 1,
+		s.answer != accepted:
+		return s.describe()
+	}
+	return ""
+}

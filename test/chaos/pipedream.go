@@ -1,0 +1,120 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+)
+
+// callTimeout bounds a call of the simulator.
+const callTimeout = 5 * time.Second
+
+// answer is what Pipedream says to a consumer.
+type answer int
+
+const (
+	unknown answer = iota // it can't be told from a fault
+	accepted
+	refused
+)
+
+// pipedream is the simulator, as its users and its master see it.
+type pipedream struct {
+	address string
+	client  *http.Client
+}
+
+func newPipedream(address string) *pipedream {
+	return &pipedream{address: address, client: &http.Client{
+		Timeout:   callTimeout,
+		Transport: &http.Transport{MaxIdleConnsPerHost: consumers},
+	}}
+}
+
+// listAccounts calls the API as a consumer does.
+func (p *pipedream) listAccounts(ctx context.Context, token string) answer {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.address+"/v1/connect/proj_chaos/accounts", nil)
+	if err != nil {
+		return unknown
+	}
+	request.Header.Set("Authorization", "Bearer "+token)
+	request.Header.Set("X-Pd-Environment", "production")
+	response, err := p.client.Do(request)
+	if err != nil {
+		return unknown
+	}
+	_, _ = io.Copy(io.Discard, response.Body)
+	_ = response.Body.Close()
+	switch response.StatusCode {
+	case http.StatusOK:
+		return accepted
+	case http.StatusUnauthorized:
+		return refused
+	}
+	return unknown
+}
+
+// control calls the simulator's own API. The answer is read into result, if that is
+// not nil.
+func (p *pipedream) control(ctx context.Context, method, path string, body, result any) error {
+	content, err := json.Marshal(body)
+	if err != nil {
+		return fmt.Errorf("encode: %w", err)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, p.address+"/_sim/"+path, bytes.NewReader(content))
+	if err != nil {
+		return fmt.Errorf("make a request: %w", err)
+	}
+	response, err := p.client.Do(request)
+	if err != nil {
+		return fmt.Errorf("call the simulator: %w", err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode >= http.StatusBadRequest {
+		return fmt.Errorf("the simulator answers %s to %s %s", response.Status, method, path)
+	}
+	if result == nil {
+		return nil
+	}
+	if err := json.NewDecoder(response.Body).Decode(result); err != nil {
+		return fmt.Errorf("read the simulator's answer: %w", err)
+	}
+	return nil
+}
+
+func (p *pipedream) setSecret(ctx context.Context, client int, secret string) error {
+	return p.control(ctx, http.MethodPut, "clients/"+clientID(client), map[string]string{"secret": secret}, nil)
+}
+
+func (p *pipedream) revoke(ctx context.Context, token string) error {
+	return p.control(ctx, http.MethodPost, "revoke", map[string]string{"token": token}, nil)
+}
+
+// fail adds a fault; heal ends all of them, also when ctx has ended.
+func (p *pipedream) fail(ctx context.Context, fault map[string]any) error {
+	return p.control(ctx, http.MethodPost, "faults", fault, nil)
+}
+
+func (p *pipedream) heal(ctx context.Context) error {
+	return p.control(context.WithoutCancel(ctx), http.MethodDelete, "faults", struct{}{}, nil)
+}
+
+// counters returns what the simulator counted.
+func (p *pipedream) counters(ctx context.Context) (pipedreamtest.Counters, error) {
+	var counters pipedreamtest.Counters
+	err := p.control(ctx, http.MethodGet, "counters", struct{}{}, &counters)
+	if err == nil && counters.Exchanges == nil {
+		err = errors.New("the simulator counts nothing")
+	}
+	return counters, err
+}

@@ -1,0 +1,280 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+const (
+	// minDuration is the shortest run that has a burst of each side, and a calm after
+	// it in which promises are judged.
+	minDuration = 3 * time.Minute
+	// cycleLength is about how long a burst and its calm last together, and burstShare
+	// the share of the burst.
+	cycleLength = 2 * time.Minute
+	burstShare  = 0.3
+	// judgedCalm is how much of the last calm is left, at the least, after everything
+	// must have settled.
+	judgedCalm = 10 * time.Second
+)
+
+// kind is a kind of disturbance, in words.
+type kind = string
+
+// What Pipedream does.
+const (
+	throttled      kind = "429 with Retry-After"
+	busy           kind = "503 with Retry-After"
+	broken         kind = "500"
+	html           kind = "200 with HTML"
+	dropped        kind = "connection dropped before the answer"
+	cut            kind = "answer cut in the middle"
+	slow           kind = "slow answers"
+	tooSlow        kind = "answers after the operator's timeout"
+	refusedClient  kind = "401 to one OAuth client"
+	refusedAll     kind = "401 to all OAuth clients"
+	tokensRefused  kind = "401 to every token"
+	listingsBroken kind = "503 to every use of a token"
+)
+
+// What the cluster does.
+const (
+	leaderKilled   kind = "kill -9 of the leading manager"
+	leaderStopped  kind = "SIGTERM to the leading manager"
+	standbyKilled  kind = "kill -9 of the standby manager"
+	managersKilled kind = "kill -9 of both managers"
+	apiRestarted   kind = "restart of kube-apiserver"
+	etcdRestarted  kind = "restart of etcd"
+)
+
+// What people do.
+const (
+	rotatedThere   kind = "client secret rotated, Pipedream first"
+	rotatedHere    kind = "client secret rotated, Kubernetes first"
+	revoked        kind = "token revoked"
+	secretEdited   kind = "Secret edited"
+	secretDeleted  kind = "Secret deleted"
+	scopesChanged  kind = "scopes changed"
+	renewalChanged kind = "renewBeforeSeconds changed"
+	renewalAsked   kind = "renewal requested"
+	tokenRecreated kind = "PipedreamToken deleted and created again"
+)
+
+var (
+	// pipedreamKinds lacks refusedAll, which is drawn by itself: it regards every client.
+	pipedreamKinds = []kind{
+		throttled, busy, broken, html, dropped, cut, slow, tooSlow, refusedClient, tokensRefused, listingsBroken,
+	}
+	clusterKinds = []kind{leaderKilled, leaderStopped, standbyKilled, managersKilled, apiRestarted, etcdRestarted}
+	peopleKinds  = []kind{
+		rotatedThere, rotatedHere, revoked, secretEdited, secretDeleted,
+		scopesChanged, renewalChanged, renewalAsked, tokenRecreated,
+	}
+)
+
+// action is one disturbance, as it was drawn.
+type action struct {
+	number int
+	at     time.Duration // since the plan began
+	kind   kind
+	// last is how long a fault or an outage lasts, or the gap in the middle of a
+	// rotation.
+	last time.Duration
+	// retryAfter is what Pipedream says, in seconds.
+	retryAfter int
+	client     int
+	objects    []int
+	variant    int
+}
+
+func (a action) String() string {
+	text := fmt.Sprintf("#%d %s", a.number, a.kind)
+	if a.last > 0 {
+		text += fmt.Sprintf(", %v", a.last)
+	}
+	if a.retryAfter > 0 {
+		text += fmt.Sprintf(", Retry-After %d s", a.retryAfter)
+	}
+	if slices.Contains([]kind{refusedClient, rotatedHere, rotatedThere}, a.kind) {
+		text += ", " + clientID(a.client)
+	}
+	if len(a.objects) > 0 {
+		text += fmt.Sprintf(", tokens %v", a.objects)
+	}
+	return text
+}
+
+// plan draws the disturbances of a run, in the order of their time. It is the same
+// for the same seed and duration.
+func plan(seed uint64, duration time.Duration) []action {
+	cycles := max(2, int((duration+cycleLength/2)/cycleLength))
+	d := &draw{
+		random:    rand.New(rand.NewPCG(seed, 0)), //nolint:gosec // To be repeated, not to be secret.
+		decks:     map[string][]kind{},
+		deeds:     make([]int, objectCount),
+		refusedAt: make([]time.Duration, clientCount),
+		end:       duration,
+	}
+	for i := range d.refusedAt {
+		d.refusedAt[i] = -refusalWait - settling
+	}
+	cycle := duration / time.Duration(cycles)
+	for i := range cycles {
+		begin, burst := cycle*time.Duration(i), time.Duration(float64(cycle)*burstShare)
+		// First Pipedream alone, then the cluster alone, then both at once: what the
+		// status says of Pipedream's faults is judged while the cluster is well.
+		if i == 2 {
+			d.refuseAll(begin)
+		}
+		if i%3 != 1 {
+			d.pipedream(begin, begin+burst*4/5)
+		}
+		if i%3 != 0 {
+			d.cluster(begin, begin+burst)
+		}
+		// Refusing all of them needs that none was refused in the cycle before.
+		d.people(begin, begin+burst, i != 1 || cycles == 2)
+	}
+	slices.SortStableFunc(d.actions, func(a, b action) int { return cmp.Compare(a.at, b.at) })
+	for i := range d.actions {
+		d.actions[i].number = i + 1
+	}
+	return d.actions
+}
+
+// draw is a plan in the making.
+type draw struct {
+	random    *rand.Rand
+	decks     map[string][]kind
+	deeds     []int
+	refusedAt []time.Duration
+	end       time.Duration
+	actions   []action
+}
+
+// next takes a kind from a shuffled deck, so that each comes up before one comes
+// up again.
+func (d *draw) next(deck string, all []kind) kind {
+	if len(d.decks[deck]) == 0 {
+		d.decks[deck] = slices.Clone(all)
+		d.random.Shuffle(len(all), func(i, j int) {
+			d.decks[deck][i], d.decks[deck][j] = d.decks[deck][j], d.decks[deck][i]
+		})
+	}
+	drawn := d.decks[deck][0]
+	d.decks[deck] = d.decks[deck][1:]
+	return drawn
+}
+
+// putBack returns a kind that there was no time for.
+func (d *draw) putBack(deck string, k kind) {
+	d.decks[deck] = append([]kind{k}, d.decks[deck]...)
+}
+
+func (d *draw) between(least, most time.Duration) time.Duration {
+	return (least + time.Duration(d.random.Int64N(int64(most-least+1)))).Round(100 * time.Millisecond)
+}
+
+func (d *draw) pipedream(from, until time.Duration) {
+	for at := from; ; {
+		a := action{at: at, kind: d.next("pipedream", pipedreamKinds), last: d.between(1500*time.Millisecond, 4*time.Second)}
+		switch a.kind {
+		case throttled, busy:
+			a.retryAfter = 1 + d.random.IntN(4)
+		case refusedClient:
+			if a.client = d.wellClient(0, a); a.client < 0 {
+				d.decks["pipedream"] = append(d.decks["pipedream"], refusedClient) // Later, then.
+				a.kind, a.client = broken, 0
+			}
+		case tooSlow:
+			a.last = d.between(4*time.Second, 6*time.Second)
+		}
+		if at += a.last + d.between(300*time.Millisecond, time.Second); at > until {
+			d.putBack("pipedream", a.kind)
+			return
+		}
+		d.actions = append(d.actions, a)
+	}
+}
+
+func (d *draw) cluster(from, until time.Duration) {
+	for at := from + d.between(0, 2*time.Second); ; {
+		a := action{at: at, kind: d.next("cluster", clusterKinds), last: d.between(time.Second, 5*time.Second)}
+		if at += a.last + d.between(4*time.Second, 8*time.Second); at > until+5*time.Second {
+			d.putBack("cluster", a.kind)
+			return
+		}
+		d.actions = append(d.actions, a)
+	}
+}
+
+func (d *draw) people(from, until time.Duration, rotate bool) {
+	for at := from + d.between(0, 2*time.Second); at < until; at += d.between(time.Second, 3*time.Second) {
+		a := action{at: at, kind: d.next("people", peopleKinds), variant: d.random.IntN(2)}
+		switch a.kind {
+		case rotatedHere, rotatedThere:
+			if !rotate {
+				continue
+			}
+			a.last = d.between(2*time.Second, 6*time.Second)
+			// One client is never rotated, so that it can be refused.
+			if a.client = d.wellClient(1, a); a.client < 0 {
+				continue
+			}
+		case renewalChanged:
+			a.objects = d.few(8)
+		default:
+			a.objects = d.few(3 + d.random.IntN(4))
+			for _, i := range a.objects {
+				d.deeds[i]++
+			}
+		}
+		d.actions = append(d.actions, a)
+	}
+}
+
+// few returns some of the objects that were touched least.
+func (d *draw) few(count int) []int {
+	objects := d.random.Perm(objectCount)
+	slices.SortStableFunc(objects, func(a, b int) int { return cmp.Compare(d.deeds[a], d.deeds[b]) })
+	objects = objects[:count]
+	slices.Sort(objects)
+	return objects
+}
+
+// wellClient returns a client from the first on whose credentials were not refused lately, and may be
+// now; -1 if there is none. Two refusals in a row would make the operator wait for
+// longer than a run has time for.
+func (d *draw) wellClient(first int, a action) int {
+	for _, i := range d.random.Perm(clientCount) {
+		if i >= first && d.mayRefuse(i, a) {
+			d.refusedAt[i] = a.at
+			return i
+		}
+	}
+	return -1
+}
+
+// refuseAll draws a refusal of all clients at the begin of a burst, when all are well.
+func (d *draw) refuseAll(at time.Duration) {
+	a := action{at: at, kind: refusedAll, last: d.between(time.Second, 2*time.Second)}
+	for i := range clientCount {
+		if !d.mayRefuse(i, a) {
+			return
+		}
+	}
+	for i := range clientCount {
+		d.refusedAt[i] = at
+	}
+	d.actions = append(d.actions, a)
+}
+
+func (d *draw) mayRefuse(client int, a action) bool {
+	return a.at-d.refusedAt[client] >= refusalWait+settling && a.at+2*a.last+refusalWait+settling+judgedCalm <= d.end
+}

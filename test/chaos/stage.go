@@ -1,0 +1,243 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+)
+
+const (
+	systemNamespace = "pipedream-operator-system"
+	// requestTimeout bounds a request to the API server.
+	requestTimeout = 5 * time.Second
+	// requestsPerSecond is above what the gate needs to be no hindrance to 200 tokens
+	// that live a minute.
+	requestsPerSecond = "50"
+)
+
+// stage is all that runs.
+type stage struct {
+	options   options
+	diary     *diary
+	leaks     *leaks
+	directory string
+	cluster   *controlplane.ControlPlane
+	client    client.Client
+	simulator *process
+	pipedream *pipedream
+	managers  []*manager
+	scraper   string
+
+	secrets []string // of the OAuth clients, as they are at first
+
+	supervisors sync.WaitGroup
+	supervising context.CancelFunc
+}
+
+// setUp starts the control plane, the simulator and the managers.
+func (s *stage) setUp(ctx context.Context) error {
+	s.diary.say("starting etcd, kube-apiserver and kube-controller-manager")
+	var err error
+	if s.directory, err = os.MkdirTemp("", "pipedream-chaos-"); err != nil {
+		return fmt.Errorf("make a folder: %w", err)
+	}
+	if s.cluster, err = controlplane.Start(controlplane.Options{ControllerManager: true, KillAfter: time.Second}); err != nil {
+		return err
+	}
+	scheme := runtime.NewScheme()
+	if err := errors.Join(corev1.AddToScheme(scheme), eventsv1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return fmt.Errorf("build the scheme: %w", err)
+	}
+	config := rest.CopyConfig(s.cluster.Config)
+	config.QPS, config.Timeout = -1, requestTimeout
+	if s.client, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
+		return fmt.Errorf("make a client: %w", err)
+	}
+	for i := range clientCount {
+		s.secrets = append(s.secrets, s.newSecret(i))
+	}
+	s.diary.say("starting the simulator: %d OAuth clients, tokens live %v", clientCount, tokenLifetime)
+	var address string
+	if s.simulator, address, err = startSimulator(s.options.binaries, s.secrets); err != nil {
+		return err
+	}
+	s.pipedream = newPipedream(address)
+	return s.startManagers(ctx)
+}
+
+// newSecret makes up a client secret, and learns to find it.
+func (s *stage) newSecret(client int) string {
+	secret := "chaos-secret-" + rand.Text()
+	s.leaks.learn("a secret of "+clientID(client), secret)
+	return secret
+}
+
+func (s *stage) startManagers(ctx context.Context) error {
+	s.diary.say("starting two managers with leader election, under the generated permissions")
+	if err := s.client.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: systemNamespace}}); err != nil {
+		return fmt.Errorf("create the operator's namespace: %w", err)
+	}
+	admin := filepath.Join(s.directory, "admin.kubeconfig")
+	if err := os.WriteFile(admin, s.cluster.Kubeconfig, 0o600); err != nil {
+		return fmt.Errorf("write a kubeconfig: %w", err)
+	}
+	if _, err := s.kubectl(ctx, admin, "apply", "--kustomize", filepath.Join(controlplane.Root(), "test", "chaos")); err != nil {
+		return err
+	}
+	var err error
+	if s.scraper, err = s.kubectl(ctx, admin, "create", "token", "pipedream-operator-scraper", "--namespace", systemNamespace, "--duration=24h"); err != nil {
+		return err
+	}
+	token, err := s.kubectl(ctx, admin, "create", "token", "pipedream-operator-manager", "--namespace", systemNamespace, "--duration=24h")
+	if err != nil {
+		return err
+	}
+	s.leaks.learn("the managers' own token", token[strings.LastIndex(token, ".")+1:])
+	content, err := s.cluster.KubeconfigOf(token, systemNamespace)
+	if err != nil {
+		return err
+	}
+	kubeconfig := filepath.Join(s.directory, "manager.kubeconfig")
+	if err := os.WriteFile(kubeconfig, content, 0o600); err != nil {
+		return fmt.Errorf("write a kubeconfig: %w", err)
+	}
+	supervised, stop := context.WithCancel(ctx)
+	s.supervising = stop
+	// One of the two logs as much as it ever does, to be searched for secrets.
+	for name, level := range map[string]string{"a": "info", "b": "7"} {
+		if err := s.addManager(supervised, name, level, kubeconfig); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *stage) addManager(ctx context.Context, name, level, kubeconfig string) error {
+	address, err := freeAddress()
+	if err != nil {
+		return err
+	}
+	m := &manager{
+		name:    name,
+		path:    filepath.Join(s.options.binaries, "manager"),
+		metrics: "https://" + address + "/metrics",
+		arguments: []string{
+			"--kubeconfig=" + kubeconfig, "--api-url=" + s.pipedream.address, "--allow-insecure-api-url", "--leader-elect",
+			"--token-requests-per-second=" + requestsPerSecond, "--token-request-burst=" + requestsPerSecond,
+			"--verification-requests-per-second=" + requestsPerSecond,
+			"--metrics-bind-address=" + address, "--health-probe-bind-address=0", "--zap-log-level=" + level,
+		},
+		logs: s.options.logs, leaks: s.leaks, diary: s.diary,
+	}
+	s.managers = append(s.managers, m)
+	s.supervisors.Go(func() { m.supervise(ctx) })
+	return nil
+}
+
+// kubectl runs kubectl as the administrator, and returns what it prints.
+func (s *stage) kubectl(ctx context.Context, kubeconfig string, arguments ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, filepath.Join(controlplane.Assets(), "kubectl"), arguments...) //nolint:gosec // Our own binary.
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
+	problems := &bytes.Buffer{}
+	cmd.Stderr = problems
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("kubectl %s: %w: %s", strings.Join(arguments, " "), err, strings.TrimSpace(problems.String()))
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// furnish creates the namespaces, the credentials and the PipedreamTokens.
+func (s *stage) furnish(ctx context.Context) error {
+	s.diary.say("creating %d PipedreamTokens in %d namespaces", objectCount, namespaceCount)
+	for n := range namespaceCount {
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespaceOf(n)}}
+		if err := s.client.Create(ctx, namespace); err != nil {
+			return fmt.Errorf("create a namespace: %w", err)
+		}
+		for c := range clientCount {
+			if err := s.client.Create(ctx, credentials(namespace.Name, c, s.secrets[c])); err != nil {
+				return fmt.Errorf("create credentials: %w", err)
+			}
+		}
+	}
+	failures := make(chan error, namespaceCount)
+	for n := range namespaceCount {
+		go func() {
+			var failed error
+			for i := n; i < objectCount && failed == nil; i += namespaceCount {
+				failed = s.client.Create(ctx, newToken(i))
+			}
+			failures <- failed
+		}()
+	}
+	var failed error
+	for range namespaceCount {
+		failed = errors.Join(failed, <-failures)
+	}
+	return failed
+}
+
+// credentials returns the Secret with the credentials of an OAuth client.
+func credentials(namespace string, client int, secret string) *corev1.Secret {
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: clientID(client)},
+		StringData: map[string]string{"client_id": clientID(client), "client_secret": secret},
+	}
+}
+
+// stopManagers tells the managers to end, for good.
+func (s *stage) stopManagers(judge func(name string, took time.Duration, err error)) {
+	if s.supervising == nil {
+		return
+	}
+	s.supervising()
+	s.supervisors.Wait()
+	for _, m := range s.managers {
+		if m.running() != nil {
+			took, err := m.stop(syscall.SIGTERM, 0)
+			judge(m.name, took, err)
+		}
+	}
+	s.supervising = nil
+}
+
+// tearDown ends all processes and removes all files.
+func (s *stage) tearDown() error {
+	s.stopManagers(func(string, time.Duration, error) {})
+	var failed error
+	if s.simulator != nil {
+		if _, err := s.simulator.end(syscall.SIGTERM, stopTimeout); err != nil {
+			failed = fmt.Errorf("the simulator ended badly: %w", err)
+		}
+	}
+	if s.cluster != nil {
+		failed = errors.Join(failed, s.cluster.Stop())
+	}
+	if s.directory != "" {
+		failed = errors.Join(failed, os.RemoveAll(s.directory))
+	}
+	return failed
+}
