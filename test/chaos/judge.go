@@ -20,7 +20,7 @@ const (
 	// tolerance is for how long the status may be wrong: a second until the operator's
 	// timer and its write, and as much as two looks are apart. A busy API server gets
 	// more.
-	tolerance = 3 * time.Second
+	tolerance = 5 * time.Second
 	// noticing is how long after a deed the status may still speak of the time before.
 	noticing = 10 * time.Second
 	// roundings is how much times in whole seconds may be off.
@@ -44,6 +44,18 @@ func (s sight) held() string {
 		return ""
 	}
 	return string(s.secret.Data[accessTokenKey])
+}
+
+// inherits tells whether the Secret is that of a PipedreamToken of the same name which
+// was deleted. The new one writes to it, and where the API server lets it not, it stays
+// the old one's: the garbage collector deletes it, sooner or, if it has missed the
+// deletion because the API server was away, later.
+func (s sight) inherits() bool {
+	if s.token == nil || s.secret == nil {
+		return false
+	}
+	controller := metav1.GetControllerOfNoCopy(s.secret)
+	return controller != nil && controller.Kind == "PipedreamToken" && controller.Name == s.token.Name && controller.UID != s.token.UID
 }
 
 const accessTokenKey = "access_token"
@@ -207,9 +219,12 @@ func (j *judge) follow(i int, s sight, now time.Time) {
 			o.exempt = nil
 		}
 	}
-	if s.secret != nil && s.token != nil && !metav1.IsControlledBy(s.secret, s.token) {
-		// The Secret of one that was deleted is in the way until it is collected.
-		j.promises.touch(ofObject, i, now)
+	if s.inherits() {
+		// It may be collected, which asks for a new token.
+		o.explained = now
+		if now.Sub(o.lastDeed) < collecting {
+			j.promises.touch(ofObject, i, now)
+		}
 	}
 	o.lastSeen = held
 	j.followIssues(i, s)

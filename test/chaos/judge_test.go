@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 )
@@ -90,7 +91,7 @@ func TestWhatIsSeenIsJudged(t *testing.T) {
 			if test.before != nil {
 				test.before(j)
 			}
-			for second := 100; second <= 105; second++ {
+			for second := 100; second <= 110; second++ {
 				j.look(test.object, test.sight, at(second))
 			}
 			want := test.want
@@ -116,5 +117,39 @@ func TestASecretLeftOverIsABreachOnceTheCollectorHadItsTime(t *testing.T) {
 	j.lookAtOwners([]sight{{owned: 2}, {owned: 1}}, []string{"team-0/left"}, at(101+int(collecting/time.Second)))
 	if got := j.diary.breaches[oneSecret]; got != 2 {
 		t.Errorf("%d breaches, want one of a Secret left over and one of two Secrets", got)
+	}
+}
+
+func TestSecretsAreCountedByTheirController(t *testing.T) {
+	t.Parallel()
+	token := newToken(1)
+	token.UID = "new"
+	controller := func(name string, uid types.UID) []metav1.OwnerReference {
+		return []metav1.OwnerReference{{Kind: "PipedreamToken", Name: name, UID: uid, Controller: new(true)}}
+	}
+	tests := map[string]struct {
+		name    string
+		owners  []metav1.OwnerReference
+		owned   int
+		orphans int
+	}{
+		"its own":                       {secretOf(1).Name, controller(token.Name, "new"), 1, 0},
+		"a second one":                  {"other", controller(token.Name, "new"), 1, 0},
+		"inherited from its like":       {secretOf(1).Name, controller(token.Name, "old"), 1, 0},
+		"that of one that is gone":      {"other", controller("other", "old"), 0, 1},
+		"of ours, controlled by nobody": {secretOf(1).Name, nil, 0, 1},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			secret := corev1.Secret{ObjectMeta: metav1.ObjectMeta{
+				Namespace: namespaceOf(1), Name: test.name, OwnerReferences: test.owners,
+				Annotations: map[string]string{v1alpha1.OwnerAnnotation: token.Name},
+			}}
+			sights, orphans := assemble([]v1alpha1.PipedreamToken{*token}, []corev1.Secret{secret})
+			if sights[1].owned != test.owned || len(orphans) != test.orphans {
+				t.Errorf("%d owned and %d left over, want %d and %d", sights[1].owned, len(orphans), test.owned, test.orphans)
+			}
+		})
 	}
 }

@@ -135,8 +135,9 @@ func assemble(tokens []v1alpha1.PipedreamToken, secrets []corev1.Secret) (sights
 	for k := range secrets {
 		secret := &secrets[k]
 		name := types.NamespacedName{Namespace: secret.Namespace, Name: secret.Name}
-		if i, ok := bySecret[name]; ok {
-			sights[i].secret = secret
+		place, expected := bySecret[name]
+		if expected {
+			sights[place].secret = secret
 		}
 		owner := metav1.GetControllerOfNoCopy(secret)
 		if owner != nil {
@@ -144,6 +145,10 @@ func assemble(tokens []v1alpha1.PipedreamToken, secrets []corev1.Secret) (sights
 				sights[i].owned++
 				continue
 			}
+		}
+		if expected && sights[place].inherits() {
+			sights[place].owned++
+			continue
 		}
 		if _, ours := secret.Annotations[v1alpha1.OwnerAnnotation]; ours {
 			orphans = append(orphans, name.String())

@@ -199,7 +199,7 @@ func (c *chaos) end(ctx context.Context) {
 // settle looks until everything is promised again and collected, if the last outage or
 // the garbage collector took longer than planned.
 func (c *chaos) settle(ctx context.Context) {
-	for deadline := time.Now().Add(settling + 2*collecting); ctx.Err() == nil; pause(ctx, lookEvery) {
+	for deadline := time.Now().Add(settling + collecting); ctx.Err() == nil; pause(ctx, lookEvery) {
 		c.observer.look(ctx)
 		if c.promised() == objectCount && c.judge.leftOver() == 0 || time.Now().After(deadline) {
 			return
