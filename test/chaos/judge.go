@@ -4,8 +4,11 @@
 package main
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,6 +24,9 @@ const (
 	// timer and its write, and as much as two looks are apart. A busy API server gets
 	// more.
 	tolerance = 5 * time.Second
+	// lifeLeft is what a promised token has left at the least: a third of its life is left
+	// when it is to be renewed, and a sixth is for delays.
+	lifeLeft = tokenLifetime / 6
 	// noticing is how long after a deed the status may still speak of the time before.
 	noticing = 10 * time.Second
 	// roundings is how much times in whole seconds may be off.
@@ -56,6 +62,22 @@ func (s sight) inherits() bool {
 	}
 	controller := metav1.GetControllerOfNoCopy(s.secret)
 	return controller != nil && controller.Kind == "PipedreamToken" && controller.Name == s.token.Name && controller.UID != s.token.UID
+}
+
+// expires returns when the token itself says that it expires.
+func (s sight) expires() time.Time {
+	var claims struct {
+		Expires int64 `json:"exp"`
+	}
+	parts := strings.Split(s.held(), ".")
+	if len(parts) != 3 {
+		return time.Time{}
+	}
+	content, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil || json.Unmarshal(content, &claims) != nil {
+		return time.Time{}
+	}
+	return time.Unix(claims.Expires, 0)
 }
 
 const accessTokenKey = "access_token"
@@ -261,6 +283,8 @@ func (j *judge) lookAtToken(i int, s sight, held bool, now time.Time) {
 	o := j.objects[i]
 	isDead := s.held() == "" || s.answer == refused
 	j.tallyCall(s, held)
+	late := held && s.answer == accepted && s.expires().Sub(now) < lifeLeft
+	j.breach(late, liveToken, i, "a token that should have been renewed long ago", s.describe())
 	if !isDead {
 		o.deadSince, o.heldDead = time.Time{}, time.Time{}
 		j.breach(false, liveToken, i, "no live token", "")

@@ -4,6 +4,8 @@
 package main
 
 import (
+	"encoding/base64"
+	"fmt"
 	"io"
 	"testing"
 	"time"
@@ -34,11 +36,14 @@ func seen(held string, said answer, ready bool, expires time.Time) sight {
 	}
 	s := sight{token: token, answer: said, owned: 1}
 	if held != "" {
-		s.secret = &corev1.Secret{Data: map[string][]byte{accessTokenKey: []byte(held)}}
+		claims := base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, `{"exp":%d}`, expires.Unix()))
+		s.secret = &corev1.Secret{Data: map[string][]byte{accessTokenKey: []byte(held + "." + claims + ".")}}
 		s.secret.OwnerReferences = []metav1.OwnerReference{{UID: token.UID, Controller: new(true)}}
 	}
 	return s
 }
+
+func tokenOf(expires time.Time) string { return seen("t", accepted, true, expires).held() }
 
 func TestWhatIsSeenIsJudged(t *testing.T) {
 	t.Parallel()
@@ -55,7 +60,8 @@ func TestWhatIsSeenIsJudged(t *testing.T) {
 		"no Secret":                        {object: unverified, sight: seen("", unknown, false, expires), want: map[invariant]int{liveToken: 1}},
 		"Ready, and refused":               {object: unverified, sight: seen("t", refused, true, expires), want: map[invariant]int{liveToken: 1, trueStatus: 1}},
 		"Ready, and no Secret":             {object: unverified, sight: seen("", unknown, true, expires), want: map[invariant]int{liveToken: 1, trueStatus: 1}},
-		"Ready, and expired by the status": {object: unverified, sight: seen("t", accepted, true, at(90)), want: map[invariant]int{trueStatus: 1}},
+		"Ready, and expired by the status": {object: unverified, sight: seen("t", refused, true, at(90)), want: map[invariant]int{liveToken: 1, trueStatus: 2}},
+		"live, and overdue":                {object: unverified, sight: seen("t", accepted, true, at(115)), want: map[invariant]int{liveToken: 1}},
 		"not Ready, and live":              {object: unverified, sight: seen("t", accepted, false, expires), want: map[invariant]int{trueStatus: 1}},
 		"an answer that means nothing":     {object: unverified, sight: seen("t", unknown, true, expires)},
 		"refused, and Pipedream was faulty": {
@@ -72,16 +78,22 @@ func TestWhatIsSeenIsJudged(t *testing.T) {
 		},
 		"revoked without verification": {
 			object: unverified, sight: seen("t", refused, true, expires),
-			before: func(j *judge) { j.revoke(unverified, "t", j.promises.begin(ofObject, unverified, at(1)), at(1)) },
+			before: func(j *judge) {
+				j.revoke(unverified, tokenOf(expires), j.promises.begin(ofObject, unverified, at(1)), at(1))
+			},
 		},
 		"revoked with verification, long ago": {
 			object: verified, sight: seen("t", refused, true, expires),
-			before: func(j *judge) { j.revoke(verified, "t", j.promises.begin(ofObject, verified, at(1)), at(1)) },
-			want:   map[invariant]int{liveToken: 1, trueStatus: 1},
+			before: func(j *judge) {
+				j.revoke(verified, tokenOf(expires), j.promises.begin(ofObject, verified, at(1)), at(1))
+			},
+			want: map[invariant]int{liveToken: 1, trueStatus: 1},
 		},
 		"revoked with verification, just now": {
 			object: verified, sight: seen("t", refused, true, expires),
-			before: func(j *judge) { j.revoke(verified, "t", j.promises.begin(ofObject, verified, at(90)), at(90)) },
+			before: func(j *judge) {
+				j.revoke(verified, tokenOf(expires), j.promises.begin(ofObject, verified, at(90)), at(90))
+			},
 		},
 	}
 	for name, test := range tests {

@@ -19,6 +19,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
@@ -188,7 +189,7 @@ func (s *stage) furnish(ctx context.Context) error {
 		go func() {
 			var failed error
 			for i := n; i < objectCount && failed == nil; i += namespaceCount {
-				failed = s.client.Create(ctx, newToken(i))
+				failed = s.create(ctx, i)
 			}
 			failures <- failed
 		}()
@@ -198,6 +199,19 @@ func (s *stage) furnish(ctx context.Context) error {
 		failed = errors.Join(failed, <-failures)
 	}
 	return failed
+}
+
+// create creates a PipedreamToken, on a busy machine in more than one attempt.
+func (s *stage) create(ctx context.Context, i int) error {
+	for deadline := time.Now().Add(furnishTimeout); ; pause(ctx, lookEvery) {
+		err := s.client.Create(ctx, newToken(i))
+		switch {
+		case err == nil, apierrors.IsAlreadyExists(err):
+			return nil
+		case ctx.Err() != nil, time.Now().After(deadline):
+			return fmt.Errorf("create a PipedreamToken: %w", err)
+		}
+	}
 }
 
 // credentials returns the Secret with the credentials of an OAuth client.
