@@ -28,6 +28,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
 )
 
@@ -194,6 +195,51 @@ func TestDeletedObjectTakesItsSecretAlong(t *testing.T) {
 	}
 	w.secret("credentials")
 	w.wantExchanges(1)
+}
+
+// The manager's clock stands still, so that it waits for the garbage collector for as
+// long as that takes.
+func TestObjectThatIsMadeAnewDoesNotWriteToASecretThatIsBeingCollected(t *testing.T) {
+	w := newWorld(t)
+	w.startManager(nil)
+	w.createCredentials()
+	w.create()
+	w.eventually("Ready", w.isReady)
+	old := w.target()
+	w.pass(time.Minute)
+	must(t, w.admin.Delete(t.Context(), w.token()))
+	w.create()
+	w.eventually("Ready again", w.isReady)
+	if got := w.target(); got.UID == old.UID || !metav1.IsControlledBy(got, w.token()) {
+		t.Errorf("the Secret is %s, controlled by %v; want another than %s, of the new PipedreamToken", got.UID, got.OwnerReferences, old.UID)
+	}
+	w.wantExchanges(2)
+	w.wantAccepted()
+}
+
+func TestSecretOfAPredecessorIsInheritedWhenItIsNotCollected(t *testing.T) {
+	token := &v1alpha1.PipedreamToken{ObjectMeta: metav1.ObjectMeta{Name: "orders", UID: "new", CreationTimestamp: metav1.Unix(1000, 0)}}
+	target := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
+		Annotations:     map[string]string{v1alpha1.OwnerAnnotation: "orders"},
+		OwnerReferences: ownerReferences(&metav1.ObjectMeta{}, &metav1.ObjectMeta{Name: "orders", UID: "old"}, tokenKind),
+	}}
+	tests := map[string]struct {
+		now, firstSeen int64
+		want           renewal.Target
+	}{
+		"not at once":                              {now: 1009, firstSeen: 1001, want: renewal.Leaving},
+		"after ten seconds":                        {now: 1010, firstSeen: 1001, want: renewal.Owned},
+		"by one that has started since":            {now: 5000, firstSeen: 5000, want: renewal.Owned},
+		"by a clock that is behind, after as long": {now: 510, firstSeen: 500, want: renewal.Owned},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			o := &observation{token: token, target: target, now: time.Unix(test.now, 0), memory: &memory{firstSeen: time.Unix(test.firstSeen, 0)}}
+			if got := o.targetState(); got != test.want {
+				t.Errorf("the Secret is %s, want %s", got, test.want)
+			}
+		})
+	}
 }
 
 // delayedWatch delays what the watch on Secrets tells.

@@ -19,6 +19,8 @@ import (
 // rest costs a few reads, an early attempt, or a token that is not stored yet.
 type memory struct {
 	uid types.UID
+	// firstSeen is when this process has first seen the object.
+	firstSeen time.Time
 
 	// secretVersion is the resourceVersion of the Secret that we last wrote or read
 	// live: what the cache holds may be older.

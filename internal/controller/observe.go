@@ -25,6 +25,10 @@ var (
 	secretKind = corev1.SchemeGroupVersion.WithKind("Secret")
 )
 
+// collectionTime is how long after the creation of a PipedreamToken the Secret of its
+// predecessor is expected to be collected.
+const collectionTime = 10 * time.Second
+
 // observation is what one visit knows.
 type observation struct {
 	token  *v1alpha1.PipedreamToken
@@ -59,6 +63,7 @@ func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.PipedreamToken
 		return nil, err
 	}
 	if isNew {
+		known.firstSeen = o.now
 		r.recall(o)
 	}
 	// The outcome of its write was unknown, and is settled by looking.
@@ -130,6 +135,7 @@ func (o *observation) observed() renewal.Observed {
 	m := o.memory
 	observed := renewal.Observed{
 		Target:             o.targetState(),
+		LeavesBy:           o.leavesBy(),
 		Record:             o.record(),
 		Check:              o.checkState(),
 		HasCredentials:     o.hasCredentials(),
@@ -154,10 +160,26 @@ func (o *observation) targetState() renewal.Target {
 	switch {
 	case o.target == nil:
 		return renewal.Absent
+	case o.now.Before(o.leavesBy()):
+		return renewal.Leaving
 	case belongsTo(o.target, o.token, tokenKind):
 		return renewal.Owned
 	}
 	return renewal.Foreign
+}
+
+// leavesBy returns when the Secret of a predecessor, which had the same name and was
+// deleted, is gone or is not waited for any longer; zero for any other Secret. The
+// garbage collector is about to remove it, with whatever is written to it now.
+func (o *observation) leavesBy() time.Time {
+	if o.target == nil || !belongsTo(o.target, o.token, tokenKind) {
+		return time.Time{}
+	}
+	controller := metav1.GetControllerOfNoCopy(o.target)
+	if controller == nil || controller.UID == o.token.UID {
+		return time.Time{}
+	}
+	return earlier(o.token.CreationTimestamp.Time, o.memory.firstSeen).Add(collectionTime)
 }
 
 // heldInputs returns the digest of what the held token was issued for, which tells

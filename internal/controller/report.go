@@ -43,7 +43,10 @@ func (r *Reconciler) report(ctx context.Context, o *observation) (sleep time.Dur
 // isAboutToIssueFirst tells whether a first token is a few seconds away, so that a
 // first status would be outdated as soon as it is written.
 func (o *observation) isAboutToIssueFirst(previous v1alpha1.PipedreamTokenStatus, now time.Time) bool {
-	return previous.ObservedGeneration == 0 && o.memory.trouble() == nil &&
+	if previous.ObservedGeneration != 0 || o.memory.trouble() != nil {
+		return false
+	}
+	return o.targetState() == renewal.Leaving ||
 		isWaiting(o.place) && o.place.PausedUntil.IsZero() && now.Sub(o.place.Since) < longQueue
 }
 

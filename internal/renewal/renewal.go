@@ -45,6 +45,8 @@ const (
 	Foreign Target = "Foreign"
 	// Owned: it is ours.
 	Owned Target = "Owned"
+	// Leaving: it was ours, and is about to be removed.
+	Leaving Target = "Leaving"
 )
 
 // Check is what reading the target and the credentials has shown.
@@ -69,6 +71,8 @@ const (
 // Observed is the state of the world, and what is remembered of earlier attempts.
 type Observed struct {
 	Target Target
+	// LeavesBy is when a Leaving target is gone, or is not waited for any longer.
+	LeavesBy time.Time
 	// Record is that of an owned target; nil if it can't be read.
 	Record *Record
 	Check  Check
@@ -169,8 +173,12 @@ const (
 
 // Decide returns the one thing to do now.
 func Decide(wanted Wanted, observed Observed, now time.Time) Decision {
-	if observed.Target == Foreign {
+	switch observed.Target {
+	case Foreign:
 		return Decision{Action: Blocked, Why: NotOwned}
+	case Leaving:
+		return Decision{Action: Wait, Why: Missing, Until: observed.LeavesBy}
+	case Absent, Owned:
 	}
 	why := dueFor(wanted, observed, now)
 	if why == "" {

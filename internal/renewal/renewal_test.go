@@ -117,6 +117,10 @@ func TestDecideWhenNothingIsDue(t *testing.T) {
 			given: func(s *scene) { s.wanted.VerifyEvery, s.observed.NotBefore = time.Minute, later },
 			want:  renewal.Decision{Action: renewal.Verify},
 		},
+		"the target is about to be removed": {
+			given: func(s *scene) { s.observed.Target, s.observed.LeavesBy = renewal.Leaving, later },
+			want:  renewal.Decision{Action: renewal.Wait, Why: renewal.Missing, Until: later},
+		},
 		"verification is due, and has to wait for its turn": {
 			given: func(s *scene) { s.wanted.VerifyEvery, s.observed.VerificationQueued = time.Minute, true },
 			want:  renewal.Decision{Action: renewal.Keep},
