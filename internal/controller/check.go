@@ -64,7 +64,7 @@ func editorOf(secret *corev1.Secret) string {
 }
 
 func ownsData(entry metav1.ManagedFieldsEntry) bool {
-	return entry.FieldsV1 != nil && strings.Contains(string(entry.FieldsV1.Raw), `"f:data"`)
+	return entry.FieldsV1 != nil && strings.Contains(entry.FieldsV1.GetRawString(), `"f:data"`)
 }
 
 // compare compares an intact Secret with what is wanted.

@@ -73,7 +73,7 @@ func TestFightOverTheSecretIsSpacedAndSaysWithWhom(t *testing.T) {
 func TestOneWhoOnlyLabelsIsNotTakenForTheEditor(t *testing.T) {
 	at := func(second int64) *metav1.Time { return &metav1.Time{Time: time.Unix(second, 0)} }
 	entry := func(manager string, second int64, fields string) metav1.ManagedFieldsEntry {
-		return metav1.ManagedFieldsEntry{Manager: manager, Time: at(second), FieldsV1: &metav1.FieldsV1{Raw: []byte(fields)}}
+		return metav1.ManagedFieldsEntry{Manager: manager, Time: at(second), FieldsV1: metav1.NewFieldsV1(fields)}
 	}
 	const data, labels = `{"f:data":{"f:access_token":{}}}`, `{"f:metadata":{"f:labels":{}}}`
 	tests := map[string]struct {

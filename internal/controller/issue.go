@@ -14,12 +14,7 @@ import (
 
 // issue has a token issued and stored, when its turn has come.
 func (r *Reconciler) issue(ctx context.Context, o *observation) (again bool, err error) {
-	if version := versionOf(o.credentials); version != o.memory.queuedWith {
-		// Who waits for what becomes of its old credentials need not wait any longer.
-		r.TokenRequests.Leave(o.asker())
-		o.memory.queuedWith = version
-	}
-	if o.place = r.TokenRequests.Enter(o.asker(), o.lane()); !o.place.IsTurn {
+	if !r.takeTurn(o) {
 		if o.target != nil && o.checkState() == renewal.Unchecked {
 			return false, r.check(ctx, o)
 		}
@@ -36,6 +31,7 @@ func (r *Reconciler) issue(ctx context.Context, o *observation) (again bool, err
 	defer cancel()
 	switch err = r.exchange(ctx, o, *credentials); {
 	case errors.Is(err, pipedream.ErrNotYet):
+		o.place.IsTurn = false
 		return true, nil
 	case err != nil:
 		r.failRequest(o, err)
@@ -44,18 +40,27 @@ func (r *Reconciler) issue(ctx context.Context, o *observation) (again bool, err
 	return r.store(ctx, o)
 }
 
+// takeTurn tells whether the token request may be sent, and else takes a place.
+func (r *Reconciler) takeTurn(o *observation) bool {
+	if version := versionOf(o.credentials); version != o.memory.queuedWith {
+		// Who waits for what becomes of its old credentials need not wait any longer.
+		r.TokenRequests.Leave(o.asker())
+		o.memory.queuedWith = version
+	}
+	o.place = r.TokenRequests.Enter(o.asker(), o.lane())
+	return o.place.IsTurn
+}
+
 // lane returns the lane of the gate in which the token that is due waits.
 func (o *observation) lane() pipedream.Lane {
-	switch o.decision.Why {
-	case renewal.Expired, renewal.Revoked:
+	switch why := o.decision.Why; {
+	case why == renewal.Expired, why == renewal.Revoked:
 		return pipedream.NearEnd
-	case renewal.Missing, renewal.SecretEdited:
+	case why == renewal.Missing, why == renewal.SecretEdited:
 		return pipedream.FirstToken
-	}
-	switch {
 	case !o.now.Before(o.nearEnd()):
 		return pipedream.NearEnd
-	case o.decision.Why == renewal.Due, o.decision.Why == renewal.FromFuture:
+	case why == renewal.Due, why == renewal.FromFuture:
 		return pipedream.DueRenewal
 	}
 	return pipedream.OnDemand

@@ -36,6 +36,7 @@ func (r *Reconciler) verifyHeld(ctx context.Context, o *observation) (again bool
 	case ctx.Err() != nil:
 		return false, ctx.Err()
 	case errors.Is(verifyErr, pipedream.ErrNotYet):
+		o.verificationPlace.IsTurn = false
 		return true, nil
 	}
 	o.judge(verdict, verifyErr)
