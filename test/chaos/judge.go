@@ -25,7 +25,7 @@ const (
 	// more.
 	tolerance = 5 * time.Second
 	// lifeLeft is what a promised token has left at the least: a third of its life is left
-	// when it is to be renewed, and a sixth is for delays.
+	// when it is to be renewed, and a sixth is for delays. A busy API server gets more.
 	lifeLeft = tokenLifetime / 6
 	// noticing is how long after a deed the status may still speak of the time before.
 	noticing = 10 * time.Second
@@ -283,7 +283,7 @@ func (j *judge) lookAtToken(i int, s sight, held bool, now time.Time) {
 	o := j.objects[i]
 	isDead := s.held() == "" || s.answer == refused
 	j.tallyCall(s, held)
-	late := held && s.answer == accepted && s.expires().Sub(now) < lifeLeft
+	late := held && s.answer == accepted && s.expires().Sub(now) < lifeLeft-2*s.slow
 	j.breach(late, liveToken, i, "a token that should have been renewed long ago", s.describe())
 	if !isDead {
 		o.deadSince, o.heldDead = time.Time{}, time.Time{}
