@@ -93,7 +93,7 @@ func run(ctx context.Context, arguments []string, stdout io.Writer) error {
 }
 
 // newGates returns the gates for token requests and for verifications. Together they
-// leave workers free while Pipedream hangs.
+// leave a worker free while Pipedream hangs, if there are more than three.
 func newGates(options *options) (tokenRequests, verifications *pipedream.Gate) {
 	now := clock.RealClock{}.Now
 	tokenRequests = pipedream.NewGate(pipedream.GateOptions{

@@ -39,7 +39,7 @@ func (r *Reconciler) check(ctx context.Context, o *observation) error {
 		generation:         o.token.Generation,
 		outcome:            outcome,
 	}
-	if o.memory.editor = ""; outcome == renewal.Edited {
+	if o.memory.editor = ""; outcome == renewal.Edited || o.isSuperseded() {
 		o.memory.editor = editorOf(target)
 	}
 	return nil

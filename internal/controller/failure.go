@@ -11,6 +11,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
@@ -50,7 +51,7 @@ type failure struct {
 	refusedOver string
 	// since is when the attempts began to fail for this reason.
 	since time.Time
-	// count is how many attempts in a row have failed for this reason.
+	// count is how many attempts in a row have failed so that they are paced as one.
 	count int
 }
 
@@ -107,17 +108,29 @@ func (f *failure) stalled(now time.Time) bool {
 	return !at.IsZero() && !now.Before(at)
 }
 
-// after returns the failure, which has come after another. One for the same reason
-// adds to it.
+// after returns the failure, which has come after another. One of the same kind adds
+// to it.
 func (f *failure) after(last *failure) *failure {
-	if last == nil || last.reason != f.reason {
+	if last == nil {
 		return f
 	}
-	f.since = last.since
-	if last.tried == f.tried {
+	if last.reason == f.reason {
+		f.since = last.since
+	}
+	if last.isPacedAs(f) && last.tried == f.tried {
 		f.count = last.count + 1
 	}
 	return f
+}
+
+// isPacedAs tells whether two failures in a row are paced as one: an API that is out
+// of order fails in one way and then in another.
+func (f *failure) isPacedAs(other *failure) bool {
+	return f.reason == other.reason || f.isTransient() && other.isTransient()
+}
+
+func (f *failure) isTransient() bool {
+	return f.reason == v1alpha1.ReasonEndpointUnavailable || f.reason == v1alpha1.ReasonMalformedResponse
 }
 
 func newFailure(o *observation, reason, what string, now time.Time) *failure {
@@ -190,11 +203,17 @@ func (r *Reconciler) failWrite(o *observation, err error) error {
 	}
 	switch status.ErrStatus.Code {
 	case http.StatusForbidden, http.StatusUnprocessableEntity, http.StatusBadRequest, http.StatusRequestEntityTooLarge:
-	case http.StatusInternalServerError: // An admission webhook that can't be asked, for one.
+	case http.StatusInternalServerError:
+		if status.ErrStatus.Reason != metav1.StatusReasonInternalError { // That of an admission webhook that can't be asked.
+			return err
+		}
 	default:
 		return err
 	}
 	now := r.Clock.Now()
+	if last := o.memory.failure; last != nil && now.Before(last.notBefore) {
+		o.memory.attemptedByEvent(now)
+	}
 	// The API server's own message may quote the Secret.
 	what := fmt.Sprintf("HTTP status %d %s", status.ErrStatus.Code, status.ErrStatus.Reason)
 	failed := newFailure(o, v1alpha1.ReasonSecretWriteRefused, what, now).after(o.memory.failure)
@@ -222,7 +241,7 @@ func (f *failure) explain() (happened, advice string) {
 			"It is left untouched. Delete it, or create a PipedreamToken with another `spec.secret.name`."
 	case v1alpha1.ReasonSecretWriteRefused:
 		return "The API server does not store the Secret (" + f.what + ")",
-			"Check quotas and admission policies of the namespace, and that the Secret is not immutable; an issued token is kept, and stored once that is possible."
+			"Check quotas and admission policies of the namespace, and that the Secret is not immutable; a token that is issued already is kept, and stored once that is possible."
 	case v1alpha1.ReasonRateLimited:
 		return "Pipedream limits the rate of token requests (" + f.what + ")",
 			"Nothing is to be done unless this stays; then lower the operator's --token-requests-per-second, or look for others who ask from the same IP address."

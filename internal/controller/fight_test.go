@@ -70,6 +70,55 @@ func TestFightOverTheSecretIsSpacedAndSaysWithWhom(t *testing.T) {
 	w.wantAccepted()
 }
 
+func TestFightThatMakesTheTokenLookOldIsSpaced(t *testing.T) {
+	at := func(w *world, after time.Duration) string { return w.clock.Now().Add(after).UTC().Format(time.RFC3339) }
+	tests := map[string]struct {
+		// age is that of the copy that is put back.
+		age  time.Duration
+		edit func(w *world, target, old *corev1.Secret)
+	}{
+		"by an expired copy": {age: 2 * time.Hour, edit: func(_ *world, target, old *corev1.Secret) {
+			target.Data, target.Annotations = old.Data, old.Annotations
+		}},
+		"by a copy that is due": {age: 45 * time.Minute, edit: func(_ *world, target, old *corev1.Secret) {
+			target.Data, target.Annotations = old.Data, old.Annotations
+		}},
+		"by a record of the past": {age: time.Minute, edit: func(w *world, target, _ *corev1.Secret) {
+			target.Annotations[v1alpha1.IssuedAtAnnotation] = at(w, -2*time.Hour)
+			target.Annotations[v1alpha1.ExpiresAtAnnotation] = at(w, -time.Hour)
+		}},
+		"by a record of the future": {age: time.Minute, edit: func(w *world, target, _ *corev1.Secret) {
+			target.Annotations[v1alpha1.IssuedAtAnnotation] = at(w, 10*time.Minute)
+		}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.issued()
+			old := w.target()
+			w.pass(test.age)
+			w.reconcile()
+			w.pass(time.Minute)
+			before := w.exchanges()
+			for range 100 {
+				target := w.target()
+				test.edit(w, target, old)
+				must(t, w.admin.Update(t.Context(), target, client.FieldOwner("their-controller")))
+				w.reconcile()
+				w.pass(6 * time.Second)
+			}
+			// At 0, 10, 30, 70, 150, 310 and 610 s at the soonest.
+			if got := w.exchanges() - before; got < 4 || got > 7 {
+				t.Errorf("in ten minutes of fight %d tokens were issued, want fewer and fewer", got)
+			}
+			renewed := w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionUnknown, v1alpha1.ReasonQueued)
+			if !strings.Contains(renewed.Message, `"their-controller"`) {
+				t.Errorf("Renewed does not say with whom: %s", renewed.Message)
+			}
+		})
+	}
+}
+
 func TestOneWhoOnlyLabelsIsNotTakenForTheEditor(t *testing.T) {
 	at := func(second int64) *metav1.Time { return &metav1.Time{Time: time.Unix(second, 0)} }
 	entry := func(manager string, second int64, fields string) metav1.ManagedFieldsEntry {

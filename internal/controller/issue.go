@@ -15,10 +15,7 @@ import (
 // issue has a token issued and stored, when its turn has come.
 func (r *Reconciler) issue(ctx context.Context, o *observation) (again bool, err error) {
 	if !r.takeTurn(o) {
-		if o.target != nil && o.checkState() == renewal.Unchecked {
-			return false, r.check(ctx, o)
-		}
-		return false, nil
+		return r.meanwhile(ctx, o)
 	}
 	credentials, err := r.readCredentials(ctx, o)
 	if err != nil || credentials == nil || o.isRetry() {
@@ -40,11 +37,23 @@ func (r *Reconciler) issue(ctx context.Context, o *observation) (again bool, err
 	return r.store(ctx, o)
 }
 
+// meanwhile finds out what the held token is worth, while the next one waits for its
+// turn.
+func (r *Reconciler) meanwhile(ctx context.Context, o *observation) (again bool, err error) {
+	switch {
+	case o.target != nil && o.checkState() == renewal.Unchecked:
+		return true, r.check(ctx, o)
+	case renewal.VerificationDue(o.wanted, o.observed(), o.now):
+		return r.verifyHeld(ctx, o)
+	}
+	return false, nil
+}
+
 // takeTurn tells whether the token request may be sent, and else takes a place.
 func (r *Reconciler) takeTurn(o *observation) bool {
 	if version := versionOf(o.credentials); version != o.memory.queuedWith {
 		// Who waits for what becomes of its old credentials need not wait any longer.
-		r.TokenRequests.Leave(o.asker())
+		r.TokenRequests.Unbind(o.asker())
 		o.memory.queuedWith = version
 	}
 	o.place = r.TokenRequests.Enter(o.asker(), o.lane())

@@ -39,6 +39,8 @@ type memory struct {
 	reported        *v1alpha1.PipedreamTokenStatus
 	reportedVersion string
 
+	// stored is what the Secret that we wrote last holds.
+	stored stored
 	// unstored is a token that was issued and could not be stored yet.
 	unstored *heldToken
 	// failure is the last failed attempt; nil after one that worked.
@@ -62,6 +64,12 @@ type checked struct {
 	credentialsVersion string
 	generation         int64
 	outcome            renewal.Check
+}
+
+// stored tells one stored token from another.
+type stored struct {
+	inputs                    string
+	issueTime, expirationTime time.Time
 }
 
 // incomplete tells which key was found missing, and where.

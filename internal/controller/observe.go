@@ -40,6 +40,8 @@ type observation struct {
 	now time.Time
 	// clientCredentials are those that a check has read; nil before.
 	clientCredentials *pipedream.Credentials
+	// rehearsed tells that the API server would store the Secret.
+	rehearsed bool
 	// held is the token that a check has read; nil before.
 	held *heldToken
 	// decision is the last one made.
@@ -138,6 +140,7 @@ func (o *observation) observed() renewal.Observed {
 		LeavesBy:           o.leavesBy(),
 		Record:             o.record(),
 		Check:              o.checkState(),
+		Superseded:         o.isSuperseded(),
 		HasCredentials:     o.hasCredentials(),
 		Unstored:           o.canStore(),
 		Refused:            m.verification.verdict == pipedream.Refused && m.verification.inputs == o.heldInputs(),
@@ -166,6 +169,18 @@ func (o *observation) targetState() renewal.Target {
 		return renewal.Owned
 	}
 	return renewal.Foreign
+}
+
+// isSuperseded tells whether the Secret holds another record than that of the token
+// that was stored last, though that one is not due.
+func (o *observation) isSuperseded() bool {
+	record, stored := o.record(), o.memory.stored
+	if record == nil || stored.inputs == "" {
+		return false
+	}
+	isSame := stored.inputs == o.heldInputs() && stored.issueTime.Equal(record.IssueTime) && stored.expirationTime.Equal(record.ExpirationTime)
+	due := renewal.DueTime(o.wanted, renewal.Record{IssueTime: stored.issueTime, ExpirationTime: stored.expirationTime})
+	return !isSame && o.now.Before(due)
 }
 
 // leavesBy returns when the Secret of a predecessor, which had the same name and was

@@ -76,6 +76,10 @@ func (v *verification) recall(o *observation) {
 
 func recallFailure(o *observation) *failure {
 	status := o.token.Status
+	renewRequest := o.wanted.RenewRequest
+	if record := o.record(); record != nil {
+		renewRequest = record.RenewRequest // Another may have been made since.
+	}
 	renewed := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRenewed)
 	if renewed == nil || renewed.Status != metav1.ConditionFalse {
 		return nil
@@ -89,7 +93,7 @@ func recallFailure(o *observation) *failure {
 		tried: attempt{
 			generation:         status.ObservedGeneration,
 			credentialsVersion: status.ClientSecretResourceVersion,
-			renewRequest:       o.wanted.RenewRequest,
+			renewRequest:       renewRequest,
 		},
 		count: 1,
 	}

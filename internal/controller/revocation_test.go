@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
 )
 
@@ -175,5 +176,69 @@ func TestConsumerOfARevokedTokenIsRefusedOnce(t *testing.T) {
 				w.wantReady()
 			})
 		}
+	}
+}
+
+// A renewal that can't be had is no reason to look away from the token that is held.
+func TestRevocationIsSeenWhileARenewalIsDue(t *testing.T) {
+	tests := map[string]func(*world){
+		"and credentials are rejected": func(w *world) {
+			change(w, w.secret("credentials"), func(s *corev1.Secret) { s.Data["client_secret"] = []byte("wrong") })
+		},
+		"and credentials are missing": func(w *world) {
+			must(w.T, w.admin.Delete(w.Context(), w.secret("credentials")))
+			w.passUntil(w.token().Status.RenewalTime)
+		},
+		"and Pipedream issues none": func(w *world) {
+			must(w.T, w.pipedream.AddFault(pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointToken, Status: 503}))
+			w.passUntil(w.token().Status.RenewalTime)
+		},
+		"and waits for its turn": func(w *world) {
+			w.occupy(time.Hour)
+			w.passUntil(w.token().Status.RenewalTime)
+		},
+		"and token requests pause": func(w *world) {
+			w.passUntil(w.token().Status.RenewalTime)
+			w.reconciler.TokenRequests.Pause(w.clock.Now().Add(15 * time.Minute))
+		},
+	}
+	for name, hinder := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.issued(withVerification)
+			hinder(w)
+			w.reconcile()
+			w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonTokenValid)
+			w.pipedream.RevokeAll()
+			w.live(2*time.Minute, func() {})
+			w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonTokenRevoked)
+			w.wantCondition(v1alpha1.ConditionVerified, metav1.ConditionFalse, v1alpha1.ReasonTokenRevoked)
+		})
+	}
+}
+
+// An endpoint that accepts a token when it is new, and not later, makes no storm.
+func TestTokensThatAreRevokedAgainAndAgainAreSpaced(t *testing.T) {
+	w := newWorld(t)
+	w.issued(func(token *v1alpha1.PipedreamToken) { token.Spec.Verification.IntervalSeconds = 10 })
+	before := w.exchanges()
+	w.live(30*time.Minute, func() { w.pipedream.RevokeAll() })
+	if got := w.exchanges() - before; got < 5 || got > 14 {
+		t.Errorf("in half an hour %d tokens were replaced, want one each five minutes in the end", got)
+	}
+}
+
+func TestVerificationDoesNotYieldToRequestsThatPause(t *testing.T) {
+	w := newWorld(t)
+	w.issued(withVerification)
+	w.reconciler.Verifications = pipedream.NewGate(pipedream.GateOptions{
+		PerSecond: 2, Burst: 2, InFlight: 2, Now: w.clock.Now, YieldTo: w.reconciler.TokenRequests,
+	})
+	w.reconciler.TokenRequests.Pause(w.clock.Now().Add(15 * time.Minute))
+	w.reconciler.TokenRequests.Enter(pipedream.Asker{Group: "elsewhere", Name: "other"}, pipedream.NearEnd)
+	w.pass(time.Minute)
+	w.reconcile()
+	if got := w.pipedream.Counters().Calls[pipedreamtest.EndpointAccounts].Total; got != 1 {
+		t.Errorf("the token was tried %d times, want once", got)
 	}
 }

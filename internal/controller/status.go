@@ -58,7 +58,9 @@ func (o *observation) projectConditions(status *v1alpha1.PipedreamTokenStatus, h
 	} else {
 		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionVerified)
 	}
-	if trouble := o.memory.trouble(); trouble.stalled(now) {
+	// What has failed for another generation is no person's business before it has
+	// failed for this one.
+	if trouble := o.memory.trouble(); trouble.stalled(now) && trouble.tried.generation == o.token.Generation {
 		set(metav1.Condition{
 			Type: v1alpha1.ConditionStalled, Status: metav1.ConditionTrue,
 			Reason: trouble.reason, Message: trouble.message(status),
@@ -193,8 +195,11 @@ func (o *observation) verifiedCondition(status *v1alpha1.PipedreamTokenStatus) m
 // or if that is not a matter of time.
 func (o *observation) nextAttempt() time.Time {
 	failure := o.memory.trouble()
-	if failure == nil {
+	switch {
+	case failure == nil, isWaiting(o.place):
 		return time.Time{}
+	case o.decision.Action == renewal.Wait:
+		return o.decision.Until
 	}
 	return failure.notBefore
 }

@@ -5,6 +5,7 @@ package controller
 
 import (
 	"context"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -13,6 +14,9 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 )
+
+// rehearsalTimeout is less than the time for which a turn at the gate is kept.
+const rehearsalTimeout = 3 * time.Second
 
 // storeTries is how often a write is made again when somebody else was faster.
 const storeTries = 3
@@ -124,6 +128,7 @@ func (r *Reconciler) write(ctx context.Context, o *observation, held heldToken) 
 		generation:         o.token.Generation,
 		outcome:            renewal.Good,
 	}
+	m.stored = stored{inputs: held.inputs, issueTime: held.token.IssueTime, expirationTime: held.token.ExpirationTime}
 	m.failure = nil
 	return nil
 }
@@ -133,9 +138,12 @@ func (r *Reconciler) write(ctx context.Context, o *observation, held heldToken) 
 // quota or a policy may stand in the way. A first token is issued without, for most
 // need none of this.
 func (r *Reconciler) rehearse(ctx context.Context, o *observation) (isRefused bool, err error) {
-	if o.target != nil || o.token.Status.ObservedGeneration == 0 {
+	if o.target != nil || o.token.Status.ObservedGeneration == 0 || o.rehearsed {
 		return false, nil
 	}
+	o.rehearsed = true
+	ctx, cancel := context.WithTimeout(ctx, rehearsalTimeout)
+	defer cancel()
 	err = r.Client.Create(ctx, o.secretWith(heldToken{}), client.DryRunAll)
 	switch {
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):

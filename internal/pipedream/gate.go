@@ -142,6 +142,20 @@ func (g *Gate) Leave(asker Asker) {
 	}
 }
 
+// Unbind forgets what the asker's last credentials were, which it may have to wait for,
+// because it has others now. It keeps its place.
+func (g *Gate) Unbind(asker Asker) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	p := g.places[asker]
+	if p == nil || p.turn != noTurn {
+		return
+	}
+	p.insists = false
+	g.clients.assign(p, nil)
+	g.advance(g.clock.now())
+}
+
 // Turns returns those whose turn has come since it was last called, and how long
 // to wait before it is called again: until there is something in Changed, when that
 // is zero, and else until then at the latest.
@@ -367,11 +381,12 @@ func (g *Gate) eligibility(now time.Time) func(*place) bool {
 	}
 }
 
-// isBusy tells whether anybody waits.
+// isBusy tells whether anybody could send a request now, but for its pace.
 func (g *Gate) isBusy() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return len(g.places) > 0
+	now := g.clock.now()
+	return !g.pause.isOn(now) && (g.promised > 0 || g.queue.has(g.eligibility(now)))
 }
 
 // answer gives a turn to all who wait for what has become of a client that was

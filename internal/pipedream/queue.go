@@ -113,6 +113,18 @@ func (q *queue) remove(p *place) {
 	}
 }
 
+// has tells whether any place is eligible.
+func (q *queue) has(isEligible func(*place) bool) bool {
+	for _, groups := range q.lanes {
+		for _, g := range groups {
+			if slices.ContainsFunc(g.places, isEligible) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // next removes and returns the first place that is eligible, or nil. The others of
 // its group are then behind those of the other groups.
 func (q *queue) next(isEligible func(*place) bool) *place {

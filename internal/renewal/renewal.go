@@ -78,6 +78,9 @@ type Observed struct {
 	Check  Check
 	// HasCredentials tells whether there are credentials to ask with.
 	HasCredentials bool
+	// Superseded tells that the record is not that of the token which was stored last,
+	// and which would not be due yet: an older one was put back.
+	Superseded bool
 	// Unstored tells that a token was issued which is still wanted, and not yet stored.
 	Unstored bool
 	// Refused tells that the API has refused the held token.
@@ -181,14 +184,23 @@ func Decide(wanted Wanted, observed Observed, now time.Time) Decision {
 	case Absent, Owned:
 	}
 	why := dueFor(wanted, observed, now)
+	if observed.Superseded && slices.Contains([]Why{Expired, Due, FromFuture}, why) {
+		// Its age is somebody's deed, which may be repeated without end.
+		why = SecretEdited
+	}
 	if why == "" {
 		return decideIdle(wanted, observed, now)
 	}
 	decision := decideDue(observed, why, now)
-	isPostponed := decision.Action == Wait || decision.Action == Blocked
-	if isPostponed && observed.Target == Owned && observed.Check == Unchecked {
-		// Whether the held token is worth anything must be known meanwhile.
+	if decision.Action != Wait && decision.Action != Blocked {
+		return decision
+	}
+	// Whether the held token is worth anything must be known meanwhile.
+	switch {
+	case observed.Target == Owned && observed.Check == Unchecked:
 		return Decision{Action: Read}
+	case VerificationDue(wanted, observed, now):
+		return Decision{Action: Verify}
 	}
 	return decision
 }
@@ -198,7 +210,7 @@ func decideIdle(wanted Wanted, observed Observed, now time.Time) Decision {
 	switch {
 	case observed.Check == Unchecked:
 		return Decision{Action: Read}
-	case verificationDue(wanted, observed, now):
+	case VerificationDue(wanted, observed, now):
 		return Decision{Action: Verify}
 	case observed.Check == Misshapen && now.Before(until):
 		return Decision{Action: Wait, Until: until}
@@ -358,7 +370,7 @@ func endOf(begin time.Time, interval time.Duration, now time.Time) time.Time {
 // IsByEvent tells whether a token for this reason is asked for by somebody's
 // deed, which may be repeated without end, and not by the token's age.
 func (w Why) IsByEvent() bool {
-	return slices.Contains([]Why{Missing, SecretEdited, Outdated, Requested, NewCredentials}, w)
+	return slices.Contains([]Why{Missing, SecretEdited, Revoked, Outdated, Requested, NewCredentials}, w)
 }
 
 // nextVerification returns the first point after LastVerified on a grid that
@@ -378,9 +390,11 @@ func nextVerification(wanted Wanted, observed Observed, now time.Time) (time.Tim
 	return next, true
 }
 
-func verificationDue(wanted Wanted, observed Observed, now time.Time) bool {
+// VerificationDue tells whether the held token is to be tried now, whatever else is
+// due. One that is known to be worth nothing is not.
+func VerificationDue(wanted Wanted, observed Observed, now time.Time) bool {
 	next, ok := nextVerification(wanted, observed, now)
-	return ok && !observed.VerificationQueued && (observed.VerifyNow || !now.Before(next))
+	return ok && HeldToken(wanted, observed, now) == StateValid && !observed.VerificationQueued && (observed.VerifyNow || !now.Before(next))
 }
 
 // Sleep returns how long nothing is to be done unless something changes: until the

@@ -117,6 +117,32 @@ func TestDecideWhenNothingIsDue(t *testing.T) {
 			given: func(s *scene) { s.wanted.VerifyEvery, s.observed.NotBefore = time.Minute, later },
 			want:  renewal.Decision{Action: renewal.Verify},
 		},
+		"an older token was put back, which is good still": {
+			given: func(s *scene) { s.observed.Superseded = true },
+			want:  renewal.Decision{Action: renewal.Keep},
+		},
+		"an older token was put back, which has expired": {
+			given: func(s *scene) { s.observed.Superseded, s.observed.Record.ExpirationTime = true, now },
+			want:  renewal.Decision{Action: renewal.Issue, Why: renewal.SecretEdited},
+		},
+		"verification is due while a renewal waits": {
+			given: func(s *scene) {
+				s.wanted.VerifyEvery, s.wanted.RenewRequest, s.observed.NotBefore = time.Minute, "2", later
+			},
+			want: renewal.Decision{Action: renewal.Verify},
+		},
+		"verification is due while there are no credentials to renew with": {
+			given: func(s *scene) {
+				s.wanted.VerifyEvery, s.wanted.RenewRequest, s.observed.HasCredentials = time.Minute, "2", false
+			},
+			want: renewal.Decision{Action: renewal.Verify},
+		},
+		"verification is due, and the token is known to be refused": {
+			given: func(s *scene) {
+				s.wanted.VerifyEvery, s.observed.Refused, s.observed.NotBefore = time.Minute, true, later
+			},
+			want: renewal.Decision{Action: renewal.Wait, Why: renewal.Revoked, Until: later},
+		},
 		"the target is about to be removed": {
 			given: func(s *scene) { s.observed.Target, s.observed.LeavesBy = renewal.Leaving, later },
 			want:  renewal.Decision{Action: renewal.Wait, Why: renewal.Missing, Until: later},
@@ -477,7 +503,7 @@ func TestDeedsDoNotHoldBackATokenThatIsDueByItsAge(t *testing.T) {
 func TestIsByEvent(t *testing.T) {
 	t.Parallel()
 	byEvent := map[renewal.Why]bool{
-		renewal.Missing: true, renewal.SecretEdited: true, renewal.Outdated: true, renewal.Requested: true, renewal.NewCredentials: true,
+		renewal.Missing: true, renewal.SecretEdited: true, renewal.Revoked: true, renewal.Outdated: true, renewal.Requested: true, renewal.NewCredentials: true,
 	}
 	for _, due := range dues {
 		if got, want := due.why.IsByEvent(), byEvent[due.why]; got != want {
