@@ -138,6 +138,9 @@ func (w *tripwire) toAPIServer(t *testing.T) string {
 // callToAPIServer names a request as in "PATCH pipedreamtokens/orders/status".
 func callToAPIServer(request *http.Request) string {
 	method := request.Method
+	if request.URL.Query().Has("dryRun") {
+		method = "REHEARSE" // It writes nothing.
+	}
 	if request.URL.Query().Get("watch") == "true" {
 		method = "WATCH"
 	}

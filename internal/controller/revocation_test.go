@@ -15,6 +15,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 )
 
 // TestClientThatIsLostWhileATokenIsHeld lets an hour pass after the client
@@ -143,9 +144,10 @@ func TestConsumerOfARevokedTokenIsRefusedOnce(t *testing.T) {
 				t.Parallel()
 				w := newWorld(t)
 				w.issued(func(p *v1alpha1.PipedreamToken) { p.Spec.Verification.IntervalSeconds = seconds })
-				visit := w.clock.Now()
-				poll := visit.Add(interval * time.Duration(consumer) / phases)
 				for revocation := range phases {
+					w.pass(renewal.RepeatWindow) // Revocations that repeat are spaced.
+					visit := w.clock.Now()
+					poll := visit.Add(interval * time.Duration(consumer) / phases)
 					// Each revocation comes at another moment after the verification before.
 					revoke := visit.Add(2*interval + interval*time.Duration(revocation)/phases)
 					refusals, revoked := 0, 0
