@@ -184,10 +184,6 @@ func Decide(wanted Wanted, observed Observed, now time.Time) Decision {
 	case Absent, Owned:
 	}
 	why := dueFor(wanted, observed, now)
-	if observed.Superseded && slices.Contains([]Why{Expired, Due, FromFuture}, why) {
-		// Its age is somebody's deed, which may be repeated without end.
-		why = SecretEdited
-	}
 	if why == "" {
 		return decideIdle(wanted, observed, now)
 	}
@@ -238,9 +234,19 @@ func decideDue(observed Observed, why Why, now time.Time) Decision {
 	return Decision{Action: Issue, Why: why}
 }
 
-// dueFor returns why a token is to be issued, or nothing. What its age asks for comes
-// before what somebody's deeds ask for, because deeds are spaced.
+// dueFor returns why a token is to be issued, or nothing. The age of a token that was
+// put back is somebody's deed, which may be repeated without end.
 func dueFor(wanted Wanted, observed Observed, now time.Time) Why {
+	why := looksDueFor(wanted, observed, now)
+	if observed.Superseded && slices.Contains([]Why{Expired, Due, FromFuture}, why) {
+		return SecretEdited
+	}
+	return why
+}
+
+// looksDueFor returns why a token is to be issued by what is held. What its age asks
+// for comes before what somebody's deeds ask for, because deeds are spaced.
+func looksDueFor(wanted Wanted, observed Observed, now time.Time) Why {
 	record := observed.Record
 	switch {
 	case observed.Target == Absent:
