@@ -90,7 +90,7 @@ func (o *options) register(flags *flag.FlagSet) {
 	flags.Float64Var(&o.verificationRequestsPerSecond, "verification-requests-per-second", 2,
 		"How many held tokens to verify in a second, for all PipedreamTokens together.")
 	flags.IntVar(&o.maxConcurrentReconciles, "max-concurrent-reconciles", 10,
-		"How many PipedreamTokens to work on at the same time.")
+		"How many PipedreamTokens to work on at the same time. From four on, one can be worked on while Pipedream hangs.")
 	flags.BoolVar(&o.leaderElect, "leader-elect", false,
 		"Let one of several replicas work at a time. The lease is in the pod's namespace; outside of a cluster, in the one that the environment variable POD_NAMESPACE names.")
 	flags.StringVar(&o.metricsBindAddress, "metrics-bind-address", ":8443",

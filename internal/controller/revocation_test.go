@@ -5,7 +5,6 @@ package controller
 
 import (
 	"fmt"
-	"net/http"
 	"testing"
 	"time"
 
@@ -117,19 +116,6 @@ func TestEndpointThatRefusesEveryTokenStaysInconclusive(t *testing.T) {
 	if got := w.pipedream.Counters().Calls[pipedreamtest.EndpointAccounts].Total - tries; got != 2 {
 		t.Errorf("tokens were tried %d times after the spec has changed, want twice", got)
 	}
-}
-
-// poll has a consumer use the token in the Secret, and tells whether it is accepted.
-func (w *world) poll() bool {
-	w.Helper()
-	request, err := http.NewRequestWithContext(w.Context(), http.MethodGet, w.address+"/v1/connect/proj_abc123/accounts", nil)
-	must(w.T, err)
-	request.Header.Set("Authorization", "Bearer "+string(w.target().Data["access_token"]))
-	request.Header.Set("X-Pd-Environment", "production")
-	response, err := http.DefaultClient.Do(request)
-	must(w.T, err)
-	must(w.T, response.Body.Close())
-	return response.StatusCode == http.StatusOK
 }
 
 // TestConsumerOfARevokedTokenIsRefusedOnce revokes tokens at many moments between two

@@ -301,8 +301,8 @@ func (w *world) wantNoCondition(kind string) {
 	}
 }
 
-// wantAccepted checks that Pipedream accepts the token in the Secret.
-func (w *world) wantAccepted() {
+// poll has a consumer use the token in the Secret, and tells whether it is accepted.
+func (w *world) poll() bool {
 	w.Helper()
 	request, err := http.NewRequestWithContext(w.Context(), http.MethodGet, w.address+"/v1/connect/proj_abc123/accounts", nil)
 	must(w.T, err)
@@ -311,8 +311,14 @@ func (w *world) wantAccepted() {
 	response, err := http.DefaultClient.Do(request)
 	must(w.T, err)
 	must(w.T, response.Body.Close())
-	if response.StatusCode != http.StatusOK {
-		w.Errorf("Pipedream answers %d to the token in the Secret, want 200", response.StatusCode)
+	return response.StatusCode == http.StatusOK
+}
+
+// wantAccepted checks that Pipedream accepts the token in the Secret.
+func (w *world) wantAccepted() {
+	w.Helper()
+	if !w.poll() {
+		w.Error("Pipedream refuses the token in the Secret")
 	}
 }
 
