@@ -72,6 +72,18 @@ func TestNewObjectGetsAToken(t *testing.T) {
 	}
 }
 
+func TestFirstTokenCostsNoMoreAfterAWait(t *testing.T) {
+	w := newWorld(t)
+	w.create()
+	w.reconcile()
+	w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionFalse, v1alpha1.ReasonCredentialsMissing)
+	w.createCredentials()
+	w.wire.reset()
+	w.reconcile()
+	w.wantExchanges(1)
+	w.wantRequests(newObjectRequests)
+}
+
 func TestTokenThatIsNotDueIsLeftAlone(t *testing.T) {
 	w := newWorld(t)
 	w.issued()

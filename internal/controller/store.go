@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 )
 
@@ -136,9 +137,9 @@ func (r *Reconciler) write(ctx context.Context, o *observation, held heldToken) 
 // rehearse finds out, before a token is asked for, whether the API server would
 // store it where there is no Secret any more: a namespace that is being deleted, a
 // quota or a policy may stand in the way. A first token is issued without, for most
-// need none of this.
+// need none of this, however long they have waited.
 func (r *Reconciler) rehearse(ctx context.Context, o *observation) (isRefused bool, err error) {
-	if o.target != nil || o.token.Status.ObservedGeneration == 0 || o.rehearsed {
+	if o.target != nil || !o.hadToken() || o.rehearsed {
 		return false, nil
 	}
 	o.rehearsed = true
@@ -154,6 +155,13 @@ func (r *Reconciler) rehearse(ctx context.Context, o *observation) (isRefused bo
 	// Anything else is for the write itself to meet: a webhook that can't rehearse, or
 	// a Secret that the cache does not show yet.
 	return false, nil
+}
+
+// hadToken tells whether a token is known to have been issued before, stored or not.
+func (o *observation) hadToken() bool {
+	failed := o.memory.failure
+	return !o.memory.lastIssue.IsZero() || o.token.Status.IssueTime != nil ||
+		failed != nil && failed.reason == v1alpha1.ReasonSecretWriteRefused
 }
 
 // isOvertaken tells whether a write failed because somebody else was faster.
