@@ -27,6 +27,11 @@ test: control-plane ## Run all tests, with the race detector, on a real etcd and
 chaos: build control-plane ## Break all around the operator at random, and check its promises. DURATION=10m, SEED=any.
 	@KUBEBUILDER_ASSETS="$$(hack/cluster/control-plane)" bin/chaos --duration=$(or $(DURATION),10m) --seed=$(or $(SEED),0) $(ARGS)
 
+.PHONY: bench
+bench: build control-plane ## Measure what the manager costs, on a real kube-apiserver. CASE picks cases, ARGS adds flags.
+	go build -o bin/ ./test/bench
+	@KUBEBUILDER_ASSETS="$$(hack/cluster/control-plane)" bin/bench --case="$(CASE)" $(ARGS)
+
 .PHONY: build
 build: ## Build the manager, the simulator, the demo and the chaos run into bin/.
 	CGO_ENABLED=0 go build -trimpath -buildvcs=auto -o bin/ ./cmd/manager ./cmd/simulator

@@ -32,6 +32,8 @@ type Options struct {
 	KillAfter time.Duration
 	// Log gets what the controller-manager prints. Optional.
 	Log io.Writer
+	// APIServerFlags are more flags of the API server, without the leading dashes.
+	APIServerFlags map[string]string
 }
 
 // ControlPlane is a running one.
@@ -94,6 +96,9 @@ func Start(options Options) (*ControlPlane, error) {
 	}
 	environment.ControlPlane.GetAPIServer().Configure().
 		Append("enable-admission-plugins", "OwnerReferencesPermissionEnforcement", "ResourceQuota")
+	for flag, value := range options.APIServerFlags {
+		environment.ControlPlane.GetAPIServer().Configure().Set(flag, value)
+	}
 	environment.ControlPlane.Etcd = &envtest.Etcd{}
 	environment.ControlPlane.Etcd.Configure().Append("unsafe-no-fsync", "true")
 	// In folders of ours, data and certificates outlast a restart.

@@ -1,0 +1,293 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+)
+
+const (
+	// workers is how many objects are worked on at the same time: what the manager does
+	// by default.
+	workers           = 10
+	credentialsName   = "credentials"
+	rightClientSecret = "the-right-secret"
+)
+
+// fleet is a namespace with PipedreamTokens, their credentials, and what was seen to
+// happen to them, by watches of our own.
+type fleet struct {
+	*bench
+	namespace string
+	size      int
+	watches   []watch.Interface
+	// written, if set, is called with each new token that is seen in a Secret.
+	written func(name string)
+
+	mu      sync.Mutex
+	members map[string]*member
+	// ready counts the members that are; firstReady is when the first one became so.
+	ready      int
+	firstReady time.Time
+	// leastLeft is the least life that a token had left when its successor was seen.
+	leastLeft time.Duration
+	failed    error
+}
+
+// member is a PipedreamToken.
+type member struct {
+	created time.Time
+	// issued are the times at which new tokens were seen in its Secret.
+	issued  []time.Time
+	inputs  string
+	expires time.Time
+	isReady bool
+}
+
+// newFleet makes a namespace without PipedreamTokens. Their OAuth client has the
+// namespace's name as its ID; the simulator knows its right secret.
+func (b *bench) newFleet(ctx context.Context, namespace, clientSecret string) (*fleet, error) {
+	f := &fleet{bench: b, namespace: namespace, members: map[string]*member{}, leastLeft: time.Hour}
+	if err := b.createNamespace(ctx, namespace); err != nil {
+		return nil, err
+	}
+	if err := b.pipedream.setClient(ctx, namespace, rightClientSecret); err != nil {
+		return nil, err
+	}
+	err := b.admin.Create(ctx, &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: credentialsName},
+		StringData: map[string]string{"client_id": namespace, "client_secret": clientSecret},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("create credentials: %w", err)
+	}
+	b.fleets[namespace] = f
+	secrets := &metav1.PartialObjectMetadataList{}
+	secrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
+	return f, errors.Join(
+		f.watch(ctx, secrets, f.sawSecret),
+		f.watch(ctx, &v1alpha1.PipedreamTokenList{}, f.sawToken),
+	)
+}
+
+// watch calls saw with each version of the namespace's objects of a kind.
+func (f *fleet) watch(ctx context.Context, list client.ObjectList, saw func(client.Object, time.Time)) error {
+	w, err := f.admin.Watch(ctx, list, client.InNamespace(f.namespace))
+	if err != nil {
+		return fmt.Errorf("watch %s: %w", f.namespace, err)
+	}
+	f.watches = append(f.watches, w)
+	go func() {
+		for event := range w.ResultChan() {
+			now := time.Now()
+			switch object, isObject := event.Object.(client.Object); {
+			case event.Type == watch.Error || !isObject:
+				f.fail(fmt.Errorf("the watch of %s was ended: %+v", f.namespace, event.Object))
+				return
+			case event.Type == watch.Added, event.Type == watch.Modified:
+				saw(object, now)
+			}
+		}
+	}()
+	return nil
+}
+
+func (f *fleet) fail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.failed = errors.Join(f.failed, err)
+}
+
+// close ends the watches.
+func (f *fleet) close() {
+	for _, w := range f.watches {
+		w.Stop()
+	}
+	f.watches = nil
+}
+
+// of returns a member, with the lock held.
+func (f *fleet) of(name string) *member {
+	if f.members[name] == nil {
+		f.members[name] = &member{}
+	}
+	return f.members[name]
+}
+
+func (f *fleet) sawSecret(secret client.Object, now time.Time) {
+	annotations := secret.GetAnnotations()
+	owner := annotations[v1alpha1.OwnerAnnotation]
+	if owner == "" {
+		return
+	}
+	expires, err := time.Parse(time.RFC3339, annotations[v1alpha1.ExpiresAtAnnotation])
+	if err != nil {
+		f.fail(fmt.Errorf("secret %s does not say when its token expires: %w", secret.GetName(), err))
+		return
+	}
+	f.mu.Lock()
+	m := f.of(owner)
+	inputs := annotations[v1alpha1.InputsAnnotation] // Another one with each token.
+	isNew := m.inputs != inputs
+	if isNew {
+		if len(m.issued) > 0 {
+			f.leastLeft = min(f.leastLeft, m.expires.Sub(now))
+		}
+		m.issued = append(m.issued, now)
+		m.inputs, m.expires = inputs, expires
+	}
+	f.mu.Unlock()
+	if isNew && f.written != nil {
+		f.written(owner)
+	}
+}
+
+func (f *fleet) sawToken(object client.Object, now time.Time) {
+	token := object.(*v1alpha1.PipedreamToken)
+	isReady := meta.IsStatusConditionTrue(token.Status.Conditions, v1alpha1.ConditionReady)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m := f.of(token.Name)
+	switch {
+	case isReady && !m.isReady:
+		f.ready++
+		if f.firstReady.IsZero() {
+			f.firstReady = now
+		}
+	case !isReady && m.isReady:
+		f.ready--
+	}
+	m.isReady = isReady
+}
+
+// add creates PipedreamTokens, as fast as that goes.
+func (f *fleet) add(ctx context.Context, count int) error {
+	first := f.size
+	f.size += count
+	return inParallel(count, func(i int) error {
+		name := fmt.Sprintf("token-%05d", first+i)
+		f.mu.Lock()
+		f.of(name).created = time.Now()
+		f.mu.Unlock()
+		return f.admin.Create(ctx, &v1alpha1.PipedreamToken{
+			ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: name},
+			Spec: v1alpha1.PipedreamTokenSpec{
+				ClientSecretRef: v1alpha1.ClientSecretReference{Name: credentialsName},
+				Scopes:          []string{"connect:accounts:read"},
+			},
+		})
+	})
+}
+
+// inParallel calls do with each number below count, from a few goroutines, until each
+// has failed.
+func inParallel(count int, do func(int) error) error {
+	numbers := make(chan int)
+	failures := make([]error, workers)
+	var running sync.WaitGroup
+	for worker := range workers {
+		running.Go(func() {
+			for i := range numbers {
+				if failures[worker] == nil {
+					failures[worker] = do(i)
+				}
+			}
+		})
+	}
+	for i := range count {
+		numbers <- i
+	}
+	close(numbers)
+	running.Wait()
+	return errors.Join(failures...)
+}
+
+// issued counts the members that were issued so many tokens, and all tokens.
+func (f *fleet) issued(atLeast int) (members, tokens int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, m := range f.members {
+		if len(m.issued) >= atLeast {
+			members++
+		}
+		tokens += len(m.issued)
+	}
+	return members, tokens
+}
+
+// awaitIssued returns when each member was issued so many tokens.
+func (f *fleet) awaitIssued(ctx context.Context, by *manager, tokens int) error {
+	return errors.Join(by.await(ctx, fmt.Sprintf("%d tokens for each PipedreamToken", tokens), func() bool {
+		members, _ := f.issued(tokens)
+		return members == f.size
+	}), f.failure())
+}
+
+// awaitReady returns when all members are Ready.
+func (f *fleet) awaitReady(ctx context.Context, by *manager) error {
+	return errors.Join(by.await(ctx, "all PipedreamTokens are Ready", func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.ready == f.size
+	}), f.failure())
+}
+
+func (f *fleet) failure() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.failed
+}
+
+// waits returns how long each member has waited for its first token, the shortest first.
+func (f *fleet) waits() []time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var waits []time.Duration
+	for _, m := range f.members {
+		if len(m.issued) > 0 {
+			waits = append(waits, m.issued[0].Sub(m.created))
+		}
+	}
+	slices.Sort(waits)
+	return waits
+}
+
+// check reads all Secrets, and fails unless each member's holds a token.
+func (f *fleet) check(ctx context.Context) error {
+	secrets := &corev1.SecretList{}
+	if err := f.admin.List(ctx, secrets, client.InNamespace(f.namespace)); err != nil {
+		return fmt.Errorf("list Secrets: %w", err)
+	}
+	holding := 0
+	for i := range secrets.Items {
+		if len(secrets.Items[i].Data["access_token"]) > 0 {
+			holding++
+		}
+	}
+	if holding != f.size {
+		return fmt.Errorf("%d Secrets hold a token, want %d", holding, f.size)
+	}
+	return nil
+}
+
+// percentile returns the value that so many of a hundred are not above.
+func percentile(sorted []time.Duration, percent int) time.Duration {
+	if len(sorted) == 0 {
+		return 0
+	}
+	return sorted[(len(sorted)-1)*percent/100]
+}

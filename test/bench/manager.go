@@ -1,0 +1,160 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+const (
+	// patience bounds how long something may take that must come.
+	patience = 5 * time.Minute
+	// settling is how long a manager is left alone before its memory is looked at.
+	settling = 10 * time.Second
+)
+
+// unpaced are the flags that let a manager ask for tokens as fast as it can.
+var unpaced = []string{"--token-requests-per-second=1000", "--token-request-burst=1000"}
+
+// manager is a running one.
+type manager struct {
+	*process
+	// started is when it was started, and wasReady when it knew the cluster.
+	started, wasReady time.Time
+}
+
+// managerOptions say how a manager is started. All may be left out.
+type managerOptions struct {
+	// namespaces are those to watch.
+	namespaces []string
+	// server is where it finds the API server, if not at its own address.
+	server string
+	// environment is added to ours.
+	environment []string
+}
+
+// startManager starts a manager, and returns when it knows the cluster.
+func (b *bench) startManager(ctx context.Context, o managerOptions) (*manager, error) {
+	prefix := filepath.Join(b.directory, fmt.Sprintf("manager-%d-%d", len(b.managers), time.Now().UnixMilli()))
+	kubeconfig := string(b.managerKubeconfig)
+	if o.server != "" {
+		kubeconfig = strings.ReplaceAll(kubeconfig, b.managerConfig.Host, o.server)
+	}
+	if err := os.WriteFile(prefix+".kubeconfig", []byte(kubeconfig), 0o600); err != nil {
+		return nil, fmt.Errorf("write the manager's kubeconfig: %w", err)
+	}
+	log, err := os.Create(prefix + ".log") //nolint:gosec // In our own folder.
+	if err != nil {
+		return nil, fmt.Errorf("make the manager's log: %w", err)
+	}
+	defer func() { _ = log.Close() }()
+	probes, err := freeAddress(ctx)
+	if err != nil {
+		return nil, err
+	}
+	arguments := append([]string{
+		"--kubeconfig=" + prefix + ".kubeconfig", "--api-url=" + b.pipedream.address, "--allow-insecure-api-url",
+		"--metrics-bind-address=127.0.0.1:0", "--health-probe-bind-address=" + probes,
+	}, unpaced...)
+	if len(o.namespaces) > 0 {
+		arguments = append(arguments, "--namespaces="+strings.Join(o.namespaces, ","))
+	}
+	m := &manager{started: time.Now()}
+	if m.process, err = b.start(ctx, o.environment, log, "manager", arguments...); err != nil {
+		return nil, err
+	}
+	b.managers = append(b.managers, m)
+	err = m.await(ctx, "ready", func() bool { return isOK(ctx, "http://"+probes+"/readyz") })
+	m.wasReady = time.Now()
+	return m, err
+}
+
+// freeAddress returns a local address that nobody listens at.
+func freeAddress(ctx context.Context) (string, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("find a free port: %w", err)
+	}
+	return listener.Addr().String(), listener.Close()
+}
+
+func isOK(ctx context.Context, url string) bool {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return false
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return false
+	}
+	_ = response.Body.Close()
+	return response.StatusCode == http.StatusOK
+}
+
+// await returns when something holds. It fails when the manager ends, or after too long.
+func (m *manager) await(ctx context.Context, what string, holds func() bool) error {
+	deadline := time.Now().Add(patience)
+	for !holds() {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("after %v it is not so: %s", patience, what)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case err := <-m.exited:
+			m.exited <- err
+			return fmt.Errorf("the manager ended while waiting for: %s (%w)", what, errors.Join(err, errors.New("see its log with --keep-logs")))
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	return nil
+}
+
+// awaitQuiet returns when the manager was last busy: it has then used next to no CPU
+// time for a second.
+func (m *manager) awaitQuiet(ctx context.Context) (time.Time, error) {
+	const quiet, most = time.Second, 20 * time.Millisecond
+	var failed error
+	busy := time.Now()
+	before, failed := m.cpu()
+	err := m.await(ctx, "the manager has nothing to do", func() bool {
+		now, err := m.cpu()
+		if err != nil {
+			failed = err
+			return true
+		}
+		if now-before > most {
+			before, busy = now, time.Now()
+		}
+		return time.Since(busy) > quiet
+	})
+	return busy, errors.Join(err, failed)
+}
+
+// stopManagers stops all managers.
+func (b *bench) stopManagers() (failed error) {
+	for _, m := range b.managers {
+		failed = errors.Join(failed, m.stop())
+	}
+	b.managers = nil
+	return failed
+}
+
+// pause waits.
+func pause(ctx context.Context, duration time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(duration):
+		return nil
+	}
+}

@@ -1,0 +1,65 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+)
+
+// pipedream is the running simulator.
+type pipedream struct {
+	process *process
+	address string
+}
+
+// control calls the simulator's own API. The answer is read into result, if that is
+// not nil.
+func (p *pipedream) control(ctx context.Context, method, path string, body, result any) error {
+	content, err := json.Marshal(body)
+	if err != nil {
+		return fmt.Errorf("encode: %w", err)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, p.address+"/_sim/"+path, bytes.NewReader(content))
+	if err != nil {
+		return fmt.Errorf("make a request: %w", err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("call the simulator: %w", err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode >= http.StatusBadRequest {
+		return fmt.Errorf("the simulator answers %s to %s %s", response.Status, method, path)
+	}
+	if result == nil {
+		return nil
+	}
+	return json.NewDecoder(response.Body).Decode(result)
+}
+
+// setClient makes an OAuth client known, or changes its secret.
+func (p *pipedream) setClient(ctx context.Context, id, secret string) error {
+	return p.control(ctx, http.MethodPut, "clients/"+id, map[string]string{"secret": secret}, nil)
+}
+
+// setLife sets the life of the tokens issued from now on.
+func (p *pipedream) setLife(ctx context.Context, life time.Duration) error {
+	return p.control(ctx, http.MethodPut, "token-lifetime", map[string]string{"token_lifetime": life.String()}, nil)
+}
+
+// exchanges returns how often a token was asked for with a client.
+func (p *pipedream) exchanges(ctx context.Context, id string) (pipedreamtest.Count, error) {
+	var counters struct {
+		Exchanges map[string]pipedreamtest.Count `json:"exchanges"`
+	}
+	err := p.control(ctx, http.MethodGet, "counters", struct{}{}, &counters)
+	return counters.Exchanges[id], err
+}

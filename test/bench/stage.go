@@ -1,0 +1,190 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+)
+
+const systemNamespace = "pipedream-operator-system"
+
+// bench is all that runs for the measurements.
+type bench struct {
+	options   options
+	out       io.Writer
+	began     time.Time
+	directory string
+	cluster   *controlplane.ControlPlane
+	admin     client.WithWatch
+	pipedream *pipedream
+	audit     *auditLog
+	report    report
+	// managerKubeconfig is the manager's, and managerConfig the same for us.
+	managerKubeconfig []byte
+	managerConfig     *rest.Config
+	managers          []*manager
+	// idle is the resident memory of a manager that has nothing to do, once measured.
+	idle float64
+	// fleets are those that several cases use, by namespace.
+	fleets map[string]*fleet
+}
+
+// setUp starts the control plane and the simulator, and installs all but the manager.
+func (b *bench) setUp(ctx context.Context) (err error) {
+	b.fleets = map[string]*fleet{}
+	if b.directory, err = os.MkdirTemp("", "pipedream-bench-"); err != nil {
+		return fmt.Errorf("make a folder: %w", err)
+	}
+	policy := filepath.Join(b.directory, "audit-policy.yaml")
+	b.audit = &auditLog{path: filepath.Join(b.directory, "audit.log")}
+	if err := os.WriteFile(policy, []byte(auditPolicy), 0o600); err != nil {
+		return fmt.Errorf("write the audit policy: %w", err)
+	}
+	b.say("starting etcd, kube-apiserver and the simulator")
+	b.cluster, err = controlplane.Start(controlplane.Options{APIServerFlags: map[string]string{
+		"audit-policy-file": policy,
+		"audit-log-path":    b.audit.path,
+		"audit-log-maxsize": "4096", // So that it is not rotated.
+	}})
+	if err != nil {
+		return err
+	}
+	scheme := runtime.NewScheme()
+	if err := errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return fmt.Errorf("build the scheme: %w", err)
+	}
+	config := rest.CopyConfig(b.cluster.Config)
+	config.QPS = -1
+	if b.admin, err = client.NewWithWatch(config, client.Options{Scheme: scheme}); err != nil {
+		return fmt.Errorf("make a client: %w", err)
+	}
+	if err := b.install(ctx); err != nil {
+		return err
+	}
+	b.describe()
+	return b.startPipedream(ctx)
+}
+
+// describe says what is the same in all cases.
+func (b *bench) describe() {
+	versions, _ := os.ReadFile(filepath.Join(controlplane.Assets(), "versions"))
+	b.report.Setting = append(b.report.Setting,
+		"control plane on the same machine, etcd without fsync: "+strings.Join(strings.Fields(string(versions)), " "),
+		fmt.Sprintf("Pipedream's API is a simulator whose answers take %v at least", b.options.latency),
+		"the manager runs under the generated RBAC rules, with pacing set out of the way: "+strings.Join(unpaced, " "))
+}
+
+// install creates the CRD, the permissions and the manager's account.
+func (b *bench) install(ctx context.Context) error {
+	kubeconfig := filepath.Join(b.directory, "admin.kubeconfig")
+	if err := os.WriteFile(kubeconfig, b.cluster.Kubeconfig, 0o600); err != nil {
+		return fmt.Errorf("write the kubeconfig: %w", err)
+	}
+	if err := b.createNamespace(ctx, systemNamespace); err != nil {
+		return err
+	}
+	demo := filepath.Join(controlplane.Root(), "hack", "demo")
+	if _, err := b.kubectl(ctx, kubeconfig, "apply", "--kustomize", demo); err != nil {
+		return err
+	}
+	token, err := b.kubectl(ctx, kubeconfig, "create", "token", "pipedream-operator-manager", "--namespace", systemNamespace, "--duration=24h")
+	if err != nil {
+		return err
+	}
+	if b.managerKubeconfig, err = b.cluster.KubeconfigOf(token, systemNamespace); err != nil {
+		return err
+	}
+	b.managerConfig, err = clientcmd.RESTConfigFromKubeConfig(b.managerKubeconfig)
+	if err != nil {
+		return fmt.Errorf("read the manager's kubeconfig: %w", err)
+	}
+	b.managerConfig.QPS = -1
+	return nil
+}
+
+// kubectl runs kubectl, and returns what it prints.
+func (b *bench) kubectl(ctx context.Context, kubeconfig string, arguments ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, filepath.Join(controlplane.Assets(), "kubectl"), arguments...) //nolint:gosec // Our own binary.
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
+	printed, problems := &bytes.Buffer{}, &bytes.Buffer{}
+	cmd.Stdout, cmd.Stderr = printed, problems
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("kubectl %s: %w: %s", strings.Join(arguments, " "), err, strings.TrimSpace(problems.String()))
+	}
+	return strings.TrimSpace(printed.String()), nil
+}
+
+func (b *bench) createNamespace(ctx context.Context, name string) error {
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	if err := b.admin.Create(ctx, namespace); err != nil {
+		return fmt.Errorf("create namespace %s: %w", name, err)
+	}
+	return nil
+}
+
+// startPipedream starts the simulator.
+func (b *bench) startPipedream(ctx context.Context) error {
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("make a pipe: %w", err)
+	}
+	defer func() { _ = reader.Close() }()
+	p, err := b.start(ctx, nil, writer, "simulator", "--listen=127.0.0.1:0", "--latency="+b.options.latency.String(), "--client=unused:unused")
+	_ = writer.Close()
+	if err != nil {
+		return err
+	}
+	b.pipedream = &pipedream{process: p}
+	line, err := bufio.NewReader(reader).ReadString('\n')
+	_, address, found := strings.Cut(strings.TrimSpace(line), "listening on ")
+	if err != nil || !found {
+		return fmt.Errorf("the simulator said %q instead of its address", line)
+	}
+	b.pipedream.address = address
+	return nil
+}
+
+// tearDown ends all that was started.
+func (b *bench) tearDown() error {
+	failed := b.stopManagers()
+	for _, f := range b.fleets {
+		f.close()
+	}
+	if b.pipedream != nil {
+		failed = errors.Join(failed, b.pipedream.process.stop())
+	}
+	if b.cluster != nil {
+		failed = errors.Join(failed, b.cluster.Stop())
+	}
+	if b.options.keep {
+		b.say("the logs are in %s", b.directory)
+		return failed
+	}
+	return errors.Join(failed, os.RemoveAll(b.directory))
+}
+
+// say tells what happens, and when.
+func (b *bench) say(format string, arguments ...any) {
+	_, _ = fmt.Fprintf(b.out, "%7.1fs  %s\n", time.Since(b.began).Seconds(), fmt.Sprintf(format, arguments...))
+}
