@@ -29,7 +29,7 @@ const (
 // the one before. For that the spec is changed, in a way that changes nothing else: the
 // renewal comes in the middle of the life with any large renewBeforeSeconds.
 func (b *bench) measureLateCache(ctx context.Context) error {
-	if err := b.pipedream.setLife(ctx, b.options.life); err != nil {
+	if err := b.pipedream.setLife(ctx, b.options.life/2); err != nil {
 		return err
 	}
 	defer func() { _ = b.pipedream.setLife(ctx, time.Hour) }()

@@ -32,7 +32,7 @@ func main() {
 	flag.IntVar(&o.objects, "objects", 1000, "How many PipedreamTokens a case has.")
 	flag.IntVar(&o.many, "many", 10000, "How many PipedreamTokens a case with many has.")
 	flag.IntVar(&o.neighbours, "neighbours", 3000, "How many unrelated Secrets there are.")
-	flag.DurationVar(&o.life, "life", time.Minute, "The life of tokens where renewals are measured.")
+	flag.DurationVar(&o.life, "life", time.Minute, "The life of tokens where renewals are measured; half of that where the cache is late.")
 	flag.DurationVar(&o.minute, "minute", time.Minute, "How long refused credentials are observed.")
 	flag.DurationVar(&o.hold, "hold", 305*time.Second, "How long objects are held where nothing is to be done; each is looked at every five minutes.")
 	flag.DurationVar(&o.latency, "latency", 20*time.Millisecond, "What each answer of Pipedream takes.")

@@ -23,7 +23,7 @@ const (
 	neighbourSize = 32 << 10
 	// updatesPerSecond is how many of the unrelated Secrets are changed in a second.
 	updatesPerSecond = 100
-	updateTime       = 20 * time.Second
+	updateTime       = 15 * time.Second
 	flushes          = 300
 )
 
