@@ -8,12 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -34,7 +36,7 @@ type fleet struct {
 	*bench
 	namespace string
 	size      int
-	watches   []watch.Interface
+	stop      func()
 	// written, if set, is called with each new token that is seen in a Secret.
 	written func(name string)
 
@@ -84,25 +86,70 @@ func (b *bench) newFleet(ctx context.Context, namespace, clientSecret string) (*
 	)
 }
 
-// watch calls saw with each version of the namespace's objects of a kind.
+// watch calls saw with each version of the namespace's objects of a kind, from now on.
+// When the API server ends the watch, which it does to a slow one, it begins another.
 func (f *fleet) watch(ctx context.Context, list client.ObjectList, saw func(client.Object, time.Time)) error {
-	w, err := f.admin.Watch(ctx, list, client.InNamespace(f.namespace))
+	ctx, f.stop = stoppable(ctx, f.stop)
+	version, err := f.list(ctx, list, saw)
 	if err != nil {
-		return fmt.Errorf("watch %s: %w", f.namespace, err)
+		return err
 	}
-	f.watches = append(f.watches, w)
 	go func() {
-		for event := range w.ResultChan() {
-			now := time.Now()
-			switch object, isObject := event.Object.(client.Object); {
-			case event.Type == watch.Error || !isObject:
-				f.fail(fmt.Errorf("the watch of %s was ended: %+v", f.namespace, event.Object))
+		for ctx.Err() == nil {
+			if err := f.watchFrom(ctx, list, version, saw); err != nil && ctx.Err() == nil {
+				f.fail(err)
 				return
-			case event.Type == watch.Added, event.Type == watch.Modified:
-				saw(object, now)
+			}
+			if version, err = f.list(ctx, list, saw); err != nil && ctx.Err() == nil {
+				f.fail(err)
+				return
 			}
 		}
 	}()
+	return nil
+}
+
+// stoppable returns a context that ends with the returned function, which calls next too.
+func stoppable(ctx context.Context, next func()) (stopped context.Context, stop func()) {
+	stopped, cancel := context.WithCancel(ctx)
+	return stopped, func() {
+		cancel()
+		if next != nil {
+			next()
+		}
+	}
+}
+
+// list calls saw with each object, and returns the version to watch from.
+func (f *fleet) list(ctx context.Context, list client.ObjectList, saw func(client.Object, time.Time)) (version string, err error) {
+	list = list.DeepCopyObject().(client.ObjectList)
+	if err := f.admin.List(ctx, list, client.InNamespace(f.namespace)); err != nil {
+		return "", fmt.Errorf("list %s: %w", f.namespace, err)
+	}
+	now := time.Now()
+	return list.GetResourceVersion(), meta.EachListItem(list, func(object runtime.Object) error {
+		saw(object.(client.Object), now)
+		return nil
+	})
+}
+
+// watchFrom watches until the watch is ended.
+func (f *fleet) watchFrom(ctx context.Context, list client.ObjectList, version string, saw func(client.Object, time.Time)) error {
+	w, err := f.admin.Watch(ctx, list, client.InNamespace(f.namespace), &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: version}})
+	if err != nil {
+		return fmt.Errorf("watch %s: %w", f.namespace, err)
+	}
+	defer w.Stop()
+	for event := range w.ResultChan() {
+		now := time.Now()
+		object, isObject := event.Object.(client.Object)
+		switch {
+		case event.Type == watch.Error || !isObject:
+			return nil // The next one begins with a list.
+		case event.Type == watch.Added, event.Type == watch.Modified:
+			saw(object, now)
+		}
+	}
 	return nil
 }
 
@@ -114,10 +161,9 @@ func (f *fleet) fail(err error) {
 
 // close ends the watches.
 func (f *fleet) close() {
-	for _, w := range f.watches {
-		w.Stop()
+	if f.stop != nil {
+		f.stop()
 	}
-	f.watches = nil
 }
 
 // of returns a member, with the lock held.
@@ -239,11 +285,34 @@ func (f *fleet) awaitIssued(ctx context.Context, by *manager, tokens int) error 
 
 // awaitReady returns when all members are Ready.
 func (f *fleet) awaitReady(ctx context.Context, by *manager) error {
-	return errors.Join(by.await(ctx, "all PipedreamTokens are Ready", func() bool {
+	err := by.await(ctx, "all PipedreamTokens are Ready", func() bool {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		return f.ready == f.size
-	}), f.failure())
+	})
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, f.reasons(ctx))
+	}
+	return errors.Join(err, f.failure())
+}
+
+// reasons says how many PipedreamTokens have which reasons.
+func (f *fleet) reasons(ctx context.Context) string {
+	tokens := &v1alpha1.PipedreamTokenList{}
+	if err := f.admin.List(ctx, tokens, client.InNamespace(f.namespace)); err != nil {
+		return err.Error()
+	}
+	counts := map[string]int{}
+	for i := range tokens.Items {
+		var reasons []string
+		for _, condition := range tokens.Items[i].Status.Conditions {
+			reasons = append(reasons, condition.Type+"="+condition.Reason)
+		}
+		counts[strings.Join(reasons, " ")]++
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return fmt.Sprintf("%d were seen to be Ready; there are %v", f.ready, counts)
 }
 
 func (f *fleet) failure() error {
