@@ -67,15 +67,16 @@ func run(ctx context.Context, o options, out io.Writer) (missed int, err error) 
 	if err := b.setUp(ctx); err != nil {
 		return 0, err
 	}
+	var failed error
 	for _, m := range cases {
 		b.say("%s", m.name)
-		if err := m.measure(b, ctx); err != nil {
-			err = fmt.Errorf("%s: %w", m.name, err)
-			return 0, errors.Join(err, b.stopManagers(), b.report.write(out, o.json, b.began))
+		if err := errors.Join(m.measure(b, ctx), b.stopManagers()); err != nil {
+			b.say("failed: %v", err)
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", m.name, err))
 		}
-		if err := b.stopManagers(); err != nil {
-			return 0, fmt.Errorf("%s: %w", m.name, err)
+		if ctx.Err() != nil {
+			break
 		}
 	}
-	return b.report.missed(), b.report.write(out, o.json, b.began)
+	return b.report.missed(), errors.Join(failed, b.report.write(out, o.json, b.began))
 }
