@@ -17,7 +17,7 @@ import (
 
 const (
 	// patience bounds how long something may take that must come.
-	patience = 5 * time.Minute
+	patience = 10 * time.Minute
 	// settling is how long a manager is left alone before its memory is looked at.
 	settling = 10 * time.Second
 )
