@@ -4,10 +4,7 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"fmt"
 	"net/http"
 
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
@@ -38,29 +35,10 @@ func (s *stage) listAccounts(ctx context.Context, token string) int {
 	return response.StatusCode
 }
 
-// control calls the simulator's own API. The answer is read into result, if that
-// is not nil.
+// control calls the simulator's own API. The answer is read into result, if that is
+// not nil.
 func (s *stage) control(ctx context.Context, method, path string, body, result any) error {
-	content, err := json.Marshal(body)
-	if err != nil {
-		return fmt.Errorf("encode: %w", err)
-	}
-	request, err := http.NewRequestWithContext(ctx, method, s.pipedream+"/_sim/"+path, bytes.NewReader(content))
-	if err != nil {
-		return fmt.Errorf("make a request: %w", err)
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return fmt.Errorf("call the simulator: %w", err)
-	}
-	defer func() { _ = response.Body.Close() }()
-	if response.StatusCode >= http.StatusBadRequest {
-		return fmt.Errorf("the simulator answers %s to %s %s", response.Status, method, path)
-	}
-	if result == nil {
-		return nil
-	}
-	return json.NewDecoder(response.Body).Decode(result)
+	return pipedreamtest.Remote{Address: s.pipedream, Client: http.DefaultClient}.Control(ctx, method, path, body, result)
 }
 
 // exchanges returns how often Pipedream was asked for a token.

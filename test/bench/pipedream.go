@@ -4,10 +4,7 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -23,26 +20,7 @@ type pipedream struct {
 // control calls the simulator's own API. The answer is read into result, if that is
 // not nil.
 func (p *pipedream) control(ctx context.Context, method, path string, body, result any) error {
-	content, err := json.Marshal(body)
-	if err != nil {
-		return fmt.Errorf("encode: %w", err)
-	}
-	request, err := http.NewRequestWithContext(ctx, method, p.address+"/_sim/"+path, bytes.NewReader(content))
-	if err != nil {
-		return fmt.Errorf("make a request: %w", err)
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return fmt.Errorf("call the simulator: %w", err)
-	}
-	defer func() { _ = response.Body.Close() }()
-	if response.StatusCode >= http.StatusBadRequest {
-		return fmt.Errorf("the simulator answers %s to %s %s", response.Status, method, path)
-	}
-	if result == nil {
-		return nil
-	}
-	return json.NewDecoder(response.Body).Decode(result)
+	return pipedreamtest.Remote{Address: p.address, Client: http.DefaultClient}.Control(ctx, method, path, body, result)
 }
 
 // setClient makes an OAuth client known, or changes its secret.

@@ -4,11 +4,8 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"time"
@@ -67,29 +64,7 @@ func (p *pipedream) listAccounts(ctx context.Context, token string) answer {
 // control calls the simulator's own API. The answer is read into result, if that is
 // not nil.
 func (p *pipedream) control(ctx context.Context, method, path string, body, result any) error {
-	content, err := json.Marshal(body)
-	if err != nil {
-		return fmt.Errorf("encode: %w", err)
-	}
-	request, err := http.NewRequestWithContext(ctx, method, p.address+"/_sim/"+path, bytes.NewReader(content))
-	if err != nil {
-		return fmt.Errorf("make a request: %w", err)
-	}
-	response, err := p.client.Do(request)
-	if err != nil {
-		return fmt.Errorf("call the simulator: %w", err)
-	}
-	defer func() { _ = response.Body.Close() }()
-	if response.StatusCode >= http.StatusBadRequest {
-		return fmt.Errorf("the simulator answers %s to %s %s", response.Status, method, path)
-	}
-	if result == nil {
-		return nil
-	}
-	if err := json.NewDecoder(response.Body).Decode(result); err != nil {
-		return fmt.Errorf("read the simulator's answer: %w", err)
-	}
-	return nil
+	return pipedreamtest.Remote{Address: p.address, Client: p.client}.Control(ctx, method, path, body, result)
 }
 
 func (p *pipedream) setSecret(ctx context.Context, client int, secret string) error {
