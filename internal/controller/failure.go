@@ -137,6 +137,17 @@ func newFailure(o *observation, reason, what string, now time.Time) *failure {
 	return &failure{reason: reason, what: what, tried: o.trying(), since: now.Truncate(time.Second), count: 1}
 }
 
+// fail remembers a failed attempt. One that was made before its time was somebody's
+// deed.
+func (o *observation) fail(reason, what string, now time.Time) *failure {
+	last := o.memory.failure
+	if last != nil && now.Before(last.notBefore) {
+		o.memory.attemptedByEvent(now)
+	}
+	o.memory.failure = newFailure(o, reason, what, now).after(last)
+	return o.memory.failure
+}
+
 // meet remembers what makes an attempt impossible, until the watch on Secrets
 // tells of a change. How the last attempt failed stays in memory.
 func (o *observation) meet(why renewal.Why) {
@@ -177,13 +188,8 @@ func (r *Reconciler) failRequest(o *observation, err error) {
 		cause = &pipedream.Error{Kind: pipedream.Unavailable, Detail: "no answer"}
 	}
 	now := r.Clock.Now()
-	last := o.memory.failure
-	if last != nil && now.Before(last.notBefore) {
-		o.memory.attemptedByEvent(now)
-	}
-	failed := newFailure(o, reasonOf(cause.Kind), cause.Error(), now).after(last)
+	failed := o.fail(reasonOf(cause.Kind), cause.Error(), now)
 	failed.credentials = o.memory.digest(*o.clientCredentials)
-	o.memory.failure = failed
 	switch {
 	case !cause.RetryAt.IsZero():
 		failed.notBefore = cause.RetryAt // As the gate has decided, for all who are concerned.
@@ -211,13 +217,9 @@ func (r *Reconciler) failWrite(o *observation, err error) error {
 		return err
 	}
 	now := r.Clock.Now()
-	if last := o.memory.failure; last != nil && now.Before(last.notBefore) {
-		o.memory.attemptedByEvent(now)
-	}
 	// The API server's own message may quote the Secret.
 	what := fmt.Sprintf("HTTP status %d %s", status.ErrStatus.Code, status.ErrStatus.Reason)
-	failed := newFailure(o, v1alpha1.ReasonSecretWriteRefused, what, now).after(o.memory.failure)
-	o.memory.failure = failed
+	failed := o.fail(v1alpha1.ReasonSecretWriteRefused, what, now)
 	failed.refusedOver = versionOf(o.target)
 	failed.notBefore = now.Add(renewal.RetryAfter(renewal.Refused, o.wanted.Identity, failed.count))
 	return nil
