@@ -6,6 +6,7 @@ package controller
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
@@ -51,13 +52,17 @@ func (r *Reconciler) meanwhile(ctx context.Context, o *observation) (again bool,
 
 // takeTurn tells whether the token request may be sent, and else takes a place.
 func (r *Reconciler) takeTurn(o *observation) bool {
-	if version := versionOf(o.credentials); version != o.memory.queuedWith {
-		// Who waits for what becomes of its old credentials need not wait any longer.
-		r.TokenRequests.Unbind(o.asker())
-		o.memory.queuedWith = version
-	}
-	o.place = r.TokenRequests.Enter(o.asker(), o.lane())
+	o.place = r.TokenRequests.EnterAs(o.asker(), o.lane(), o.credentialsSource())
 	return o.place.IsTurn
+}
+
+// credentialsSource names the credentials that would be read now. The Secret is the
+// same for all of its version, and each may take others of its keys.
+func (o *observation) credentialsSource() string {
+	ref := o.token.Spec.ClientSecretRef
+	return fmt.Sprintf("%q", []string{
+		o.token.Namespace, ref.Name, versionOf(o.credentials), ref.ClientIDKey, ref.ClientSecretKey,
+	})
 }
 
 // lane returns the lane of the gate in which the token that is due waits.

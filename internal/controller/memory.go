@@ -48,9 +48,6 @@ type memory struct {
 	// obstacle is what makes an attempt impossible now; nil when nothing does.
 	obstacle *failure
 
-	// queuedWith is the version of the credentials that a place at the gate was taken with.
-	queuedWith string
-
 	// lastIssue, lastByEvent and repeats space the tokens of one object.
 	lastIssue, lastByEvent time.Time
 	repeats                int

@@ -27,9 +27,12 @@ const (
 )
 
 // oauthClient is what is remembered of one pair of client ID and client secret. A
-// nil one is that of a request without credentials, or not known yet.
+// nil one is that of a request without credentials, or of which nothing is known.
 type oauthClient struct {
 	digest [sha256.Size]byte
+	// isUnread tells that its credentials were not read yet, so that it may turn out to
+	// be any.
+	isUnread bool
 	// users counts the places of those who are known to ask with it, and its requests
 	// on their way.
 	users int
@@ -48,7 +51,7 @@ type oauthClient struct {
 }
 
 // isNew tells whether it was never accepted, or is not any more.
-func (c *oauthClient) isNew() bool { return c != nil && c.acceptedAt.IsZero() }
+func (c *oauthClient) isNew() bool { return c != nil && !c.isUnread && c.acceptedAt.IsZero() }
 
 func (c *oauthClient) promise(turns int) {
 	if c != nil {
@@ -107,10 +110,60 @@ func (c *oauthClient) refuse(refusal *Error, sentAt, now time.Time) *Error {
 type clients struct {
 	key      []byte
 	byDigest map[[sha256.Size]byte]*oauthClient
+	byName   map[string]*source
+}
+
+// source is where credentials come from, as long as anybody has a place for it, or a
+// request on its way.
+type source struct {
+	name string
+	// client is that of the credentials which were read there last, or unread.
+	client *oauthClient
+	// users counts the places of those whose credentials come from here, and their
+	// requests on their way.
+	users int
 }
 
 func newClients() clients {
-	return clients{key: []byte(rand.Text()), byDigest: map[[sha256.Size]byte]*oauthClient{}}
+	return clients{key: []byte(rand.Text()), byDigest: map[[sha256.Size]byte]*oauthClient{}, byName: map[string]*source{}}
+}
+
+// bind makes a place one of a source, or of none, if it is not yet.
+func (c clients) bind(p *place, name string) {
+	if p.source.is(name) {
+		return
+	}
+	c.release(p.source)
+	p.source, p.insists = nil, false
+	if name == "" {
+		c.assign(p, nil)
+		return
+	}
+	if c.byName[name] == nil {
+		c.byName[name] = &source{name: name, client: &oauthClient{isUnread: true}}
+	}
+	p.source = c.byName[name].retain()
+	c.assign(p, p.source.client)
+}
+
+// is tells whether a source has this name; none has the empty one.
+func (s *source) is(name string) bool { return s == nil && name == "" || s != nil && s.name == name }
+
+// retain returns the source with one more user; release ends that.
+func (s *source) retain() *source {
+	if s != nil {
+		s.users++
+	}
+	return s
+}
+
+func (c clients) release(s *source) {
+	if s == nil {
+		return
+	}
+	if s.users--; s.users == 0 {
+		delete(c.byName, s.name)
+	}
 }
 
 // of returns the client of these credentials.

@@ -51,7 +51,9 @@ func (g *Gate) Check() error {
 			promised++
 			promises[p.client]++
 		}
-		users[p.client]++
+		if p.client == nil || !p.client.isUnread {
+			users[p.client]++
+		}
 	}
 	for _, p := range g.given {
 		if g.places[p.asker] != p || p.turn == noTurn {
@@ -83,8 +85,34 @@ func (g *Gate) Check() error {
 	if len(users) > 0 {
 		return fmt.Errorf("%d clients are waited for, and not remembered", len(users))
 	}
+	if err := g.checkSources(); err != nil {
+		return err
+	}
 	if inFlight > g.inFlight || g.inFlight < 0 || g.inFlight > g.options.InFlight {
 		return fmt.Errorf("%d requests are on their way, and %d for clients", g.inFlight, inFlight)
+	}
+	return nil
+}
+
+func (g *Gate) checkSources() error {
+	places := map[*source]int{}
+	for _, p := range g.places {
+		if p.source != nil && p.turn == noTurn && p.client == nil {
+			return fmt.Errorf("%v has a source and no client", p.asker)
+		}
+		places[p.source]++
+	}
+	delete(places, nil)
+	inFlight := 0
+	for name, s := range g.clients.byName {
+		if s.name != name || s.users < max(1, places[s]) || s.client == nil {
+			return fmt.Errorf("a source is remembered for %d users, and %d have a place: %+v", s.users, places[s], s)
+		}
+		inFlight += s.users - places[s]
+		delete(places, s)
+	}
+	if len(places) > 0 || inFlight > g.inFlight {
+		return fmt.Errorf("%d sources are not remembered; they have %d requests on their way of %d", len(places), inFlight, g.inFlight)
 	}
 	return nil
 }

@@ -104,7 +104,18 @@ func NewGate(options GateOptions) *Gate {
 // Enter returns the asker's place, and takes one if it has none. One who waits
 // already keeps its place, or moves to another lane. A turn that is not used within
 // ten seconds is lost, and the place with it.
-func (g *Gate) Enter(asker Asker, lane Lane) Place {
+func (g *Gate) Enter(asker Asker, lane Lane) Place { return g.enter(asker, lane, "") }
+
+// EnterAs is Enter for one who will send with credentials, and reads them when its
+// turn has come. The source names them until then: askers of the same source have the
+// same credentials, so what becomes of one tells which turns are worth giving to the
+// others. One who waits and comes with another source has other credentials now, and
+// need not wait for what becomes of the old ones.
+func (g *Gate) EnterAs(asker Asker, lane Lane, source string) Place {
+	return g.enter(asker, lane, source)
+}
+
+func (g *Gate) enter(asker Asker, lane Lane, source string) Place {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := g.clock.now()
@@ -120,6 +131,9 @@ func (g *Gate) Enter(asker Asker, lane Lane) Place {
 		g.queue.remove(p)
 		p.lane = lane
 		g.queue.push(p)
+	}
+	if p.turn == noTurn {
+		g.clients.bind(p, source)
 	}
 	g.advance(now)
 	if p.turn != noTurn {
@@ -140,20 +154,6 @@ func (g *Gate) Leave(asker Asker) {
 		g.drop(p)
 		g.advance(g.clock.now())
 	}
-}
-
-// Unbind forgets what the asker's last credentials were, which it may have to wait for,
-// because it has others now. It keeps its place.
-func (g *Gate) Unbind(asker Asker) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	p := g.places[asker]
-	if p == nil || p.turn != noTurn {
-		return
-	}
-	p.insists = false
-	g.clients.assign(p, nil)
-	g.advance(g.clock.now())
 }
 
 // Turns returns those whose turn has come since it was last called, and how long
@@ -225,6 +225,7 @@ func (g *Gate) send(asker Asker, credentials *Credentials, insists bool, request
 type sending struct {
 	at      time.Time
 	client  *oauthClient
+	source  *source
 	isProbe bool
 }
 
@@ -243,7 +244,7 @@ func (g *Gate) begin(asker Asker, credentials *Credentials, insists bool) (sendi
 	g.queue.putBack(p)
 	if credentials != nil {
 		p.insists = insists
-		g.clients.assign(p, g.clients.of(*credentials))
+		g.identify(p, g.clients.of(*credentials))
 		if refusal := p.client.refusalFor(p, now); refusal != nil {
 			g.drop(p)
 			g.advance(now)
@@ -257,9 +258,28 @@ func (g *Gate) begin(asker Asker, credentials *Credentials, insists bool) (sendi
 	return g.depart(p, now), nil
 }
 
+// identify takes note of the client that an asker has turned out to send with. The
+// others of its source will, too.
+func (g *Gate) identify(p *place, client *oauthClient) {
+	g.clients.assign(p, client)
+	if p.source == nil || p.source.client == client {
+		return
+	}
+	before := p.source.client
+	p.source.client = client
+	if p.source.users == 1 {
+		return
+	}
+	for _, other := range g.places {
+		if other.source == p.source && other.client == before && other.turn == noTurn {
+			g.clients.assign(other, client)
+		}
+	}
+}
+
 // depart turns a place into a request on its way.
 func (g *Gate) depart(p *place, now time.Time) sending {
-	s := sending{at: now, client: p.client, isProbe: g.pause.isOnTrial}
+	s := sending{at: now, client: p.client, source: p.source.retain(), isProbe: g.pause.isOnTrial}
 	g.pause.isProbing = s.isProbe
 	g.inFlight++
 	if s.client.isNew() {
@@ -279,6 +299,7 @@ func (g *Gate) end(s sending, err error) error {
 	defer g.mu.Unlock()
 	now := g.clock.now()
 	g.inFlight--
+	g.clients.release(s.source)
 	failed, kind := failure(err)
 	if kind == RateLimited {
 		err = g.shown(failed.retriedAt(g.hold(g.clock.told(failed.RetryAt), s.at, now)))
@@ -433,6 +454,7 @@ func (g *Gate) drop(p *place) {
 	} else {
 		g.takeBack(p)
 	}
+	g.clients.bind(p, "")
 	g.clients.assign(p, nil)
 	delete(g.places, p.asker)
 }

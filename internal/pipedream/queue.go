@@ -47,7 +47,9 @@ type place struct {
 	turn  turn
 	// turnAt is when the turn came.
 	turnAt time.Time
-	// client is known once the asker has tried to send; nil before.
+	// source is where its credentials come from; nil if it has none or did not say.
+	source *source
+	// client is known once the asker, or another one of its source, has tried to send.
 	client  *oauthClient
 	insists bool
 }
