@@ -193,3 +193,24 @@ func TestEditsOfASecretThatCanNotBeWrittenAreSpaced(t *testing.T) {
 		t.Errorf("in 50 s of edits the Secret was written %d times, want at 0, 10 and 30 s", got)
 	}
 }
+
+func TestShortWaitAfterAFailureIsNotWorthAStatus(t *testing.T) {
+	w := newWorld(t)
+	w.createCredentials()
+	w.create()
+	w.pipedream.DeleteClient(clientID)
+	w.reconcile()
+	w.wantCondition(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonCredentialsRejected)
+	before := w.token()
+	w.occupy(30 * time.Second)
+	change(w, w.secret("credentials"), func(s *corev1.Secret) { s.Data["client_secret"] = []byte("rotated") })
+	w.reconcile()
+	if after := w.token(); after.ResourceVersion != before.ResourceVersion {
+		t.Errorf("the status is %+v after %+v, though nothing was tried yet", after.Status, before.Status)
+	}
+	w.pass(longQueue)
+	w.reconcile()
+	if got := w.token().Status.NextAttemptTime; got != nil {
+		t.Errorf("the next attempt is said to be at %v, want nothing said while it waits for its turn for long", got)
+	}
+}

@@ -102,7 +102,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if err := errors.Join(err, reportErr); err != nil {
 		return ctrl.Result{}, err
 	}
-	return ctrl.Result{RequeueAfter: sleep}, nil
+	return ctrl.Result{RequeueAfter: sleep, Priority: new(o.nextPriority())}, nil
 }
 
 // leave gives up the places at the gates that this visit has not waited at.

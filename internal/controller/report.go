@@ -28,7 +28,7 @@ func (r *Reconciler) report(ctx context.Context, o *observation) (sleep time.Dur
 	sleep = o.sleep(now)
 	previous := o.previousStatus()
 	status := o.project(previous, now)
-	if o.isAboutToIssueFirst(previous, now) || equality.Semantic.DeepEqual(previous, status) {
+	if o.isAboutToIssueFirst(previous, now) || o.saysNothingNew(status, previous, now) {
 		return sleep, nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reportTimeout)
@@ -48,6 +48,15 @@ func (o *observation) isAboutToIssueFirst(previous v1alpha1.PipedreamTokenStatus
 	}
 	return o.targetState() == renewal.Leaving ||
 		isWaiting(o.place) && o.place.PausedUntil.IsZero() && now.Sub(o.place.Since) < longQueue
+}
+
+// saysNothingNew tells whether a status is the one that stands, but for a next attempt
+// that waits for its turn for a few seconds.
+func (o *observation) saysNothingNew(status, previous v1alpha1.PipedreamTokenStatus, now time.Time) bool {
+	if isWaiting(o.place) && !o.isLongQueue(now) {
+		status.NextAttemptTime = previous.NextAttemptTime
+	}
+	return equality.Semantic.DeepEqual(previous, status)
 }
 
 // sleep returns the time to the next visit, if nothing changes before. It counts

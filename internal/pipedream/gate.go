@@ -134,6 +134,7 @@ func (g *Gate) enter(asker Asker, lane Lane, source string) Place {
 	}
 	if p.turn == noTurn {
 		g.clients.bind(p, source)
+		g.answer(p, now)
 	}
 	g.advance(now)
 	if p.turn != noTurn {
@@ -244,7 +245,7 @@ func (g *Gate) begin(asker Asker, credentials *Credentials, insists bool) (sendi
 	g.queue.putBack(p)
 	if credentials != nil {
 		p.insists = insists
-		g.identify(p, g.clients.of(*credentials))
+		g.identify(p, g.clients.of(*credentials), now)
 		if refusal := p.client.refusalFor(p, now); refusal != nil {
 			g.drop(p)
 			g.advance(now)
@@ -260,7 +261,7 @@ func (g *Gate) begin(asker Asker, credentials *Credentials, insists bool) (sendi
 
 // identify takes note of the client that an asker has turned out to send with. The
 // others of its source will, too.
-func (g *Gate) identify(p *place, client *oauthClient) {
+func (g *Gate) identify(p *place, client *oauthClient, now time.Time) {
 	g.clients.assign(p, client)
 	if p.source == nil || p.source.client == client {
 		return
@@ -273,6 +274,7 @@ func (g *Gate) identify(p *place, client *oauthClient) {
 	for _, other := range g.places {
 		if other.source == p.source && other.client == before && other.turn == noTurn {
 			g.clients.assign(other, client)
+			g.answer(other, now)
 		}
 	}
 }
@@ -344,7 +346,11 @@ func (g *Gate) learn(s sending, failed *Error, kind Kind, now time.Time) (refusa
 		g.clients.boundRefused()
 	}
 	g.clients.tidy(s.client)
-	g.answer(s.client, now)
+	for _, p := range g.places {
+		if p.client == s.client {
+			g.answer(p, now)
+		}
+	}
 	return refusal
 }
 
@@ -410,17 +416,12 @@ func (g *Gate) isBusy() bool {
 	return !g.pause.isOn(now) && (g.promised > 0 || g.queue.has(g.eligibility(now)))
 }
 
-// answer gives a turn to all who wait for what has become of a client that was
-// refused.
-func (g *Gate) answer(client *oauthClient, now time.Time) {
-	if client.refusal == nil {
-		return
-	}
-	for _, p := range g.places {
-		if p.client == client && p.turn == noTurn && client.refusalFor(p, now) != nil {
-			g.queue.remove(p)
-			g.give(p, freeTurn, now)
-		}
+// answer gives a turn to one who waits, if there is an answer for it already: its
+// client was refused.
+func (g *Gate) answer(p *place, now time.Time) {
+	if p.turn == noTurn && p.client != nil && p.client.refusalFor(p, now) != nil {
+		g.queue.remove(p)
+		g.give(p, freeTurn, now)
 	}
 }
 

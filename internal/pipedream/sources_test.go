@@ -25,7 +25,7 @@ func (g *gate) turnsOf(sourceOf func(i int) string, count int) (with []string) {
 	return with
 }
 
-func always(source string) func(int) string { return func(int) string { return source } }
+func same(int) string { return "a Secret" }
 
 func TestNobodyReadsCredentialsInVain(t *testing.T) {
 	t.Parallel()
@@ -61,15 +61,15 @@ func TestNobodyReadsCredentialsInVain(t *testing.T) {
 func TestOneOfASourceGoesFirst(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, pipedream.GateOptions{PerSecond: 1000, Burst: 1000})
-	if with := g.turnsOf(always("a Secret"), 20); len(with) != 1 {
+	if with := g.turnsOf(same, 20); len(with) != 1 {
 		t.Fatalf("%d of 20 have a turn before anybody has read the Secret: %v", len(with), with)
 	}
 	first := g.start("0", client("shared"))
-	if with := g.turnsOf(always("a Secret"), 20); len(with) != 0 {
+	if with := g.turnsOf(same, 20); len(with) != 0 {
 		t.Errorf("while the first request is on its way, it is the turn of %v", with)
 	}
 	g.wantNil(first.end(nil))
-	if with := g.turnsOf(always("a Secret"), 20); len(with) != 2 {
+	if with := g.turnsOf(same, 20); len(with) != 2 {
 		t.Errorf("after the first was accepted, it is the turn of %v; want two", with)
 	}
 }
@@ -85,7 +85,7 @@ func TestSourcesDoNotWaitForEachOther(t *testing.T) {
 func TestAllOfASourceHearThatItsClientIsRefused(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, pipedream.GateOptions{})
-	g.turnsOf(always("a Secret"), 5)
+	g.turnsOf(same, 5)
 	g.wantKind(g.send("0", client("bad"), false, &pipedream.Error{Kind: pipedream.CredentialsRejected}), pipedream.CredentialsRejected)
 	for i := 1; i < 5; i++ {
 		name := fmt.Sprint(i)
@@ -98,12 +98,47 @@ func TestAllOfASourceHearThatItsClientIsRefused(t *testing.T) {
 	}
 }
 
+func TestARefusalThatIsKnownAnswersAllOfASource(t *testing.T) {
+	t.Parallel()
+	g := newGate(t, pipedream.GateOptions{})
+	g.wantKind(g.try("elsewhere", client("bad"), &pipedream.Error{Kind: pipedream.CredentialsRejected}), pipedream.CredentialsRejected)
+	if with := g.turnsOf(same, 3); len(with) != 1 {
+		t.Fatalf("it is the turn of %v; the test needs two that wait", with)
+	}
+	unsent := func() error { return errors.New("it was sent") }
+	g.wantKind(g.SendAs(shop("0"), *client("bad"), false, unsent), pipedream.CredentialsRejected)
+	for name, lane := range map[string]pipedream.Lane{"1": pipedream.DueRenewal, "2": pipedream.DueRenewal, "new": pipedream.NearEnd} {
+		if !g.EnterAs(shop(name), lane, "a Secret").IsTurn {
+			t.Errorf("%s does not hear of it", name)
+		}
+	}
+	for _, name := range []string{"1", "2", "new"} {
+		g.wantKind(g.SendAs(shop(name), *client("bad"), false, unsent), pipedream.CredentialsRejected)
+	}
+}
+
+func TestWhoInsistsWaitsForAnAttemptOfItsOwn(t *testing.T) {
+	t.Parallel()
+	g := newGate(t, pipedream.GateOptions{})
+	g.wantKind(g.try("elsewhere", client("bad"), &pipedream.Error{Kind: pipedream.CredentialsRejected}), pipedream.CredentialsRejected)
+	g.after(time.Second).EnterAs(shop("0"), pipedream.OnDemand, "a Secret")
+	insist := func() error { return g.SendAs(shop("0"), *client("bad"), true, func() error { return nil }) }
+	g.wantNotYet(insist())
+	if g.EnterAs(shop("0"), pipedream.OnDemand, "a Secret").IsTurn {
+		t.Error("it is its turn again to hear what it does not want to hear")
+	}
+	if g.after(10 * time.Second); !g.EnterAs(shop("0"), pipedream.OnDemand, "a Secret").IsTurn {
+		t.Fatal("its client is not tried again")
+	}
+	g.wantNil(insist())
+}
+
 func TestWhoComesWithAnotherSourceNeedNotWaitForTheOld(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, pipedream.GateOptions{})
-	g.turnsOf(always("a Secret"), 2)
+	g.turnsOf(same, 2)
 	f := g.start("0", client("old"))
-	if with := g.turnsOf(always("a Secret"), 2); len(with) != 0 {
+	if with := g.turnsOf(same, 2); len(with) != 0 {
 		t.Fatalf("it is the turn of %v; the test needs one that waits", with)
 	}
 	if !g.EnterAs(shop("1"), pipedream.DueRenewal, "a Secret, edited").IsTurn {
@@ -115,14 +150,14 @@ func TestWhoComesWithAnotherSourceNeedNotWaitForTheOld(t *testing.T) {
 func TestASourceWhoseFirstReaderGoesAway(t *testing.T) {
 	t.Parallel()
 	for name, goAway := range map[string]func(*gate){
-		"by leaving":                  func(g *gate) { g.Leave(shop("0")) },
-		"by not using its turn":       func(g *gate) { g.after(11 * time.Second) },
+		"by leaving":             func(g *gate) { g.Leave(shop("0")) },
+		"by not using its turn":  func(g *gate) { g.after(11 * time.Second) },
 		"by sending its request": func(g *gate) { g.wantNil(g.send("0", client("else"), false, nil)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := newGate(t, pipedream.GateOptions{})
-			g.turnsOf(always("a Secret"), 2)
+			g.turnsOf(same, 2)
 			goAway(g)
 			if !g.EnterAs(shop("1"), pipedream.DueRenewal, "a Secret").IsTurn {
 				t.Error("the next of the source has no turn")

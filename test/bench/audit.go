@@ -31,11 +31,8 @@ rules:
 - level: None
 `
 
-// The calls that are looked at by name.
-const (
-	getSecrets  = "get secrets"
-	patchStatus = "patch pipedreamtokens/status"
-)
+// getSecrets is the call that is looked at by name.
+const getSecrets = "get secrets"
 
 // auditLog is the API server's log of the manager's requests.
 type auditLog struct {

@@ -72,7 +72,8 @@ func (b *bench) correct(ctx context.Context, f *fleet, m *manager, of string) er
 	}
 	b.report.add(of, "credentials corrected to the first Ready", f.firstReady.Sub(corrected).Seconds(), "s", atMost(2).soft())
 	b.report.add(of, "credentials corrected to all Ready", allReady.Seconds(), "s", nil)
-	b.report.add(of, "exchanges for that, per object", float64(used.exchanges)/float64(f.size), "", atMost(1))
+	b.report.add(of, "exchanges for that, per object, without refused ones", float64(used.exchanges-used.refused)/float64(f.size), "", atMost(1))
+	b.report.add(of, "exchanges refused meanwhile", float64(used.refused), "", atMost(3))
 	b.report.add(of, "requests for that, per object", float64(used.requests.aboutObjects())/float64(f.size), "", nil)
 	return nil
 }

@@ -10,11 +10,6 @@ import (
 	"time"
 )
 
-// rereads is the part of the requests that may come on top in a burst. While an OAuth
-// client's first requests are on their way, the others who have read their credentials
-// are sent back, and read them again: about ten, however many there are.
-const rereads = 0.02
-
 // measureIdle measures a manager that has nothing to do.
 func (b *bench) measureIdle(ctx context.Context) error {
 	idle, err := b.idleMemory(ctx)
@@ -124,9 +119,9 @@ func (b *bench) create(ctx context.Context, f *fleet, m *manager, size int) erro
 	b.report.add(of, "creation to token in the Secret, p99", percentile(waits, 99).Seconds(), "s", nil)
 	b.report.add(of, "exchanges per object", float64(used.exchanges)/count, "", atMost(1))
 	// Who waits for more than ten seconds is told so, in a status more.
-	queued := float64(used.requests.byCall[patchStatus]) - count
-	b.report.add(of, "requests per object, without statuses that say Queued", (float64(used.requests.aboutObjects())-queued)/count, "", atMost(3).allowing(rereads))
-	b.report.add(of, "statuses that say Queued, per object", queued/count, "", nil)
+	queued := f.countQueued()
+	b.report.add(of, "requests per object, without statuses that say Queued", float64(used.requests.aboutObjects()-queued)/count, "", atMost(3))
+	b.report.add(of, "statuses seen that say Queued, per object", float64(queued)/count, "", nil)
 	used.requests.addTo(&b.report, of, "object", count)
 	b.report.add(of, "CPU of the manager per object", used.cpuPer(count), "ms", nil)
 	return b.addMemory(ctx, m, of)

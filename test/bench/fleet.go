@@ -45,6 +45,8 @@ type fleet struct {
 	// ready counts the members that are; firstReady is when the first one became so.
 	ready      int
 	firstReady time.Time
+	// queued counts how often a member was seen to begin to wait for its turn.
+	queued int
 	// leastLeft is the least life that a token had left when its successor was seen.
 	leastLeft time.Duration
 	failed    error
@@ -57,7 +59,8 @@ type member struct {
 	issued  []time.Time
 	inputs  string
 	expires time.Time
-	isReady bool
+	// isReady and isQueued are what its status says.
+	isReady, isQueued bool
 }
 
 // newFleet makes a namespace without PipedreamTokens. Their OAuth client has the
@@ -218,6 +221,19 @@ func (f *fleet) sawToken(object client.Object, now time.Time) {
 		f.ready--
 	}
 	m.isReady = isReady
+	renewed := meta.FindStatusCondition(token.Status.Conditions, v1alpha1.ConditionRenewed)
+	isQueued := renewed != nil && renewed.Reason == v1alpha1.ReasonQueued
+	if isQueued && !m.isQueued {
+		f.queued++
+	}
+	m.isQueued = isQueued
+}
+
+// countQueued returns how often a member was seen to begin to wait for its turn.
+func (f *fleet) countQueued() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.queued
 }
 
 // add creates PipedreamTokens, as fast as that goes.

@@ -22,9 +22,6 @@ type budget struct {
 	IsLeast bool `json:"isLeast,omitempty"`
 	// IsSoft tells that it depends on the machine: a miss is shown, and fails nothing.
 	IsSoft bool `json:"isSoft,omitempty"`
-	// Allowance is the part of the value that the figure may be off by: for what does not
-	// grow with the number of objects.
-	Allowance float64 `json:"allowance,omitempty"`
 }
 
 func atMost(value float64) *budget  { return &budget{Value: value} }
@@ -36,12 +33,6 @@ func (b *budget) soft() *budget {
 	return b
 }
 
-// allowing lets the figure be off by a part of the value.
-func (b *budget) allowing(part float64) *budget {
-	b.Allowance = part
-	return b
-}
-
 func (b *budget) String() string {
 	if b == nil {
 		return ""
@@ -50,11 +41,7 @@ func (b *budget) String() string {
 	if b.IsLeast {
 		sign = ">= "
 	}
-	text := sign + show(b.Value)
-	if b.Allowance > 0 {
-		text += " +" + show(b.Allowance*100) + " %"
-	}
-	return text
+	return sign + show(b.Value)
 }
 
 // figure is what was measured.
@@ -75,7 +62,7 @@ func (f figure) isMissed() bool {
 	case f.Budget.IsLeast:
 		return f.Value < f.Budget.Value-tolerance
 	}
-	return f.Value > f.Budget.Value*(1+f.Budget.Allowance)+tolerance
+	return f.Value > f.Budget.Value+tolerance
 }
 
 func (f figure) verdict() string {

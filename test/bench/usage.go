@@ -12,8 +12,9 @@ import (
 // usage is what a manager has used, and asked for.
 type usage struct {
 	cpu time.Duration
-	// exchanges are those with the OAuth client of a fleet, whoever made them.
-	exchanges int
+	// exchanges are those with the OAuth client of a fleet, whoever made them, and refused
+	// those of them which were.
+	exchanges, refused int
 	// memory and peak are in MiB.
 	memory, peak float64
 	// requests are those since usage was last looked at.
@@ -24,7 +25,7 @@ type usage struct {
 func (b *bench) use(ctx context.Context, m *manager, f *fleet) (used usage, err error) {
 	exchanges, exchangesErr := b.pipedream.exchanges(ctx, f.namespace)
 	requests, requestsErr := b.audit.take()
-	used.exchanges, used.requests = exchanges.Total, requests
+	used.exchanges, used.refused, used.requests = exchanges.Total, exchanges.Refused, requests
 	if err := errors.Join(exchangesErr, requestsErr); err != nil || m == nil {
 		return used, err
 	}
@@ -40,6 +41,7 @@ func (b *bench) useSince(ctx context.Context, m *manager, f *fleet, before usage
 	used, err = b.use(ctx, m, f)
 	used.cpu -= before.cpu
 	used.exchanges -= before.exchanges
+	used.refused -= before.refused
 	return used, err
 }
 
