@@ -38,6 +38,10 @@ const getSecrets = "get secrets"
 type auditLog struct {
 	path   string
 	offset int64
+	// held are the requests of the managers that hold tokens beside other cases, by the
+	// credential that they use.
+	held           requests
+	heldCredential string
 }
 
 // requests are those of a period.
@@ -52,12 +56,8 @@ type requests struct {
 
 // skip forgets what was logged until now.
 func (a *auditLog) skip() error {
-	info, err := os.Stat(a.path)
-	if err != nil {
-		return fmt.Errorf("look at the audit log: %w", err)
-	}
-	a.offset = info.Size()
-	return nil
+	_, err := a.take()
+	return err
 }
 
 // auditEvent is a line of the log.
@@ -67,7 +67,10 @@ type auditEvent struct {
 	RequestURI string    `json:"requestURI"`
 	Received   time.Time `json:"requestReceivedTimestamp"`
 	Answered   time.Time `json:"stageTimestamp"`
-	Object     *struct {
+	User       struct {
+		Extra map[string][]string `json:"extra"`
+	} `json:"user"`
+	Object *struct {
 		Resource    string `json:"resource"`
 		Subresource string `json:"subresource"`
 	} `json:"objectRef"`
@@ -95,9 +98,10 @@ func (e auditEvent) isApart() bool {
 	return slices.Contains([]string{"events", "leases", "tokenreviews", "subjectaccessreviews"}, e.Object.Resource)
 }
 
-// take returns the requests since the last time that it, or skip, was called.
+// take returns the requests since the last time that it, or skip, was called, without
+// those of held managers.
 func (a *auditLog) take() (requests, error) {
-	taken := requests{byCall: map[string]int{}}
+	var taken requests
 	file, err := os.Open(a.path)
 	if err != nil {
 		return taken, fmt.Errorf("open the audit log: %w", err)
@@ -120,7 +124,11 @@ func (a *auditLog) take() (requests, error) {
 		if err := json.Unmarshal(line, &event); err != nil {
 			return taken, fmt.Errorf("read a line of the audit log: %w", err)
 		}
-		taken.count(event)
+		if slices.Contains(event.User.Extra["authentication.kubernetes.io/credential-id"], a.heldCredential) {
+			a.held.count(event)
+		} else {
+			taken.count(event)
+		}
 	}
 }
 
@@ -132,6 +140,9 @@ func (r *requests) count(event auditEvent) {
 	if event.isApart() {
 		r.apart++
 		return
+	}
+	if r.byCall == nil {
+		r.byCall = map[string]int{}
 	}
 	r.byCall[call]++
 	if event.Verb == "watch" || event.Verb == "list" {

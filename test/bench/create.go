@@ -55,7 +55,7 @@ func (b *bench) measureCreate(ctx context.Context) error {
 // fleetOf returns the fleet of that size. If there is none it is created, and that is
 // measured. It leaves no manager running.
 func (b *bench) fleetOf(ctx context.Context, size int, inAllNamespaces bool) (*fleet, error) {
-	namespace := fmt.Sprintf("fleet-%d", size)
+	namespace := fleetName(size)
 	if f := b.fleets[namespace]; f != nil {
 		return f, nil
 	}
@@ -89,6 +89,9 @@ func (b *bench) fleetOf(ctx context.Context, size int, inAllNamespaces bool) (*f
 	}
 	return f, b.stopManagers()
 }
+
+// fleetName is the namespace of a fleet of that size.
+func fleetName(size int) string { return fmt.Sprintf("fleet-%d", size) }
 
 // create creates the members of a fleet, and measures until all are Ready.
 func (b *bench) create(ctx context.Context, f *fleet, m *manager, size int) error {

@@ -40,12 +40,17 @@ type managerOptions struct {
 	server string
 	// environment is added to ours.
 	environment []string
+	// isHolding tells that it holds tokens beside other cases.
+	isHolding bool
 }
 
 // startManager starts a manager, and returns when it knows the cluster.
 func (b *bench) startManager(ctx context.Context, o managerOptions) (*manager, error) {
 	prefix := filepath.Join(b.directory, fmt.Sprintf("manager-%d-%d", len(b.managers), time.Now().UnixMilli()))
 	kubeconfig := string(b.managerKubeconfig)
+	if o.isHolding {
+		kubeconfig = string(b.heldKubeconfig)
+	}
 	if o.server != "" {
 		kubeconfig = strings.ReplaceAll(kubeconfig, b.managerConfig.Host, o.server)
 	}

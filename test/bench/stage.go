@@ -7,6 +7,8 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -43,7 +45,13 @@ type bench struct {
 	// managerKubeconfig is the manager's, and managerConfig the same for us.
 	managerKubeconfig []byte
 	managerConfig     *rest.Config
-	managers          []*manager
+	// heldKubeconfig is that of the managers which hold tokens beside other cases. They
+	// are the same user, with another credential.
+	heldKubeconfig []byte
+	// managers are those of the case that is measured, and held those which hold tokens
+	// meanwhile.
+	managers []*manager
+	held     *holding
 	// idle is the resident memory of a manager that has nothing to do, once measured.
 	idle float64
 	// fleets are those that several cases use, by namespace.
@@ -105,22 +113,46 @@ func (b *bench) install(ctx context.Context) error {
 		return err
 	}
 	demo := filepath.Join(controlplane.Root(), "hack", "demo")
-	if _, err := b.kubectl(ctx, kubeconfig, "apply", "--kustomize", demo); err != nil {
-		return err
-	}
-	token, err := b.kubectl(ctx, kubeconfig, "create", "token", "pipedream-operator-manager", "--namespace", systemNamespace, "--duration=24h")
+	_, err := b.kubectl(ctx, kubeconfig, "apply", "--kustomize", demo)
 	if err != nil {
 		return err
 	}
-	if b.managerKubeconfig, err = b.cluster.KubeconfigOf(token, systemNamespace); err != nil {
+	if b.managerKubeconfig, _, err = b.logIn(ctx, kubeconfig); err != nil {
 		return err
 	}
+	var credential string
+	if b.heldKubeconfig, credential, err = b.logIn(ctx, kubeconfig); err != nil {
+		return err
+	}
+	b.audit.heldCredential = credential
 	b.managerConfig, err = clientcmd.RESTConfigFromKubeConfig(b.managerKubeconfig)
 	if err != nil {
 		return fmt.Errorf("read the manager's kubeconfig: %w", err)
 	}
 	b.managerConfig.QPS = -1
 	return nil
+}
+
+// logIn returns a kubeconfig of the manager's account, and the name that the API server
+// has for its credential.
+func (b *bench) logIn(ctx context.Context, kubeconfig string) (content []byte, credential string, err error) {
+	token, err := b.kubectl(ctx, kubeconfig, "create", "token", "pipedream-operator-manager", "--namespace", systemNamespace, "--duration=24h")
+	if err != nil {
+		return nil, "", err
+	}
+	var claims struct {
+		ID string `json:"jti"`
+	}
+	parts := strings.Split(token, ".")
+	payload, err := base64.RawURLEncoding.DecodeString(parts[len(parts)/2])
+	if err == nil {
+		err = json.Unmarshal(payload, &claims)
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("read the token's claims: %w", err)
+	}
+	content, err = b.cluster.KubeconfigOf(token, systemNamespace)
+	return content, "JTI=" + claims.ID, err
 }
 
 // kubectl runs kubectl, and returns what it prints.
@@ -167,7 +199,7 @@ func (b *bench) startPipedream(ctx context.Context) error {
 
 // tearDown ends all that was started.
 func (b *bench) tearDown() error {
-	failed := b.stopManagers()
+	failed := errors.Join(b.stopManagers(), b.stopHeld())
 	for _, f := range b.fleets {
 		f.close()
 	}
