@@ -94,8 +94,12 @@ func (m *manager) exit(t *testing.T) (code int, line string) {
 }
 
 func runWithCluster(m *testing.M) int {
-	var err error
-	if cluster, err = controlplane.Start(controlplane.Options{}); err != nil {
+	flags, remove, err := auditing()
+	if err == nil {
+		defer remove()
+		cluster, err = controlplane.Start(controlplane.Options{APIServerFlags: flags})
+	}
+	if err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

@@ -42,7 +42,7 @@ const (
 // +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create,roleName=metrics-auth
 // +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create,roleName=metrics-auth
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=system,resources=leases,verbs=get;create;update,roleName=leader-election
-// +kubebuilder:rbac:groups="",namespace=system,resources=events,verbs=create;patch,roleName=leader-election
+// +kubebuilder:rbac:groups="",namespace=system,resources=events,verbs=create,roleName=leader-election
 
 // run runs the operator until ctx ends.
 func run(ctx context.Context, arguments []string, stdout io.Writer) error {

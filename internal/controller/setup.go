@@ -26,10 +26,10 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 )
 
-// +kubebuilder:rbac:groups=pipedream-operator.io,resources=pipedreamtokens,verbs=get;list;watch
+// +kubebuilder:rbac:groups=pipedream-operator.io,resources=pipedreamtokens,verbs=list;watch
 // +kubebuilder:rbac:groups=pipedream-operator.io,resources=pipedreamtokens/status,verbs=patch
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update
-// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create
 
 // FieldOwner is the field manager of all that the operator writes.
 const FieldOwner = "pipedream-operator"
