@@ -23,6 +23,10 @@ run: build ## Run the manager on this machine, against the cluster of your kubec
 test: control-plane ## Run all tests, with the race detector, on a real etcd and kube-apiserver.
 	KUBEBUILDER_ASSETS="$$(hack/cluster/control-plane)" go test -race -shuffle=on ./...
 
+.PHONY: test-argocd
+test-argocd: ## Judge recorded PipedreamTokens with Argo CD's own code. The first time it compiles for minutes.
+	go -C test/argocd test ./...
+
 .PHONY: chaos
 chaos: build control-plane ## Break all around the operator at random, and check its promises. DURATION=10m, SEED=any.
 	@KUBEBUILDER_ASSETS="$$(hack/cluster/control-plane)" bin/chaos --duration=$(or $(DURATION),10m) --seed=$(or $(SEED),0) $(ARGS)

@@ -24,7 +24,7 @@ import (
 // Options say what is started.
 type Options struct {
 	// ControllerManager starts the controllers that collect garbage, delete
-	// namespaces and count quotas. Without them none of that happens.
+	// namespaces, count quotas and aggregate ClusterRoles. Without them none of that happens.
 	ControllerManager bool
 	// KillAfter is how long etcd and kube-apiserver may take to end before they are
 	// killed, as a crash would. When it is 0, a stop that takes a minute is an error: the
@@ -149,7 +149,7 @@ func (c *ControlPlane) startControllers(log io.Writer) error {
 	c.controllers = exec.CommandContext(context.Background(), filepath.Join(Assets(), "kube-controller-manager"), //nolint:gosec // Our own binary, which lives until Stop.
 		"--kubeconfig="+kubeconfig,
 		"--service-account-private-key-file="+filepath.Join(c.environment.ControlPlane.APIServer.CertDir, "sa-signer.key"),
-		"--controllers=garbage-collector-controller,namespace-controller,resourcequota-controller,serviceaccount-controller",
+		"--controllers=clusterrole-aggregation-controller,garbage-collector-controller,namespace-controller,resourcequota-controller,serviceaccount-controller",
 		"--leader-elect=false",
 		"--secure-port=0",
 	)

@@ -1,0 +1,3 @@
+local actions = {}
+actions["renew"] = {["disabled"] = false}
+return actions

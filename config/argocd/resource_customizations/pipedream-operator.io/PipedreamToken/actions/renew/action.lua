@@ -1,0 +1,7 @@
+-- Asks for a new token. The value is opaque to the operator; a new one is a new request.
+local os = require("os")
+if obj.metadata.annotations == nil then
+  obj.metadata.annotations = {}
+end
+obj.metadata.annotations["pipedream-operator.io/renew-request"] = os.date("!%Y-%m-%dT%XZ")
+return obj

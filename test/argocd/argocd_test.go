@@ -1,0 +1,295 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package argocd judges live objects of the operator with Argo CD's own code: its
+// parser of argocd-cm, its Lua engine with the libraries that it lets a script have,
+// and its rules for differences. The objects were recorded on a real API server, and
+// the tests of internal/controller see that they are what the operator writes today.
+package argocd
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"text/template"
+	"time"
+
+	"github.com/argoproj/argo-cd/gitops-engine/pkg/health"
+	"github.com/argoproj/argo-cd/v3/pkg/apis/application/v1alpha1"
+	argodiff "github.com/argoproj/argo-cd/v3/util/argo/diff"
+	"github.com/argoproj/argo-cd/v3/util/argo/normalizers"
+	"github.com/argoproj/argo-cd/v3/util/lua"
+	"github.com/argoproj/argo-cd/v3/util/settings"
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/kubernetes/fake"
+	"sigs.k8s.io/yaml"
+)
+
+var update = flag.Bool("update", false, "make config/argocd/argocd-cm.yaml of the scripts again")
+
+const (
+	config        = "../../config/argocd"
+	customization = config + "/resource_customizations/pipedream-operator.io/PipedreamToken"
+	renewRequest  = "pipedream-operator.io/renew-request"
+)
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// read reads a YAML file.
+func read(t *testing.T, path string, into any) {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	must(t, err)
+	if err := yaml.UnmarshalStrict(content, into); err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+}
+
+func object(t *testing.T, path string) *unstructured.Unstructured {
+	t.Helper()
+	o := &unstructured.Unstructured{}
+	read(t, path, &o.Object)
+	return o
+}
+
+// configMap is argocd-cm, for those who can't have the scripts in Argo CD itself. By
+// these keys Argo CD gives them none of Lua's libraries but its own safe ones.
+var configMap = template.Must(template.New("").Funcs(template.FuncMap{
+	"script": func(indent int, path string) (string, error) {
+		content, err := os.ReadFile(filepath.Join(customization, path))
+		lines := strings.Split(strings.TrimSpace(string(content)), "\n")
+		for i := range lines {
+			if lines[i] != "" {
+				lines[i] = strings.Repeat(" ", indent) + lines[i]
+			}
+		}
+		return strings.Join(lines, "\n"), err
+	},
+}).Parse(`# Argo CD's health check and action for PipedreamTokens: merge the data into your argocd-cm.
+#
+#   kubectl patch configmap argocd-cm --namespace argocd --patch-file config/argocd/argocd-cm.yaml
+#
+# Made of the scripts in resource_customizations by the test in test/argocd; don't edit.
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: argocd-cm
+  labels:
+    app.kubernetes.io/name: argocd-cm
+    app.kubernetes.io/part-of: argocd
+data:
+  resource.customizations.health.pipedream-operator.io_PipedreamToken: |
+{{script 4 "health.lua"}}
+  resource.customizations.actions.pipedream-operator.io_PipedreamToken: |
+    discovery.lua: |
+{{script 6 "actions/discovery.lua"}}
+    definitions:
+    - name: renew
+      action.lua: |
+{{script 8 "actions/renew/action.lua"}}
+`))
+
+func TestConfigMapHoldsTheScripts(t *testing.T) {
+	want := &bytes.Buffer{}
+	must(t, configMap.Execute(want, nil))
+	path := config + "/argocd-cm.yaml"
+	if *update {
+		must(t, os.WriteFile(path, want.Bytes(), 0o644)) //nolint:gosec // It is for all to read.
+	}
+	got, err := os.ReadFile(path)
+	must(t, err)
+	if diff := cmp.Diff(want.String(), string(got)); diff != "" {
+		t.Errorf("%s does not hold the scripts; make it again with -update (-want +got):\n%s", path, diff)
+	}
+}
+
+// overrides returns what Argo CD makes of our argocd-cm.
+func overrides(t *testing.T) map[string]v1alpha1.ResourceOverride {
+	t.Helper()
+	cm := &corev1.ConfigMap{}
+	read(t, config+"/argocd-cm.yaml", cm)
+	cm.Namespace = "argocd"
+	secret := &corev1.Secret{}
+	secret.Name, secret.Namespace, secret.Labels = "argocd-secret", "argocd", cm.Labels
+	manager := settings.NewSettingsManager(t.Context(), fake.NewClientset(cm, secret), "argocd")
+	overrides, err := manager.GetResourceOverrides()
+	must(t, err)
+	if override := overrides["pipedream-operator.io/PipedreamToken"]; override.HealthLua == "" || override.Actions == "" || override.UseOpenLibs {
+		t.Fatalf("Argo CD reads the customization as %+v", override)
+	}
+	return overrides
+}
+
+// TestHealth has the layout of Argo CD's own test of all its customizations.
+func TestHealth(t *testing.T) {
+	var tests struct {
+		Tests []struct {
+			InputPath    string               `json:"inputPath"`
+			HealthStatus *health.HealthStatus `json:"healthStatus"`
+		} `json:"tests"`
+	}
+	read(t, customization+"/health_test.yaml", &tests)
+	overrides := lua.ResourceHealthOverrides(overrides(t))
+	tested := map[string]bool{}
+	for _, test := range tests.Tests {
+		tested[filepath.Base(test.InputPath)] = true
+		live := object(t, filepath.Join(customization, test.InputPath))
+		got, err := health.GetResourceHealth(live, overrides)
+		must(t, err)
+		if diff := cmp.Diff(test.HealthStatus, got); diff != "" {
+			t.Errorf("%s (-want +got): %s", test.InputPath, diff)
+		}
+		if status, _, _ := strings.Cut(filepath.Base(test.InputPath), "-"); strings.TrimSuffix(status, ".yaml") != strings.ToLower(string(got.Status)) {
+			t.Errorf("%s is %s, and its name says otherwise", test.InputPath, got.Status)
+		}
+		expires, held, _ := unstructured.NestedString(live.Object, "status", "expirationTime")
+		if held && !strings.Contains(got.Message, expires) && got.Status == health.HealthStatusDegraded && isReady(live) {
+			t.Errorf("%s: the message does not say until when the held token is good: %s", test.InputPath, got.Message)
+		}
+	}
+	recorded, err := filepath.Glob(customization + "/testdata/*.yaml")
+	must(t, err)
+	for _, path := range recorded {
+		if !tested[filepath.Base(path)] {
+			t.Errorf("nothing is said in health_test.yaml of %s", filepath.Base(path))
+		}
+	}
+}
+
+func isReady(live *unstructured.Unstructured) bool {
+	conditions, _, _ := unstructured.NestedSlice(live.Object, "status", "conditions")
+	for _, condition := range conditions {
+		if condition := condition.(map[string]any); condition["type"] == "Ready" {
+			return condition["status"] == "True"
+		}
+	}
+	return false
+}
+
+// TestActions has the layout of Argo CD's own test, too.
+func TestActions(t *testing.T) {
+	var tests struct {
+		DiscoveryTests []struct {
+			InputPath string                    `json:"inputPath"`
+			Result    []v1alpha1.ResourceAction `json:"result"`
+		} `json:"discoveryTests"`
+		ActionTests []struct {
+			Action             string `json:"action"`
+			InputPath          string `json:"inputPath"`
+			ExpectedOutputPath string `json:"expectedOutputPath"`
+		} `json:"actionTests"`
+	}
+	folder := customization + "/actions"
+	read(t, folder+"/action_test.yaml", &tests)
+	vm := lua.VM{ResourceOverrides: overrides(t)}
+	for _, test := range tests.DiscoveryTests {
+		live := object(t, filepath.Join(folder, test.InputPath))
+		scripts, err := vm.GetResourceActionDiscovery(live)
+		must(t, err)
+		got, err := vm.ExecuteResourceActionDiscovery(live, scripts)
+		must(t, err)
+		if diff := cmp.Diff(test.Result, got); diff != "" {
+			t.Errorf("the actions for %s (-want +got): %s", test.InputPath, diff)
+		}
+	}
+	for _, test := range tests.ActionTests {
+		live := object(t, filepath.Join(folder, test.InputPath))
+		action, err := vm.GetResourceAction(live, test.Action)
+		must(t, err)
+		begin := time.Now().UTC().Truncate(time.Second)
+		impacted, err := vm.ExecuteResourceAction(live, action.ActionLua, nil)
+		must(t, err)
+		if len(impacted) != 1 || impacted[0].K8SOperation != lua.PatchOperation {
+			t.Fatalf("the action is %+v, want a patch", impacted)
+		}
+		got := impacted[0].UnstructuredObj
+		value := got.GetAnnotations()[renewRequest]
+		if at, err := time.Parse(time.RFC3339, value); err != nil || at.Before(begin) || at.After(time.Now()) {
+			t.Errorf("the request is %q, want the time, in RFC 3339", value)
+		}
+		want := object(t, filepath.Join(folder, test.ExpectedOutputPath))
+		annotations := got.GetAnnotations()
+		annotations[renewRequest] = want.GetAnnotations()[renewRequest]
+		got.SetAnnotations(annotations)
+		if diff := cmp.Diff(asJSON(t, want), asJSON(t, got)); diff != "" {
+			t.Errorf("the action changes something else, too (-want +got): %s", diff)
+		}
+	}
+	if len(tests.DiscoveryTests) == 0 || len(tests.ActionTests) == 0 {
+		t.Error("nothing is tested")
+	}
+}
+
+// asJSON makes numbers the same that Lua has turned into floating-point ones.
+func asJSON(t *testing.T, o *unstructured.Unstructured) string {
+	t.Helper()
+	content, err := yaml.Marshal(o.Object)
+	must(t, err)
+	return string(content)
+}
+
+// dryRunner answers a server-side dry run with what was recorded of a real one.
+type dryRunner struct{ predicted *unstructured.Unstructured }
+
+// Run implements diff.ServerSideDryRunner.
+func (d dryRunner) Run(context.Context, *unstructured.Unstructured, string) (string, error) {
+	content, err := d.predicted.MarshalJSON()
+	return string(content), err
+}
+
+// TestNoDrift compares the samples with what had become of them after renewals, by
+// each of the rules that Argo CD has for it.
+func TestNoDrift(t *testing.T) {
+	overrides := overrides(t)
+	for _, applied := range []string{"client-side", "server-side"} {
+		files, err := filepath.Glob("testdata/" + applied + "/live/*.yaml")
+		must(t, err)
+		if len(files) < 3 {
+			t.Errorf("only %d objects were recorded", len(files))
+		}
+		for _, file := range files {
+			live := object(t, file)
+			predicted := object(t, filepath.Join("testdata", applied, "predicted", filepath.Base(file)))
+			desired := object(t, filepath.Join("../../config/samples", filepath.Base(file)))
+			desired.SetNamespace(live.GetNamespace())
+			desired.SetLabels(live.GetLabels()) // The marks by which Argo CD tracks it.
+			annotations := map[string]string{"argocd.argoproj.io/tracking-id": live.GetAnnotations()["argocd.argoproj.io/tracking-id"]}
+			desired.SetAnnotations(annotations)
+			for rule, builder := range map[string]*argodiff.DiffConfigBuilder{
+				"three-way": argodiff.NewDiffConfigBuilder(),
+				"server-side": argodiff.NewDiffConfigBuilder().WithServerSideDiff(true).
+					WithServerSideDryRunner(dryRunner{predicted}).WithManager("argocd-controller").WithIgnoreMutationWebhook(false),
+			} {
+				builder = builder.WithDiffSettings(nil, overrides, false, normalizers.IgnoreNormalizerOpts{}).
+					WithTracking("app.kubernetes.io/instance", string(v1alpha1.TrackingMethodAnnotation)).WithNoCache()
+				rules, err := builder.Build()
+				must(t, err)
+				result, err := argodiff.StateDiff(live.DeepCopy(), desired.DeepCopy(), rules)
+				must(t, err)
+				if result.Modified {
+					t.Errorf("%s, applied %s: Argo CD sees drift by its rule %s:\n%s", filepath.Base(file), applied, rule,
+						cmp.Diff(string(result.PredictedLive), string(result.NormalizedLive)))
+				}
+				// The rule does see a change of the spec.
+				drifted := live.DeepCopy()
+				must(t, unstructured.SetNestedStringSlice(drifted.Object, []string{"other"}, "spec", "scopes"))
+				result, err = argodiff.StateDiff(drifted, desired.DeepCopy(), rules)
+				must(t, err)
+				if !result.Modified {
+					t.Errorf("%s, applied %s: Argo CD sees no drift by its rule %s in changed scopes", filepath.Base(file), applied, rule)
+				}
+			}
+		}
+	}
+}
