@@ -1,0 +1,71 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1_test
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
+
+	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+)
+
+// yamlBlock is a block of YAML in a page.
+var yamlBlock = regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$")
+
+// TestTheDocsShowWhatIsAccepted parses each block of YAML in the docs, and creates the
+// PipedreamTokens.
+func TestTheDocsShowWhatIsAccepted(t *testing.T) {
+	t.Parallel()
+	pages := []string{filepath.Join(controlplane.Root(), "README.md")}
+	err := filepath.WalkDir(filepath.Join(controlplane.Root(), "docs"), func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() && filepath.Ext(path) == ".md" {
+			pages = append(pages, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted := 0
+	for _, page := range pages {
+		content, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, block := range yamlBlock.FindAllStringSubmatch(string(content), -1) {
+			for _, document := range strings.Split(block[1], "\n---\n") {
+				object := &unstructured.Unstructured{}
+				where := fmt.Sprintf("%s, block %d", filepath.Base(page), i+1)
+				if err := yaml.UnmarshalStrict([]byte(document), &object.Object); err != nil {
+					t.Errorf("%s is no YAML: %v", where, err)
+					continue
+				}
+				if object.GetKind() != "PipedreamToken" {
+					continue
+				}
+				object.SetNamespace("")
+				manifest, err := yaml.Marshal(object.Object)
+				if err != nil {
+					t.Fatal(err)
+				}
+				// Each in a namespace of its own, for the pages like the same names.
+				if _, err := create(t, newNamespace(t), manifest); err != nil {
+					t.Errorf("%s is not accepted: %v", where, err)
+				}
+				accepted++
+			}
+		}
+	}
+	if accepted < 3 {
+		t.Errorf("found only %d PipedreamTokens in %v", accepted, pages)
+	}
+}
