@@ -42,7 +42,7 @@ func TestTheDocsShowWhatIsAccepted(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i, block := range yamlBlock.FindAllStringSubmatch(string(content), -1) {
-			for _, document := range strings.Split(block[1], "\n---\n") {
+			for document := range strings.SplitSeq(block[1], "\n---\n") {
 				object := &unstructured.Unstructured{}
 				where := fmt.Sprintf("%s, block %d", filepath.Base(page), i+1)
 				if err := yaml.UnmarshalStrict([]byte(document), &object.Object); err != nil {

@@ -42,11 +42,11 @@ func generatedRules(t *testing.T) map[string][]rbacv1.PolicyRule {
 	rules := map[string][]rbacv1.PolicyRule{}
 	for decoder := yaml.NewYAMLOrJSONDecoder(file, 4096); ; {
 		role := &rbacv1.ClusterRole{} // A Role looks the same.
-		if err := decoder.Decode(role); errors.Is(err, io.EOF) {
+		err := decoder.Decode(role)
+		if errors.Is(err, io.EOF) {
 			break
-		} else {
-			must(t, err)
 		}
+		must(t, err)
 		rules[role.Name] = role.Rules
 	}
 	for _, name := range []string{"manager", "metrics-auth", "leader-election"} {

@@ -44,11 +44,11 @@ func TestClusterRolesForUsersAreExtended(t *testing.T) {
 	defer func() { _ = file.Close() }()
 	for decoder := yaml.NewYAMLOrJSONDecoder(file, 4096); ; {
 		role := &rbacv1.ClusterRole{}
-		if err := decoder.Decode(role); errors.Is(err, io.EOF) {
+		err := decoder.Decode(role)
+		if errors.Is(err, io.EOF) {
 			break
-		} else {
-			must(t, err)
 		}
+		must(t, err)
 		must(t, w.admin.Create(t.Context(), role))
 	}
 	for _, role := range []string{"view", "edit", "admin"} {

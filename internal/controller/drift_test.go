@@ -194,4 +194,3 @@ func (w *world) wantUntracked(name string) {
 		w.Errorf("the Secret of %s has the owners %+v, want the PipedreamToken", name, owners)
 	}
 }
-

@@ -78,8 +78,8 @@ func wantRecorded(t *testing.T, object *unstructured.Unstructured, path string) 
 	content, err := yaml.Marshal(object.Object)
 	must(t, err)
 	if *update {
-		must(t, os.MkdirAll(filepath.Dir(path), 0o755))
-		must(t, os.WriteFile(path, content, 0o644)) //nolint:gosec // They are for all to read.
+		must(t, os.MkdirAll(filepath.Dir(path), 0o755)) //nolint:gosec // They are for all to read.
+		must(t, os.WriteFile(path, content, 0o644))     //nolint:gosec // They are for all to read.
 	}
 	recorded, err := os.ReadFile(path)
 	must(t, err)
@@ -165,7 +165,9 @@ var life = []stage{
 	{"progressing-scopes-changed", func(w *world) {
 		w.unavailable()
 		w.pass(time.Minute)
-		change(w, w.token(), func(token *v1alpha1.PipedreamToken) { token.Spec.Scopes = []string{"connect:accounts:read", "connect:accounts:write"} })
+		change(w, w.token(), func(token *v1alpha1.PipedreamToken) {
+			token.Spec.Scopes = []string{"connect:accounts:read", "connect:accounts:write"}
+		})
 		w.reconcile()
 	}, kstatus.InProgressStatus},
 	{"healthy-scopes-changed", func(w *world) {
