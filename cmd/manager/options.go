@@ -4,6 +4,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"flag"
@@ -11,6 +12,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,7 +40,9 @@ type options struct {
 	maxConcurrentReconciles       int
 	leaderElect                   bool
 	metricsBindAddress            string
+	metricsCertDir                string
 	healthProbeBindAddress        string
+	version                       bool
 	log                           zap.Options
 }
 
@@ -95,8 +99,12 @@ func (o *options) register(flags *flag.FlagSet) {
 		"Let one of several replicas work at a time. The lease is in the pod's namespace; outside of a cluster, in the one that the environment variable POD_NAMESPACE names.")
 	flags.StringVar(&o.metricsBindAddress, "metrics-bind-address", ":8443",
 		"The address to serve metrics on, by HTTPS, for those whom the API server lets get /metrics. 0 turns them off.")
+	flags.StringVar(&o.metricsCertDir, "metrics-cert-dir", "",
+		"A folder with tls.crt and tls.key for the metrics, read again when they change. When absent, the certificate is self-signed.")
 	flags.StringVar(&o.healthProbeBindAddress, "health-probe-bind-address", ":8081",
 		"The address to serve /healthz and /readyz on. 0 turns them off.")
+	flags.BoolVar(&o.version, "version", false,
+		"Look at the other flags, print the version, and exit.")
 	config.RegisterFlags(flags)
 	o.log.BindFlags(flags)
 }
@@ -125,6 +133,7 @@ func (o *options) validate() error {
 		validateCount("max-concurrent-reconciles", o.maxConcurrentReconciles),
 		validateBindAddress("metrics-bind-address", o.metricsBindAddress),
 		validateBindAddress("health-probe-bind-address", o.healthProbeBindAddress),
+		validateCertDir(o.metricsCertDir),
 		o.readCAs(),
 	)
 }
@@ -155,6 +164,18 @@ func validateBindAddress(name, address string) error {
 	}
 	if err != nil {
 		return fmt.Errorf("--%s must be an address such as :8080 or 127.0.0.1:8080, or 0 to turn it off: %w", name, err)
+	}
+	return nil
+}
+
+// validateCertDir is there because a certificate that is absent would be replaced
+// by a self-signed one without a word.
+func validateCertDir(folder string) error {
+	if folder == "" {
+		return nil
+	}
+	if _, err := tls.LoadX509KeyPair(filepath.Join(folder, "tls.crt"), filepath.Join(folder, "tls.key")); err != nil {
+		return fmt.Errorf("--metrics-cert-dir: %w", err)
 	}
 	return nil
 }

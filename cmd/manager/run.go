@@ -44,10 +44,17 @@ const (
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=system,resources=leases,verbs=get;create;update,roleName=leader-election
 // +kubebuilder:rbac:groups="",namespace=system,resources=events,verbs=create,roleName=leader-election
 
+// release is the version that the linker is told of when a release is built.
+var release string
+
 // run runs the operator until ctx ends.
 func run(ctx context.Context, arguments []string, stdout io.Writer) error {
 	options, err := parseOptions(arguments, stdout)
 	if err != nil {
+		return err
+	}
+	if options.version {
+		_, err := fmt.Fprintln(stdout, version())
 		return err
 	}
 	api, err := pipedream.NewClient(pipedream.Options{
@@ -131,6 +138,7 @@ func newManager(options *options) (ctrl.Manager, error) {
 		Metrics: metricsserver.Options{
 			BindAddress:    options.metricsBindAddress,
 			SecureServing:  true,
+			CertDir:        options.metricsCertDir,
 			FilterProvider: filters.WithAuthenticationAndAuthorization,
 		},
 		HealthProbeBindAddress:        options.healthProbeBindAddress,
@@ -168,8 +176,12 @@ func cachesSynced(cache cache.Cache) healthz.Checker {
 	}
 }
 
-// version returns the module version that the binary was built from.
+// version returns the release that the binary is of, or the module version that it
+// was built from.
 func version() string {
+	if release != "" {
+		return release
+	}
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
 		return info.Main.Version
 	}

@@ -40,6 +40,7 @@ func TestBadFlags(t *testing.T) {
 		"a metrics address without a port":       {[]string{"--metrics-bind-address=localhost"}, "--metrics-bind-address must be an address such as"},
 		"a metrics port beyond all":              {[]string{"--metrics-bind-address=:99999"}, "--metrics-bind-address must be an address such as"},
 		"a health address without a port":        {[]string{"--health-probe-bind-address=localhost"}, "--health-probe-bind-address must be an address such as"},
+		"a folder without a certificate":         {[]string{"--metrics-cert-dir=/does/not/exist"}, "--metrics-cert-dir: open /does/not/exist/tls.crt"},
 		"a log level that would log the bodies":  {[]string{"--zap-log-level=8"}, "--zap-log-level must be at most 7"},
 		"a log level that is none":               {[]string{"--zap-log-level=loud"}, "zap-log-level"},
 		"a log level that is far beyond any use": {[]string{"--zap-log-level=100"}, "--zap-log-level must be at most 7"},
@@ -83,11 +84,24 @@ func TestHelp(t *testing.T) {
 	for _, name := range []string{
 		"api-url", "allow-insecure-api-url", "api-ca-file", "namespaces", "token-requests-per-second", "token-request-burst",
 		"verification-requests-per-second", "max-concurrent-reconciles", "leader-elect", "metrics-bind-address",
-		"health-probe-bind-address", "kubeconfig", "zap-log-level",
+		"metrics-cert-dir", "version", "health-probe-bind-address", "kubeconfig", "zap-log-level",
 	} {
 		if !strings.Contains(help.String(), "  -"+name) {
 			t.Errorf("--help does not show --%s", name)
 		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	said := &bytes.Buffer{}
+	if err := run(t.Context(), []string{"--version", "--leader-elect"}, said); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.TrimSpace(said.String()); got != version() || got == "" {
+		t.Errorf("--version prints %q, want %q", got, version())
+	}
+	if err := run(t.Context(), []string{"--version", "--namespaces=Shop"}, said); exitCode(err, &bytes.Buffer{}) != 2 {
+		t.Errorf("--version ends with %v beside a wrong flag, want exit code 2", err)
 	}
 }
 

@@ -1,0 +1,47 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	certutil "k8s.io/client-go/util/cert"
+)
+
+func TestMetricsAreServedWithTheGivenCertificate(t *testing.T) {
+	const name = "metrics.example"
+	certificate, key, err := certutil.GenerateSelfSignedCertKey(name, nil, nil)
+	must(t, err)
+	folder := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(folder, "tls.crt"), certificate, 0o600))
+	must(t, os.WriteFile(filepath.Join(folder, "tls.key"), key, 0o600))
+	trusted := x509.NewCertPool()
+	trusted.AppendCertsFromPEM(certificate)
+
+	metrics := freeAddress(t)
+	manager := startManager(t, "--kubeconfig="+adminKubeconfig(t, ""), "--namespaces=default",
+		"--health-probe-bind-address=0", "--metrics-bind-address="+metrics, "--metrics-cert-dir="+folder)
+	dialer := &tls.Dialer{NetDialer: &net.Dialer{Timeout: time.Second}, Config: &tls.Config{RootCAs: trusted, ServerName: name}}
+	deadline := time.After(patience)
+	for {
+		connection, err := dialer.DialContext(t.Context(), "tcp", metrics)
+		if err == nil {
+			must(t, connection.Close())
+			return
+		}
+		select {
+		case <-manager.ended:
+			t.Fatalf("the manager ended:\n%s", manager.log)
+		case <-deadline:
+			t.Fatalf("the metrics are not served with the certificate: %v", err)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
