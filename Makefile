@@ -7,6 +7,17 @@ SHELL := /usr/bin/env bash -o pipefail
 TOOL := go tool -modfile=hack/tools/go.mod
 LINT := $(TOOL) golangci-lint-kube-api-linter
 
+# What is delivered, under which name, and where it is written to.
+IMAGE ?= ghcr.io/pipedream-operator/pipedream-operator
+VERSION ?= dev
+ARCH ?= $(shell go env GOARCH)
+DIST ?= dist
+CHARTS ?= oci://ghcr.io/pipedream-operator/charts
+
+# What is built is of the commit, at the commit's time: the same each time.
+REVISION ?= $(shell git rev-parse HEAD)
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+
 ##@ Try it
 
 .PHONY: demo
@@ -20,7 +31,7 @@ run: build ## Run the manager on this machine, against the cluster of your kubec
 ##@ Develop
 
 .PHONY: test
-test: control-plane ## Run all tests, with the race detector, on a real etcd and kube-apiserver.
+test: control-plane bin/helm ## Run all tests, with the race detector, on a real etcd and kube-apiserver.
 	KUBEBUILDER_ASSETS="$$(hack/cluster/control-plane)" go test -race -shuffle=on ./...
 
 .PHONY: test-argocd
@@ -42,10 +53,13 @@ build: ## Build the manager, the simulator, the demo and the chaos run into bin/
 	go build -o bin/ ./hack/demo ./test/chaos
 
 .PHONY: generate
-generate: ## Make what is made from the API's types: deepcopy, apply configurations, CRD, RBAC rules.
+generate: ## Make what is made from the API's types: deepcopy, apply configurations, CRD, RBAC rules, the chart's files.
 	$(TOOL) controller-gen object:headerFile=hack/boilerplate.go.txt \
 		applyconfiguration:headerFile=hack/boilerplate.go.txt crd rbac:roleName=manager paths=./... \
 		output:crd:dir=config/crd/bases output:rbac:dir=config/rbac
+	@# The chart's own copies: helm reads no file outside of a chart.
+	cp config/crd/bases/pipedream-operator.io_pipedreamtokens.yaml charts/pipedream-operator/files/crd.yaml
+	cp config/rbac/role.yaml config/policy/require_scopes.yaml charts/pipedream-operator/files/
 
 .PHONY: lint
 lint: ## Run the linters: golangci-lint on all code, kube-api-linter on the API's types.
@@ -60,6 +74,9 @@ verify: ## Check that all that is generated is up to date, that go.mod is tidy, 
 control-plane: ## Put etcd, kube-apiserver, kube-controller-manager and kubectl into bin/k8s. The first time takes minutes.
 	@hack/cluster/control-plane
 
+bin/helm: hack/tools/go.mod
+	go build -modfile=hack/tools/go.mod -trimpath -o bin/helm helm.sh/helm/v4/cmd/helm
+
 .PHONY: clean
 clean: ## Remove all that was built, the control plane too.
 	rm -rf bin
@@ -69,3 +86,40 @@ help: ## Show this.
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+##@ Deliver: IMAGE and VERSION say under which name, ARCH for which architecture
+
+.PHONY: installer
+installer: control-plane ## Write dist/install.yaml: the operator for the whole cluster.
+	@mkdir -p $(DIST)
+	"$$(hack/cluster/control-plane)/kubectl" kustomize config/default | sed -E 's|^( *image: ).*|\1$(IMAGE):$(VERSION)|' >$(DIST)/install.yaml
+
+.PHONY: image
+image: ## Build the images of manager and simulator, with docker, podman or buildah.
+	VERSION=$(VERSION) REVISION=$(REVISION) SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) ARCH=$(ARCH) hack/image manager $(IMAGE):$(VERSION)
+	VERSION=$(VERSION) REVISION=$(REVISION) SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) ARCH=$(ARCH) hack/image simulator $(IMAGE)-simulator:$(VERSION)
+
+.PHONY: image-tar
+image-tar: binaries ## Write the same as archives to load into dist/, without docker or any base image.
+	$(foreach program,manager simulator,go -C hack/release run ./image --binary=$(abspath $(DIST))/bin/$(ARCH)/$(program) --arch=$(ARCH) \
+		--reference=$(IMAGE)$(if $(filter simulator,$(program)),-simulator):$(VERSION) --version=$(VERSION) --revision=$(REVISION) \
+		--created=$(SOURCE_DATE_EPOCH) --out=$(abspath $(DIST))/image-$(program)-$(ARCH).tar &&) true
+
+.PHONY: binaries
+binaries: # The binaries of a release. The Dockerfile has the same flags.
+	@mkdir -p $(DIST)/bin/$(ARCH)
+	CGO_ENABLED=0 GOOS=linux GOARCH=$(ARCH) go build -trimpath -buildvcs=false -ldflags "-s -w -X main.release=$(VERSION)" \
+		-o $(DIST)/bin/$(ARCH)/ ./cmd/manager ./cmd/simulator
+
+.PHONY: release
+release: control-plane bin/helm ## Write all of a release into dist/: installer, chart, images, bills of materials, checksums. VERSION=v1.2.3
+	@VERSION=$(VERSION) IMAGE=$(IMAGE) DIST=$(DIST) REVISION=$(REVISION) SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) hack/release/release
+
+.PHONY: publish
+publish: ## Push the images of dist/ to IMAGE's registry, and the chart to CHARTS. VERSION=v1.2.3
+	@VERSION=$(VERSION) IMAGE=$(IMAGE) DIST=$(DIST) CHARTS=$(CHARTS) hack/release/publish
+
+.PHONY: test-release
+test-release: control-plane bin/helm ## Make a release twice, compare the two, and push it to a registry on this machine.
+	go -C hack/release test -race ./...
+	hack/release/test

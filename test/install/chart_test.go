@@ -1,0 +1,232 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package install_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+)
+
+const release = "pipedream-operator"
+
+var (
+	chart = filepath.Join("charts", "pipedream-operator")
+	// allValues sets everything.
+	allValues = filepath.Join("test", "install", "testdata", "all-values.yaml")
+)
+
+// tryHelm runs the real helm.
+func tryHelm(arguments ...string) (string, error) {
+	program := filepath.Join(controlplane.Root(), "bin", "helm")
+	if _, err := os.Stat(program); err != nil {
+		return "", fmt.Errorf("run `make bin/helm` first: %w", err)
+	}
+	return execute("", program, append(arguments, "--namespace="+system)...)
+}
+
+// helm must succeed.
+func helm(t *testing.T, arguments ...string) string {
+	t.Helper()
+	said, err := tryHelm(arguments...)
+	must(t, err)
+	return said
+}
+
+// withHelm returns the installation of the chart with some values.
+func withHelm(values ...string) installation {
+	return installation{
+		render: func(t *testing.T) string {
+			t.Helper()
+			return helm(t, append([]string{"template", release, chart}, values...)...)
+		},
+		install: func(t *testing.T) {
+			t.Helper()
+			ensureSystem(t)
+			helm(t, append([]string{"install", release, chart, "--create-namespace"}, values...)...)
+		},
+		uninstall: func(t *testing.T) {
+			t.Helper()
+			helm(t, "uninstall", release)
+		},
+		keepsTokens: true,
+	}
+}
+
+func TestHelmLintsTheChart(t *testing.T) {
+	for name, values := range map[string][]string{
+		"with its own values":   nil,
+		"for some namespaces":   {"--set=namespaces={shop,checkout}"},
+		"with everything in it": {"--values=" + allValues},
+	} {
+		t.Run(name, func(t *testing.T) {
+			helm(t, append([]string{"lint", "--strict", chart}, values...)...)
+		})
+	}
+}
+
+func TestTheAPIServerAcceptsTheChartWithEverythingInIt(t *testing.T) {
+	ensureSystem(t)
+	monitoring := filepath.Join("test", "install", "testdata", "monitoring.yaml")
+	kubectl(t, "", "apply", "--server-side", "--filename="+monitoring)
+	t.Cleanup(func() { kubectl(t, "", "delete", "--filename="+monitoring) })
+	kubectl(t, "", "wait", "--for=condition=Established", "--filename="+monitoring)
+
+	manifests := helm(t, "template", release, chart, "--values="+allValues)
+	kubectl(t, manifests, "apply", "--server-side", "--dry-run=server", "--validate=strict", "--filename=-")
+	objects := objectsOf(t, manifests)
+	deployment := one(t, objects, "Deployment")
+	wantAdmittedWhereRestricted(t, deployment)
+	wantFlagsUnderstood(t, deployment)
+	for _, kind := range []string{"ServiceMonitor", "PodMonitor", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"} {
+		one(t, objects, kind)
+	}
+	for _, object := range objects {
+		if object.GetLabels()["team"] != "platform" {
+			t.Errorf("the %s %s has no extra label", object.GetKind(), object.GetName())
+		}
+	}
+	// What is set must be somewhere.
+	for _, want := range []string{
+		"image: registry.example/operator@sha256:" + strings.Repeat("0", 64), "imagePullPolicy: Always", "- name: registry-credentials",
+		"--namespaces=shop,checkout", "--token-requests-per-second=10", "- name: GOMEMLIMIT", "priorityClassName: system-cluster-critical",
+		`value: "http://proxy.example:3128"`, `value: "http://proxy.example:3129"`, `value: "$(KUBERNETES_SERVICE_HOST),10.0.0.0/8"`,
+		"--api-ca-file=/etc/pipedream-operator/api-ca/bundle.pem", "name: corporate-ca", "--metrics-cert-dir=/etc/pipedream-operator/metrics",
+		"secretName: metrics-certificate", "interval: 11s", "interval: 12s", "prometheus: one", "prometheus: two", "serverName: metrics.example",
+		"name: scraper-token", "kubernetes.io/metadata.name: monitoring", "cidr: 10.1.0.0/16", "maxUnavailable: 50%", "replicas: 3",
+		"serviceAccountName: somebody", "example.com/role: some-role", "memory: 1Gi", "pod: label", "pod: annotation", "disk: fast",
+		"key: dedicated", "nodeAffinity:", "topologyKey: rack", "name: other-manager",
+	} {
+		if !strings.Contains(manifests, want) {
+			t.Errorf("the manifests have no %q", want)
+		}
+	}
+	if strings.Contains(manifests, "helm.sh/resource-policy: keep") {
+		t.Error("the CRD is kept, though crds.keep is false")
+	}
+}
+
+// TestTheSchemaKnowsEveryValue holds values.yaml, values.schema.json and the test
+// above together.
+func TestTheSchemaKnowsEveryValue(t *testing.T) {
+	var schema map[string]any
+	must(t, json.Unmarshal([]byte(read(t, filepath.Join(controlplane.Root(), chart, "values.schema.json"))), &schema))
+	known := map[string]bool{}
+	properties(schema, "", known)
+	delete(known, "global") // Helm's own.
+	for _, file := range []string{filepath.Join(chart, "values.yaml"), allValues} {
+		var values map[string]any
+		must(t, yaml.Unmarshal([]byte(read(t, filepath.Join(controlplane.Root(), file))), &values))
+		var missing []string
+		for _, path := range slices.Sorted(maps.Keys(known)) {
+			if !has(values, strings.Split(path, ".")) {
+				missing = append(missing, path)
+			}
+		}
+		// These can't be set together with others.
+		if diff := cmp.Diff(map[bool][]string{true: {"apiCA.secret", "nameOverride"}}[file == allValues], missing); diff != "" {
+			t.Errorf("what %s lacks (-want +got):\n%s", file, diff)
+		}
+	}
+}
+
+// properties collects the paths of a schema's properties.
+func properties(schema map[string]any, prefix string, into map[string]bool) {
+	nested, _ := schema["properties"].(map[string]any)
+	for name, property := range nested {
+		into[prefix+name] = true
+		properties(property.(map[string]any), prefix+name+".", into)
+	}
+}
+
+func has(values map[string]any, path []string) bool {
+	value, found := values[path[0]]
+	if !found || len(path) == 1 {
+		return found
+	}
+	nested, _ := value.(map[string]any)
+	return has(nested, path[1:])
+}
+
+func TestTheChartRefusesBadValues(t *testing.T) {
+	for name, test := range map[string]struct{ set, want string }{
+		"a value that there is not":            {"replica=3", "additional properties 'replica' not allowed"},
+		"a nested value that there is not":     {"metrics.port=9", "additional properties 'port' not allowed"},
+		"namespaces that are no list":          {"namespaces=shop", "at '/namespaces': got string, want array"},
+		"a namespace that has no such name":    {"namespaces={Shop}", "at '/namespaces/0': 'Shop' does not match pattern"},
+		"a namespace twice":                    {"namespaces={shop,shop}", "at '/namespaces': items at 0 and 1 are equal"},
+		"a digest that is none":                {"image.digest=latest", "at '/image/digest'"},
+		"a pull policy that there is not":      {"image.pullPolicy=Sometimes", "at '/image/pullPolicy': value must be one of"},
+		"replicas that are no number":          {"replicas=two", "at '/replicas': got string, want integer"},
+		"an argument that is no flag":          {"extraArgs={verbose}", "at '/extraArgs/0'"},
+		"an interval without a unit":           {"metrics.serviceMonitor.interval=30", "at '/metrics/serviceMonitor/interval'"},
+		"a PodMonitor that may not scrape":     {"metrics.podMonitor.enabled=true", "at '/metrics/podMonitor/authorization'"},
+		"two places for the CA certificates":   {"apiCA.configMap=a,apiCA.secret=b", "set configMap or secret, not both"},
+		"a monitor of metrics that are not on": {"metrics.serviceMonitor.enabled=true,namespaces={shop}", "need metrics.enabled"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := tryHelm("template", release, chart, "--set="+test.set)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("helm says %v, want %q", err, test.want)
+			}
+		})
+	}
+}
+
+// TestTheChartUpgrades begins with a chart of an older CRD, as one is after a
+// release that has changed it.
+func TestTheChartUpgrades(t *testing.T) {
+	ensureSystem(t)
+	older := filepath.Join(t.TempDir(), "pipedream-operator")
+	must(t, os.CopyFS(older, os.DirFS(filepath.Join(controlplane.Root(), chart))))
+	file := filepath.Join(older, "files", "crd.yaml")
+	must(t, os.WriteFile(file, []byte(strings.Replace(read(t, file), "- pdt\n", "- older\n", 1)), 0o600))
+	helm(t, "install", release, older)
+	t.Cleanup(func() { kubectl(t, "", "delete", "crd", "pipedreamtokens.pipedream-operator.io") })
+	shortName := func() string {
+		return kubectl(t, "", "get", "crd", "pipedreamtokens.pipedream-operator.io", "--output=jsonpath={.spec.names.shortNames[0]}")
+	}
+	if got := shortName(); got != "older" {
+		t.Fatalf("the older CRD's short name is %q", got)
+	}
+	kubectl(t, "", "wait", "--for=condition=Established", "crd/pipedreamtokens.pipedream-operator.io")
+	token := tokenWith("orders", "connect:accounts:read")
+	must(t, admin.Create(t.Context(), token))
+
+	helm(t, "upgrade", release, chart)
+	if got := shortName(); got != "pdt" {
+		t.Errorf("after the upgrade the CRD's short name is %q, want pdt", got)
+	}
+	// From the whole cluster to one namespace: the rights for the cluster go.
+	helm(t, "upgrade", release, chart, "--set=namespaces={shop}")
+	binding := &unstructured.Unstructured{}
+	binding.SetAPIVersion("rbac.authorization.k8s.io/v1")
+	binding.SetKind("ClusterRoleBinding")
+	if err := admin.Get(t.Context(), client.ObjectKey{Name: "pipedream-operator-manager"}, binding); !apierrors.IsNotFound(err) {
+		t.Errorf("the ClusterRoleBinding of the whole cluster: %v, want it gone", err)
+	}
+	helm(t, "uninstall", release)
+	kept := &v1alpha1.PipedreamToken{}
+	must(t, admin.Get(t.Context(), client.ObjectKeyFromObject(token), kept))
+	helm(t, "install", release, chart)
+	must(t, admin.Get(t.Context(), client.ObjectKeyFromObject(token), kept))
+	if kept.UID != token.UID {
+		t.Error("the PipedreamToken is another one")
+	}
+	helm(t, "uninstall", release)
+}

@@ -1,0 +1,190 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package install_test
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+)
+
+// installation is one way to install the operator.
+type installation struct {
+	// render returns the manifests.
+	render func(*testing.T) string
+	// install and uninstall are what a user would call.
+	install, uninstall func(*testing.T)
+	// namespaced is an operator for the namespace shop, that has no rights elsewhere.
+	namespaced bool
+	// keepsTokens says that uninstalling leaves the CRD, and all that people have made.
+	keepsTokens bool
+}
+
+// installations returns all of them. The cluster-wide ones are the README's.
+func installations(t *testing.T) map[string]installation {
+	t.Helper()
+	dist := t.TempDir()
+	installer := filepath.Join(dist, "install.yaml")
+	_, err := execute("", "make", "--no-print-directory", "installer", "DIST="+dist)
+	must(t, err)
+	namespaced := filepath.Join("config", "namespaced")
+	chartForShop := withHelm("--set=namespaces={shop}")
+	chartForShop.namespaced = true
+	return map[string]installation{
+		"the installer": {
+			render:    func(t *testing.T) string { return read(t, installer) },
+			install:   func(t *testing.T) { kubectl(t, "", "apply", "--filename="+installer) },
+			uninstall: func(t *testing.T) { kubectl(t, "", "delete", "--filename="+installer) },
+		},
+		"kustomize for some namespaces": {
+			render:     func(t *testing.T) string { return kubectl(t, "", "kustomize", namespaced) },
+			install:    func(t *testing.T) { kubectl(t, "", "apply", "--kustomize="+namespaced) },
+			uninstall:  func(t *testing.T) { kubectl(t, "", "delete", "--kustomize="+namespaced) },
+			namespaced: true,
+		},
+		"the chart":                     withHelm(),
+		"the chart for some namespaces": chartForShop,
+	}
+}
+
+func TestInstallations(t *testing.T) {
+	for name, in := range installations(t) {
+		t.Run(name, func(t *testing.T) {
+			in.install(t)
+			manifests := in.render(t)
+			objects := objectsOf(t, manifests)
+			for _, object := range objects {
+				found := object.DeepCopy()
+				if err := admin.Get(t.Context(), client.ObjectKeyFromObject(found), found); err != nil {
+					t.Errorf("it is not installed: %v", err)
+				}
+			}
+			// The API server then refuses fields that it does not know.
+			kubectl(t, manifests, "apply", "--server-side", "--force-conflicts", "--field-manager=strict", "--dry-run=server", "--validate=strict", "--filename=-")
+			if in.namespaced {
+				wantNothingForTheWholeCluster(t, objects)
+			}
+			deployment := one(t, objects, "Deployment")
+			wantFlagsUnderstood(t, deployment)
+			wantAdmittedWhereRestricted(t, deployment)
+			wantWorking(t, deployment, objects, in.namespaced)
+			in.uninstall(t)
+			wantUninstalled(t, objects, in.keepsTokens)
+		})
+	}
+}
+
+// wantNothingForTheWholeCluster looks at an installation for some namespaces: at
+// what it makes, and at whom it gives rights, and where.
+func wantNothingForTheWholeCluster(t *testing.T, objects []*unstructured.Unstructured) {
+	t.Helper()
+	var granted []string
+	for _, object := range objects {
+		switch object.GetKind() {
+		case "CustomResourceDefinition", "Namespace":
+			continue
+		case "RoleBinding":
+			granted = append(granted, object.GetNamespace())
+		}
+		if object.GetNamespace() == "" {
+			t.Errorf("the %s %s is for the whole cluster", object.GetKind(), object.GetName())
+		}
+	}
+	slices.Sort(granted)
+	if want := []string{system, shop}; !slices.Equal(granted, want) {
+		t.Errorf("it has rights in the namespaces %q, want %q", granted, want)
+	}
+}
+
+// wantUninstalled looks at what is left. It leaves nothing.
+func wantUninstalled(t *testing.T, objects []*unstructured.Unstructured, keepsTokens bool) {
+	t.Helper()
+	for _, object := range objects {
+		if keepsTokens && object.GetKind() == "CustomResourceDefinition" {
+			continue
+		}
+		eventually(t, "uninstall", func() string {
+			found := object.DeepCopy()
+			if err := admin.Get(t.Context(), client.ObjectKeyFromObject(found), found); apierrors.IsNotFound(err) {
+				return ""
+			}
+			return object.GetKind() + " " + object.GetName() + " is still there"
+		})
+	}
+	if keepsTokens {
+		kept := &v1alpha1.PipedreamToken{}
+		if err := admin.Get(t.Context(), client.ObjectKey{Namespace: shop, Name: "orders"}, kept); err != nil {
+			t.Errorf("the PipedreamToken was not kept: %v", err)
+		}
+		kubectl(t, "", "delete", "crd", "pipedreamtokens.pipedream-operator.io")
+	}
+	kubectl(t, "", "delete", "secrets,events,serviceaccounts", "--all", "--namespace="+shop)
+}
+
+// one returns the only object of a kind.
+func one(t *testing.T, objects []*unstructured.Unstructured, kind string) *unstructured.Unstructured {
+	t.Helper()
+	isOfKind := func(object *unstructured.Unstructured) bool { return object.GetKind() == kind }
+	at := slices.IndexFunc(objects, isOfKind)
+	if at < 0 || slices.ContainsFunc(objects[at+1:], isOfKind) {
+		t.Fatalf("there is not exactly one %s", kind)
+	}
+	return objects[at]
+}
+
+// ensureSystem makes sure that the operator's namespace is there. The one of another
+// test may be on its way out.
+func ensureSystem(t *testing.T) {
+	t.Helper()
+	eventually(t, "the namespace "+system, func() string {
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: system}}
+		if err := admin.Create(t.Context(), namespace); err != nil && !apierrors.IsAlreadyExists(err) {
+			return err.Error()
+		}
+		must(t, admin.Get(t.Context(), client.ObjectKeyFromObject(namespace), namespace))
+		if namespace.Status.Phase != corev1.NamespaceActive {
+			return "it is " + string(namespace.Status.Phase)
+		}
+		return ""
+	})
+}
+
+func TestTheInstallerHasTheImageItWasToldOf(t *testing.T) {
+	dist := t.TempDir()
+	_, err := execute("", "make", "--no-print-directory", "installer", "DIST="+dist, "IMAGE=registry.example/operator", "VERSION=v1.2.3")
+	must(t, err)
+	manifests := read(t, filepath.Join(dist, "install.yaml"))
+	container := containerOf(t, one(t, objectsOf(t, manifests), "Deployment"))
+	if want := "registry.example/operator:v1.2.3"; container.Image != want {
+		t.Errorf("the image is %s, want %s", container.Image, want)
+	}
+	if images := strings.Count(manifests, "image: "); images != 1 {
+		t.Errorf("%d lines of the installer look like an image", images)
+	}
+}
+
+// TestComponents is about what can be added with kustomize.
+func TestComponents(t *testing.T) {
+	manifests := kubectl(t, "", "kustomize", filepath.Join("test", "install", "testdata", "components"))
+	ensureSystem(t)
+	kubectl(t, manifests, "apply", "--server-side", "--dry-run=server", "--validate=strict", "--filename=-")
+	objects := objectsOf(t, manifests)
+	if class := templateOf(t, one(t, objects, "Deployment")).Spec.PriorityClassName; class != "system-cluster-critical" {
+		t.Errorf("the priority class is %q", class)
+	}
+	types, _, err := unstructured.NestedStringSlice(one(t, objects, "NetworkPolicy").Object, "spec", "policyTypes")
+	must(t, err)
+	if want := []string{"Ingress", "Egress"}; !slices.Equal(types, want) {
+		t.Errorf("the network policy is for %q, want %q", types, want)
+	}
+}

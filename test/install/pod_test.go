@@ -1,0 +1,88 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package install_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+// wantAdmittedWhereRestricted creates the Deployment's pod where the API server
+// enforces the strictest Pod Security Standard, and others that differ from it in
+// one thing.
+func wantAdmittedWhereRestricted(t *testing.T, deployment *unstructured.Unstructured) {
+	t.Helper()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "restricted-", Labels: map[string]string{
+		"pod-security.kubernetes.io/enforce":         "restricted",
+		"pod-security.kubernetes.io/enforce-version": "latest",
+	}}}
+	must(t, admin.Create(t.Context(), namespace))
+	template := templateOf(t, deployment)
+	create := func(change func(*corev1.PodSpec)) error {
+		pod := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace.Name, GenerateName: "manager-", Labels: template.Labels, Annotations: template.Annotations},
+			Spec:       *template.Spec.DeepCopy(),
+		}
+		change(&pod.Spec)
+		return admin.Create(t.Context(), pod)
+	}
+	if err := create(func(*corev1.PodSpec) {}); err != nil {
+		t.Errorf("the pod is not admitted: %v", err)
+	}
+	for want, change := range map[string]func(*corev1.PodSpec){
+		"runAsNonRoot": func(spec *corev1.PodSpec) {
+			spec.SecurityContext.RunAsNonRoot = nil
+			spec.Containers[0].SecurityContext.RunAsNonRoot = nil
+		},
+		"seccompProfile": func(spec *corev1.PodSpec) {
+			spec.SecurityContext.SeccompProfile = nil
+			spec.Containers[0].SecurityContext.SeccompProfile = nil
+		},
+		"allowPrivilegeEscalation": func(spec *corev1.PodSpec) { spec.Containers[0].SecurityContext.AllowPrivilegeEscalation = nil },
+		"unrestricted capabilities": func(spec *corev1.PodSpec) {
+			spec.Containers[0].SecurityContext.Capabilities = nil
+		},
+	} {
+		if err := create(change); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), want) {
+			t.Errorf("a pod that is weaker in %s: %v, want it refused", want, err)
+		}
+	}
+	// More than the standard asks for.
+	if readOnly := template.Spec.Containers[0].SecurityContext.ReadOnlyRootFilesystem; readOnly == nil || !*readOnly {
+		t.Error("the container may write to its image's files")
+	}
+}
+
+// templateOf returns the pods of a Deployment.
+func templateOf(t *testing.T, object *unstructured.Unstructured) *corev1.PodTemplateSpec {
+	t.Helper()
+	deployment := &appsv1.Deployment{}
+	must(t, runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(object.Object, deployment, true))
+	return &deployment.Spec.Template
+}
+
+// containerOf returns the container of a Deployment, which has no other.
+func containerOf(t *testing.T, object *unstructured.Unstructured) *corev1.Container {
+	t.Helper()
+	containers := templateOf(t, object).Spec.Containers
+	if len(containers) != 1 {
+		t.Fatalf("there are %d containers", len(containers))
+	}
+	return &containers[0]
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	must(t, err)
+	return string(content)
+}

@@ -1,0 +1,58 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package install_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+)
+
+func TestThePolicyDemandsScopes(t *testing.T) {
+	kubectl(t, "", "apply", "--kustomize=config/crd")
+	kubectl(t, "", "wait", "--for=condition=Established", "crd/pipedreamtokens.pipedream-operator.io")
+	t.Cleanup(func() { kubectl(t, "", "delete", "--kustomize=config/crd") })
+	existing := tokenWith("existing")
+	must(t, admin.Create(t.Context(), existing))
+
+	kubectl(t, "", "apply", "--server-side", "--validate=strict", "--kustomize=config/policy")
+	t.Cleanup(func() { kubectl(t, "", "delete", "--kustomize=config/policy") })
+	// The API server hears of it a little later.
+	eventually(t, "a token without scopes", func() string {
+		err := admin.Create(t.Context(), tokenWith("full-access"), client.DryRunAll)
+		if apierrors.IsInvalid(err) && strings.Contains(err.Error(), "spec.scopes must name what the token may do") {
+			return ""
+		}
+		return fmt.Sprintf("%v, want it refused", err)
+	})
+	scoped := tokenWith("scoped", "connect:accounts:read")
+	if err := admin.Create(t.Context(), scoped); err != nil {
+		t.Errorf("a token with scopes: %v", err)
+	}
+	scoped.Spec.Scopes = nil
+	if err := admin.Update(t.Context(), scoped); !apierrors.IsInvalid(err) {
+		t.Errorf("scopes taken away: %v, want it refused", err)
+	}
+	existing.Spec.RenewBeforeSeconds = 600
+	if err := admin.Update(t.Context(), existing); err != nil {
+		t.Errorf("one that had no scopes before there was the policy is changed: %v", err)
+	}
+}
+
+// tokenWith returns a PipedreamToken with scopes.
+func tokenWith(name string, scopes ...string) *v1alpha1.PipedreamToken {
+	return &v1alpha1.PipedreamToken{
+		ObjectMeta: metav1.ObjectMeta{Namespace: shop, Name: name},
+		Spec: v1alpha1.PipedreamTokenSpec{
+			ClientSecretRef: v1alpha1.ClientSecretReference{Name: "pipedream-oauth-client"},
+			Scopes:          scopes,
+		},
+	}
+}

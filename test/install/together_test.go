@@ -1,0 +1,71 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package install_test
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// TestTheChartIsWhatKustomizeMakes holds the two together: each object, with its
+// rules, flags, probes, and all else.
+func TestTheChartIsWhatKustomizeMakes(t *testing.T) {
+	for name, test := range map[string]struct {
+		kustomize string
+		chart     installation
+	}{
+		"for the whole cluster": {"default", withHelm()},
+		"for some namespaces":   {"namespaced", withHelm("--set=namespaces={shop}")},
+		"with the policy":       {"policy", withHelm("--set=policy.requireScopes=true", "--show-only=templates/policy.yaml")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			kustomize := similar(objectsOf(t, kubectl(t, "", "kustomize", filepath.Join("config", test.kustomize))))
+			chart := similar(objectsOf(t, test.chart.render(t)))
+			if len(kustomize) < 2 {
+				t.Fatalf("kustomize makes %d objects", len(kustomize))
+			}
+			if diff := cmp.Diff(kustomize, chart); diff != "" {
+				t.Errorf("they differ (-kustomize +chart):\n%s", diff)
+			}
+		})
+	}
+}
+
+// similar returns what is to be the same. Helm creates the namespace itself,
+// labels objects its own way, and keeps the CRD.
+func similar(objects []*unstructured.Unstructured) map[string]any {
+	result := map[string]any{}
+	for _, object := range objects {
+		if object.GetKind() == "Namespace" {
+			continue
+		}
+		object.SetLabels(nil)
+		annotations := object.GetAnnotations()
+		delete(annotations, "helm.sh/resource-policy")
+		object.SetAnnotations(annotations)
+		forget(object.Object, "app.kubernetes.io/instance")
+		forget(object.Object, "imagePullPolicy")
+		result[strings.Join([]string{object.GetKind(), object.GetNamespace(), object.GetName()}, " ")] = object.Object
+	}
+	return result
+}
+
+// forget removes a key wherever it is.
+func forget(value any, key string) {
+	switch value := value.(type) {
+	case map[string]any:
+		delete(value, key)
+		for _, nested := range value {
+			forget(nested, key)
+		}
+	case []any:
+		for _, nested := range value {
+			forget(nested, key)
+		}
+	}
+}
