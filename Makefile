@@ -100,7 +100,7 @@ image: ## Build the images of manager and simulator, with docker, podman or buil
 	VERSION=$(VERSION) REVISION=$(REVISION) SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) ARCH=$(ARCH) hack/image simulator $(IMAGE)-simulator:$(VERSION)
 
 .PHONY: image-tar
-image-tar: binaries ## Write the same as archives to load into dist/, without docker or any base image.
+image-tar: binaries ## Write the same images as archives to load into dist/, with no engine and no base image.
 	$(foreach program,manager simulator,go -C hack/release run ./image --binary=$(abspath $(DIST))/bin/$(ARCH)/$(program) --arch=$(ARCH) \
 		--reference=$(IMAGE)$(if $(filter simulator,$(program)),-simulator):$(VERSION) --version=$(VERSION) --revision=$(REVISION) \
 		--created=$(SOURCE_DATE_EPOCH) --out=$(abspath $(DIST))/image-$(program)-$(ARCH).tar &&) true
@@ -117,7 +117,7 @@ release: control-plane bin/helm ## Write all of a release into dist/: installer,
 
 .PHONY: publish
 publish: ## Push the images of dist/ to IMAGE's registry, and the chart to CHARTS. VERSION=v1.2.3
-	@VERSION=$(VERSION) IMAGE=$(IMAGE) DIST=$(DIST) CHARTS=$(CHARTS) hack/release/publish
+	@VERSION=$(VERSION) IMAGE=$(IMAGE) DIST=$(DIST) CHARTS=$(CHARTS) HELM_PUSH_ARGS="$(HELM_PUSH_ARGS)" hack/release/publish
 
 .PHONY: test-release
 test-release: control-plane bin/helm ## Make a release twice, compare the two, and push it to a registry on this machine.
