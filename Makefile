@@ -65,6 +65,7 @@ generate: ## Make what is made from the API's types: deepcopy, apply configurati
 lint: ## Run the linters: golangci-lint on all code, kube-api-linter on the API's types.
 	$(LINT) run
 	$(LINT) run --config=.golangci-kal.yml ./api/...
+	cd hack/release && go tool -modfile=../tools/go.mod golangci-lint-kube-api-linter run --config=../../.golangci.yml
 
 .PHONY: verify
 verify: ## Check that all that is generated is up to date, that go.mod is tidy, and that the linters are content.
