@@ -16,7 +16,26 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
 )
+
+// The image of the README.
+const image, version = "registry.example/pipedream-operator", "v0.1.0"
+
+// TestTheREADMESaysWhatIsTestedHere is about the commands of TestInstallations.
+func TestTheREADMESaysWhatIsTestedHere(t *testing.T) {
+	readme := read(t, filepath.Join(controlplane.Root(), "README.md"))
+	for _, command := range []string{
+		"make installer IMAGE=" + image + " VERSION=" + version + "\nkubectl apply --filename dist/install.yaml\n",
+		"helm install " + release + " " + chart + " --namespace " + system + " --create-namespace \\\n  --set image.repository=" + image + ",image.tag=" + version + "\n",
+		"kubectl apply --namespace " + shop + " --filename config/samples/pipedreamtoken-minimal.yaml\n",
+		"kubectl wait --namespace " + shop + " --for=condition=Ready pipedreamtoken/orders\n",
+	} {
+		if !strings.Contains(readme, command) {
+			t.Errorf("README.md does not say\n%s", command)
+		}
+	}
+}
 
 // installation is one way to install the operator.
 type installation struct {
@@ -35,7 +54,7 @@ func installations(t *testing.T) map[string]installation {
 	t.Helper()
 	dist := t.TempDir()
 	installer := filepath.Join(dist, "install.yaml")
-	_, err := execute("", "make", "--no-print-directory", "installer", "DIST="+dist)
+	_, err := execute("", "make", "--no-print-directory", "installer", "IMAGE="+image, "VERSION="+version, "DIST="+dist)
 	must(t, err)
 	namespaced := filepath.Join("config", "namespaced")
 	chartForShop := withHelm("--set=namespaces={shop}")
@@ -52,7 +71,7 @@ func installations(t *testing.T) map[string]installation {
 			uninstall:  func(t *testing.T) { kubectl(t, "", "delete", "--kustomize="+namespaced) },
 			namespaced: true,
 		},
-		"the chart":                     withHelm(),
+		"the chart":                     withHelm("--set=image.repository=" + image + ",image.tag=" + version),
 		"the chart for some namespaces": chartForShop,
 	}
 }

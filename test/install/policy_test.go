@@ -36,6 +36,9 @@ func TestThePolicyDemandsScopes(t *testing.T) {
 	if err := admin.Create(t.Context(), scoped); err != nil {
 		t.Errorf("a token with scopes: %v", err)
 	}
+	if err := admin.Create(t.Context(), tokenWith("plainly-all", "*"), client.DryRunAll); err != nil {
+		t.Errorf("a token that says that it is for everything: %v", err)
+	}
 	scoped.Spec.Scopes = nil
 	if err := admin.Update(t.Context(), scoped); !apierrors.IsInvalid(err) {
 		t.Errorf("scopes taken away: %v, want it refused", err)
