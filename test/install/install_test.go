@@ -57,22 +57,36 @@ func installations(t *testing.T) map[string]installation {
 	_, err := execute("", "make", "--no-print-directory", "installer", "IMAGE="+image, "VERSION="+version, "DIST="+dist)
 	must(t, err)
 	namespaced := filepath.Join("config", "namespaced")
+	kustomizeForShop := withKubectl("--kustomize="+namespaced, func(t *testing.T) string {
+		t.Helper()
+		return kubectl(t, "", "kustomize", namespaced)
+	})
+	kustomizeForShop.namespaced = true
 	chartForShop := withHelm("--set=namespaces={shop}")
 	chartForShop.namespaced = true
 	return map[string]installation{
-		"the installer": {
-			render:    func(t *testing.T) string { return read(t, installer) },
-			install:   func(t *testing.T) { kubectl(t, "", "apply", "--filename="+installer) },
-			uninstall: func(t *testing.T) { kubectl(t, "", "delete", "--filename="+installer) },
-		},
-		"kustomize for some namespaces": {
-			render:     func(t *testing.T) string { return kubectl(t, "", "kustomize", namespaced) },
-			install:    func(t *testing.T) { kubectl(t, "", "apply", "--kustomize="+namespaced) },
-			uninstall:  func(t *testing.T) { kubectl(t, "", "delete", "--kustomize="+namespaced) },
-			namespaced: true,
-		},
+		"the installer": withKubectl("--filename="+installer, func(t *testing.T) string {
+			t.Helper()
+			return read(t, installer)
+		}),
+		"kustomize for some namespaces": kustomizeForShop,
 		"the chart":                     withHelm("--set=image.repository=" + image + ",image.tag=" + version),
 		"the chart for some namespaces": chartForShop,
+	}
+}
+
+// withKubectl returns the installation of manifests, which a flag of kubectl names.
+func withKubectl(manifests string, render func(*testing.T) string) installation {
+	return installation{
+		render: render,
+		install: func(t *testing.T) {
+			t.Helper()
+			kubectl(t, "", "apply", manifests)
+		},
+		uninstall: func(t *testing.T) {
+			t.Helper()
+			kubectl(t, "", "delete", manifests)
+		},
 	}
 }
 

@@ -7,6 +7,7 @@ package install_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -65,7 +66,7 @@ func setUp() (err error) {
 	if folder, err = os.MkdirTemp("", "pipedream-install-"); err != nil {
 		return err
 	}
-	build := exec.Command("go", "build", "-o", folder, "./cmd/manager")
+	build := exec.CommandContext(context.Background(), "go", "build", "-o", folder, "./cmd/manager")
 	build.Dir = controlplane.Root()
 	if said, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the manager: %w: %s", err, said)
@@ -98,7 +99,7 @@ func setUp() (err error) {
 // execute runs a program from the repository's root, as the cluster's
 // administrator, and returns what it prints.
 func execute(stdin, program string, arguments ...string) (string, error) {
-	cmd := exec.Command(program, arguments...)
+	cmd := exec.CommandContext(context.Background(), program, arguments...)
 	cmd.Dir = controlplane.Root()
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+filepath.Join(folder, "kubeconfig"), "HELM_CONFIG_HOME="+folder, "HELM_CACHE_HOME="+folder, "HELM_DATA_HOME="+folder)
 	cmd.Stdin = strings.NewReader(stdin)
