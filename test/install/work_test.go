@@ -103,6 +103,8 @@ func startManager(t *testing.T, deployment *unstructured.Unstructured, namespace
 	must(t, cmd.Start())
 	stop = once(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
+		killer := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
+		defer killer.Stop()
 		if err := cmd.Wait(); err != nil || strings.Contains(log.String(), "forbidden") {
 			t.Errorf("the manager ended with %v, or may not do what it must:\n%s", err, log)
 		}
