@@ -59,7 +59,7 @@ generate: ## Make what is made from the API's types: deepcopy, apply configurati
 		output:crd:dir=config/crd/bases output:rbac:dir=config/rbac
 	@# The chart's own copies: helm reads no file outside of a chart.
 	cp config/crd/bases/pipedream-operator.io_pipedreamtokens.yaml charts/pipedream-operator/files/crd.yaml
-	cp config/rbac/role.yaml config/policy/require_scopes.yaml charts/pipedream-operator/files/
+	cp config/rbac/role.yaml config/rbac/aggregated_roles.yaml config/policy/require_scopes.yaml charts/pipedream-operator/files/
 
 .PHONY: lint
 lint: ## Run the linters: golangci-lint on all code, kube-api-linter on the API's types.

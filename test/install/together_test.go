@@ -4,6 +4,7 @@
 package install_test
 
 import (
+	"maps"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -44,7 +45,12 @@ func similar(objects []*unstructured.Unstructured) map[string]any {
 		if object.GetKind() == "Namespace" {
 			continue
 		}
-		object.SetLabels(nil)
+		labels := object.GetLabels()
+		maps.DeleteFunc(labels, func(key, _ string) bool { return !strings.HasPrefix(key, "rbac.authorization.k8s.io/") })
+		if len(labels) == 0 {
+			labels = nil
+		}
+		object.SetLabels(labels)
 		annotations := object.GetAnnotations()
 		delete(annotations, "helm.sh/resource-policy")
 		object.SetAnnotations(annotations)
