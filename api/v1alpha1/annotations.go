@@ -30,6 +30,23 @@ const (
 	// that the token was asked for with. It tells whether the client credentials
 	// have changed, and tells it only to those who can read the token.
 	InputsAnnotation = "pipedream-operator.io/inputs"
+	// GrantedScopeAnnotation is the scopes that the answer says were granted, separated
+	// by spaces; empty when it did not say.
+	GrantedScopeAnnotation = "pipedream-operator.io/granted-scope"
+	// CredentialsAnnotation is the name, the two keys and the resourceVersion of the
+	// client credentials that the token was issued for. Those of another version are
+	// read to see whether they are others.
+	CredentialsAnnotation = "pipedream-operator.io/credentials"
+	// TokenKeyAnnotation is the key of the Secret that holds exactly the token, from
+	// which the other keys can be made anew; empty when none does.
+	TokenKeyAnnotation = "pipedream-operator.io/token-key"
+	// RenderingAnnotation is a digest of what the templates in spec.secret.data come to
+	// with a made-up token. It is empty when TokenKeyAnnotation is not.
+	RenderingAnnotation = "pipedream-operator.io/rendering"
+	// LabelsAnnotation and AnnotationsAnnotation are the keys in spec.secret.labels and
+	// spec.secret.annotations that the Secret was written with, separated by commas.
+	LabelsAnnotation      = "pipedream-operator.io/labels"
+	AnnotationsAnnotation = "pipedream-operator.io/annotations"
 	// ContentAnnotation is a digest of the Secret's data and of the annotations
 	// above. It tells whether somebody has edited the Secret.
 	ContentAnnotation = "pipedream-operator.io/content"

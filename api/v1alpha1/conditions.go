@@ -19,8 +19,8 @@ const (
 	//
 	// Reasons for True: Issued. Reasons for Unknown: NotAttempted, Queued. Reasons
 	// for False: CredentialsMissing, CredentialsRejected, ScopeRejected,
-	// RequestRejected, SecretNotOwned, SecretWriteRefused, RateLimited,
-	// EndpointUnavailable, MalformedResponse.
+	// RequestRejected, SecretNotOwned, SecretWriteRefused, TemplateInvalid,
+	// RateLimited, EndpointUnavailable, MalformedResponse.
 	ConditionRenewed = "Renewed"
 
 	// ConditionVerified is what Pipedream last answered to the held token. It
@@ -85,6 +85,10 @@ const (
 	// an immutable Secret. The issued token is kept in memory, and stored once that is
 	// possible.
 	ReasonSecretWriteRefused = "SecretWriteRefused"
+	// ReasonTemplateInvalid (Renewed=False, Stalled): a template in spec.secret.data
+	// can't be rendered. No token is asked for before it is corrected, and the Secret
+	// stays as it is.
+	ReasonTemplateInvalid = "TemplateInvalid"
 	// ReasonRateLimited (Renewed=False): Pipedream told the operator to wait. All
 	// token requests of the operator pause until then.
 	ReasonRateLimited = "RateLimited"

@@ -13,6 +13,8 @@ const (
 	DefaultClientIDKey = "client_id"
 	// DefaultClientSecretKey is the meaning of an absent clientSecretKey.
 	DefaultClientSecretKey = "client_secret"
+	// DefaultSecretType is the meaning of an absent secret.type.
+	DefaultSecretType = "Opaque"
 )
 
 // Environment is one of the two environments of a Pipedream project.
@@ -47,6 +49,7 @@ const (
 // +kubebuilder:validation:XValidation:fieldPath=".spec.secret.name",rule="(has(self.spec.secret) && has(self.spec.secret.name) ? self.spec.secret.name : self.metadata.name) != self.spec.clientSecretRef.name",message="must not be the Secret that `spec.clientSecretRef` names: the token needs a Secret of its own (when absent, `spec.secret.name` is the name of the PipedreamToken)"
 // +kubebuilder:validation:XValidation:fieldPath=".spec.secret.name",rule="(has(self.spec.secret) && has(self.spec.secret.name) ? self.spec.secret.name : self.metadata.name) == (has(oldSelf.spec.secret) && has(oldSelf.spec.secret.name) ? oldSelf.spec.secret.name : oldSelf.metadata.name)",message="is immutable: create another PipedreamToken for another Secret (when absent, `spec.secret.name` is the name of the PipedreamToken)"
 // +kubebuilder:validation:XValidation:fieldPath=".spec.secret.name",rule="!(has(self.spec.secret) && has(self.spec.secret.name) ? self.spec.secret.name : self.metadata.name).startsWith('sh.helm.release.') && !(has(self.spec.secret) && has(self.spec.secret.name) ? self.spec.secret.name : self.metadata.name).startsWith('bootstrap-token-')",message="must not begin with `sh.helm.release.` or `bootstrap-token-`: these names are reserved for Helm and for Kubernetes"
+// +kubebuilder:validation:XValidation:fieldPath=".spec.secret.type",rule="(has(self.spec.secret) && has(self.spec.secret.type) ? self.spec.secret.type : 'Opaque') == (has(oldSelf.spec.secret) && has(oldSelf.spec.secret.type) ? oldSelf.spec.secret.type : 'Opaque')",message="is immutable: create another PipedreamToken for a Secret of another type (when absent, `spec.secret.type` is `Opaque`)"
 type PipedreamToken struct {
 	metav1.TypeMeta `json:",inline"`
 
@@ -90,8 +93,8 @@ type PipedreamTokenSpec struct {
 	Scopes []string `json:"scopes,omitempty"`
 
 	// projectID is the ID of the Pipedream project that the consumer works with,
-	// such as `proj_abc123`. It is copied to the key `project_id` of the Secret,
-	// and needed by `verification`. It does not limit the token, which is valid
+	// such as `proj_abc123`. It is copied to the key `project_id` of the Secret
+	// unless `secret.data` says otherwise, and needed by `verification`. It does not limit the token, which is valid
 	// for the whole workspace.
 	// +kubebuilder:validation:MinLength=6
 	// +kubebuilder:validation:MaxLength=64
@@ -101,7 +104,7 @@ type PipedreamTokenSpec struct {
 
 	// environment is the environment of the project that the consumer works
 	// with: `development` or `production`. It is copied to the key `environment`
-	// of the Secret. It does not limit the token. When absent, nothing is
+	// of the Secret unless `secret.data` says otherwise. It does not limit the token. When absent, nothing is
 	// copied, and verification uses `production`.
 	// +optional
 	Environment Environment `json:"environment,omitempty"`
@@ -161,20 +164,86 @@ type ClientSecretReference struct {
 // SecretTemplate says how the Secret is made that the token is written to.
 //
 // +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:XValidation:fieldPath=".data",rule="!has(self.type) || self.type != 'kubernetes.io/basic-auth' || has(self.data) && ('username' in self.data || 'password' in self.data)",message="must have the key `username` or `password`: a Secret of type `kubernetes.io/basic-auth` needs one of them"
+// +kubebuilder:validation:XValidation:fieldPath=".data",rule="!has(self.type) || self.type != 'kubernetes.io/dockerconfigjson' || has(self.data) && '.dockerconfigjson' in self.data",message="must have the key `.dockerconfigjson`: a Secret of type `kubernetes.io/dockerconfigjson` needs it"
 type SecretTemplate struct {
 	// name is the name of the Secret. It must not be the name of a Secret that
 	// exists already, save one that this PipedreamToken wrote. It can't be
 	// changed. When absent, it is the name of the PipedreamToken.
 	//
-	// The Secret's keys are `access_token`, `token_type`, `expires_at` (RFC
-	// 3339), `scope`, and `project_id` and `environment` when the spec has them.
-	// It is deleted with the PipedreamToken.
+	// The Secret is deleted with the PipedreamToken.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="must be the name of a Secret: lower-case letters, digits, `-` and `.`, beginning and ending with a letter or digit"
 	// +optional
 	Name string `json:"name,omitempty"`
+
+	// type is the type of the Secret: `Opaque`, `kubernetes.io/basic-auth`,
+	// `kubernetes.io/dockerconfigjson`, or one of your own, such as
+	// `example.com/pipedream-token`. It can't be changed. When absent: `Opaque`.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self in ['Opaque', 'kubernetes.io/basic-auth', 'kubernetes.io/dockerconfigjson'] || self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/[A-Za-z0-9]([-._A-Za-z0-9]*[A-Za-z0-9])?$') && !self.matches('^([^/]+[.])?(kubernetes[.]io|k8s[.]io|helm[.]sh)/')",message="must be `Opaque`, `kubernetes.io/basic-auth`, `kubernetes.io/dockerconfigjson`, or `domain/name` with a domain that is not kubernetes.io, k8s.io or helm.sh, nor under one of them"
+	// +optional
+	Type string `json:"type,omitempty"`
+
+	// labels are put on the Secret. Removing one here removes it there; labels of
+	// others stay. Those under a domain that a controller acts upon or tracks by,
+	// such as `kubernetes.io` or `argoproj.io`, are refused, save those of
+	// `app.kubernetes.io` other than `instance` and `managed-by`.
+	// +kubebuilder:validation:MinProperties=1
+	// +kubebuilder:validation:MaxProperties=32
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k).hasValue())",message="must have keys like `team` or `example.com/team`: an optional domain and `/`, and at most 63 letters, digits, `-`, `_` and `.`, beginning and ending with a letter or digit"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.labelValue().validate(self[k]).hasValue())",message="must have values of at most 63 letters, digits, `-`, `_` and `.`, beginning and ending with a letter or digit"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.matches('^([^/]+[.])?(kubernetes[.]io|k8s[.]io|helm[.]sh|argoproj[.]io|fluxcd[.]io|bitnami[.]com|cert-manager[.]io|external-secrets[.]io|pipedream-operator[.]io)/') || k.startsWith('app.kubernetes.io/') && !(k in ['app.kubernetes.io/instance', 'app.kubernetes.io/managed-by']))",message="must have no key of kubernetes.io, k8s.io, helm.sh, argoproj.io, fluxcd.io, bitnami.com, cert-manager.io, external-secrets.io, pipedream-operator.io or a domain under one of them, because controllers act upon these; of app.kubernetes.io, all but `instance` and `managed-by` are allowed"
+	// +optional
+	Labels map[string]LabelValue `json:"labels,omitempty"`
+
+	// annotations are put on the Secret. Removing one here removes it there;
+	// annotations of others stay. Refused are those whose keys are refused for
+	// labels.
+	// +kubebuilder:validation:MinProperties=1
+	// +kubebuilder:validation:MaxProperties=32
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k.lowerAscii()).hasValue())",message="must have keys like `team` or `example.com/team`: an optional domain and `/`, and at most 63 letters, digits, `-`, `_` and `.`, beginning and ending with a letter or digit"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.lowerAscii().matches('^([^/]+[.])?(kubernetes[.]io|k8s[.]io|helm[.]sh|argoproj[.]io|fluxcd[.]io|bitnami[.]com|cert-manager[.]io|external-secrets[.]io|pipedream-operator[.]io)/') || k.startsWith('app.kubernetes.io/') && !(k in ['app.kubernetes.io/instance', 'app.kubernetes.io/managed-by']))",message="must have no key of kubernetes.io, k8s.io, helm.sh, argoproj.io, fluxcd.io, bitnami.com, cert-manager.io, external-secrets.io, pipedream-operator.io or a domain under one of them, because controllers act upon these; of app.kubernetes.io, all but `instance` and `managed-by` are allowed"
+	// +optional
+	Annotations map[string]AnnotationValue `json:"annotations,omitempty"`
+
+	// data are the keys of the Secret, and a template for the value of each. When
+	// given, the Secret has exactly these keys. When absent, they are
+	// `access_token`, `token_type`, `expires_at` (RFC 3339), `scope`, and
+	// `project_id` and `environment` when the spec has them.
+	//
+	// A template is a Go template without loops and variables. It can show
+	// `.AccessToken`, `.TokenType`, `.ExpiresAt`, `.Scope`, `.ProjectID` and
+	// `.Environment`, and call `b64enc`, `join`, `list`, `lower`, `quote`,
+	// `toJson`, `trim`, `trimPrefix`, `trimSuffix`, `upper`, and in an `if` `and`,
+	// `eq`, `ne`, `not`, `or`. Give one key nothing but `{{ .AccessToken }}`: the
+	// other templates can then be changed without a new token, and `verification`
+	// can try it.
+	// +kubebuilder:validation:MinProperties=1
+	// +kubebuilder:validation:MaxProperties=32
+	// +kubebuilder:validation:XValidation:rule="self.all(k, k.size() <= 253 && k.matches('^[-._a-zA-Z0-9]+$') && k != '.' && !k.startsWith('..'))",message="must have keys of at most 253 letters, digits, `-`, `_` and `.`, but not `.`, and not beginning with `..`"
+	// +kubebuilder:validation:XValidation:rule="self.exists(k, self[k].contains('.AccessToken'))",message="must show `.AccessToken` in at least one of the templates"
+	// +optional
+	Data map[string]ValueTemplate `json:"data,omitempty"`
 }
+
+// LabelValue is the value of a label.
+//
+// +kubebuilder:validation:MaxLength=63
+type LabelValue string
+
+// AnnotationValue is the value of an annotation.
+//
+// +kubebuilder:validation:MaxLength=4096
+type AnnotationValue string
+
+// ValueTemplate is a template for a value of the Secret.
+//
+// +kubebuilder:validation:MaxLength=8192
+// +kubebuilder:validation:XValidation:rule="!self.matches('[{][{]-?[ \\t\\r\\n]*(range|with|define|template|block|break|continue|[$])')",message="must have no loops, variables or nested templates: `range`, `with`, `define`, `template`, `block`, `break`, `continue` and `$` are not available"
+type ValueTemplate string
 
 // Verification says how often the held token is tried on Pipedream's API.
 type Verification struct {
@@ -269,6 +338,14 @@ type PipedreamTokenList struct {
 
 	// items are the PipedreamTokens.
 	Items []PipedreamToken `json:"items"`
+}
+
+// TargetType returns the type of the Secret that the token is written to.
+func (t *PipedreamToken) TargetType() string {
+	if t.Spec.Secret.Type != "" {
+		return t.Spec.Secret.Type
+	}
+	return DefaultSecretType
 }
 
 // TargetName returns the name of the Secret that the token is written to.

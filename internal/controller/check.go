@@ -5,7 +5,6 @@ package controller
 
 import (
 	"context"
-	"maps"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,8 +17,8 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 )
 
-// check reads both Secrets, and remembers whether the target holds what the spec
-// asks for.
+// check reads the target, and the credentials if they may be others, and remembers
+// whether the target holds what the spec asks for.
 func (r *Reconciler) check(ctx context.Context, o *observation) error {
 	target, err := r.readTarget(ctx, o)
 	if err != nil || target == nil {
@@ -29,7 +28,7 @@ func (r *Reconciler) check(ctx context.Context, o *observation) error {
 	if record := o.record(); record != nil && isIntact(target) {
 		held := heldBy(target, *record)
 		o.held = &held
-		if outcome, err = r.compare(ctx, o, held, target); err != nil {
+		if outcome, err = r.compare(ctx, o, o.held, target); err != nil {
 			return err
 		}
 	}
@@ -38,6 +37,9 @@ func (r *Reconciler) check(ctx context.Context, o *observation) error {
 		credentialsVersion: versionOf(o.credentials),
 		generation:         o.token.Generation,
 		outcome:            outcome,
+	}
+	if outcome == renewal.Good {
+		o.memory.shapedFor = o.token.Generation
 	}
 	if o.memory.editor = ""; outcome == renewal.Edited || o.isSuperseded() {
 		o.memory.editor = editorOf(target)
@@ -68,17 +70,48 @@ func ownsData(entry metav1.ManagedFieldsEntry) bool {
 }
 
 // compare compares an intact Secret with what is wanted.
-func (r *Reconciler) compare(ctx context.Context, o *observation, held heldToken, target *corev1.Secret) (renewal.Check, error) {
-	credentials, err := r.readCredentials(ctx, o)
+func (r *Reconciler) compare(ctx context.Context, o *observation, held *heldToken, target *corev1.Secret) (renewal.Check, error) {
+	isFor, err := r.isForCredentials(ctx, o, held)
 	switch {
 	case err != nil:
 		return "", err
-	case credentials != nil && held.inputs != inputsOf(held.token.AccessToken, *credentials, held.scopes, held.api):
+	case !isFor:
 		return renewal.InputsChanged, nil
-	case !metav1.IsControlledBy(target, o.token), !maps.EqualFunc(held.data(o.token.Spec), target.Data, equalBytes):
-		return renewal.Misshapen, nil
 	}
-	return renewal.Good, nil
+	return o.compareShape(*held, target), nil
+}
+
+// isForCredentials tells whether a held token was issued for the credentials as they
+// are. Those of the recorded version are not read. When the token can't be told from
+// its Secret, those of any other version count as others.
+func (r *Reconciler) isForCredentials(ctx context.Context, o *observation, held *heldToken) (bool, error) {
+	if o.credentials != nil && held.credentials == o.credentialsRecord() {
+		return true, nil
+	}
+	credentials, err := r.readCredentials(ctx, o)
+	if err != nil || credentials == nil {
+		return true, err // Nothing can be asked for without.
+	}
+	if held.credentials == o.credentialsRecord() {
+		return true, nil
+	}
+	if held.token.AccessToken.IsEmpty() || held.inputs != inputsOf(held.token.AccessToken, *credentials, held.scopes, held.api) {
+		return false, nil
+	}
+	held.credentials = o.credentialsRecord()
+	return true, nil
+}
+
+// credentialsRecord tells one version of the credentials, and the place of them, from
+// any other.
+func (o *observation) credentialsRecord() string {
+	reference := o.token.Spec.ClientSecretRef
+	return strings.Join([]string{
+		reference.Name,
+		orDefault(reference.ClientIDKey, v1alpha1.DefaultClientIDKey),
+		orDefault(reference.ClientSecretKey, v1alpha1.DefaultClientSecretKey),
+		versionOf(o.credentials),
+	}, "/")
 }
 
 func equalBytes(a, b []byte) bool { return string(a) == string(b) }

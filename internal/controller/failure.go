@@ -59,7 +59,7 @@ type failure struct {
 func (f *failure) isRefusal() bool {
 	switch f.reason {
 	case v1alpha1.ReasonCredentialsRejected, v1alpha1.ReasonScopeRejected, v1alpha1.ReasonRequestRejected,
-		v1alpha1.ReasonSecretNotOwned, v1alpha1.ReasonSecretWriteRefused:
+		v1alpha1.ReasonSecretNotOwned, v1alpha1.ReasonSecretWriteRefused, v1alpha1.ReasonTemplateInvalid:
 		return true
 	}
 	return false
@@ -152,8 +152,12 @@ func (o *observation) fail(reason, what string, now time.Time) *failure {
 // tells of a change. How the last attempt failed stays in memory.
 func (o *observation) meet(why renewal.Why) {
 	last := o.memory.trouble()
-	if why == renewal.NotOwned {
+	switch {
+	case why == renewal.NotOwned:
 		o.memory.obstacle = newFailure(o, v1alpha1.ReasonSecretNotOwned, "", o.now).after(last)
+		return
+	case why == renewal.BadTemplate:
+		o.memory.obstacle = newFailure(o, v1alpha1.ReasonTemplateInvalid, o.templateError().Error(), o.now).after(last)
 		return
 	}
 	what := "The Secret that `spec.clientSecretRef` names does not exist"
@@ -200,9 +204,19 @@ func (r *Reconciler) failRequest(o *observation, err error) {
 	}
 }
 
+// misfitMark begins what is said of templates that have failed with a token, and not
+// with a made-up one. It is recognized after a restart, which must not spend another
+// token on them.
+const misfitMark = "with the issued token"
+
 // failWrite remembers that the API server does not store the Secret. It returns
 // any other error, for that is not about this Secret.
 func (r *Reconciler) failWrite(o *observation, err error) error {
+	if unfit, ok := errors.AsType[errUnfit](err); ok {
+		o.memory.misfit = &misfit{generation: o.token.Generation, err: fmt.Errorf("%s, %w", misfitMark, unfit.error)}
+		o.meet(renewal.BadTemplate)
+		return nil
+	}
 	status, ok := errors.AsType[*apierrors.StatusError](err)
 	if !ok {
 		return err
@@ -243,7 +257,10 @@ func (f *failure) explain() (happened, advice string) {
 			"It is left untouched. Delete it, or create a PipedreamToken with another `spec.secret.name`."
 	case v1alpha1.ReasonSecretWriteRefused:
 		return "The API server does not store the Secret (" + f.what + ")",
-			"Check quotas and admission policies of the namespace, and that the Secret is not immutable; a token that is issued already is kept, and stored once that is possible."
+			"Check quotas and admission policies of the namespace, and that the Secret is not immutable, nor of another type than `spec.secret.type`; a token that is issued already is kept, and stored once that is possible."
+	case v1alpha1.ReasonTemplateInvalid:
+		return "The templates in `spec.secret.data` can't be rendered (" + f.what + ")",
+			"Correct them; that is noticed at once. Until then no token is asked for, and the Secret stays as it is."
 	case v1alpha1.ReasonRateLimited:
 		return "Pipedream limits the rate of token requests (" + f.what + ")",
 			"Nothing is to be done unless this stays; then lower the operator's --token-requests-per-second, or look for others who ask from the same IP address."

@@ -4,7 +4,6 @@
 package controller
 
 import (
-	"maps"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,26 +13,23 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 )
 
-// The keys of the written Secret.
-const (
-	keyAccessToken = "access_token"
-	keyTokenType   = "token_type"
-	keyExpiresAt   = "expires_at"
-	keyScope       = "scope"
-	keyProjectID   = "project_id"
-	keyEnvironment = "environment"
-)
-
 // heldToken is a token with all that its Secret records of it.
 type heldToken struct {
+	// token has no AccessToken when no key of its Secret holds just that.
 	token pipedream.Token
 	// scopes, api and renewRequest are what it was issued for.
 	scopes, api, renewRequest string
 	// inputs is the keyed digest of all that it was issued for.
 	inputs string
+	// credentials tells where the credentials are that it was issued for, in the
+	// version in which they were last seen to be so.
+	credentials string
 	// credentialsVersion is the resourceVersion of the credentials used; it is not
 	// recorded.
 	credentialsVersion string
+	// data and rendering are those of the Secret that it was read from.
+	data      map[string][]byte
+	rendering string
 }
 
 // inputsOf returns the digest that tells whether a token was issued for these
@@ -47,9 +43,8 @@ func inputsOf(token pipedream.Sensitive, credentials pipedream.Credentials, scop
 func heldBy(secret *corev1.Secret, record renewal.Record) heldToken {
 	return heldToken{
 		token: pipedream.Token{
-			AccessToken:    pipedream.NewSensitive(string(secret.Data[keyAccessToken])),
-			Type:           string(secret.Data[keyTokenType]),
-			GrantedScope:   string(secret.Data[keyScope]),
+			AccessToken:    pipedream.NewSensitive(string(secret.Data[secret.Annotations[v1alpha1.TokenKeyAnnotation]])),
+			GrantedScope:   secret.Annotations[v1alpha1.GrantedScopeAnnotation],
 			IssueTime:      record.IssueTime,
 			ExpirationTime: record.ExpirationTime,
 		},
@@ -57,26 +52,10 @@ func heldBy(secret *corev1.Secret, record renewal.Record) heldToken {
 		api:          record.API,
 		renewRequest: record.RenewRequest,
 		inputs:       secret.Annotations[v1alpha1.InputsAnnotation],
+		credentials:  secret.Annotations[v1alpha1.CredentialsAnnotation],
+		data:         secret.Data,
+		rendering:    secret.Annotations[v1alpha1.RenderingAnnotation],
 	}
-}
-
-// data returns what the Secret of a PipedreamToken holds with this token.
-func (h heldToken) data(spec v1alpha1.PipedreamTokenSpec) map[string][]byte {
-	values := map[string]string{
-		keyAccessToken: h.token.AccessToken.Reveal(),
-		keyTokenType:   h.token.Type,
-		keyExpiresAt:   h.token.ExpirationTime.Format(time.RFC3339),
-		keyScope:       h.grantedScope(),
-		keyProjectID:   spec.ProjectID,
-		keyEnvironment: string(spec.Environment),
-	}
-	data := make(map[string][]byte, len(values))
-	for key, value := range values {
-		if value != "" {
-			data[key] = []byte(value)
-		}
-	}
-	return data
 }
 
 // grantedScope falls back to what was asked for; asking for nothing is asking
@@ -91,24 +70,17 @@ func (h heldToken) grantedScope() string {
 	return "*"
 }
 
-// annotate returns the annotations with the record of this token, for the data
-// that is stored with it. Foreign annotations stay as they are.
-func (h heldToken) annotate(annotations map[string]string, owner string, data map[string][]byte) map[string]string {
-	annotated := maps.Clone(annotations)
-	if annotated == nil {
-		annotated = map[string]string{}
-	}
-	// It holds a copy of the data in clear when somebody has applied the Secret.
-	delete(annotated, corev1.LastAppliedConfigAnnotation)
-	maps.Copy(annotated, map[string]string{
+// record returns the annotations with the record of this token.
+func (h heldToken) record(owner string) map[string]string {
+	return map[string]string{
 		v1alpha1.OwnerAnnotation:        owner,
 		v1alpha1.IssuedAtAnnotation:     h.token.IssueTime.Format(time.RFC3339),
 		v1alpha1.ExpiresAtAnnotation:    h.token.ExpirationTime.Format(time.RFC3339),
 		v1alpha1.ScopesAnnotation:       h.scopes,
+		v1alpha1.GrantedScopeAnnotation: h.token.GrantedScope,
 		v1alpha1.APIAnnotation:          h.api,
 		v1alpha1.RenewRequestAnnotation: h.renewRequest,
 		v1alpha1.InputsAnnotation:       h.inputs,
-	})
-	annotated[v1alpha1.ContentAnnotation] = contentDigest(annotated, data)
-	return annotated
+		v1alpha1.CredentialsAnnotation:  h.credentials,
+	}
 }

@@ -109,6 +109,7 @@ func (r *Reconciler) exchange(ctx context.Context, o *observation, credentials p
 		api:                o.wanted.API,
 		renewRequest:       o.wanted.RenewRequest,
 		inputs:             inputsOf(token.AccessToken, credentials, o.wanted.Scopes, o.wanted.API),
+		credentials:        o.credentialsRecord(),
 		credentialsVersion: versionOf(o.credentials),
 	}
 	return nil

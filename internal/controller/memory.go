@@ -29,6 +29,13 @@ type memory struct {
 	readLive bool
 	// checked is the last check, and what it was about.
 	checked checked
+	// shapedFor is the generation for which the target last was as it is wanted, the
+	// token apart.
+	shapedFor int64
+	// rendering is what the templates come to with a made-up token, and misfit how they
+	// have failed with a token nevertheless.
+	rendering rendering
+	misfit    *misfit
 	// editor is the field manager that has last changed the Secret that we wrote, as
 	// far as the API server tells.
 	editor string

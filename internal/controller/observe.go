@@ -150,7 +150,9 @@ func (o *observation) observed() renewal.Observed {
 		LastVerified:       m.verification.last,
 		VerificationQueued: isWaiting(o.verificationPlace),
 		VerifyNow:          m.verification.replacement != "" && m.verification.replacement == o.heldInputs(),
-		VerificationRests:  m.verification.restsFor == o.token.Generation,
+		VerificationRests:  m.verification.restsFor == o.token.Generation || o.hasNoTokenKey(),
+		TemplateInvalid:    o.templateError() != nil,
+		Reverted:           o.isReverted(),
 	}
 	if m.failure != nil {
 		observed.NotBefore = m.failure.notBefore
@@ -158,6 +160,10 @@ func (o *observation) observed() renewal.Observed {
 	}
 	return observed
 }
+
+// isReverted tells whether the target had the shape that is wanted now before somebody
+// has changed it.
+func (o *observation) isReverted() bool { return o.memory.shapedFor == o.token.Generation }
 
 func (o *observation) targetState() renewal.Target {
 	switch {

@@ -4,6 +4,8 @@
 package controller
 
 import (
+	"errors"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -43,6 +45,11 @@ func (m *memory) recall(o *observation) {
 		return
 	case recalled.reason == v1alpha1.ReasonSecretNotOwned:
 		m.obstacle = recalled
+	case recalled.reason == v1alpha1.ReasonTemplateInvalid:
+		m.obstacle = recalled
+		if strings.Contains(recalled.told, misfitMark) {
+			m.misfit = &misfit{generation: status.ObservedGeneration, err: errors.New(misfitMark)}
+		}
 	default:
 		m.failure = recalled
 	}
@@ -53,6 +60,7 @@ func (m *memory) recall(o *observation) {
 			generation:         status.ObservedGeneration,
 			outcome:            renewal.Good,
 		}
+		m.shapedFor = status.ObservedGeneration
 	}
 }
 

@@ -31,6 +31,12 @@ var recordAnnotations = []string{
 	v1alpha1.APIAnnotation,
 	v1alpha1.RenewRequestAnnotation,
 	v1alpha1.InputsAnnotation,
+	v1alpha1.GrantedScopeAnnotation,
+	v1alpha1.CredentialsAnnotation,
+	v1alpha1.TokenKeyAnnotation,
+	v1alpha1.RenderingAnnotation,
+	v1alpha1.LabelsAnnotation,
+	v1alpha1.AnnotationsAnnotation,
 }
 
 // parseRecord reads the record of a Secret from its annotations. It returns nil

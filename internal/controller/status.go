@@ -132,7 +132,7 @@ func (o *observation) renewedCondition(status *v1alpha1.PipedreamTokenStatus, no
 	case isWaiting(o.place) && (!isReady || o.isLongQueue(now)):
 		renewed.Status, renewed.Reason = metav1.ConditionUnknown, v1alpha1.ReasonQueued
 		renewed.Message = o.explainQueue()
-	case o.decision.Action == renewal.Wait && (!isReady || o.decision.Until.Sub(now) > longQueue):
+	case o.decision.Action == renewal.Wait && o.decision.Why != "" && (!isReady || o.decision.Until.Sub(now) > longQueue):
 		renewed.Status, renewed.Reason = metav1.ConditionUnknown, v1alpha1.ReasonQueued
 		renewed.Message = o.explainSpacing()
 	case status.IssueTime != nil:
@@ -173,6 +173,9 @@ func (o *observation) verifiedCondition(status *v1alpha1.PipedreamTokenStatus) m
 	known := o.memory.verification
 	previous := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionVerified)
 	switch {
+	case o.hasNoTokenKey():
+		verified.Status, verified.Reason = metav1.ConditionUnknown, v1alpha1.ReasonVerificationInconclusive
+		verified.Message = noTokenKeyMessage
 	case known.verdict == pipedream.Accepted:
 		verified.Status, verified.Reason = metav1.ConditionTrue, v1alpha1.ReasonTokenAccepted
 		verified.Message = "Pipedream accepted the token that was held at the last try."

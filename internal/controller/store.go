@@ -26,7 +26,7 @@ const storeTries = 3
 // the credentials are still those that it was issued for.
 func (r *Reconciler) storeUnstored(ctx context.Context, o *observation) (again bool, err error) {
 	unstored := o.memory.unstored
-	if o.credentials != nil && unstored.credentialsVersion != o.credentials.ResourceVersion {
+	if o.credentials != nil && unstored.credentials != o.credentialsRecord() {
 		credentials, err := r.readCredentials(ctx, o)
 		if err != nil {
 			return false, err
@@ -36,7 +36,7 @@ func (r *Reconciler) storeUnstored(ctx context.Context, o *observation) (again b
 				o.memory.unstored = nil
 				return true, nil
 			}
-			unstored.credentialsVersion = o.credentials.ResourceVersion
+			unstored.credentials, unstored.credentialsVersion = o.credentialsRecord(), o.credentials.ResourceVersion
 		}
 	}
 	// A request that was made meanwhile is answered by a token that nobody has seen.
@@ -92,6 +92,9 @@ func (r *Reconciler) rewrite(ctx context.Context, o *observation) (again bool, e
 		o.memory.checked = checked{}
 		return true, nil
 	}
+	if o.isReverted() {
+		o.memory.attemptedByEvent(o.now)
+	}
 	held := *o.held
 	held.credentialsVersion = o.memory.checked.credentialsVersion
 	err = r.write(ctx, o, held)
@@ -110,8 +113,10 @@ func (r *Reconciler) rewrite(ctx context.Context, o *observation) (again bool, e
 // can meet a foreign Secret, and then it fails; replacing names the version that
 // was observed, and fails when there is another.
 func (r *Reconciler) write(ctx context.Context, o *observation, held heldToken) error {
-	secret := o.secretWith(held)
-	var err error
+	secret, err := o.secretWith(held)
+	if err != nil {
+		return err
+	}
 	if o.target == nil {
 		err = r.Client.Create(ctx, secret)
 	} else {
@@ -130,6 +135,7 @@ func (r *Reconciler) write(ctx context.Context, o *observation, held heldToken) 
 		outcome:            renewal.Good,
 	}
 	m.stored = stored{inputs: held.inputs, issueTime: held.token.IssueTime, expirationTime: held.token.ExpirationTime}
+	m.shapedFor = o.token.Generation
 	m.failure = nil
 	return nil
 }
@@ -145,7 +151,11 @@ func (r *Reconciler) rehearse(ctx context.Context, o *observation) (isRefused bo
 	o.rehearsed = true
 	ctx, cancel := context.WithTimeout(ctx, rehearsalTimeout)
 	defer cancel()
-	err = r.Client.Create(ctx, o.secretWith(heldToken{}), client.DryRunAll)
+	secret, err := o.secretWith(madeUpToken("a", o.wanted.Scopes))
+	if err != nil {
+		return true, r.failWrite(o, err)
+	}
+	err = r.Client.Create(ctx, secret, client.DryRunAll)
 	switch {
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return true, nil
@@ -178,28 +188,4 @@ func (r *Reconciler) replace(ctx context.Context, o *observation, secret *corev1
 		return r.Client.Update(ctx, secret)
 	}
 	return err
-}
-
-// secretWith returns the target with a token. Labels, annotations, finalizers and
-// owner references of others stay.
-func (o *observation) secretWith(held heldToken) *corev1.Secret {
-	var existing metav1.ObjectMeta
-	if o.target != nil {
-		existing = o.target.ObjectMeta
-	}
-	data := held.data(o.token.Spec)
-	return &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace:       o.token.Namespace,
-			Name:            o.token.TargetName(),
-			UID:             existing.UID,
-			ResourceVersion: existing.ResourceVersion,
-			Labels:          existing.Labels,
-			Annotations:     held.annotate(existing.Annotations, o.token.Name, data),
-			Finalizers:      existing.Finalizers,
-			OwnerReferences: ownerReferences(&existing, o.token, tokenKind),
-		},
-		Type: corev1.SecretTypeOpaque,
-		Data: data,
-	}
 }

@@ -17,6 +17,11 @@ import (
 const restsMessage = "Pipedream answers 401 to a token that it has just issued, so that the answer says nothing about the token. " +
 	"Verification rests until the spec changes: check that `spec.scopes` may list the project's accounts."
 
+// noTokenKeyMessage is the message of condition Verified while the held token can't be
+// tried.
+const noTokenKeyMessage = "The held token can't be tried, because no key of the Secret holds it and nothing else. " +
+	"Give one of the templates in `spec.secret.data` nothing but `{{ .AccessToken }}`, or remove `spec.verification`."
+
 // verifyHeld tries the held token on Pipedream's API. What follows from the
 // verdict is for the next decision.
 func (r *Reconciler) verifyHeld(ctx context.Context, o *observation) (again bool, err error) {
@@ -29,7 +34,7 @@ func (r *Reconciler) verifyHeld(ctx context.Context, o *observation) (again bool
 	}
 	var verdict pipedream.Verdict
 	verifyErr := r.Verifications.Send(o.asker(), func() (err error) {
-		verdict, err = r.Pipedream.Verify(ctx, pipedream.NewSensitive(string(target.Data[keyAccessToken])), o.trial())
+		verdict, err = r.Pipedream.Verify(ctx, pipedream.NewSensitive(string(target.Data[target.Annotations[v1alpha1.TokenKeyAnnotation]])), o.trial())
 		return err
 	})
 	switch {

@@ -19,6 +19,9 @@ const (
 	maxLifetime = 30 * 24 * time.Hour
 )
 
+// TokenType is the type of all tokens, as it is written in an Authorization header.
+const TokenType = "Bearer"
+
 // Credentials are those of an OAuth client of Pipedream.
 type Credentials struct {
 	ClientID     string
@@ -28,7 +31,7 @@ type Credentials struct {
 // Token is an access token with all that is known of it.
 type Token struct {
 	AccessToken Sensitive
-	// Type is the token's type as it is written in an Authorization header: Bearer.
+	// Type is TokenType.
 	Type string
 	// GrantedScope is what the answer says was granted, separated by spaces; empty
 	// when it does not say.
@@ -88,7 +91,7 @@ func parseToken(got answer, asked time.Time) (Token, error) {
 	if !ok || !isVisibleASCII(accessToken) {
 		return Token{}, errors.New("the answer has no usable access_token")
 	}
-	if tokenType, ok := asString(fields.TokenType); fields.TokenType != nil && (!ok || !strings.EqualFold(tokenType, "Bearer")) {
+	if tokenType, ok := asString(fields.TokenType); fields.TokenType != nil && (!ok || !strings.EqualFold(tokenType, TokenType)) {
 		return Token{}, errors.New("the answer's token_type is not Bearer")
 	}
 	lifetime, err := parseLifetime(fields.ExpiresIn)
@@ -97,7 +100,7 @@ func parseToken(got answer, asked time.Time) (Token, error) {
 	}
 	return Token{
 		AccessToken:    NewSensitive(accessToken),
-		Type:           "Bearer",
+		Type:           TokenType,
 		GrantedScope:   parseScope(fields.Scope),
 		IssueTime:      asked,
 		ExpirationTime: asked.Add(lifetime),

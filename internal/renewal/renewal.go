@@ -66,6 +66,9 @@ const (
 	// Misshapen: the token is as it was written, and what goes with it is not as it
 	// is wanted now.
 	Misshapen Check = "Misshapen"
+	// TemplatesChanged: the token is as it was written, but can't be told from what was
+	// made of it, and something else is to be made of it now.
+	TemplatesChanged Check = "TemplatesChanged"
 )
 
 // Observed is the state of the world, and what is remembered of earlier attempts.
@@ -100,6 +103,11 @@ type Observed struct {
 	// VerificationQueued tells that trying the token has to wait for its turn, and
 	// VerifyNow that it is to be tried whenever it was last.
 	VerificationQueued, VerifyNow bool
+	// TemplateInvalid tells that what is wanted can't be made of any token.
+	TemplateInvalid bool
+	// Reverted tells that a Misshapen target was as it is wanted before, and that
+	// somebody has changed it.
+	Reverted bool
 	// VerificationRests tells that trying the token has proved to be no use.
 	VerificationRests bool
 }
@@ -139,6 +147,7 @@ const (
 	Outdated       Why = "Outdated"       // other scopes or another API are wanted
 	Requested      Why = "Requested"      // the owner asks for a new one
 	NewCredentials Why = "NewCredentials" // it was issued for other credentials
+	OtherTemplates Why = "OtherTemplates" // something else is to be made of it, and it can't be told from the target
 	Due            Why = "Due"            // its renewal time has come
 	FromFuture     Why = "FromFuture"     // the clock that it was issued by was wrong
 )
@@ -147,6 +156,7 @@ const (
 const (
 	NotOwned      Why = "NotOwned"      // the target belongs to somebody else
 	NoCredentials Why = "NoCredentials" // there is nothing to ask with
+	BadTemplate   Why = "BadTemplate"   // what is wanted can't be made of any token
 )
 
 // Decision is one thing to do.
@@ -203,11 +213,16 @@ func Decide(wanted Wanted, observed Observed, now time.Time) Decision {
 
 func decideIdle(wanted Wanted, observed Observed, now time.Time) Decision {
 	until := notBefore(observed, now)
+	if spaced := spacedByEvent(observed, now); observed.Reverted && spaced.After(until) {
+		until = spaced // Somebody else may put it in another shape without end.
+	}
 	switch {
 	case observed.Check == Unchecked:
 		return Decision{Action: Read}
 	case VerificationDue(wanted, observed, now):
 		return Decision{Action: Verify}
+	case observed.TemplateInvalid:
+		return Decision{Action: Blocked, Why: BadTemplate}
 	case observed.Check == Misshapen && now.Before(until):
 		return Decision{Action: Wait, Until: until}
 	case observed.Check == Misshapen:
@@ -221,6 +236,8 @@ func decideIdle(wanted Wanted, observed Observed, now time.Time) Decision {
 func decideDue(observed Observed, why Why, now time.Time) Decision {
 	until := notBefore(observed, now)
 	switch {
+	case observed.TemplateInvalid:
+		return Decision{Action: Blocked, Why: BadTemplate}
 	case observed.Unstored && !now.Before(until):
 		return Decision{Action: Store, Why: why}
 	case !observed.HasCredentials && !observed.Unstored:
@@ -267,6 +284,8 @@ func looksDueFor(wanted Wanted, observed Observed, now time.Time) Why {
 		return Requested
 	case observed.Check == InputsChanged:
 		return NewCredentials
+	case observed.Check == TemplatesChanged:
+		return OtherTemplates
 	}
 	return ""
 }
@@ -376,7 +395,7 @@ func endOf(begin time.Time, interval time.Duration, now time.Time) time.Time {
 // IsByEvent tells whether a token for this reason is asked for by somebody's
 // deed, which may be repeated without end, and not by the token's age.
 func (w Why) IsByEvent() bool {
-	return slices.Contains([]Why{Missing, SecretEdited, Revoked, Outdated, Requested, NewCredentials}, w)
+	return slices.Contains([]Why{Missing, SecretEdited, Revoked, Outdated, Requested, NewCredentials, OtherTemplates}, w)
 }
 
 // nextVerification returns the first point after LastVerified on a grid that

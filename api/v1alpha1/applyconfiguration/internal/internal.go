@@ -26,6 +26,8 @@ func Parser() *typed.Parser {
 var parserOnce sync.Once
 var parser *typed.Parser
 var schemaYAML = typed.YAMLObject(`types:
+- name: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.AnnotationValue
+  scalar: string
 - name: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.CheckedSecret
   map:
     fields:
@@ -48,6 +50,8 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: string
 - name: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.Environment
+  scalar: string
+- name: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.LabelValue
   scalar: string
 - name: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.PipedreamToken
   map:
@@ -142,9 +146,29 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.SecretTemplate
   map:
     fields:
+    - name: annotations
+      type:
+        map:
+          elementType:
+            namedType: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.AnnotationValue
+    - name: data
+      type:
+        map:
+          elementType:
+            namedType: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.ValueTemplate
+    - name: labels
+      type:
+        map:
+          elementType:
+            namedType: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.LabelValue
     - name: name
       type:
         scalar: string
+    - name: type
+      type:
+        scalar: string
+- name: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.ValueTemplate
+  scalar: string
 - name: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.Verification
   map:
     fields:

@@ -25,13 +25,13 @@ type PipedreamTokenSpecApplyConfiguration struct {
 	// the consumer needs. Changing them issues a new token at once.
 	Scopes []string `json:"scopes,omitempty"`
 	// projectID is the ID of the Pipedream project that the consumer works with,
-	// such as `proj_abc123`. It is copied to the key `project_id` of the Secret,
-	// and needed by `verification`. It does not limit the token, which is valid
+	// such as `proj_abc123`. It is copied to the key `project_id` of the Secret
+	// unless `secret.data` says otherwise, and needed by `verification`. It does not limit the token, which is valid
 	// for the whole workspace.
 	ProjectID *string `json:"projectID,omitempty"`
 	// environment is the environment of the project that the consumer works
 	// with: `development` or `production`. It is copied to the key `environment`
-	// of the Secret. It does not limit the token. When absent, nothing is
+	// of the Secret unless `secret.data` says otherwise. It does not limit the token. When absent, nothing is
 	// copied, and verification uses `production`.
 	Environment *apiv1alpha1.Environment `json:"environment,omitempty"`
 	// secret is the Secret that the token is written to. When absent, it has the

@@ -5,6 +5,10 @@
 
 package v1alpha1
 
+import (
+	apiv1alpha1 "github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+)
+
 // SecretTemplateApplyConfiguration represents a declarative configuration of the SecretTemplate type for use
 // with apply.
 //
@@ -14,10 +18,34 @@ type SecretTemplateApplyConfiguration struct {
 	// exists already, save one that this PipedreamToken wrote. It can't be
 	// changed. When absent, it is the name of the PipedreamToken.
 	//
-	// The Secret's keys are `access_token`, `token_type`, `expires_at` (RFC
-	// 3339), `scope`, and `project_id` and `environment` when the spec has them.
-	// It is deleted with the PipedreamToken.
+	// The Secret is deleted with the PipedreamToken.
 	Name *string `json:"name,omitempty"`
+	// type is the type of the Secret: `Opaque`, `kubernetes.io/basic-auth`,
+	// `kubernetes.io/dockerconfigjson`, or one of your own, such as
+	// `example.com/pipedream-token`. It can't be changed. When absent: `Opaque`.
+	Type *string `json:"type,omitempty"`
+	// labels are put on the Secret. Removing one here removes it there; labels of
+	// others stay. Those under a domain that a controller acts upon or tracks by,
+	// such as `kubernetes.io` or `argoproj.io`, are refused, save those of
+	// `app.kubernetes.io` other than `instance` and `managed-by`.
+	Labels map[string]apiv1alpha1.LabelValue `json:"labels,omitempty"`
+	// annotations are put on the Secret. Removing one here removes it there;
+	// annotations of others stay. Refused are those whose keys are refused for
+	// labels.
+	Annotations map[string]apiv1alpha1.AnnotationValue `json:"annotations,omitempty"`
+	// data are the keys of the Secret, and a template for the value of each. When
+	// given, the Secret has exactly these keys. When absent, they are
+	// `access_token`, `token_type`, `expires_at` (RFC 3339), `scope`, and
+	// `project_id` and `environment` when the spec has them.
+	//
+	// A template is a Go template without loops and variables. It can show
+	// `.AccessToken`, `.TokenType`, `.ExpiresAt`, `.Scope`, `.ProjectID` and
+	// `.Environment`, and call `b64enc`, `join`, `list`, `lower`, `quote`,
+	// `toJson`, `trim`, `trimPrefix`, `trimSuffix`, `upper`, and in an `if` `and`,
+	// `eq`, `ne`, `not`, `or`. Give one key nothing but `{{ .AccessToken }}`: the
+	// other templates can then be changed without a new token, and `verification`
+	// can try it.
+	Data map[string]apiv1alpha1.ValueTemplate `json:"data,omitempty"`
 }
 
 // SecretTemplateApplyConfiguration constructs a declarative configuration of the SecretTemplate type for use with
@@ -31,5 +59,55 @@ func SecretTemplate() *SecretTemplateApplyConfiguration {
 // If called multiple times, the Name field is set to the value of the last call.
 func (b *SecretTemplateApplyConfiguration) WithName(value string) *SecretTemplateApplyConfiguration {
 	b.Name = &value
+	return b
+}
+
+// WithType sets the Type field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Type field is set to the value of the last call.
+func (b *SecretTemplateApplyConfiguration) WithType(value string) *SecretTemplateApplyConfiguration {
+	b.Type = &value
+	return b
+}
+
+// WithLabels puts the entries into the Labels field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, the entries provided by each call will be put on the Labels field,
+// overwriting an existing map entries in Labels field with the same key.
+func (b *SecretTemplateApplyConfiguration) WithLabels(entries map[string]apiv1alpha1.LabelValue) *SecretTemplateApplyConfiguration {
+	if b.Labels == nil && len(entries) > 0 {
+		b.Labels = make(map[string]apiv1alpha1.LabelValue, len(entries))
+	}
+	for k, v := range entries {
+		b.Labels[k] = v
+	}
+	return b
+}
+
+// WithAnnotations puts the entries into the Annotations field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, the entries provided by each call will be put on the Annotations field,
+// overwriting an existing map entries in Annotations field with the same key.
+func (b *SecretTemplateApplyConfiguration) WithAnnotations(entries map[string]apiv1alpha1.AnnotationValue) *SecretTemplateApplyConfiguration {
+	if b.Annotations == nil && len(entries) > 0 {
+		b.Annotations = make(map[string]apiv1alpha1.AnnotationValue, len(entries))
+	}
+	for k, v := range entries {
+		b.Annotations[k] = v
+	}
+	return b
+}
+
+// WithData puts the entries into the Data field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, the entries provided by each call will be put on the Data field,
+// overwriting an existing map entries in Data field with the same key.
+func (b *SecretTemplateApplyConfiguration) WithData(entries map[string]apiv1alpha1.ValueTemplate) *SecretTemplateApplyConfiguration {
+	if b.Data == nil && len(entries) > 0 {
+		b.Data = make(map[string]apiv1alpha1.ValueTemplate, len(entries))
+	}
+	for k, v := range entries {
+		b.Data[k] = v
+	}
 	return b
 }

@@ -1,0 +1,261 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package secrettemplate
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"text/template/parse"
+)
+
+// expression is a checked part of a template.
+type expression struct {
+	kind kind
+	// isLiteral tells that it stands in the template itself, as literal.
+	isLiteral bool
+	literal   string
+	// value returns a string, a list of strings or a bool, as kind says.
+	value func() (any, *Error)
+}
+
+// writer renders a checked part of a template.
+type writer func() *Error
+
+// The compiler knows no node but those it names, and checks all branches before
+// anything is rendered. It recurses as deep as the parser has, which MaxTemplate
+// bounds.
+
+func (r *renderer) compileList(list *parse.ListNode) (writer, *Error) {
+	var writers []writer
+	if list != nil {
+		for _, node := range list.Nodes {
+			write, err := r.compileNode(node)
+			if err != nil {
+				return nil, err
+			}
+			writers = append(writers, write)
+		}
+	}
+	return func() *Error {
+		for _, write := range writers {
+			if err := write(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, nil
+}
+
+func (r *renderer) compileNode(node parse.Node) (writer, *Error) {
+	switch node := node.(type) {
+	case *parse.TextNode:
+		return func() *Error { return r.write(node, string(node.Text)) }, nil
+	case *parse.ActionNode:
+		return r.compileAction(node)
+	case *parse.IfNode:
+		return r.compileIf(node)
+	}
+	return nil, r.errorAt(node, "%s", whyNotNode(node.Type()))
+}
+
+func whyNotNode(kind parse.NodeType) string {
+	switch kind {
+	case parse.NodeRange:
+		return "`range` is not available: there are no loops; name each value"
+	case parse.NodeWith:
+		return "`with` is not available: name the value where it is used"
+	case parse.NodeTemplate:
+		return "`template` and `block` are not available: write the text where it belongs"
+	case parse.NodeBreak, parse.NodeContinue:
+		return "`break` and `continue` are not available"
+	}
+	return "only texts, values, functions and `if` are available"
+}
+
+func (r *renderer) compileAction(node *parse.ActionNode) (writer, *Error) {
+	shown, err := r.compilePipe(node.Pipe)
+	if err != nil {
+		return nil, err
+	}
+	if shown.kind != aText {
+		return nil, r.errorAt(node.Pipe, "%s can't be shown: make it a text", shown.kind)
+	}
+	return func() *Error {
+		text, err := shown.value()
+		if err != nil {
+			return err
+		}
+		return r.write(node.Pipe, text.(string))
+	}, nil
+}
+
+func (r *renderer) compileIf(node *parse.IfNode) (writer, *Error) {
+	condition, err := r.compilePipe(node.Pipe)
+	if err != nil {
+		return nil, err
+	}
+	if condition.kind != aTruth {
+		return nil, r.errorAt(node.Pipe, "`if` wants a condition, such as `eq .Environment \"production\"`, not %s", condition.kind)
+	}
+	then, err := r.compileList(node.List)
+	if err != nil {
+		return nil, err
+	}
+	otherwise, err := r.compileList(node.ElseList)
+	if err != nil {
+		return nil, err
+	}
+	return func() *Error {
+		isTrue, err := condition.value()
+		if err != nil {
+			return err
+		}
+		if isTrue.(bool) {
+			return then()
+		}
+		return otherwise()
+	}, nil
+}
+
+// compilePipe compiles commands that each hand their value to the next.
+func (r *renderer) compilePipe(pipe *parse.PipeNode) (expression, *Error) {
+	if len(pipe.Decl) > 0 {
+		return expression{}, r.errorAt(pipe, "variables are not available: name the value where it is used")
+	}
+	var result expression
+	for i, command := range pipe.Cmds {
+		var handed []expression
+		if i > 0 {
+			handed = []expression{result}
+		}
+		var err *Error
+		if result, err = r.compileCommand(command, handed); err != nil {
+			return expression{}, err
+		}
+	}
+	return result, nil
+}
+
+func (r *renderer) compileCommand(command *parse.CommandNode, handed []expression) (expression, *Error) {
+	first := command.Args[0]
+	if name, ok := first.(*parse.IdentifierNode); ok {
+		args, err := r.compileOperands(command.Args[1:])
+		if err != nil {
+			return expression{}, err
+		}
+		return r.compileCall(name, append(args, handed...))
+	}
+	if len(command.Args) > 1 || len(handed) > 0 {
+		return expression{}, r.errorAt(first, "this is no function, and takes no arguments")
+	}
+	return r.compileOperand(first)
+}
+
+func (r *renderer) compileOperands(nodes []parse.Node) ([]expression, *Error) {
+	operands := make([]expression, 0, len(nodes)+1)
+	for _, node := range nodes {
+		operand, err := r.compileOperand(node)
+		if err != nil {
+			return nil, err
+		}
+		operands = append(operands, operand)
+	}
+	return operands, nil
+}
+
+func (r *renderer) compileOperand(node parse.Node) (expression, *Error) {
+	switch node := node.(type) {
+	case *parse.FieldNode:
+		return r.compileField(node)
+	case *parse.StringNode:
+		return expression{kind: aText, isLiteral: true, literal: node.Text, value: func() (any, *Error) { return node.Text, nil }}, nil
+	case *parse.PipeNode:
+		inner, err := r.compilePipe(node)
+		inner.isLiteral = false
+		return inner, err
+	case *parse.IdentifierNode: // As Go has it: a function in the place of an argument is called without any.
+		return r.compileCall(node, nil)
+	}
+	return expression{}, r.errorAt(node, "%s", whyNotOperand(node.Type()))
+}
+
+func whyNotOperand(kind parse.NodeType) string {
+	switch kind {
+	case parse.NodeVariable:
+		return "variables and `$` are not available: name the value where it is used"
+	case parse.NodeDot:
+		return "`.` alone is not available: name a value, which are " + valueNames()
+	case parse.NodeChain:
+		return "a text has no fields"
+	}
+	return "only values, texts in quotes and functions are available, no numbers, `true`, `false` or `nil`"
+}
+
+// valueNames lists the fields as they are written in a template.
+func valueNames() string { return "`." + strings.Join(slices.Sorted(maps.Keys(fields)), "`, `.") + "`" }
+
+func (r *renderer) compileField(node *parse.FieldNode) (expression, *Error) {
+	name := strings.Join(node.Ident, ".")
+	known, ok := fields[name]
+	if !ok {
+		return expression{}, r.errorAt(node, "there is no value `.%s`: there are %s", shorten(name), valueNames())
+	}
+	return expression{kind: aText, value: func() (any, *Error) {
+		value := known.of(r.values)
+		if value == "" {
+			detail := fmt.Sprintf("`.%s` has no value", name)
+			if known.remedy != "" {
+				detail += ": " + known.remedy
+			}
+			return nil, r.errorAt(node, "%s", detail)
+		}
+		return value, nil
+	}}, nil
+}
+
+func (r *renderer) compileCall(node *parse.IdentifierNode, args []expression) (expression, *Error) {
+	called, ok := functions[node.Ident]
+	if !ok {
+		return expression{}, r.errorAt(node, "the function `%s` is not available: %s", shorten(node.Ident), insteadOf(node.Ident))
+	}
+	if err := r.checkArguments(node, called, args); err != nil {
+		return expression{}, err
+	}
+	return expression{kind: called.returns, value: func() (any, *Error) {
+		values := make([]any, 0, len(args))
+		for _, arg := range args {
+			value, err := arg.value()
+			if err != nil {
+				return nil, err
+			}
+			values = append(values, value)
+		}
+		result := called.call(values)
+		return result, r.charge(node, result)
+	}}, nil
+}
+
+func (r *renderer) checkArguments(node *parse.IdentifierNode, called function, args []expression) *Error {
+	wanted := len(called.parameters)
+	if len(args) != wanted && (!called.isVariadic || len(args) < wanted) {
+		return r.errorAt(node, "`%s` wants %d arguments, and has %d", node.Ident, wanted, len(args))
+	}
+	for i, arg := range args {
+		if parameter := called.parameters[min(i, wanted-1)]; !parameter.takes(arg) {
+			return r.errorAt(node, "argument %d of `%s` must be %s", i+1, node.Ident, parameter)
+		}
+	}
+	return nil
+}
+
+// shorten keeps a message short, whatever a template calls things.
+func shorten(name string) string {
+	const most = 40
+	if runes := []rune(name); len(runes) > most {
+		return string(runes[:most]) + "…"
+	}
+	return name
+}

@@ -1,0 +1,111 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package secrettemplate
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	sprig "github.com/go-task/slim-sprig/v3"
+)
+
+// kind is what an expression stands for. All is known before anything is rendered.
+type kind string
+
+const (
+	aText  kind = "a text"
+	aList  kind = "a list"
+	aTruth kind = "a condition"
+	// aLiteral is a short text that stands in the template itself.
+	aLiteral kind = "a text of at most 16 bytes in quotes"
+	// textOrList is for parameters only.
+	textOrList kind = "a text or a list"
+)
+
+// takes tells whether an expression can stand for a parameter.
+func (k kind) takes(e expression) bool {
+	switch k {
+	case aLiteral:
+		return e.isLiteral && len(e.literal) <= maxSeparator
+	case textOrList:
+		return e.kind == aText || e.kind == aList
+	case aText, aList, aTruth:
+	}
+	return e.kind == k
+}
+
+// function is one that templates may call. What it returns is at most a constant
+// times its arguments.
+type function struct {
+	parameters []kind
+	// isVariadic tells that the last parameter may be repeated.
+	isVariadic bool
+	returns    kind
+	call       func(args []any) any
+}
+
+// functions are all that templates may call: those of slim-sprig, which Helm's users
+// know from sprig, and the conditions of Go's templates.
+var functions = map[string]function{
+	"b64enc":     {parameters: []kind{aText}, returns: aText, call: ofText("b64enc")},
+	"join":       {parameters: []kind{aLiteral, aList}, returns: aText, call: join},
+	"list":       {parameters: []kind{aText}, isVariadic: true, returns: aList, call: list},
+	"lower":      {parameters: []kind{aText}, returns: aText, call: ofText("lower")},
+	"quote":      {parameters: []kind{aText}, returns: aText, call: quote},
+	"toJson":     {parameters: []kind{textOrList}, returns: aText, call: toJSON},
+	"trim":       {parameters: []kind{aText}, returns: aText, call: ofText("trim")},
+	"trimPrefix": {parameters: []kind{aText, aText}, returns: aText, call: ofTexts("trimPrefix")},
+	"trimSuffix": {parameters: []kind{aText, aText}, returns: aText, call: ofTexts("trimSuffix")},
+	"upper":      {parameters: []kind{aText}, returns: aText, call: ofText("upper")},
+
+	"and": {parameters: []kind{aTruth}, isVariadic: true, returns: aTruth, call: func(args []any) any { return !slices.Contains(args, any(false)) }},
+	"eq":  {parameters: []kind{aText, aText}, returns: aTruth, call: func(args []any) any { return args[0] == args[1] }},
+	"ne":  {parameters: []kind{aText, aText}, returns: aTruth, call: func(args []any) any { return args[0] != args[1] }},
+	"not": {parameters: []kind{aTruth}, returns: aTruth, call: func(args []any) any { return !args[0].(bool) }},
+	"or":  {parameters: []kind{aTruth}, isVariadic: true, returns: aTruth, call: func(args []any) any { return slices.Contains(args, any(true)) }},
+}
+
+// fromSprig holds slim-sprig's functions. That they have the types they are used with
+// is found out when the program starts.
+var fromSprig = sprig.TxtFuncMap()
+
+func ofText(name string) func([]any) any {
+	call := fromSprig[name].(func(string) string)
+	return func(args []any) any { return call(args[0].(string)) }
+}
+
+func ofTexts(name string) func([]any) any {
+	call := fromSprig[name].(func(string, string) string)
+	return func(args []any) any { return call(args[0].(string), args[1].(string)) }
+}
+
+var (
+	sprigJoin   = fromSprig["join"].(func(string, any) string)
+	sprigList   = fromSprig["list"].(func(...any) []any)
+	sprigQuote  = fromSprig["quote"].(func(...any) string)
+	sprigToJSON = fromSprig["toJson"].(func(any) string)
+)
+
+func join(args []any) any   { return sprigJoin(args[0].(string), args[1]) }
+func list(args []any) any   { return sprigList(args...) }
+func quote(args []any) any  { return sprigQuote(args...) }
+func toJSON(args []any) any { return sprigToJSON(args[0]) }
+
+var functionNames = slices.Sorted(maps.Keys(functions))
+
+// insteadOf says what to use in place of a function that is not available.
+func insteadOf(name string) string {
+	switch name {
+	case "print", "printf", "println", "cat":
+		return "write texts and values side by side, or use `list` and `join`"
+	case "html", "js", "urlquery", "squote", "toRawJson", "toPrettyJson", "mustToJson":
+		return "use `toJson` or `quote`"
+	case "default", "required", "empty", "coalesce", "ternary":
+		return "all values but those of absent fields of the spec are always there; use `if` with `eq`"
+	case "b64dec", "fromJson":
+		return "write the text itself"
+	}
+	return "available are `" + strings.Join(functionNames, "`, `") + "`"
+}
