@@ -257,7 +257,7 @@ type Verification struct {
 }
 
 // PipedreamTokenStatus is what the operator last observed. What the held
-// token is worth is not decided from it. Losing it costs two reads, the
+// token is worth is not decided from it. Losing it costs a read, the
 // wait after a failed attempt, and, until the next verification, the
 // knowledge that the held token was refused.
 //

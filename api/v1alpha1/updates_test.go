@@ -4,7 +4,9 @@
 package v1alpha1_test
 
 import (
+	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -14,6 +16,44 @@ import (
 )
 
 const immutable = "spec.secret.name: Invalid value: is immutable: create another PipedreamToken for another Secret (when absent, `spec.secret.name` is the name of the PipedreamToken)"
+
+const immutableType = "spec.secret.type: Invalid value: is immutable: create another PipedreamToken for a Secret of another type (when absent, `spec.secret.type` is `Opaque`)"
+
+// TestSecretsThatAreAccepted has at the border what the invalid manifests have beyond.
+func TestSecretsThatAreAccepted(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("a", 63)
+	many := make([]string, 32)
+	for i := range many {
+		many[i] = fmt.Sprintf(`"example.com/%062d":"b"`, i)
+	}
+	full := make([]string, 32)
+	for i := range full {
+		full[i] = fmt.Sprintf(`"%03d%s":"{{ .AccessToken }}%s"`, i, strings.Repeat("a", 250), strings.Repeat("x", 8192-18))
+	}
+	tests := map[string]string{
+		"basic authentication":      `{"type":"kubernetes.io/basic-auth","data":{"password":"{{ .AccessToken }}"}}`,
+		"a registry's":              `{"type":"kubernetes.io/dockerconfigjson","data":{".dockerconfigjson":"{{ .AccessToken }}"}}`,
+		"a type of one's own":       `{"type":"my-kubernetes.io/Some.thing_else"}`,
+		"another one":               `{"type":"kubernetes.io.example.com/a"}`,
+		"recommended labels":        `{"labels":{"app.kubernetes.io/name":"a","app.kubernetes.io/part-of":"b","app.kubernetes.io/component":"c"}}`,
+		"recommended annotations":   `{"annotations":{"app.kubernetes.io/name":"a","reloader.stakater.com/match":"true"}}`,
+		"a domain that ends alike":  `{"labels":{"notkubernetes.io/a":"b","kubernetes.io.example.com/a":""}}`,
+		"a label without a domain":  `{"labels":{"kubernetes.io":"a","` + long + `":"` + long + `"}}`,
+		"annotations of any value":  `{"annotations":{"a":"","b":"a, b\n{}ü","Example.com/C":"` + strings.Repeat("x", 4096) + `"}}`,
+		"as many labels as allowed": `{"labels":{` + strings.Join(many, ",") + `}}`,
+		"as many annotations":       `{"annotations":{` + strings.Join(many, ",") + `}}`,
+		"as much data as allowed":   `{"data":{` + strings.Join(full, ",") + `}}`,
+		"keys that are files":       `{"data":{".env":"{{ .AccessToken }}",".netrc":"","a..b":"","_":""}}`,
+	}
+	for name, secret := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			namespace := newNamespace(t)
+			createToken(t, namespace, tokenNamed("orders", `{"clientSecretRef":{"name":"pipedream-oauth-client"},"secret":`+secret+`}`))
+		})
+	}
+}
 
 func TestUpdates(t *testing.T) {
 	t.Parallel()
@@ -46,6 +86,38 @@ func TestUpdates(t *testing.T) {
 		"no longer saying the Secret's default name is accepted": {
 			before: spec(`,"secret":{"name":"orders"}`),
 			after:  spec(``),
+		},
+		"another type of the Secret is rejected": {
+			before:   spec(`,"secret":{"type":"example.com/a"}`),
+			after:    spec(`,"secret":{"type":"example.com/b"}`),
+			rejected: immutableType,
+		},
+		"a type for the Secret that had its default is rejected": {
+			before:   spec(``),
+			after:    spec(`,"secret":{"type":"example.com/a"}`),
+			rejected: immutableType,
+		},
+		"taking away the Secret's type is rejected": {
+			before:   spec(`,"secret":{"name":"a","type":"example.com/a"}`),
+			after:    spec(`,"secret":{"name":"a"}`),
+			rejected: immutableType,
+		},
+		"saying the Secret's default type is accepted": {
+			before: spec(``),
+			after:  spec(`,"secret":{"type":"Opaque"}`),
+		},
+		"no longer saying the Secret's default type is accepted": {
+			before: spec(`,"secret":{"type":"Opaque"}`),
+			after:  spec(``),
+		},
+		"other labels, annotations and templates are accepted": {
+			before: spec(`,"secret":{"labels":{"team":"orders"},"data":{".env":"A={{ .AccessToken }}"}}`),
+			after:  spec(`,"secret":{"annotations":{"reloader.stakater.com/ignore":"true"},"data":{"a":"{{ .AccessToken }}","b":"c"}}`),
+		},
+		"taking away the key of a Secret's type is rejected": {
+			before:   spec(`,"secret":{"type":"kubernetes.io/basic-auth","data":{"password":"{{ .AccessToken }}"}}`),
+			after:    spec(`,"secret":{"type":"kubernetes.io/basic-auth","data":{"token":"{{ .AccessToken }}"}}`),
+			rejected: "spec.secret.data: Invalid value: must have the key `username` or `password`",
 		},
 		"credentials in the written Secret are rejected": {
 			before:   spec(``),

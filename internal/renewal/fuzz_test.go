@@ -4,6 +4,7 @@
 package renewal_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -50,11 +51,12 @@ func FuzzDecide(f *testing.F) {
 		observed := renewal.Observed{
 			Target:         pick(target, renewal.Absent, renewal.Foreign, renewal.Owned),
 			Record:         &record,
-			Check:          pick(check, renewal.Unchecked, renewal.Good, renewal.Edited, renewal.InputsChanged, renewal.Misshapen),
+			Check:          pick(check, renewal.Unchecked, renewal.Good, renewal.Edited, renewal.InputsChanged, renewal.Misshapen, renewal.TemplatesChanged),
 			HasCredentials: has(0), Unstored: has(1), Refused: has(2), Changed: has(3), VerificationRests: has(4),
 			NotBefore: near(notBefore), LastIssue: near(lastIssue), LastByEvent: near(lastByEvent),
 			LastVerified: near(lastVerified), Repeats: repeats,
 			VerificationQueued: verification&1 == 1, VerifyNow: verification&2 == 2,
+			TemplateInvalid: verification&4 == 4, Reverted: verification&8 == 8,
 		}
 		if has(5) || !record.ExpirationTime.After(record.IssueTime) {
 			observed.Record = nil
@@ -79,6 +81,9 @@ func FuzzDecide(f *testing.F) {
 
 func checkDecision(t *testing.T, wanted renewal.Wanted, observed renewal.Observed, decision renewal.Decision, now time.Time) {
 	t.Helper()
+	if observed.TemplateInvalid && slices.Contains([]renewal.Action{renewal.Issue, renewal.Store, renewal.Rewrite, renewal.Keep}, decision.Action) {
+		t.Errorf("%+v, though what is wanted can't be made of any token", decision)
+	}
 	switch decision.Action {
 	case renewal.Issue:
 		if !observed.HasCredentials || observed.Target == renewal.Foreign {

@@ -63,6 +63,7 @@ var dues = []struct {
 	{renewal.Outdated, func(s *scene) { s.wanted.Scopes = "a b c" }},
 	{renewal.Requested, func(s *scene) { s.wanted.RenewRequest = "2" }},
 	{renewal.NewCredentials, func(s *scene) { s.observed.Check = renewal.InputsChanged }},
+	{renewal.OtherTemplates, func(s *scene) { s.observed.Check = renewal.TemplatesChanged }},
 }
 
 func TestDecideWhenNothingIsDue(t *testing.T) {
@@ -183,6 +184,41 @@ func TestDecideWhenNothingIsDue(t *testing.T) {
 			given: func(s *scene) { s.observed.Check, s.observed.NotBefore = renewal.Misshapen, later },
 			want:  renewal.Decision{Action: renewal.Wait, Until: later},
 		},
+		"somebody has changed its shape": {
+			given: func(s *scene) { s.observed.Check, s.observed.Reverted = renewal.Misshapen, true },
+			want:  renewal.Decision{Action: renewal.Rewrite},
+		},
+		"somebody has changed its shape for the second time": {
+			given: func(s *scene) {
+				s.observed.Check, s.observed.Reverted, s.observed.Repeats, s.observed.LastByEvent = renewal.Misshapen, true, 1, now.Add(-time.Second)
+			},
+			want: renewal.Decision{Action: renewal.Wait, Until: now.Add(9 * time.Second)},
+		},
+		"somebody had changed its shape, and another one is wanted now": {
+			given: func(s *scene) {
+				s.observed.Check, s.observed.Repeats, s.observed.LastByEvent = renewal.Misshapen, 1, now.Add(-time.Second)
+			},
+			want: renewal.Decision{Action: renewal.Rewrite},
+		},
+		"somebody has changed its shape again, and the API server refuses to store it for longer": {
+			given: func(s *scene) {
+				s.observed.Check, s.observed.Reverted, s.observed.Repeats, s.observed.LastByEvent = renewal.Misshapen, true, 1, now.Add(-time.Second)
+				s.observed.NotBefore = later
+			},
+			want: renewal.Decision{Action: renewal.Wait, Until: later},
+		},
+		"what is wanted can't be made of any token": {
+			given: func(s *scene) { s.observed.Check, s.observed.TemplateInvalid = renewal.Misshapen, true },
+			want:  renewal.Decision{Action: renewal.Blocked, Why: renewal.BadTemplate},
+		},
+		"what is wanted can't be made of any token, and nothing was looked at yet": {
+			given: func(s *scene) { s.observed.Check, s.observed.TemplateInvalid = renewal.Unchecked, true },
+			want:  renewal.Decision{Action: renewal.Read},
+		},
+		"what is wanted can't be made of any token, and verification is due": {
+			given: func(s *scene) { s.wanted.VerifyEvery, s.observed.TemplateInvalid = time.Minute, true },
+			want:  renewal.Decision{Action: renewal.Verify},
+		},
 		"the credentials are gone": {
 			given: func(s *scene) { s.observed.HasCredentials = false },
 			want:  renewal.Decision{Action: renewal.Blocked, Why: renewal.NoCredentials},
@@ -251,6 +287,14 @@ func TestDecideWhatToDoAboutADueToken(t *testing.T) {
 		"there is nothing to ask with": {
 			given: func(s *scene) { s.observed.HasCredentials = false },
 			want:  renewal.Decision{Action: renewal.Blocked, Why: renewal.NoCredentials},
+		},
+		"what is wanted can't be made of any token": {
+			given: func(s *scene) { s.observed.TemplateInvalid, s.observed.HasCredentials = true, false },
+			want:  renewal.Decision{Action: renewal.Blocked, Why: renewal.BadTemplate},
+		},
+		"what is wanted can't be made of the token that was issued": {
+			given: func(s *scene) { s.observed.TemplateInvalid, s.observed.Unstored = true, true },
+			want:  renewal.Decision{Action: renewal.Blocked, Why: renewal.BadTemplate},
 		},
 		"there is nothing to ask with, and the wait after a failure is not over": {
 			given: func(s *scene) { s.observed.HasCredentials, s.observed.NotBefore = false, later },
@@ -503,7 +547,7 @@ func TestDeedsDoNotHoldBackATokenThatIsDueByItsAge(t *testing.T) {
 func TestIsByEvent(t *testing.T) {
 	t.Parallel()
 	byEvent := map[renewal.Why]bool{
-		renewal.Missing: true, renewal.SecretEdited: true, renewal.Revoked: true, renewal.Outdated: true, renewal.Requested: true, renewal.NewCredentials: true,
+		renewal.Missing: true, renewal.SecretEdited: true, renewal.Revoked: true, renewal.Outdated: true, renewal.Requested: true, renewal.NewCredentials: true, renewal.OtherTemplates: true,
 	}
 	for _, due := range dues {
 		if got, want := due.why.IsByEvent(), byEvent[due.why]; got != want {

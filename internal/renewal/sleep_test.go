@@ -170,7 +170,10 @@ func randomScene(random *rand.Rand) (*scene, time.Time) {
 	s.observed.VerificationRests = random.IntN(10) == 0
 	s.observed.Check = []renewal.Check{
 		renewal.Good, renewal.Good, renewal.Good, renewal.Good, renewal.Misshapen, renewal.InputsChanged, renewal.Unchecked,
-	}[random.IntN(7)]
+		renewal.TemplatesChanged,
+	}[random.IntN(8)]
+	s.observed.Reverted = random.IntN(2) == 0
+	s.observed.TemplateInvalid = random.IntN(20) == 0
 	if random.IntN(20) == 0 {
 		s.observed.Target, s.observed.Record = renewal.Foreign, nil
 	}
