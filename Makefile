@@ -38,6 +38,10 @@ test: control-plane bin/helm ## Run all tests, with the race detector, on a real
 test-argocd: ## Judge recorded PipedreamTokens with Argo CD's own code. The first time it compiles for minutes.
 	go -C test/argocd test ./...
 
+.PHONY: consumers
+consumers: ## Run the programs of docs/guides/consume.md. Installs curl, python3 and node where they are missing.
+	@hack/consumers
+
 .PHONY: chaos
 chaos: build control-plane ## Break all around the operator at random, and check its promises. DURATION=10m, SEED=any.
 	@KUBEBUILDER_ASSETS="$$(hack/cluster/control-plane)" bin/chaos --duration=$(or $(DURATION),10m) --seed=$(or $(SEED),0) $(ARGS)

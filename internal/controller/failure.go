@@ -152,11 +152,11 @@ func (o *observation) fail(reason, what string, now time.Time) *failure {
 // tells of a change. How the last attempt failed stays in memory.
 func (o *observation) meet(why renewal.Why) {
 	last := o.memory.trouble()
-	switch {
-	case why == renewal.NotOwned:
+	switch why {
+	case renewal.NotOwned:
 		o.memory.obstacle = newFailure(o, v1alpha1.ReasonSecretNotOwned, "", o.now).after(last)
 		return
-	case why == renewal.BadTemplate:
+	case renewal.BadTemplate:
 		o.memory.obstacle = newFailure(o, v1alpha1.ReasonTemplateInvalid, o.templateError().Error(), o.now).after(last)
 		return
 	}
@@ -212,7 +212,7 @@ const misfitMark = "with the issued token"
 // failWrite remembers that the API server does not store the Secret. It returns
 // any other error, for that is not about this Secret.
 func (r *Reconciler) failWrite(o *observation, err error) error {
-	if unfit, ok := errors.AsType[errUnfit](err); ok {
+	if unfit, ok := errors.AsType[unfitError](err); ok {
 		o.memory.misfit = &misfit{generation: o.token.Generation, err: fmt.Errorf("%s, %w", misfitMark, unfit.error)}
 		o.meet(renewal.BadTemplate)
 		return nil

@@ -45,8 +45,8 @@ type misfit struct {
 	err        error
 }
 
-// errUnfit wraps the error of templates that have failed with a token.
-type errUnfit struct{ error }
+// unfitError wraps the error of templates that have failed with a token.
+type unfitError struct{ error }
 
 // content is what a Secret holds, and what is recorded of that.
 type content struct {
@@ -160,7 +160,7 @@ func (o *observation) contentWith(held heldToken) (content, error) {
 	made := content{}
 	var err error
 	if made.data, err = o.render(held); err != nil {
-		return content{}, errUnfit{err}
+		return content{}, unfitError{err}
 	}
 	for _, key := range slices.Sorted(maps.Keys(made.data)) {
 		if string(made.data[key]) == held.token.AccessToken.Reveal() {

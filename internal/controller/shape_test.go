@@ -376,7 +376,9 @@ func TestEditedLabelIsPutBack(t *testing.T) {
 
 func TestFightOverALabelIsSpaced(t *testing.T) {
 	w := newWorld(t)
-	w.issued(func(p *v1alpha1.PipedreamToken) { p.Spec.Secret.Labels = map[string]v1alpha1.LabelValue{"team": "orders"} })
+	w.issued(func(p *v1alpha1.PipedreamToken) {
+		p.Spec.Secret.Labels = map[string]v1alpha1.LabelValue{"team": "orders"}
+	})
 	for range 600 {
 		if w.target().Labels["team"] == "orders" {
 			change(w, w.target(), func(s *corev1.Secret) { s.Labels["team"] = "billing" })

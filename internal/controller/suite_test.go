@@ -202,10 +202,14 @@ func withVerification(token *v1alpha1.PipedreamToken) {
 
 func (w *world) createCredentials() {
 	w.Helper()
-	must(w.T, w.admin.Create(w.Context(), &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "credentials"},
+	must(w.T, w.admin.Create(w.Context(), credentialsNamed(w, "credentials")))
+}
+
+func credentialsNamed(w *world, name string) *corev1.Secret {
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name},
 		StringData: map[string]string{"client_id": clientID, "client_secret": clientSecret},
-	}))
+	}
 }
 
 // issued creates the credentials and the PipedreamToken, and has a token issued.

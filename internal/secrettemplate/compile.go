@@ -58,21 +58,17 @@ func (r *renderer) compileNode(node parse.Node) (writer, *Error) {
 	case *parse.IfNode:
 		return r.compileIf(node)
 	}
-	return nil, r.errorAt(node, "%s", whyNotNode(node.Type()))
+	if why, ok := whyNotNode[node.Type()]; ok {
+		return nil, r.errorAt(node, "%s", why)
+	}
+	return nil, r.errorAt(node, "only texts, values, functions and `if` are available")
 }
 
-func whyNotNode(kind parse.NodeType) string {
-	switch kind {
-	case parse.NodeRange:
-		return "`range` is not available: there are no loops; name each value"
-	case parse.NodeWith:
-		return "`with` is not available: name the value where it is used"
-	case parse.NodeTemplate:
-		return "`template` and `block` are not available: write the text where it belongs"
-	case parse.NodeBreak, parse.NodeContinue:
-		return "`break` and `continue` are not available"
-	}
-	return "only texts, values, functions and `if` are available"
+// whyNotNode says what to do without the nodes that somebody may have wanted.
+var whyNotNode = map[parse.NodeType]string{
+	parse.NodeRange:    "`range` is not available: there are no loops; name each value",
+	parse.NodeWith:     "`with` is not available: name the value where it is used",
+	parse.NodeTemplate: "`template` and `block` are not available: write the text where it belongs",
 }
 
 func (r *renderer) compileAction(node *parse.ActionNode) (writer, *Error) {
@@ -179,29 +175,27 @@ func (r *renderer) compileOperand(node parse.Node) (expression, *Error) {
 	case *parse.IdentifierNode: // As Go has it: a function in the place of an argument is called without any.
 		return r.compileCall(node, nil)
 	}
-	return expression{}, r.errorAt(node, "%s", whyNotOperand(node.Type()))
+	if why, ok := whyNotOperand[node.Type()]; ok {
+		return expression{}, r.errorAt(node, "%s", why)
+	}
+	return expression{}, r.errorAt(node, "only values, texts in quotes and functions are available, no numbers, `true`, `false` or `nil`")
 }
 
-func whyNotOperand(kind parse.NodeType) string {
-	switch kind {
-	case parse.NodeVariable:
-		return "variables and `$` are not available: name the value where it is used"
-	case parse.NodeDot:
-		return "`.` alone is not available: name a value, which are " + valueNames()
-	case parse.NodeChain:
-		return "a text has no fields"
-	}
-	return "only values, texts in quotes and functions are available, no numbers, `true`, `false` or `nil`"
+// whyNotOperand says what to do without the operands that somebody may have wanted.
+var whyNotOperand = map[parse.NodeType]string{
+	parse.NodeVariable: "variables and `$` are not available: name the value where it is used",
+	parse.NodeDot:      "`.` alone is not available: name a value, which are " + valueNames,
+	parse.NodeChain:    "a text has no fields",
 }
 
 // valueNames lists the fields as they are written in a template.
-func valueNames() string { return "`." + strings.Join(slices.Sorted(maps.Keys(fields)), "`, `.") + "`" }
+var valueNames = "`." + strings.Join(slices.Sorted(maps.Keys(fields)), "`, `.") + "`"
 
 func (r *renderer) compileField(node *parse.FieldNode) (expression, *Error) {
 	name := strings.Join(node.Ident, ".")
 	known, ok := fields[name]
 	if !ok {
-		return expression{}, r.errorAt(node, "there is no value `.%s`: there are %s", shorten(name), valueNames())
+		return expression{}, r.errorAt(node, "there is no value `.%s`: there are %s", shorten(name), valueNames)
 	}
 	return expression{kind: aText, value: func() (any, *Error) {
 		value := known.of(r.values)

@@ -147,7 +147,7 @@ func TestWhatIsRefused(t *testing.T) {
 // worst are templates that would take much more than their length, were nothing
 // counted.
 func worst() map[string]string {
-	repeat := func(text string, count int) string { return strings.Repeat(text, count) }
+	repeat := strings.Repeat
 	fill := func(begin, part, end string) string {
 		return begin + repeat(part, (MaxTemplate-len(begin)-len(end))/len(part)) + end
 	}

@@ -1,0 +1,238 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build consumers
+
+// Package consumers runs the programs of docs/guides/consume.md as a pod would: with
+// the files of the Secret that is shown there, in a folder that is changed as the
+// kubelet changes it, against the simulator. It wants go, curl, python3, node and
+// Pipedream's SDK; hack/consumers provides them.
+package consumers
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/secrettemplate"
+)
+
+const root = "../.."
+
+// guide holds the blocks of code of the page by their language; of several in one
+// language the first.
+func guide(t *testing.T) map[string]string {
+	t.Helper()
+	page, err := os.ReadFile(filepath.Join(root, "docs", "guides", "consume.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := map[string]string{}
+	for _, block := range regexp.MustCompile("(?ms)^```(\\w+)\n(.*?)^```$").FindAllStringSubmatch(string(page), -1) {
+		if _, ok := blocks[block[1]]; !ok {
+			blocks[block[1]] = block[2]
+		}
+	}
+	return blocks
+}
+
+// pod is where a program of the guide runs.
+type pod struct {
+	*testing.T
+	blocks    map[string]string
+	pipedream *pipedreamtest.Simulator
+	address   string
+	// folder is where the Secret is mounted, and work where the program is.
+	folder, work string
+	versions     int
+}
+
+func newPod(t *testing.T) *pod {
+	t.Helper()
+	simulator := pipedreamtest.New(pipedreamtest.Options{
+		Now: time.Now, TokenLifetime: time.Hour, Clients: []pipedreamtest.Client{{ID: "orders", Secret: "s3cret"}},
+	})
+	server := httptest.NewServer(simulator)
+	t.Cleanup(server.Close)
+	p := &pod{T: t, blocks: guide(t), pipedream: simulator, address: server.URL, folder: t.TempDir(), work: t.TempDir()}
+	p.renew()
+	return p
+}
+
+// renew revokes the token, and changes the files as the kubelet does: a new folder,
+// and a symbolic link that is moved.
+func (p *pod) renew() {
+	p.Helper()
+	p.pipedream.RevokeAll()
+	api, err := pipedream.NewClient(pipedream.Options{Address: p.address, AllowInsecure: true, Now: time.Now})
+	p.must(err)
+	token, err := api.Issue(p.Context(), pipedream.Credentials{ClientID: "orders", ClientSecret: pipedream.NewSensitive("s3cret")}, []string{"connect:accounts:read"})
+	p.must(err)
+	var shown v1alpha1.PipedreamToken
+	p.must(yaml.UnmarshalStrict([]byte(p.blocks["yaml"]), &shown))
+	templates := map[string]string{}
+	for key, template := range shown.Spec.Secret.Data {
+		templates[key] = string(template)
+	}
+	data, err := secrettemplate.Render(templates, secrettemplate.Values{
+		AccessToken: token.AccessToken.Reveal(), TokenType: token.Type, ExpiresAt: token.ExpirationTime.Format(time.RFC3339),
+		Scope: "connect:accounts:read", ProjectID: shown.Spec.ProjectID, Environment: string(shown.Spec.Environment),
+	})
+	p.must(err)
+	p.versions++
+	version := fmt.Sprintf("..version-%d", p.versions)
+	p.must(os.Mkdir(filepath.Join(p.folder, version), 0o700))
+	for key, value := range data {
+		p.must(os.WriteFile(filepath.Join(p.folder, version, key), value, 0o600))
+		if p.versions == 1 {
+			p.must(os.Symlink(filepath.Join("..data", key), filepath.Join(p.folder, key)))
+		}
+	}
+	p.must(os.Symlink(version, filepath.Join(p.folder, "..data_tmp")))
+	p.must(os.Rename(filepath.Join(p.folder, "..data_tmp"), filepath.Join(p.folder, "..data")))
+}
+
+func (p *pod) must(err error) {
+	p.Helper()
+	if err != nil {
+		p.Fatal(err)
+	}
+}
+
+// program writes a program of the guide, with the simulator and the folder in place
+// of Pipedream and the mounted volume, and something after it.
+func (p *pod) program(language, name, after string) {
+	p.Helper()
+	code := p.blocks[language]
+	for _, replaced := range []struct{ old, new string }{
+		{"https://api.pipedream.com", p.address}, {"/var/run/pipedream", p.folder},
+	} {
+		if language == "ts" && replaced.new == p.address {
+			continue // The SDK takes it from the environment.
+		}
+		if !strings.Contains(code, replaced.old) {
+			p.Fatalf("the program in %s has no %s", language, replaced.old)
+		}
+		code = strings.ReplaceAll(code, replaced.old, replaced.new)
+	}
+	p.must(os.WriteFile(filepath.Join(p.work, name), []byte(code+after), 0o600))
+}
+
+// run runs a program that asks for the accounts and says so, waits for a line, and
+// does it again: meanwhile the token is replaced.
+func (p *pod) run(name string, args ...string) {
+	p.Helper()
+	ctx, stop := context.WithTimeout(p.Context(), 2*time.Minute)
+	defer stop()
+	command := exec.CommandContext(ctx, name, args...)
+	command.Dir = p.work
+	command.Env = append(os.Environ(), "PIPEDREAM_BASE_URL="+p.address, "GOFLAGS=-mod=mod", "GOWORK=off")
+	var problems strings.Builder
+	command.Stderr = &problems
+	input, err := command.StdinPipe()
+	p.must(err)
+	output, err := command.StdoutPipe()
+	p.must(err)
+	p.must(command.Start())
+	lines := bufio.NewScanner(output)
+	answers := 0
+	for lines.Scan() {
+		var page struct {
+			Data []any `json:"data"`
+		}
+		if err := json.Unmarshal(lines.Bytes(), &page); err != nil || page.Data == nil {
+			p.Errorf("the program prints %q", lines.Text())
+		}
+		if answers++; answers == 1 {
+			p.renew()
+		}
+		_, _ = fmt.Fprintln(input)
+	}
+	if err := command.Wait(); err != nil {
+		p.Fatalf("%s ends with %v:\n%s", name, err, problems.String())
+	}
+	calls := p.pipedream.Counters().Calls["accounts"]
+	if answers != 2 || calls.Accepted != 2 || calls.Total != 2 {
+		p.Errorf("the program has printed %d answers, and made %d calls, of which %d were accepted; want 2 each", answers, calls.Total, calls.Accepted)
+	}
+}
+
+func TestTypeScript(t *testing.T) {
+	p := newPod(t)
+	// What is shown has no types, so that it is JavaScript too.
+	p.program("ts", "orders.mjs", `
+import { createInterface } from "node:readline/promises";
+const input = createInterface({ input: process.stdin });
+for (let i = 0; i < 2; i++) {
+  const page = await pipedream.accounts.list();
+  console.log(JSON.stringify({ data: page.data }));
+  await new Promise((resolve) => input.once("line", resolve));
+}
+input.close();
+`)
+	modules, err := filepath.Abs(filepath.Join(root, "bin", "consumers", "node_modules"))
+	p.must(err)
+	p.must(os.Symlink(modules, filepath.Join(p.work, "node_modules")))
+	p.run("node", "orders.mjs")
+}
+
+func TestPython(t *testing.T) {
+	p := newPod(t)
+	p.program("python", "orders.py", `
+
+for _ in range(2):
+    print(accounts().decode(), flush=True)
+    input()
+`)
+	p.run("python3", "orders.py")
+}
+
+func TestGo(t *testing.T) {
+	p := newPod(t)
+	p.program("go", "main.go", "")
+	p.must(os.WriteFile(filepath.Join(p.work, "driver.go"), []byte(`package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+)
+
+func main() {
+	input := bufio.NewScanner(os.Stdin)
+	for range 2 {
+		response, err := accounts()
+		if err != nil {
+			panic(err)
+		}
+		body, _ := io.ReadAll(response.Body)
+		fmt.Println(string(body))
+		input.Scan()
+	}
+}
+`), 0o600))
+	p.must(os.WriteFile(filepath.Join(p.work, "go.mod"), []byte("module orders\n\ngo 1.26\n"), 0o600))
+	p.run("go", "run", ".")
+}
+
+func TestCurl(t *testing.T) {
+	p := newPod(t)
+	p.program("sh", "orders.sh", "")
+	p.must(os.WriteFile(filepath.Join(p.work, "twice.sh"), []byte("set -e\nfor i in 1 2; do sh orders.sh; echo; read -r line; done\n"), 0o600))
+	p.run("sh", "twice.sh")
+}
