@@ -236,7 +236,7 @@ type LabelValue string
 
 // AnnotationValue is the value of an annotation.
 //
-// +kubebuilder:validation:MaxLength=4096
+// +kubebuilder:validation:MaxLength=1024
 type AnnotationValue string
 
 // ValueTemplate is a template for a value of the Secret.

@@ -40,7 +40,7 @@ func TestSecretsThatAreAccepted(t *testing.T) {
 		"recommended annotations":   `{"annotations":{"app.kubernetes.io/name":"a","reloader.stakater.com/match":"true"}}`,
 		"a domain that ends alike":  `{"labels":{"notkubernetes.io/a":"b","kubernetes.io.example.com/a":""}}`,
 		"a label without a domain":  `{"labels":{"kubernetes.io":"a","` + long + `":"` + long + `"}}`,
-		"annotations of any value":  `{"annotations":{"a":"","b":"a, b\n{}ü","Example.com/C":"` + strings.Repeat("x", 4096) + `"}}`,
+		"annotations of any value":  `{"annotations":{"a":"","b":"a, b\n{}ü","Example.com/C":"` + strings.Repeat("x", 1024) + `"}}`,
 		"as many labels as allowed": `{"labels":{` + strings.Join(many, ",") + `}}`,
 		"as many annotations":       `{"annotations":{` + strings.Join(many, ",") + `}}`,
 		"as much data as allowed":   `{"data":{` + strings.Join(full, ",") + `}}`,

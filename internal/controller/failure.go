@@ -152,11 +152,11 @@ func (o *observation) fail(reason, what string, now time.Time) *failure {
 // tells of a change. How the last attempt failed stays in memory.
 func (o *observation) meet(why renewal.Why) {
 	last := o.memory.trouble()
-	switch why {
-	case renewal.NotOwned:
+	if why == renewal.NotOwned {
 		o.memory.obstacle = newFailure(o, v1alpha1.ReasonSecretNotOwned, "", o.now).after(last)
 		return
-	case renewal.BadTemplate:
+	}
+	if why == renewal.BadTemplate {
 		o.memory.obstacle = newFailure(o, v1alpha1.ReasonTemplateInvalid, o.templateError().Error(), o.now).after(last)
 		return
 	}

@@ -13,9 +13,6 @@ import (
 // and else come to the same as with Go's own package, of whose language it knows a
 // part only.
 func FuzzRender(f *testing.F) {
-	for _, text := range worst() {
-		f.Add(text, "production")
-	}
 	f.Add(`{"Authorization": {{ list "Bearer" .AccessToken | join " " | toJson }}}`, "production")
 	f.Fuzz(func(t *testing.T, text, environment string) {
 		const secret = "eyJ0eXAi.S3cr3t-t0k3n.c2ln"
