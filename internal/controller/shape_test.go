@@ -600,9 +600,11 @@ func TestNewClientSecretIsUsedWithoutAKeyThatHoldsTheToken(t *testing.T) {
 			},
 		},
 		"in another key": {
-			data: withoutTokenKey, wantExchanges: 2,
+			data: withoutTokenKey, wantExchanges: 3,
 			touch: func(w *world) {
 				change(w, w.secret("credentials"), func(s *corev1.Secret) { s.Data["other"] = s.Data["client_secret"] })
+				w.reconcile()
+				w.pass(time.Minute)
 				change(w, w.token(), func(p *v1alpha1.PipedreamToken) { p.Spec.ClientSecretRef.ClientSecretKey = "other" })
 			},
 		},
@@ -624,6 +626,8 @@ func TestNewClientSecretIsUsedWithoutAKeyThatHoldsTheToken(t *testing.T) {
 				change(w, w.secret("credentials"), func(s *corev1.Secret) { s.Labels = map[string]string{"a": "b"} })
 				w.reconcile()
 				change(w, w.token(), withData(withoutTokenKey))
+				w.reconcile()
+				change(w, w.target(), func(s *corev1.Secret) { s.Labels = map[string]string{"theirs": "yes"} })
 			},
 		},
 		"gone, and back": {
