@@ -24,7 +24,7 @@ func archive(t *testing.T, content string) string {
 	t.Helper()
 	folder := t.TempDir()
 	binary, out := filepath.Join(folder, "manager"), filepath.Join(folder, "image.tar")
-	must(t, os.WriteFile(binary, []byte(content), 0o700))
+	must(t, os.WriteFile(binary, []byte(content), 0o600))
 	must(t, write(options{
 		binary: binary, arch: "arm64", reference: "registry.example/operator:v1.2.3", version: "v1.2.3", revision: "abc", created: 1_700_000_000, out: out,
 	}))
