@@ -350,19 +350,28 @@ func TestLabelsAndAnnotationsOfOthersStay(t *testing.T) {
 	w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonTokenValid)
 }
 
-func TestEditedLabelIsPutBack(t *testing.T) {
-	for name, data := range map[string]templates{"with a key that holds the token": nil, "without such a key": withoutTokenKey} {
+func TestEditedLabelOrAnnotationIsPutBack(t *testing.T) {
+	tests := map[string]struct {
+		data templates
+		edit func(*corev1.Secret)
+	}{
+		"another label":                     {edit: func(s *corev1.Secret) { s.Labels["team"] = "billing" }},
+		"no label":                          {edit: func(s *corev1.Secret) { s.Labels = nil }},
+		"another annotation":                {edit: func(s *corev1.Secret) { s.Annotations["example.com/a"] = "2" }},
+		"no annotation":                     {edit: func(s *corev1.Secret) { delete(s.Annotations, "example.com/a") }},
+		"another label, without a token":    {data: withoutTokenKey, edit: func(s *corev1.Secret) { s.Labels["team"] = "billing" }},
+		"no annotation, without a token":    {data: withoutTokenKey, edit: func(s *corev1.Secret) { delete(s.Annotations, "example.com/a") }},
+		"no label, with a token of its own": {data: withTokenKey, edit: func(s *corev1.Secret) { s.Labels = nil }},
+	}
+	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			w.issued(withData(data), func(p *v1alpha1.PipedreamToken) {
+			w.issued(withData(test.data), func(p *v1alpha1.PipedreamToken) {
 				p.Spec.Secret.Labels = map[string]v1alpha1.LabelValue{"team": "orders"}
 				p.Spec.Secret.Annotations = map[string]v1alpha1.AnnotationValue{"example.com/a": "1"}
 			})
 			w.pass(time.Minute)
-			change(w, w.target(), func(s *corev1.Secret) {
-				s.Labels["team"] = "billing"
-				delete(s.Annotations, "example.com/a")
-			})
+			change(w, w.target(), test.edit)
 			w.wire.reset()
 			w.reconcile()
 			if got := w.target(); got.Labels["team"] != "orders" || got.Annotations["example.com/a"] != "1" {
@@ -454,6 +463,10 @@ func TestTemplateThatFailsCostsNoToken(t *testing.T) {
 		},
 		"a registry's configuration that is none": {
 			v1alpha1.SecretTemplate{Type: "kubernetes.io/dockerconfigjson", Data: templates{".dockerconfigjson": `{"auths": {{ .AccessToken }} }`}},
+			"key `.dockerconfigjson`: the value must be a JSON object, for that is what the Secret's type asks for",
+		},
+		"a registry's configuration that is null": {
+			v1alpha1.SecretTemplate{Type: "kubernetes.io/dockerconfigjson", Data: templates{".dockerconfigjson": "null", "token": "{{ .AccessToken }}"}},
 			"key `.dockerconfigjson`: the value must be a JSON object, for that is what the Secret's type asks for",
 		},
 	}
@@ -762,6 +775,23 @@ func TestKeptTokenIsStoredInTheShapeThatIsAskedForMeanwhile(t *testing.T) {
 	if diff := cmp.Diff(want, w.valuesOf(w.target())); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
+}
+
+func TestKeptTokenIsNotStoredForOtherKeysOfTheCredentials(t *testing.T) {
+	w := newWorld(t)
+	credentials := credentialsNamed(w, "credentials")
+	credentials.StringData["other"] = "another-client-secret"
+	must(t, w.admin.Create(t.Context(), credentials))
+	w.create()
+	w.failWrites("POST secrets")
+	w.reconcile()
+	w.wire.cut(nil)
+	must(t, w.pipedream.SetClient(clientID, "another-client-secret"))
+	change(w, w.token(), func(p *v1alpha1.PipedreamToken) { p.Spec.ClientSecretRef.ClientSecretKey = "other" })
+	w.pass(time.Minute)
+	w.reconcile()
+	w.wantExchanges(2)
+	w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonTokenValid)
 }
 
 func TestOutcomeOfAWriteThatIsUnknownIsSettledWithoutAKeyThatHoldsTheToken(t *testing.T) {
