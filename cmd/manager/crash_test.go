@@ -328,7 +328,7 @@ var tasks = map[string]task{
 		},
 		crashes: []crash{
 			{call: "GET secrets/$", at: before},
-			{call: "GET secrets/$-client", at: unanswered},
+			{call: "GET secrets/$", at: unanswered},
 			{call: "PUT secrets/$", at: before},
 			{call: "PUT secrets/$", at: unanswered, stored: true},
 			{call: "PATCH pipedreamtokens/$/status", at: before, stored: true},
