@@ -4,6 +4,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -88,11 +89,16 @@ type consumer struct {
 
 func (c *consumer) use(s *site, name string) {
 	token, secret := &v1alpha1.PipedreamToken{}, &corev1.Secret{}
-	if s.admin.Get(s.Context(), s.key(name), token) != nil || s.admin.Get(s.Context(), s.key(name), secret) != nil {
+	err := errors.Join(s.admin.Get(s.Context(), s.key(name), token), s.admin.Get(s.Context(), s.key(name), secret))
+	if s.Context().Err() != nil {
 		return // The test ends.
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if err != nil {
+		c.wrong = append(c.wrong, err.Error())
+		return
+	}
 	c.uses++
 	if issued := secret.Annotations[v1alpha1.IssuedAtAnnotation]; !slices.Contains(c.issued[name], issued) {
 		c.issued[name] = append(c.issued[name], issued)

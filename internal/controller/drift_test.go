@@ -181,11 +181,14 @@ func (w *world) wantUntracked(name string) {
 	token := &v1alpha1.PipedreamToken{}
 	must(w.T, w.admin.Get(w.Context(), w.key(name), token))
 	secret := w.secret(token.TargetName())
-	if _, found := secret.Labels[trackingLabel]; found || len(secret.Labels) > 0 {
-		w.Errorf("the Secret of %s has the labels %v, want none", name, secret.Labels)
+	for label := range secret.Labels {
+		if _, isWanted := token.Spec.Secret.Labels[label]; !isWanted {
+			w.Errorf("the Secret of %s has the label %s", name, label)
+		}
 	}
 	for annotation := range secret.Annotations {
-		if !strings.HasPrefix(annotation, "pipedream-operator.io/") {
+		_, isWanted := token.Spec.Secret.Annotations[annotation]
+		if !isWanted && !strings.HasPrefix(annotation, "pipedream-operator.io/") {
 			w.Errorf("the Secret of %s has the annotation %s", name, annotation)
 		}
 	}

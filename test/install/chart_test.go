@@ -104,12 +104,12 @@ func TestTheAPIServerAcceptsTheChartWithEverythingInIt(t *testing.T) {
 	// What is set must be somewhere.
 	for _, want := range []string{
 		"image: registry.example/operator@sha256:" + strings.Repeat("0", 64), "imagePullPolicy: Always", "- name: registry-credentials",
-		"--namespaces=shop,checkout", "--token-requests-per-second=10", "- name: GOMEMLIMIT", "priorityClassName: system-cluster-critical",
+		"--namespaces=shop,checkout", "--token-requests-per-second=10", "- name: GOMEMLIMIT", `priorityClassName: "system-cluster-critical"`,
 		`value: "http://proxy.example:3128"`, `value: "http://proxy.example:3129"`, `value: "$(KUBERNETES_SERVICE_HOST),10.0.0.0/8"`,
-		"--api-ca-file=/etc/pipedream-operator/api-ca/bundle.pem", "name: corporate-ca", "--metrics-cert-dir=/etc/pipedream-operator/metrics",
+		"--api-ca-file=/etc/pipedream-operator/api-ca/bundle.pem", `name: "corporate-ca"`, "--metrics-cert-dir=/etc/pipedream-operator/metrics",
 		"secretName: metrics-certificate", "interval: 11s", "interval: 12s", "prometheus: one", "prometheus: two", "serverName: metrics.example",
 		"name: scraper-token", "kubernetes.io/metadata.name: monitoring", "cidr: 10.1.0.0/16", "maxUnavailable: 50%", "replicas: 3",
-		"serviceAccountName: somebody", "example.com/role: some-role", "memory: 1Gi", "pod: label", "pod: annotation", "disk: fast",
+		`serviceAccountName: "somebody"`, "example.com/role: some-role", "memory: 1Gi", "pod: label", "pod: annotation", "disk: fast",
 		"key: dedicated", "nodeAffinity:", "topologyKey: rack", "name: other-manager",
 	} {
 		if !strings.Contains(manifests, want) {
