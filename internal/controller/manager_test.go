@@ -267,7 +267,7 @@ func TestLateCacheCostsNoExchange(t *testing.T) {
 		token.Annotations = map[string]string{"example.com/poke": strconv.Itoa(int(count))}
 		// A change of the spec, which no predicate holds back.
 		token.Spec.RenewBeforeSeconds = 1000 + count%2
-		if err := w.admin.Update(w.Context(), token); client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) {
+		if err := w.admin.Update(w.Context(), token); client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) && w.Context().Err() == nil {
 			w.Error(err)
 		}
 	}
