@@ -17,6 +17,13 @@ type expression struct {
 	// isLiteral tells that it stands in the template itself, as literal.
 	isLiteral bool
 	literal   string
+	// isSecret tells that it depends on the token, and isQuoted that it is then a
+	// string or list of JSON.
+	isSecret, isQuoted bool
+	// most is the most bytes that it can have, all elements of a list together, of
+	// which there are as many as elements says. It depends on the lengths of values
+	// only.
+	most, elements int
 	// value returns a string, a list of strings or a bool, as kind says.
 	value func() (any, *Error)
 }
@@ -52,7 +59,7 @@ func (r *renderer) compileList(list *parse.ListNode) (writer, *Error) {
 func (r *renderer) compileNode(node parse.Node) (writer, *Error) {
 	switch node := node.(type) {
 	case *parse.TextNode:
-		return func() *Error { return r.write(node, string(node.Text)) }, nil
+		return r.write(string(node.Text)), r.reserve(node, len(node.Text))
 	case *parse.ActionNode:
 		return r.compileAction(node)
 	case *parse.IfNode:
@@ -79,13 +86,16 @@ func (r *renderer) compileAction(node *parse.ActionNode) (writer, *Error) {
 	if shown.kind != aText {
 		return nil, r.errorAt(node.Pipe, "%s can't be shown: make it a text", shown.kind)
 	}
+	if r.isJSON && shown.isSecret && !shown.isQuoted {
+		return nil, r.errorAt(node.Pipe, "in JSON the access token must be shown by `toJson`, as in `{{ .AccessToken | toJson }}`, without quotes around it")
+	}
 	return func() *Error {
 		text, err := shown.value()
 		if err != nil {
 			return err
 		}
-		return r.write(node.Pipe, text.(string))
-	}, nil
+		return r.write(text.(string))()
+	}, r.reserve(node.Pipe, shown.most)
 }
 
 func (r *renderer) compileIf(node *parse.IfNode) (writer, *Error) {
@@ -96,14 +106,18 @@ func (r *renderer) compileIf(node *parse.IfNode) (writer, *Error) {
 	if condition.kind != aTruth {
 		return nil, r.errorAt(node.Pipe, "`if` wants a condition, such as `eq .Environment \"production\"`, not %s", condition.kind)
 	}
+	room := r.room
 	then, err := r.compileList(node.List)
 	if err != nil {
 		return nil, err
 	}
+	roomThen := r.room
+	r.room = room
 	otherwise, err := r.compileList(node.ElseList)
 	if err != nil {
 		return nil, err
 	}
+	r.room = min(r.room, roomThen)
 	return func() *Error {
 		isTrue, err := condition.value()
 		if err != nil {
@@ -138,6 +152,9 @@ func (r *renderer) compilePipe(pipe *parse.PipeNode) (expression, *Error) {
 func (r *renderer) compileCommand(command *parse.CommandNode, handed []expression) (expression, *Error) {
 	first := command.Args[0]
 	if name, ok := first.(*parse.IdentifierNode); ok {
+		if err := r.checkName(name); err != nil {
+			return expression{}, err
+		}
 		args, err := r.compileOperands(command.Args[1:])
 		if err != nil {
 			return expression{}, err
@@ -167,7 +184,10 @@ func (r *renderer) compileOperand(node parse.Node) (expression, *Error) {
 	case *parse.FieldNode:
 		return r.compileField(node)
 	case *parse.StringNode:
-		return expression{kind: aText, isLiteral: true, literal: node.Text, value: func() (any, *Error) { return node.Text, nil }}, nil
+		return expression{
+			kind: aText, isLiteral: true, literal: node.Text, most: len(node.Text),
+			value: func() (any, *Error) { return node.Text, nil },
+		}, nil
 	case *parse.PipeNode:
 		inner, err := r.compilePipe(node)
 		inner.isLiteral = false
@@ -197,8 +217,8 @@ func (r *renderer) compileField(node *parse.FieldNode) (expression, *Error) {
 	if !ok {
 		return expression{}, r.errorAt(node, "there is no value `.%s`: there are %s", shorten(name), valueNames)
 	}
-	return expression{kind: aText, value: func() (any, *Error) {
-		value := known.of(r.values)
+	value := known.of(r.values)
+	return expression{kind: aText, isSecret: name == tokenField, most: len(value), value: func() (any, *Error) {
 		if value == "" {
 			detail := fmt.Sprintf("`.%s` has no value", name)
 			if known.remedy != "" {
@@ -210,15 +230,28 @@ func (r *renderer) compileField(node *parse.FieldNode) (expression, *Error) {
 	}}, nil
 }
 
-func (r *renderer) compileCall(node *parse.IdentifierNode, args []expression) (expression, *Error) {
-	called, ok := functions[node.Ident]
-	if !ok {
-		return expression{}, r.errorAt(node, "the function `%s` is not available: %s", shorten(node.Ident), insteadOf(node.Ident))
+// checkName comes before the arguments of a function are looked at: when there is no
+// such function, that is what is wrong.
+func (r *renderer) checkName(node *parse.IdentifierNode) *Error {
+	if _, ok := functions[node.Ident]; !ok {
+		return r.errorAt(node, "the function `%s` is not available: %s", shorten(node.Ident), insteadOf(node.Ident))
 	}
+	return nil
+}
+
+func (r *renderer) compileCall(node *parse.IdentifierNode, args []expression) (expression, *Error) {
+	if err := r.checkName(node); err != nil {
+		return expression{}, err
+	}
+	called := functions[node.Ident]
 	if err := r.checkArguments(node, called, args); err != nil {
 		return expression{}, err
 	}
-	return expression{kind: called.returns, value: func() (any, *Error) {
+	isSecret := slices.ContainsFunc(args, func(arg expression) bool { return arg.isSecret })
+	if isSecret && called.tells {
+		return expression{}, r.errorAt(node, "the access token can't be compared, cut or changed in case, as `%s` would", node.Ident)
+	}
+	made := expression{kind: called.returns, isSecret: isSecret, isQuoted: called.quotes, value: func() (any, *Error) {
 		values := make([]any, 0, len(args))
 		for _, arg := range args {
 			value, err := arg.value()
@@ -227,9 +260,15 @@ func (r *renderer) compileCall(node *parse.IdentifierNode, args []expression) (e
 			}
 			values = append(values, value)
 		}
-		result := called.call(values)
-		return result, r.charge(node, result)
-	}}, nil
+		return called.call(values), nil
+	}}
+	if called.most != nil {
+		made.most = called.most(args)
+	}
+	if called.returns == aList {
+		made.elements = len(args)
+	}
+	return made, r.charge(node, made.most+made.elements+1)
 }
 
 func (r *renderer) checkArguments(node *parse.IdentifierNode, called function, args []expression) *Error {

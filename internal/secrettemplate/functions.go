@@ -4,6 +4,7 @@
 package secrettemplate
 
 import (
+	"encoding/base64"
 	"maps"
 	"slices"
 	"strings"
@@ -43,26 +44,59 @@ type function struct {
 	// isVariadic tells that the last parameter may be repeated.
 	isVariadic bool
 	returns    kind
-	call       func(args []any) any
+	// tells is set where the outcome, rather than only its length and what it looks
+	// like, depends on what the arguments are: nobody may learn of the token by such.
+	tells bool
+	// quotes tells that it returns JSON when it is given a token, which is visible
+	// ASCII.
+	quotes bool
+	// most returns the most bytes that the function can return; nil for a condition.
+	most func(args []expression) int
+	call func(args []any) any
 }
+
+// What a function makes of the bytes of its arguments at most.
+
+func asMany(args []expression) int {
+	sum := 0
+	for _, arg := range args {
+		sum += arg.most
+	}
+	return sum
+}
+
+func ofBase64(args []expression) int { return base64.StdEncoding.EncodedLen(args[0].most) }
+
+// ofCase is for bytes that are no UTF-8: each becomes a character of three bytes.
+func ofCase(args []expression) int { return 3 * args[0].most }
+
+// ofQuote is for control characters: `\x01`.
+func ofQuote(args []expression) int { return 4*args[0].most + len(`""`) }
+
+// ofJSON is for control characters, and for `<`, `>` and `&`: `\u003c`.
+func ofJSON(args []expression) int {
+	return 6*args[0].most + len(`"",`)*max(args[0].elements, 1) + len(`[]`)
+}
+
+func ofJoin(args []expression) int { return args[1].most + args[0].most*args[1].elements }
 
 // functions are all that templates may call: those of slim-sprig, which Helm's users
 // know from sprig, and the conditions of Go's templates.
 var functions = map[string]function{
-	"b64enc":     {parameters: []kind{aText}, returns: aText, call: ofText("b64enc")},
-	"join":       {parameters: []kind{aLiteral, aList}, returns: aText, call: join},
-	"list":       {parameters: []kind{aText}, isVariadic: true, returns: aList, call: list},
-	"lower":      {parameters: []kind{aText}, returns: aText, call: ofText("lower")},
-	"quote":      {parameters: []kind{aText}, returns: aText, call: quote},
-	"toJson":     {parameters: []kind{textOrList}, returns: aText, call: toJSON},
-	"trim":       {parameters: []kind{aText}, returns: aText, call: ofText("trim")},
-	"trimPrefix": {parameters: []kind{aText, aText}, returns: aText, call: ofTexts("trimPrefix")},
-	"trimSuffix": {parameters: []kind{aText, aText}, returns: aText, call: ofTexts("trimSuffix")},
-	"upper":      {parameters: []kind{aText}, returns: aText, call: ofText("upper")},
+	"b64enc":     {parameters: []kind{aText}, returns: aText, most: ofBase64, call: ofText("b64enc")},
+	"join":       {parameters: []kind{aLiteral, aList}, returns: aText, most: ofJoin, call: join},
+	"list":       {parameters: []kind{aText}, isVariadic: true, returns: aList, most: asMany, call: list},
+	"lower":      {parameters: []kind{aText}, returns: aText, tells: true, most: ofCase, call: ofText("lower")},
+	"quote":      {parameters: []kind{aText}, returns: aText, quotes: true, most: ofQuote, call: quote},
+	"toJson":     {parameters: []kind{textOrList}, returns: aText, quotes: true, most: ofJSON, call: toJSON},
+	"trim":       {parameters: []kind{aText}, returns: aText, tells: true, most: asMany, call: ofText("trim")},
+	"trimPrefix": {parameters: []kind{aText, aText}, returns: aText, tells: true, most: asMany, call: ofTexts("trimPrefix")},
+	"trimSuffix": {parameters: []kind{aText, aText}, returns: aText, tells: true, most: asMany, call: ofTexts("trimSuffix")},
+	"upper":      {parameters: []kind{aText}, returns: aText, tells: true, most: ofCase, call: ofText("upper")},
 
 	"and": {parameters: []kind{aTruth}, isVariadic: true, returns: aTruth, call: func(args []any) any { return !slices.Contains(args, any(false)) }},
-	"eq":  {parameters: []kind{aText, aText}, returns: aTruth, call: func(args []any) any { return args[0] == args[1] }},
-	"ne":  {parameters: []kind{aText, aText}, returns: aTruth, call: func(args []any) any { return args[0] != args[1] }},
+	"eq":  {parameters: []kind{aText, aText}, returns: aTruth, tells: true, call: func(args []any) any { return args[0] == args[1] }},
+	"ne":  {parameters: []kind{aText, aText}, returns: aTruth, tells: true, call: func(args []any) any { return args[0] != args[1] }},
 	"not": {parameters: []kind{aTruth}, returns: aTruth, call: func(args []any) any { return !args[0].(bool) }},
 	"or":  {parameters: []kind{aTruth}, isVariadic: true, returns: aTruth, call: func(args []any) any { return slices.Contains(args, any(true)) }},
 }

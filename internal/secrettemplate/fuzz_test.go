@@ -10,8 +10,8 @@ import (
 )
 
 // FuzzRender renders any template: it must be bounded, quote no value when it fails,
-// and else come to the same as with Go's own package, of whose language it knows a
-// part only.
+// fail with all tokens of one length or with none, and else come to the same as with
+// Go's own package, of whose language it knows a part only.
 func FuzzRender(f *testing.F) {
 	f.Add(`{"Authorization": {{ list "Bearer" .AccessToken | join " " | toJson }}}`, "production")
 	f.Fuzz(func(t *testing.T, text, environment string) {
@@ -20,6 +20,7 @@ func FuzzRender(f *testing.F) {
 		values.AccessToken, values.Environment = secret, environment
 		templates := map[string]string{"key": text}
 		checkCost(t, templates, values)
+		checkErrorsTellNothing(t, text, values, 40)
 		data, err := Render(templates, values)
 		if err != nil {
 			described := asError(t, err)

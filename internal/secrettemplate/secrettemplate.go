@@ -6,9 +6,14 @@
 //
 // A template is a Go template of few words: the fields of Values, conditions, and a
 // short list of functions from slim-sprig. There are no loops, variables or nested
-// templates, so that each value is used once, and all that functions return is
+// templates, so that each value is used once, and all that functions can return is
 // counted: time and memory are at most linear in the limits below. No error quotes a
 // value.
+//
+// Who sees an error, or whether there is one, may not be allowed to see the token.
+// Neither depends on the token, but for its length: what would tell of it can't take
+// it, and what is counted is how much a function can return, and not how much it has
+// returned.
 package secrettemplate
 
 import (
@@ -26,10 +31,11 @@ const (
 	MaxTemplate = 8 << 10
 	// MaxKeys is the most templates that a Secret may have.
 	MaxKeys = 32
-	// MaxSecret is the most that the keys and values of a Secret may have together.
+	// MaxSecret is the most that the keys and values of a Secret may have together,
+	// whatever the token is.
 	MaxSecret = 256 << 10
-	// MaxWork is the most that the functions in all templates of a Secret may return
-	// together.
+	// MaxWork is the most that the functions in all templates of a Secret may be able to
+	// return together, in all branches.
 	MaxWork = 1 << 20
 	// maxSeparator is the most that a separator may have, so that what `join` returns
 	// is at most a constant times its arguments.
@@ -48,8 +54,11 @@ type field struct {
 	remedy string
 }
 
+// tokenField is the field that is secret.
+const tokenField = "AccessToken"
+
 var fields = map[string]field{
-	"AccessToken": {of: func(v Values) string { return v.AccessToken }},
+	tokenField:    {of: func(v Values) string { return v.AccessToken }},
 	"TokenType":   {of: func(v Values) string { return v.TokenType }},
 	"ExpiresAt":   {of: func(v Values) string { return v.ExpiresAt }},
 	"Scope":       {of: func(v Values) string { return v.Scope }},
@@ -83,14 +92,16 @@ func (e *Error) Error() string {
 }
 
 // Render renders the template of each key. Its error is an *Error, about the first
-// key in alphabetical order whose template fails.
-func Render(templates map[string]string, values Values) (map[string][]byte, error) {
+// key in alphabetical order whose template fails. The templates of jsonKeys must quote
+// the token, so that whether they come to JSON does not depend on it.
+func Render(templates map[string]string, values Values, jsonKeys ...string) (map[string][]byte, error) {
 	if len(templates) > MaxKeys {
 		return nil, &Error{Detail: fmt.Sprintf("there are more than %d keys", MaxKeys)}
 	}
 	r := &renderer{values: values, room: MaxSecret, work: MaxWork}
 	data := make(map[string][]byte, len(templates))
 	for _, key := range slices.Sorted(maps.Keys(templates)) {
+		r.isJSON = slices.Contains(jsonKeys, key)
 		value, err := r.render(key, templates[key])
 		if err != nil {
 			err.Key = key
@@ -101,13 +112,40 @@ func Render(templates map[string]string, values Values) (map[string][]byte, erro
 	return data, nil
 }
 
+// TokenKey returns the first key, in alphabetical order, whose template shows the token
+// and nothing else; empty when none does. The template alone decides, since whether a
+// value happens to be the token would tell of it.
+func TokenKey(templates map[string]string) string {
+	for _, key := range slices.Sorted(maps.Keys(templates)) {
+		if showsTokenOnly(templates[key]) {
+			return key
+		}
+	}
+	return ""
+}
+
+func showsTokenOnly(text string) bool {
+	root, err := parseTemplate(text)
+	if err != nil || root == nil || len(root.Nodes) != 1 {
+		return false
+	}
+	action, ok := root.Nodes[0].(*parse.ActionNode)
+	if !ok || len(action.Pipe.Decl) > 0 || len(action.Pipe.Cmds) != 1 || len(action.Pipe.Cmds[0].Args) != 1 {
+		return false
+	}
+	shown, ok := action.Pipe.Cmds[0].Args[0].(*parse.FieldNode)
+	return ok && slices.Equal(shown.Ident, []string{tokenField})
+}
+
 // renderer renders the templates of one Secret, and counts what they cost.
 type renderer struct {
 	values Values
 	// room and work are what is left of MaxSecret and MaxWork.
 	room, work int
-	// text is the template that is being rendered, and written what it has come to.
+	// text is the template that is being rendered, isJSON whether it must quote the
+	// token, and written what it has come to.
 	text    string
+	isJSON  bool
 	written []byte
 }
 
@@ -117,12 +155,12 @@ func (r *renderer) render(key, text string) ([]byte, *Error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := r.reserve(root, len(key)); err != nil {
+		return nil, err
+	}
 	write, err := r.compileList(root)
 	if err != nil {
 		return nil, err
-	}
-	if r.room -= len(key); r.room < 0 {
-		return nil, r.tooLarge(root)
 	}
 	if err := write(); err != nil {
 		return nil, err
@@ -165,6 +203,8 @@ var syntaxErrors = []struct{ part, detail string }{
 	{"unexpected right paren", "a parenthesis is closed that was not opened"},
 	{"unclosed comment", "a comment is not closed with `*/}}`"},
 	{"unexpected EOF", "an `if` has no `{{ end }}`"},
+	{"unexpected {{end}}", "an `{{ end }}` has no `if`"},
+	{"unexpected {{else}}", "an `{{ else }}` has no `if`"},
 	{"missing value", "an action is empty"},
 	{"non executable", "only a function can take what stands before a `|`"},
 }
@@ -176,6 +216,9 @@ func syntaxError(err error) *Error {
 	message, _ := strings.CutPrefix(err.Error(), "template: "+mainName+":")
 	if _, scanErr := fmt.Sscanf(message, "%d:", &described.Line); scanErr != nil {
 		return described
+	}
+	if _, begin, ok := strings.Cut(message, "action started at "+mainName+":"); ok {
+		_, _ = fmt.Sscanf(begin, "%d", &described.Line) // No template is long enough to have this name in it.
 	}
 	for _, known := range syntaxErrors {
 		if strings.Contains(message, known.part) {
@@ -197,31 +240,26 @@ func (r *renderer) errorAt(node parse.Node, format string, args ...any) *Error {
 	}
 }
 
-func (r *renderer) tooLarge(node parse.Node) *Error {
-	return r.errorAt(node, "the Secret would have more than %d KiB", MaxSecret>>10)
-}
-
-// write adds to the value that is being rendered.
-func (r *renderer) write(node parse.Node, text string) *Error {
-	if r.room -= len(text); r.room < 0 {
-		return r.tooLarge(node)
+// reserve counts what a part of a template can add to the Secret.
+func (r *renderer) reserve(node parse.Node, most int) *Error {
+	if r.room -= most; r.room < 0 {
+		return r.errorAt(node, "the Secret could have more than %d KiB", MaxSecret>>10)
 	}
-	r.written = append(r.written, text...)
 	return nil
 }
 
-// charge counts what a function has returned.
-func (r *renderer) charge(node parse.Node, result any) *Error {
-	switch result := result.(type) {
-	case string:
-		r.work -= len(result)
-	case []any:
-		for i := 0; i < len(result) && r.work >= 0; i++ {
-			r.work -= len(result[i].(string)) + 1
-		}
+// write adds to the value that is being rendered.
+func (r *renderer) write(text string) writer {
+	return func() *Error {
+		r.written = append(r.written, text...)
+		return nil
 	}
-	if r.work--; r.work < 0 {
-		return r.errorAt(node, "the functions of all templates together return more than %d KiB", MaxWork>>10)
+}
+
+// charge counts what a function can return.
+func (r *renderer) charge(node parse.Node, most int) *Error {
+	if r.work -= most; r.work < 0 {
+		return r.errorAt(node, "the functions of all templates together could return more than %d KiB", MaxWork>>10)
 	}
 	return nil
 }
