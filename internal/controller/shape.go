@@ -116,22 +116,40 @@ func (o *observation) render(held heldToken) (map[string][]byte, error) {
 	if len(spec.Secret.Data) == 0 {
 		return dataByDefault(values), nil
 	}
-	templates := make(map[string]string, len(spec.Secret.Data))
-	for key, template := range spec.Secret.Data {
-		templates[key] = string(template)
+	templates := o.templates()
+	var jsonKeys []string
+	if o.token.TargetType() == string(corev1.SecretTypeDockerConfigJson) {
+		jsonKeys = []string{corev1.DockerConfigJsonKey}
 	}
-	data, err := secrettemplate.Render(templates, values)
+	data, err := secrettemplate.Render(templates, values, jsonKeys...)
 	if err != nil {
 		return nil, err
 	}
 	var config map[string]any
-	if o.token.TargetType() == string(corev1.SecretTypeDockerConfigJson) &&
-		(json.Unmarshal(data[corev1.DockerConfigJsonKey], &config) != nil || config == nil) {
+	if len(jsonKeys) > 0 && (json.Unmarshal(data[corev1.DockerConfigJsonKey], &config) != nil || config == nil) {
 		return nil, &secrettemplate.Error{
 			Key: corev1.DockerConfigJsonKey, Detail: "the value must be a JSON object, for that is what the Secret's type asks for",
 		}
 	}
 	return data, nil
+}
+
+// templates returns the templates of the spec.
+func (o *observation) templates() map[string]string {
+	templates := make(map[string]string, len(o.token.Spec.Secret.Data))
+	for key, template := range o.token.Spec.Secret.Data {
+		templates[key] = string(template)
+	}
+	return templates
+}
+
+// tokenKey returns a key that holds exactly the token, whatever that is; empty when
+// the spec has none. Values are not compared: the status tells whether there is one.
+func (o *observation) tokenKey() string {
+	if len(o.token.Spec.Secret.Data) == 0 {
+		return keyAccessToken
+	}
+	return secrettemplate.TokenKey(o.templates())
 }
 
 func dataByDefault(values secrettemplate.Values) map[string][]byte {
@@ -162,13 +180,9 @@ func (o *observation) contentWith(held heldToken) (content, error) {
 	if made.data, err = o.render(held); err != nil {
 		return content{}, unfitError{err}
 	}
-	for _, key := range slices.Sorted(maps.Keys(made.data)) {
-		if string(made.data[key]) == held.token.AccessToken.Reveal() {
-			made.tokenKey = key
-			return made, nil
-		}
+	if made.tokenKey = o.tokenKey(); made.tokenKey == "" {
+		made.rendering = o.rendered().digest
 	}
-	made.rendering = o.rendered().digest
 	return made, nil
 }
 

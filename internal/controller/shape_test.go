@@ -5,8 +5,10 @@ package controller
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -451,18 +453,22 @@ func TestTemplateThatFailsCostsNoToken(t *testing.T) {
 		},
 		"it would be too large": {
 			v1alpha1.SecretTemplate{Data: templates{"a": v1alpha1.ValueTemplate(strings.Repeat("{{ .AccessToken }}", 400))}},
-			"the Secret would have more than 256 KiB",
+			"the Secret could have more than 256 KiB",
 		},
 		"the token is in a comment only": {
 			v1alpha1.SecretTemplate{Data: templates{"a": "{{/* .AccessToken */}}"}},
 			"no template shows the token: `{{ .AccessToken }}` must be in at least one of them",
 		},
-		"the token is in a condition only": {
+		"the token is compared": {
 			v1alpha1.SecretTemplate{Data: templates{"a": `{{ if eq .AccessToken "x" }}y{{ end }}`}},
-			"no template shows the token: `{{ .AccessToken }}` must be in at least one of them",
+			"key `a`, line 1, column 7: the access token can't be compared, cut or changed in case, as `eq` would",
+		},
+		"a registry's configuration that depends on the token": {
+			v1alpha1.SecretTemplate{Type: "kubernetes.io/dockerconfigjson", Data: templates{".dockerconfigjson": `{"auths": {"x": "{{ .AccessToken }}"} }`}},
+			"key `.dockerconfigjson`, line 1, column 21: in JSON the access token must be shown by `toJson`",
 		},
 		"a registry's configuration that is none": {
-			v1alpha1.SecretTemplate{Type: "kubernetes.io/dockerconfigjson", Data: templates{".dockerconfigjson": `{"auths": {{ .AccessToken }} }`}},
+			v1alpha1.SecretTemplate{Type: "kubernetes.io/dockerconfigjson", Data: templates{".dockerconfigjson": `{"auths": {{ .AccessToken | toJson }}`}},
 			"key `.dockerconfigjson`: the value must be a JSON object, for that is what the Secret's type asks for",
 		},
 		"a registry's configuration that is null": {
@@ -836,3 +842,38 @@ func TestGrantedScopeSurvivesARestart(t *testing.T) {
 		t.Errorf("the Secret's data are %q, want %q", got, want)
 	}
 }
+
+// Who may edit a PipedreamToken and see its status may not be allowed to read Secrets.
+// They must not learn of the token whether it begins as they guess.
+func TestStatusDoesNotTellOfTheToken(t *testing.T) {
+	tests := map[string]string{
+		"a branch that fails":           `{{ .AccessToken }}{{ if ne .AccessToken (trimPrefix "GUESS" .AccessToken) }}{{ .Environment }}{{ end }}`,
+		"a key that may hold the token": `{{ if ne .AccessToken (trimPrefix "GUESS" .AccessToken) }}{{ .AccessToken }}{{ else }}x {{ .AccessToken }}{{ end }}`,
+		"a value that may not change":   `{{ .AccessToken | trimPrefix "GUESS" }}`,
+	}
+	for name, template := range tests {
+		t.Run(name, func(t *testing.T) {
+			w, api := newShapeWorld(t)
+			w.issued(withVerification, withData(withTokenKey))
+			told := map[string]string{}
+			for _, guess := range []string{api.last[:8], "wrong"} {
+				change(w, w.token(), withData(templates{"token": "{{ .AccessToken }}"}))
+				w.reconcile()
+				before := w.target().ResourceVersion
+				change(w, w.token(), withData(templates{"token": v1alpha1.ValueTemplate(strings.ReplaceAll(template, "GUESS", guess))}))
+				w.reconcile()
+				outcome := fmt.Sprintf("the Secret was written: %v", w.target().ResourceVersion != before)
+				for _, condition := range w.token().Status.Conditions {
+					outcome += fmt.Sprintf("\n%s %s %s", condition.Type, condition.Reason, columns.ReplaceAllString(condition.Message, "column"))
+				}
+				told[outcome] = guess
+			}
+			if len(told) != 1 {
+				t.Errorf("the status tells which guess is right: %v", told)
+			}
+		})
+	}
+}
+
+// columns differ with the length of a guess.
+var columns = regexp.MustCompile(`column \d+`)
