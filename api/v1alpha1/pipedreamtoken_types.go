@@ -191,7 +191,6 @@ type SecretTemplate struct {
 	// others stay. Those under a domain that a controller acts upon or tracks by,
 	// such as `kubernetes.io` or `argoproj.io`, are refused, save those of
 	// `app.kubernetes.io` other than `instance` and `managed-by`.
-	// +kubebuilder:validation:MinProperties=1
 	// +kubebuilder:validation:MaxProperties=32
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k).hasValue())",message="must have keys like `team` or `example.com/team`: an optional domain and `/`, and at most 63 letters, digits, `-`, `_` and `.`, beginning and ending with a letter or digit"
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.labelValue().validate(self[k]).hasValue())",message="must have values of at most 63 letters, digits, `-`, `_` and `.`, beginning and ending with a letter or digit"
@@ -202,7 +201,6 @@ type SecretTemplate struct {
 	// annotations are put on the Secret. Removing one here removes it there;
 	// annotations of others stay. Refused are those whose keys are refused for
 	// labels.
-	// +kubebuilder:validation:MinProperties=1
 	// +kubebuilder:validation:MaxProperties=32
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k.lowerAscii()).hasValue())",message="must have keys like `team` or `example.com/team`: an optional domain and `/`, and at most 63 letters, digits, `-`, `_` and `.`, beginning and ending with a letter or digit"
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.lowerAscii().matches('^([^/]+[.])?(kubernetes[.]io|k8s[.]io|helm[.]sh|argoproj[.]io|fluxcd[.]io|bitnami[.]com|cert-manager[.]io|external-secrets[.]io|pipedream-operator[.]io)/') || k.startsWith('app.kubernetes.io/') && !(k in ['app.kubernetes.io/instance', 'app.kubernetes.io/managed-by']))",message="must have no key of kubernetes.io, k8s.io, helm.sh, argoproj.io, fluxcd.io, bitnami.com, cert-manager.io, external-secrets.io, pipedream-operator.io or a domain under one of them, because controllers act upon these; of app.kubernetes.io, all but `instance` and `managed-by` are allowed"
@@ -242,7 +240,7 @@ type AnnotationValue string
 // ValueTemplate is a template for a value of the Secret.
 //
 // +kubebuilder:validation:MaxLength=8192
-// +kubebuilder:validation:XValidation:rule="!self.matches('[{][{]-?[ \\t\\r\\n]*(range|with|define|template|block|break|continue|[$])')",message="must have no loops, variables or nested templates: `range`, `with`, `define`, `template`, `block`, `break`, `continue` and `$` are not available"
+// +kubebuilder:validation:XValidation:rule="!self.matches('[{][{]-?[ \\t\\r\\n]*((range|with|define|template|block|break|continue)([^A-Za-z0-9_]|$)|[$])')",message="must have no loops, variables or nested templates: `range`, `with`, `define`, `template`, `block`, `break`, `continue` and `$` are not available; a text that looks so can be written as `{{ \"{{\" }} range`"
 type ValueTemplate string
 
 // Verification says how often the held token is tried on Pipedream's API.

@@ -44,6 +44,10 @@ func TestSecretsThatAreAccepted(t *testing.T) {
 		"as many labels as allowed": `{"labels":{` + strings.Join(many, ",") + `}}`,
 		"as many annotations":       `{"annotations":{` + strings.Join(many, ",") + `}}`,
 		"as much data as allowed":   `{"data":{` + strings.Join(full, ",") + `}}`,
+		"no labels":                 `{"labels":{}}`,
+		"no annotations":            `{"name":"orders-pipedream","annotations":{}}`,
+		"words that begin alike":    `{"data":{"a":"{{ .AccessToken }}{{ blockquote }}{{withal}}{{- ranges }}"}}`,
+		"a loop as text":            `{"data":{"a":"{{ .AccessToken }}{{ \"{{\" }} range .Items }}"}}`,
 		"keys that are files":       `{"data":{".env":"{{ .AccessToken }}",".netrc":"","a..b":"","_":""}}`,
 	}
 	for name, secret := range tests {
