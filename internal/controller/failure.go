@@ -142,7 +142,7 @@ func newFailure(o *observation, reason, what string, now time.Time) *failure {
 func (o *observation) fail(reason, what string, now time.Time) *failure {
 	last := o.memory.failure
 	if last != nil && now.Before(last.notBefore) {
-		o.memory.attemptedByEvent(now)
+		o.memory.byEvent.add(now)
 	}
 	o.memory.failure = newFailure(o, reason, what, now).after(last)
 	return o.memory.failure
@@ -209,34 +209,58 @@ func (r *Reconciler) failRequest(o *observation, err error) {
 // token on them.
 const misfitMark = "with the issued token"
 
-// failWrite remembers that the API server does not store the Secret. It returns
-// any other error, for that is not about this Secret.
+// failWrite remembers that the API server does not store the Secret with an issued
+// token. It returns any other error, for that is not about this Secret.
 func (r *Reconciler) failWrite(o *observation, err error) error {
+	what, err := o.refusal(err)
+	if what == "" {
+		return err
+	}
+	now := r.Clock.Now()
+	r.paceWrite(o, o.fail(v1alpha1.ReasonSecretWriteRefused, what, now), now)
+	return nil
+}
+
+// failRewrite is the same for the held token. What is known of the next token stays.
+func (r *Reconciler) failRewrite(o *observation, err error) error {
+	what, err := o.refusal(err)
+	if what == "" {
+		return err
+	}
+	now := r.Clock.Now()
+	o.memory.rewriteFailure = newFailure(o, v1alpha1.ReasonSecretWriteRefused, what, now).after(o.memory.rewriteFailure)
+	r.paceWrite(o, o.memory.rewriteFailure, now)
+	return nil
+}
+
+func (r *Reconciler) paceWrite(o *observation, failed *failure, now time.Time) {
+	failed.refusedOver = versionOf(o.target)
+	failed.notBefore = now.Add(renewal.RetryAfter(renewal.Refused, o.wanted.Identity, failed.count))
+}
+
+// refusal returns what to say of a write that the API server refuses; nothing and
+// the error when it is another one. Templates that do not fit the token are remembered.
+func (o *observation) refusal(err error) (what string, other error) {
 	if unfit, ok := errors.AsType[unfitError](err); ok {
 		o.memory.misfit = &misfit{generation: o.token.Generation, err: fmt.Errorf("%s, %w", misfitMark, unfit.error)}
 		o.meet(renewal.BadTemplate)
-		return nil
+		return "", nil
 	}
 	status, ok := errors.AsType[*apierrors.StatusError](err)
 	if !ok {
-		return err
+		return "", err
 	}
 	switch status.ErrStatus.Code {
 	case http.StatusForbidden, http.StatusUnprocessableEntity, http.StatusBadRequest, http.StatusRequestEntityTooLarge:
 	case http.StatusInternalServerError:
 		if status.ErrStatus.Reason != metav1.StatusReasonInternalError { // That of an admission webhook that can't be asked.
-			return err
+			return "", err
 		}
 	default:
-		return err
+		return "", err
 	}
-	now := r.Clock.Now()
 	// The API server's own message may quote the Secret.
-	what := fmt.Sprintf("HTTP status %d %s", status.ErrStatus.Code, status.ErrStatus.Reason)
-	failed := o.fail(v1alpha1.ReasonSecretWriteRefused, what, now)
-	failed.refusedOver = versionOf(o.target)
-	failed.notBefore = now.Add(renewal.RetryAfter(renewal.Refused, o.wanted.Identity, failed.count))
-	return nil
+	return fmt.Sprintf("HTTP status %d %s", status.ErrStatus.Code, status.ErrStatus.Reason), nil
 }
 
 // explain says what happened, and what to do about it.

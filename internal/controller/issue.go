@@ -38,14 +38,16 @@ func (r *Reconciler) issue(ctx context.Context, o *observation) (again bool, err
 	return r.store(ctx, o)
 }
 
-// meanwhile finds out what the held token is worth, while the next one waits for its
-// turn.
+// meanwhile finds out what the held token is worth, and gives it its shape, while the
+// next one waits for its turn.
 func (r *Reconciler) meanwhile(ctx context.Context, o *observation) (again bool, err error) {
 	switch {
 	case o.target != nil && o.checkState() == renewal.Unchecked:
 		return true, r.check(ctx, o)
 	case renewal.VerificationDue(o.wanted, o.observed(), o.now):
 		return r.verifyHeld(ctx, o)
+	case renewal.RewriteDue(o.wanted, o.observed(), o.now):
+		return r.rewrite(ctx, o)
 	}
 	return false, nil
 }
@@ -100,7 +102,7 @@ func (r *Reconciler) exchange(ctx context.Context, o *observation, credentials p
 	}
 	m := o.memory
 	if o.decision.Why.IsByEvent() && !m.lastIssue.IsZero() {
-		m.attemptedByEvent(r.Clock.Now())
+		m.byEvent.add(r.Clock.Now())
 	}
 	m.lastIssue = r.Clock.Now()
 	m.unstored = &heldToken{

@@ -50,14 +50,18 @@ type memory struct {
 	stored stored
 	// unstored is a token that was issued and could not be stored yet.
 	unstored *heldToken
-	// failure is the last failed attempt; nil after one that worked.
+	// failure is the last failed attempt to have a token; nil after one that worked.
 	failure *failure
+	// rewriteFailure is the last failed attempt to write the held token anew.
+	rewriteFailure *failure
 	// obstacle is what makes an attempt impossible now; nil when nothing does.
 	obstacle *failure
 
-	// lastIssue, lastByEvent and repeats space the tokens of one object.
-	lastIssue, lastByEvent time.Time
-	repeats                int
+	// lastIssue and byEvent space the tokens of one object, and rewrites what costs no
+	// token.
+	lastIssue time.Time
+	byEvent   deeds
+	rewrites  deeds
 
 	verification verification
 }
@@ -122,20 +126,28 @@ func (m *memories) of(name types.NamespacedName, uid types.UID) (*memory, bool) 
 
 // trouble returns what condition Renewed is to speak of; nil when all is well.
 func (m *memory) trouble() *failure {
-	if m.obstacle != nil {
+	switch {
+	case m.obstacle != nil:
 		return m.obstacle
+	case m.failure != nil:
+		return m.failure
 	}
-	return m.failure
+	return m.rewriteFailure
 }
 
-// attemptedByEvent remembers that somebody's deed has led to an attempt, and how
-// many such there were in a row.
-func (m *memory) attemptedByEvent(now time.Time) {
-	if now.Sub(m.lastByEvent) > renewal.RepeatWindow {
-		m.repeats = 0
+// deeds are those of somebody that have led to an attempt: the last one, and how many
+// there were in a row.
+type deeds struct {
+	last  time.Time
+	count int
+}
+
+func (d *deeds) add(now time.Time) {
+	if now.Sub(d.last) > renewal.RepeatWindow {
+		d.count = 0
 	}
-	m.repeats++
-	m.lastByEvent = now
+	d.count++
+	d.last = now
 }
 
 // digest tells credentials apart. Its key is the object's UID, for it stays here.

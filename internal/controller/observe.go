@@ -145,25 +145,35 @@ func (o *observation) observed() renewal.Observed {
 		Unstored:           o.canStore(),
 		Refused:            m.verification.verdict == pipedream.Refused && m.verification.inputs == o.heldInputs(),
 		LastIssue:          m.lastIssue,
-		LastByEvent:        m.lastByEvent,
-		Repeats:            m.repeats,
+		LastByEvent:        m.byEvent.last,
+		Repeats:            m.byEvent.count,
 		LastVerified:       m.verification.last,
 		VerificationQueued: isWaiting(o.verificationPlace),
 		VerifyNow:          m.verification.replacement != "" && m.verification.replacement == o.heldInputs(),
 		VerificationRests:  m.verification.restsFor == o.token.Generation || o.hasNoTokenKey(),
 		TemplateInvalid:    o.templateError() != nil,
 		Reverted:           o.isReverted(),
+		LastRewrite:        m.rewrites.last,
+		Rewrites:           m.rewrites.count,
 	}
 	if m.failure != nil {
 		observed.NotBefore = m.failure.notBefore
 		observed.Changed = !m.failure.isAbout(o)
 	}
+	if m.rewriteFailure != nil && m.rewriteFailure.isAbout(o) {
+		observed.RewriteNotBefore = m.rewriteFailure.notBefore
+	}
 	return observed
 }
 
 // isReverted tells whether the target had the shape that is wanted now before somebody
-// has changed it.
-func (o *observation) isReverted() bool { return o.memory.shapedFor == o.token.Generation }
+// has changed it, or whether a write that was refused is made again before its time,
+// because of somebody's deed.
+func (o *observation) isReverted() bool {
+	refused := o.memory.rewriteFailure
+	return o.memory.shapedFor == o.token.Generation ||
+		refused != nil && !refused.isAbout(o) && o.now.Before(refused.notBefore)
+}
 
 func (o *observation) targetState() renewal.Target {
 	switch {

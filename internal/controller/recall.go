@@ -52,6 +52,9 @@ func (m *memory) recall(o *observation) {
 		}
 	default:
 		m.failure = recalled
+		if recalled.reason == v1alpha1.ReasonSecretWriteRefused {
+			m.rewriteFailure = new(*recalled) // Which of the two it was, the status does not say.
+		}
 	}
 	if status.Secret.ResourceVersion != "" {
 		m.checked = checked{

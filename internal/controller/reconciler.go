@@ -125,12 +125,12 @@ func (r *Reconciler) forget(name types.NamespacedName) {
 // decision. Its errors are those of the API server; how an attempt failed is in
 // the memory.
 func (r *Reconciler) act(ctx context.Context, o *observation) (again bool, err error) {
-	if !slices.Contains([]renewal.Action{renewal.Blocked, renewal.Read, renewal.Verify}, o.decision.Action) {
+	if !slices.Contains([]renewal.Action{renewal.Blocked, renewal.Read, renewal.Verify, renewal.Rewrite}, o.decision.Action) {
 		o.memory.obstacle = nil
 	}
 	switch o.decision.Action {
 	case renewal.Keep:
-		o.memory.failure, o.memory.unstored = nil, nil
+		o.memory.failure, o.memory.rewriteFailure, o.memory.unstored = nil, nil, nil
 	case renewal.Blocked:
 		o.meet(o.decision.Why)
 	case renewal.Read:

@@ -82,31 +82,36 @@ func (o *observation) stored() (again bool) {
 	if again = o.decision.Why == renewal.Revoked; again {
 		o.memory.verification.replacement = o.memory.unstored.inputs
 	}
-	o.memory.unstored = nil
+	o.memory.unstored, o.memory.failure = nil, nil
 	return again
 }
 
-// rewrite writes the target anew with the token that it holds.
+// rewrite writes the target anew with the token that it holds. What is to be said of
+// the next token is then decided on again.
 func (r *Reconciler) rewrite(ctx context.Context, o *observation) (again bool, err error) {
 	if o.held == nil {
 		o.memory.checked = checked{}
 		return true, nil
 	}
 	if o.isReverted() {
-		o.memory.attemptedByEvent(o.now)
+		o.memory.rewrites.add(o.now)
 	}
 	held := *o.held
 	held.credentialsVersion = o.memory.checked.credentialsVersion
 	err = r.write(ctx, o, held)
 	switch {
 	case err == nil:
-		return false, nil
+		if failed := o.memory.failure; failed != nil && failed.reason == v1alpha1.ReasonSecretWriteRefused {
+			o.memory.failure = nil
+		}
+		return true, nil
 	case isOvertaken(err):
 		o.memory.checked = checked{}
 		o.memory.readLive = true
 		return false, err
 	}
-	return false, r.failWrite(o, err)
+	err = r.failRewrite(o, err)
+	return err == nil, err
 }
 
 // write creates or replaces the target, and remembers it as good. Only creating
@@ -136,7 +141,7 @@ func (r *Reconciler) write(ctx context.Context, o *observation, held heldToken) 
 	}
 	m.stored = stored{inputs: held.inputs, issueTime: held.token.IssueTime, expirationTime: held.token.ExpirationTime}
 	m.shapedFor = o.token.Generation
-	m.failure = nil
+	m.rewriteFailure = nil
 	return nil
 }
 

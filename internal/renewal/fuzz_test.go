@@ -57,6 +57,7 @@ func FuzzDecide(f *testing.F) {
 			LastVerified: near(lastVerified), Repeats: repeats,
 			VerificationQueued: verification&1 == 1, VerifyNow: verification&2 == 2,
 			TemplateInvalid: verification&4 == 4, Reverted: verification&8 == 8,
+			RewriteNotBefore: near(notBefore / 2), LastRewrite: near(lastByEvent / 2), Rewrites: repeats,
 		}
 		if has(5) || !record.ExpirationTime.After(record.IssueTime) {
 			observed.Record = nil
@@ -95,6 +96,9 @@ func checkDecision(t *testing.T, wanted renewal.Wanted, observed renewal.Observe
 	case renewal.Store, renewal.Rewrite:
 		if observed.Target == renewal.Foreign {
 			t.Errorf("%+v over a foreign Secret", decision)
+		}
+		if decision.Action == renewal.Rewrite && (observed.Check != renewal.Misshapen || renewal.HeldToken(wanted, observed, now) != renewal.StateValid) {
+			t.Errorf("%+v, though there is no good token in another shape", decision)
 		}
 	case renewal.Wait:
 		if !decision.Until.After(now) {

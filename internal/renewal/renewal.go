@@ -106,8 +106,13 @@ type Observed struct {
 	// TemplateInvalid tells that what is wanted can't be made of any token.
 	TemplateInvalid bool
 	// Reverted tells that a Misshapen target was as it is wanted before, and that
-	// somebody has changed it.
+	// somebody has changed it, or something that its writing depends on.
 	Reverted bool
+	// RewriteNotBefore is when a Misshapen target may be written anew after that has
+	// failed. LastRewrite and Rewrites are to the rewriting of a Reverted target what
+	// LastByEvent and Repeats are to tokens, which it costs none of.
+	RewriteNotBefore, LastRewrite time.Time
+	Rewrites                      int
 	// VerificationRests tells that trying the token has proved to be no use.
 	VerificationRests bool
 }
@@ -207,15 +212,13 @@ func Decide(wanted Wanted, observed Observed, now time.Time) Decision {
 		return Decision{Action: Read}
 	case VerificationDue(wanted, observed, now):
 		return Decision{Action: Verify}
+	case !observed.Unstored && RewriteDue(wanted, observed, now):
+		return Decision{Action: Rewrite}
 	}
 	return decision
 }
 
 func decideIdle(wanted Wanted, observed Observed, now time.Time) Decision {
-	until := notBefore(observed, now)
-	if spaced := spacedByEvent(observed, now); observed.Reverted && spaced.After(until) {
-		until = spaced // Somebody else may put it in another shape without end.
-	}
 	switch {
 	case observed.Check == Unchecked:
 		return Decision{Action: Read}
@@ -223,14 +226,36 @@ func decideIdle(wanted Wanted, observed Observed, now time.Time) Decision {
 		return Decision{Action: Verify}
 	case observed.TemplateInvalid:
 		return Decision{Action: Blocked, Why: BadTemplate}
-	case observed.Check == Misshapen && now.Before(until):
-		return Decision{Action: Wait, Until: until}
-	case observed.Check == Misshapen:
+	case RewriteDue(wanted, observed, now):
 		return Decision{Action: Rewrite}
 	case !observed.HasCredentials:
 		return Decision{Action: Blocked, Why: NoCredentials}
+	case observed.Check == Misshapen:
+		return Decision{Action: Wait, Until: rewriteNotBefore(observed, now)}
 	}
 	return Decision{Action: Keep}
+}
+
+// RewriteDue tells whether a good token is to be written anew now, whatever else is
+// due. An older one that was put back is not, for it would then be the last that was
+// stored.
+func RewriteDue(wanted Wanted, observed Observed, now time.Time) bool {
+	return observed.Check == Misshapen && HeldToken(wanted, observed, now) == StateValid &&
+		!observed.TemplateInvalid && dueFor(wanted, observed, now) != SecretEdited &&
+		!now.Before(rewriteNotBefore(observed, now))
+}
+
+// rewriteNotBefore returns when a Misshapen target may be written anew. Somebody else
+// may put it in another shape without end.
+func rewriteNotBefore(observed Observed, now time.Time) time.Time {
+	until := observed.RewriteNotBefore
+	if until.Sub(now) > maxWait {
+		until = time.Time{}
+	}
+	if spaced := spaced(observed.LastRewrite, observed.Rewrites, now); observed.Reverted && spaced.After(until) {
+		return spaced
+	}
+	return until
 }
 
 func decideDue(observed Observed, why Why, now time.Time) Decision {
@@ -377,10 +402,15 @@ func spacedUntil(observed Observed, why Why, now time.Time) time.Time {
 // spacedByEvent returns when the next deed may ask for a token: ten seconds after
 // the last that did, doubling to five minutes.
 func spacedByEvent(observed Observed, now time.Time) time.Time {
-	if observed.Repeats <= 0 {
+	return spaced(observed.LastByEvent, observed.Repeats, now)
+}
+
+// spaced returns the end of the interval after the last of so many in a row.
+func spaced(last time.Time, repeats int, now time.Time) time.Time {
+	if repeats <= 0 {
 		return time.Time{}
 	}
-	return endOf(observed.LastByEvent, min(minInterval<<min(observed.Repeats-1, 5), maxInterval), now)
+	return endOf(last, min(minInterval<<min(repeats-1, 5), maxInterval), now)
 }
 
 // endOf returns the end of an interval that has begun in the past. A later begin was
@@ -432,6 +462,9 @@ func Sleep(wanted Wanted, observed Observed, decision Decision, now time.Time) t
 		}
 	}
 	consider(decision.Until)
+	if observed.Check == Misshapen {
+		consider(rewriteNotBefore(observed, now))
+	}
 	if observed.Record != nil {
 		consider(observed.Record.ExpirationTime)
 		consider(DueTime(wanted, *observed.Record))

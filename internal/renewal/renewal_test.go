@@ -110,7 +110,7 @@ func TestDecideWhenNothingIsDue(t *testing.T) {
 		},
 		"verification is due, and the misshapen Secret can't be written yet": {
 			given: func(s *scene) {
-				s.wanted.VerifyEvery, s.observed.Check, s.observed.NotBefore = time.Minute, renewal.Misshapen, later
+				s.wanted.VerifyEvery, s.observed.Check, s.observed.RewriteNotBefore = time.Minute, renewal.Misshapen, later
 			},
 			want: renewal.Decision{Action: renewal.Verify},
 		},
@@ -181,7 +181,7 @@ func TestDecideWhenNothingIsDue(t *testing.T) {
 			want:  renewal.Decision{Action: renewal.Rewrite},
 		},
 		"the Secret is misshapen, and was refused by the API server a moment ago": {
-			given: func(s *scene) { s.observed.Check, s.observed.NotBefore = renewal.Misshapen, later },
+			given: func(s *scene) { s.observed.Check, s.observed.RewriteNotBefore = renewal.Misshapen, later },
 			want:  renewal.Decision{Action: renewal.Wait, Until: later},
 		},
 		"somebody has changed its shape": {
@@ -190,22 +190,39 @@ func TestDecideWhenNothingIsDue(t *testing.T) {
 		},
 		"somebody has changed its shape for the second time": {
 			given: func(s *scene) {
-				s.observed.Check, s.observed.Reverted, s.observed.Repeats, s.observed.LastByEvent = renewal.Misshapen, true, 1, now.Add(-time.Second)
+				s.observed.Check, s.observed.Reverted, s.observed.Rewrites, s.observed.LastRewrite = renewal.Misshapen, true, 1, now.Add(-time.Second)
 			},
 			want: renewal.Decision{Action: renewal.Wait, Until: now.Add(9 * time.Second)},
 		},
 		"somebody had changed its shape, and another one is wanted now": {
 			given: func(s *scene) {
-				s.observed.Check, s.observed.Repeats, s.observed.LastByEvent = renewal.Misshapen, 1, now.Add(-time.Second)
+				s.observed.Check, s.observed.Rewrites, s.observed.LastRewrite = renewal.Misshapen, 1, now.Add(-time.Second)
 			},
 			want: renewal.Decision{Action: renewal.Rewrite},
 		},
 		"somebody has changed its shape again, and the API server refuses to store it for longer": {
 			given: func(s *scene) {
-				s.observed.Check, s.observed.Reverted, s.observed.Repeats, s.observed.LastByEvent = renewal.Misshapen, true, 1, now.Add(-time.Second)
-				s.observed.NotBefore = later
+				s.observed.Check, s.observed.Reverted, s.observed.Rewrites, s.observed.LastRewrite = renewal.Misshapen, true, 1, now.Add(-time.Second)
+				s.observed.RewriteNotBefore = later
 			},
 			want: renewal.Decision{Action: renewal.Wait, Until: later},
+		},
+		"the Secret is misshapen, and the last attempt to renew has failed": {
+			given: func(s *scene) { s.observed.Check, s.observed.NotBefore = renewal.Misshapen, later },
+			want:  renewal.Decision{Action: renewal.Rewrite},
+		},
+		"somebody has changed its shape, and tokens were asked for a moment ago": {
+			given: func(s *scene) {
+				s.observed.Check, s.observed.Reverted, s.observed.Repeats, s.observed.LastByEvent = renewal.Misshapen, true, 5, now
+			},
+			want: renewal.Decision{Action: renewal.Rewrite},
+		},
+		"somebody has changed its shape again, and the credentials are gone": {
+			given: func(s *scene) {
+				s.observed.Check, s.observed.Reverted, s.observed.Rewrites, s.observed.LastRewrite = renewal.Misshapen, true, 1, now
+				s.observed.HasCredentials = false
+			},
+			want: renewal.Decision{Action: renewal.Blocked, Why: renewal.NoCredentials},
 		},
 		"what is wanted can't be made of any token": {
 			given: func(s *scene) { s.observed.Check, s.observed.TemplateInvalid = renewal.Misshapen, true },
