@@ -41,7 +41,7 @@ func (r *Reconciler) check(ctx context.Context, o *observation) error {
 	if outcome == renewal.Good {
 		o.memory.shapedFor = o.token.Generation
 	}
-	if o.memory.editor = ""; outcome == renewal.Edited || o.isSuperseded() {
+	if o.memory.editor = ""; outcome == renewal.Edited || o.isSuperseded() || outcome == renewal.Misshapen && o.isReverted() {
 		o.memory.editor = editorOf(target)
 	}
 	return nil
@@ -82,23 +82,28 @@ func (r *Reconciler) compare(ctx context.Context, o *observation, held *heldToke
 }
 
 // isForCredentials tells whether a held token was issued for the credentials as they
-// are. Those of the recorded version are not read. When the token can't be told from
-// its Secret, those of any other version count as others.
+// are. Those of the recorded version are not read, unless somebody has changed the
+// Secret since, who can make up any record but `inputs`. When the token can't be told
+// from its Secret, those of any other version count as others.
 func (r *Reconciler) isForCredentials(ctx context.Context, o *observation, held *heldToken) (bool, error) {
-	if o.credentials != nil && held.credentials == o.credentialsRecord() {
+	isRecorded := func() bool {
+		return held.credentials == o.credentialsRecord() &&
+			(held.token.AccessToken.IsEmpty() || o.memory.genuine == versionOf(o.target))
+	}
+	if o.credentials != nil && isRecorded() {
 		return true, nil
 	}
 	credentials, err := r.readCredentials(ctx, o)
 	if err != nil || credentials == nil {
 		return true, err // Nothing can be asked for without.
 	}
-	if held.credentials == o.credentialsRecord() {
+	if isRecorded() {
 		return true, nil
 	}
 	if held.token.AccessToken.IsEmpty() || held.inputs != inputsOf(held.token.AccessToken, *credentials, held.scopes, held.api) {
 		return false, nil
 	}
-	held.credentials = o.credentialsRecord()
+	held.credentials, o.memory.genuine = o.credentialsRecord(), versionOf(o.target)
 	return true, nil
 }
 
@@ -130,6 +135,7 @@ func (r *Reconciler) readTarget(ctx context.Context, o *observation) (*corev1.Se
 		return nil, err
 	}
 	o.memory.secretVersion = target.ResourceVersion
+	o.memory.targetType = targetType{uid: target.UID, name: string(target.Type)}
 	o.target = &metav1.PartialObjectMetadata{ObjectMeta: target.ObjectMeta}
 	return target, nil
 }

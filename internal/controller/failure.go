@@ -160,6 +160,11 @@ func (o *observation) meet(why renewal.Why) {
 		o.memory.obstacle = newFailure(o, v1alpha1.ReasonTemplateInvalid, o.templateError().Error(), o.now).after(last)
 		return
 	}
+	if why == renewal.OtherType {
+		what := "it exists already, and is of another type than `spec.secret.type`"
+		o.memory.obstacle = newFailure(o, v1alpha1.ReasonSecretWriteRefused, what, o.now).after(last)
+		return
+	}
 	what := "The Secret that `spec.clientSecretRef` names does not exist"
 	if o.credentials != nil {
 		what = "The Secret that `spec.clientSecretRef` names has no key `" + o.memory.incomplete.key + "`, or nothing in it"
@@ -283,7 +288,7 @@ func (f *failure) explain() (happened, advice string) {
 		return "The API server does not store the Secret (" + f.what + ")",
 			"Check quotas and admission policies of the namespace, and that the Secret is not immutable, nor of another type than `spec.secret.type`; a token that is issued already is kept, and stored once that is possible."
 	case v1alpha1.ReasonTemplateInvalid:
-		return "The templates in `spec.secret.data` can't be rendered (" + f.what + ")",
+		return "The templates in `spec.secret.data` can't be rendered (" + f.what + ")", // As toldMisfit expects it.
 			"Correct them; that is noticed at once. Until then no token is asked for, and the Secret stays as it is."
 	case v1alpha1.ReasonRateLimited:
 		return "Pipedream limits the rate of token requests (" + f.what + ")",
@@ -293,6 +298,12 @@ func (f *failure) explain() (happened, advice string) {
 	}
 	return "Pipedream is out of reach or out of order (" + f.what + ")", "Check the network, the operator's --api-url and its proxy settings if this stays."
 }
+
+// since comes before when a failure has begun, and endOfWhat after its details.
+const (
+	since     = ", since "
+	endOfWhat = ")" + since
+)
 
 // message says what happened, since when, until when the held token is good, and
 // what to do.
@@ -306,5 +317,5 @@ func (f *failure) message(status *v1alpha1.PipedreamTokenStatus) string {
 	if isReady {
 		held = "The held token is good until " + show(status.ExpirationTime) + "."
 	}
-	return happened + ", since " + f.since.UTC().Format(time.RFC3339) + ". " + held + " " + advice
+	return happened + since + f.since.UTC().Format(time.RFC3339) + ". " + held + " " + advice
 }

@@ -184,3 +184,54 @@ func (s staleTokens) Get(ctx context.Context, key client.ObjectKey, object clien
 	}
 	return s.Reader.Get(ctx, key, object, options...)
 }
+
+// fightOverALabel changes a label of the spec whenever it was put back, for longer than
+// it takes until it is put back each five minutes only.
+func (w *world) fightOverALabel() {
+	w.Helper()
+	for range 320 {
+		if target := w.target(); target.Labels["team"] == "orders" {
+			target.Labels["team"] = "billing"
+			must(w.T, w.admin.Update(w.Context(), target, client.FieldOwner("their-controller")))
+		}
+		w.reconcile()
+		w.pass(time.Second)
+	}
+	w.wantExchanges(1)
+}
+
+func TestFightOverALabelDelaysNoToken(t *testing.T) {
+	tests := map[string]func(*world){
+		"when the Secret is deleted": func(w *world) { must(w.T, w.admin.Delete(w.Context(), w.target())) },
+		"when other scopes are asked for": func(w *world) {
+			change(w, w.token(), func(p *v1alpha1.PipedreamToken) { p.Spec.Scopes = []string{"connect:*"} })
+		},
+	}
+	for name, asks := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.issued(withTeam("orders"))
+			w.fightOverALabel()
+			asks(w)
+			w.reconcile()
+			w.wantExchanges(2)
+			w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonTokenValid)
+		})
+	}
+}
+
+func TestFightOverALabelSaysWithWhom(t *testing.T) {
+	w := newWorld(t)
+	w.issued(withTeam("orders"))
+	w.fightOverALabel()
+	renewed := w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionTrue, v1alpha1.ReasonIssued)
+	if !strings.Contains(renewed.Message, `"their-controller"`) {
+		t.Errorf("Renewed does not say with whom: %s", renewed.Message)
+	}
+	w.pass(5 * time.Minute)
+	w.reconcile()
+	renewed = w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionTrue, v1alpha1.ReasonIssued)
+	if strings.Contains(renewed.Message, "their-controller") || w.target().Labels["team"] != "orders" {
+		t.Errorf("when the other one has given up, the labels are %v, and Renewed says: %s", w.target().Labels, renewed.Message)
+	}
+}

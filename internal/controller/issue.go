@@ -15,6 +15,9 @@ import (
 
 // issue has a token issued and stored, when its turn has come.
 func (r *Reconciler) issue(ctx context.Context, o *observation) (again bool, err error) {
+	if !o.isTypeKnown() {
+		return true, r.check(ctx, o) // No token is spent on a Secret that can't be written.
+	}
 	if !r.takeTurn(o) {
 		return r.meanwhile(ctx, o)
 	}

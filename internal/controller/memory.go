@@ -36,6 +36,11 @@ type memory struct {
 	// have failed with a token nevertheless.
 	rendering rendering
 	misfit    *misfit
+	// genuine is the version of the Secret that we last wrote, or whose token was last
+	// found to be one that was issued for the credentials.
+	genuine string
+	// targetType is the type of the Secret that we last wrote or read.
+	targetType targetType
 	// editor is the field manager that has last changed the Secret that we wrote, as
 	// far as the API server tells.
 	editor string
@@ -72,6 +77,12 @@ type checked struct {
 	credentialsVersion string
 	generation         int64
 	outcome            renewal.Check
+}
+
+// targetType is the type of the Secret with that UID, which never changes.
+type targetType struct {
+	uid  types.UID
+	name string
 }
 
 // stored tells one stored token from another.

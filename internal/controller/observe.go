@@ -152,6 +152,7 @@ func (o *observation) observed() renewal.Observed {
 		VerifyNow:          m.verification.replacement != "" && m.verification.replacement == o.heldInputs(),
 		VerificationRests:  m.verification.restsFor == o.token.Generation || o.hasNoTokenKey(),
 		TemplateInvalid:    o.templateError() != nil,
+		OtherType:          o.isOfOtherType(),
 		Reverted:           o.isReverted(),
 		LastRewrite:        m.rewrites.last,
 		Rewrites:           m.rewrites.count,
@@ -173,6 +174,17 @@ func (o *observation) isReverted() bool {
 	refused := o.memory.rewriteFailure
 	return o.memory.shapedFor == o.token.Generation ||
 		refused != nil && !refused.isAbout(o) && o.now.Before(refused.notBefore)
+}
+
+// isOfOtherType tells whether the target is known to be of another type than is wanted,
+// which the API server never changes.
+func (o *observation) isOfOtherType() bool {
+	return o.isTypeKnown() && o.target != nil && o.memory.targetType.name != o.token.TargetType()
+}
+
+// isTypeKnown tells whether there is no target, or one whose type has been read.
+func (o *observation) isTypeKnown() bool {
+	return o.target == nil || o.memory.targetType.uid == o.target.UID
 }
 
 func (o *observation) targetState() renewal.Target {

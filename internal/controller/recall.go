@@ -48,7 +48,7 @@ func (m *memory) recall(o *observation) {
 	case recalled.reason == v1alpha1.ReasonTemplateInvalid:
 		m.obstacle = recalled
 		if strings.Contains(recalled.told, misfitMark) {
-			m.misfit = &misfit{generation: status.ObservedGeneration, err: errors.New(misfitMark)}
+			m.misfit = &misfit{generation: status.ObservedGeneration, err: errors.New(toldMisfit(recalled.told))}
 		}
 	default:
 		m.failure = recalled
@@ -63,8 +63,20 @@ func (m *memory) recall(o *observation) {
 			generation:         status.ObservedGeneration,
 			outcome:            renewal.Good,
 		}
-		m.shapedFor = status.ObservedGeneration
+		m.shapedFor, m.genuine = status.ObservedGeneration, status.Secret.ResourceVersion
+		if versionOf(o.target) == m.genuine {
+			m.targetType = targetType{uid: o.target.UID, name: o.token.TargetType()}
+		}
 	}
+}
+
+// toldMisfit returns what a message says of templates that have failed with a token.
+func toldMisfit(message string) string {
+	message = message[strings.Index(message, misfitMark):]
+	if end := strings.LastIndex(message, endOfWhat); end >= 0 {
+		return message[:end]
+	}
+	return message
 }
 
 // recall restores what must not be lost: that the held token was refused, and that

@@ -33,6 +33,12 @@ var (
 	tokenAndNoMore  = templates{"header": `{{ .TokenType }} {{ .AccessToken }}`}
 )
 
+func withTeam(team v1alpha1.LabelValue) func(*v1alpha1.PipedreamToken) {
+	return func(p *v1alpha1.PipedreamToken) {
+		p.Spec.Secret.Labels = map[string]v1alpha1.LabelValue{"team": team}
+	}
+}
+
 func withData(data templates) func(*v1alpha1.PipedreamToken) {
 	return func(p *v1alpha1.PipedreamToken) { p.Spec.Secret.Data = data }
 }
@@ -379,7 +385,12 @@ func TestEditedLabelOrAnnotationIsPutBack(t *testing.T) {
 			if got := w.target(); got.Labels["team"] != "orders" || got.Annotations["example.com/a"] != "1" {
 				t.Errorf("the Secret has the labels %v and the annotations %v", got.Labels, got.Annotations)
 			}
-			w.wantRequests(map[string]int{"GET secrets": 1, "PUT secrets": 1, "PATCH pipedreamtokens/status": 1})
+			// What somebody has edited is compared with the credentials, if that is possible.
+			reads := 2
+			if w.target().Annotations[v1alpha1.TokenKeyAnnotation] == "" {
+				reads = 1
+			}
+			w.wantRequests(map[string]int{"GET secrets": reads, "PUT secrets": 1, "PATCH pipedreamtokens/status": 1})
 			w.wantExchanges(1)
 		})
 	}
@@ -577,7 +588,13 @@ func TestTemplateThatFailsWithTheIssuedTokenIsNotTriedAgainAfterARestart(t *test
 		w.pass(time.Hour)
 	}
 	w.wantExchanges(1)
-	w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionFalse, v1alpha1.ReasonTemplateInvalid)
+	// It is known from the status only, and says as much as it did, also when it is said anew.
+	change(w, w.token(), func(p *v1alpha1.PipedreamToken) { p.Annotations = map[string]string{"a": "b"} })
+	w.reconcile()
+	renewed := w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionFalse, v1alpha1.ReasonTemplateInvalid)
+	if want := "(with the issued token, key `a`, line 1, column "; strings.Count(renewed.Message, want) != 1 || strings.Count(renewed.Message, ", since ") != 1 {
+		t.Errorf("the message is\n%s\nwant in it\n%s", renewed.Message, want)
+	}
 	change(w, w.token(), func(p *v1alpha1.PipedreamToken) { p.Spec.Secret.Data = withoutTokenKey })
 	w.reconcile()
 	w.wantExchanges(2)
@@ -840,6 +857,136 @@ func TestGrantedScopeSurvivesARestart(t *testing.T) {
 	want := "eyJ0eXAi.b.c Bearer connect:accounts:read granted:more 2026-01-02T04:04:05Z"
 	if got := string(w.target().Data["all"]); got != want {
 		t.Errorf("the Secret's data are %q, want %q", got, want)
+	}
+}
+
+// Whatever stands in the way of the next token, the one that is held is good, and its
+// Secret gets the shape that is asked for.
+func TestShapeIsWrittenWhileNoTokenCanBeHad(t *testing.T) {
+	tests := map[string]struct {
+		breaks func(*world)
+		want   string
+	}{
+		"because Pipedream is out of order": {
+			breaks: func(w *world) {
+				must(w.T, w.pipedream.AddFault(pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointToken, Status: http.StatusServiceUnavailable}))
+			}, want: v1alpha1.ReasonEndpointUnavailable,
+		},
+		"because the credentials are rejected": {
+			breaks: func(w *world) { must(w.T, w.pipedream.SetClient(clientID, "rotated")) }, want: v1alpha1.ReasonCredentialsRejected,
+		},
+		"because the credentials are missing": {
+			breaks: func(w *world) { must(w.T, w.admin.Delete(w.Context(), w.secret("credentials"))) }, want: v1alpha1.ReasonCredentialsMissing,
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.issued()
+			test.breaks(w)
+			w.passUntil(w.token().Status.RenewalTime)
+			w.reconcile()
+			w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionFalse, test.want)
+			change(w, w.token(), func(p *v1alpha1.PipedreamToken) {
+				withTeam("orders")(p)
+				p.Spec.ProjectID = "proj_other"
+			})
+			for range 2 {
+				w.reconcile()
+				w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonTokenValid)
+				w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionFalse, test.want)
+			}
+			if got := w.target(); got.Labels["team"] != "orders" || string(got.Data["project_id"]) != "proj_other" {
+				t.Errorf("the Secret has the labels %v and the project %s", got.Labels, got.Data["project_id"])
+			}
+		})
+	}
+}
+
+func TestRewriteDoesNotHideMissingCredentials(t *testing.T) {
+	w := newWorld(t)
+	w.issued()
+	must(t, w.admin.Delete(t.Context(), w.secret("credentials")))
+	w.reconcile()
+	w.pass(5 * time.Minute)
+	w.reconcile()
+	since := w.wantCondition(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonCredentialsMissing).LastTransitionTime
+	change(w, w.token(), withTeam("orders"))
+	for range 2 {
+		w.reconcile()
+		w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionFalse, v1alpha1.ReasonCredentialsMissing)
+		stalled := w.wantCondition(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonCredentialsMissing)
+		if !stalled.LastTransitionTime.Equal(&since) {
+			t.Errorf("Stalled is True since %s, want it since %s", stalled.LastTransitionTime, since)
+		}
+	}
+	if got := w.target().Labels["team"]; got != "orders" {
+		t.Errorf("the label is %q", got)
+	}
+}
+
+// Anybody can compute a digest of the content, but `inputs` only who knows the client
+// secret.
+func TestForgedTokenIsReplaced(t *testing.T) {
+	tests := map[string]func(*corev1.Secret){
+		"the token":             func(s *corev1.Secret) { s.Data["token"] = []byte("forged") },
+		"the key that holds it": func(s *corev1.Secret) { s.Annotations[v1alpha1.TokenKeyAnnotation] = "other" },
+	}
+	for name, forge := range tests {
+		for _, restarts := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, restarts %t", name, restarts), func(t *testing.T) {
+				w, _ := newShapeWorld(t)
+				w.issued(withData(templates{"token": "{{ .AccessToken }}", "other": "x {{ .AccessToken }}"}))
+				w.pass(time.Minute)
+				change(w, w.target(), func(s *corev1.Secret) {
+					forge(s)
+					s.Annotations[v1alpha1.ContentAnnotation] = contentDigest(s.Annotations, s.Data)
+				})
+				if restarts {
+					w.restart()
+				}
+				w.reconcile()
+				w.wantExchanges(2)
+				if got := w.valuesOf(w.target()); got["token"] != "TOKEN" || got["other"] != "x TOKEN" {
+					t.Errorf("the Secret holds %v", got)
+				}
+			})
+		}
+	}
+}
+
+func TestSecretOfAnotherTypeCostsNoToken(t *testing.T) {
+	w := newWorld(t)
+	w.issued()
+	must(t, w.admin.Delete(t.Context(), w.token(), client.PropagationPolicy(metav1.DeletePropagationOrphan)))
+	w.eventually("the PipedreamToken is gone", func() bool {
+		return apierrors.IsNotFound(w.admin.Get(t.Context(), w.key("orders"), &v1alpha1.PipedreamToken{}))
+	})
+	w.reconcile()
+	w.pass(time.Minute)
+	w.create(func(p *v1alpha1.PipedreamToken) { p.Spec.Secret.Type = "example.com/pipedream" })
+	for i := range 6 {
+		if i%2 == 1 {
+			w.restart()
+		}
+		w.reconcile()
+		w.pass(20 * time.Second)
+		w.reconcile()
+		renewed := w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionFalse, v1alpha1.ReasonSecretWriteRefused)
+		if want := "of another type than `spec.secret.type`"; !strings.Contains(renewed.Message, want) {
+			t.Errorf("the message is\n%s\nwant in it\n%s", renewed.Message, want)
+		}
+		w.wantCondition(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonSecretWriteRefused)
+		w.pass(30 * time.Minute)
+	}
+	w.wantExchanges(1)
+	must(t, w.admin.Delete(t.Context(), w.target()))
+	w.reconcile()
+	w.wantExchanges(2)
+	w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonTokenValid)
+	w.wantNoCondition(v1alpha1.ConditionStalled)
+	if got := w.target().Type; got != "example.com/pipedream" {
+		t.Errorf("the Secret's type is %s", got)
 	}
 }
 

@@ -137,7 +137,7 @@ func (o *observation) renewedCondition(status *v1alpha1.PipedreamTokenStatus, no
 		renewed.Message = o.explainSpacing()
 	case status.IssueTime != nil:
 		renewed.Status, renewed.Reason = metav1.ConditionTrue, v1alpha1.ReasonIssued
-		renewed.Message = "A token was issued at " + show(status.IssueTime) + ", and is renewed at " + show(status.RenewalTime) + "."
+		renewed.Message = "A token was issued at " + show(status.IssueTime) + ", and is renewed at " + show(status.RenewalTime) + "." + o.explainFight()
 	case previous != nil:
 		return *previous
 	default:
@@ -166,6 +166,15 @@ func (o *observation) explainSpacing() string {
 		message += fmt.Sprintf(" The Secret was changed by the field manager %q: it must leave the Secret's data and annotations to this operator.", editor)
 	}
 	return message
+}
+
+// explainFight tells who changes the shape of the Secret again and again.
+func (o *observation) explainFight() string {
+	if o.decision.Action != renewal.Wait || o.decision.Why != "" || o.memory.editor == "" {
+		return ""
+	}
+	return fmt.Sprintf(" The field manager %q has changed the Secret's labels or annotations that `spec.secret` asks for; "+
+		"they are put back at ", o.memory.editor) + show(timestamp(o.decision.Until)) + "."
 }
 
 func (o *observation) verifiedCondition(status *v1alpha1.PipedreamTokenStatus) metav1.Condition {

@@ -132,7 +132,8 @@ func (r *Reconciler) write(ctx context.Context, o *observation, held heldToken) 
 	}
 	m := o.memory
 	o.target = &metav1.PartialObjectMetadata{ObjectMeta: secret.ObjectMeta}
-	m.secretVersion = secret.ResourceVersion
+	m.secretVersion, m.genuine = secret.ResourceVersion, secret.ResourceVersion
+	m.targetType = targetType{uid: secret.UID, name: string(secret.Type)}
 	m.checked = checked{
 		secretVersion:      secret.ResourceVersion,
 		credentialsVersion: held.credentialsVersion,

@@ -56,7 +56,7 @@ func FuzzDecide(f *testing.F) {
 			NotBefore: near(notBefore), LastIssue: near(lastIssue), LastByEvent: near(lastByEvent),
 			LastVerified: near(lastVerified), Repeats: repeats,
 			VerificationQueued: verification&1 == 1, VerifyNow: verification&2 == 2,
-			TemplateInvalid: verification&4 == 4, Reverted: verification&8 == 8,
+			TemplateInvalid: verification&4 == 4, OtherType: verification&16 == 16, Reverted: verification&8 == 8,
 			RewriteNotBefore: near(notBefore / 2), LastRewrite: near(lastByEvent / 2), Rewrites: repeats,
 		}
 		if has(5) || !record.ExpirationTime.After(record.IssueTime) {
@@ -84,6 +84,9 @@ func checkDecision(t *testing.T, wanted renewal.Wanted, observed renewal.Observe
 	t.Helper()
 	if observed.TemplateInvalid && slices.Contains([]renewal.Action{renewal.Issue, renewal.Store, renewal.Rewrite, renewal.Keep}, decision.Action) {
 		t.Errorf("%+v, though what is wanted can't be made of any token", decision)
+	}
+	if observed.OtherType && slices.Contains([]renewal.Action{renewal.Issue, renewal.Store, renewal.Rewrite}, decision.Action) {
+		t.Errorf("%+v, though the target can't hold what is wanted", decision)
 	}
 	switch decision.Action {
 	case renewal.Issue:

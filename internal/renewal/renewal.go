@@ -105,6 +105,9 @@ type Observed struct {
 	VerificationQueued, VerifyNow bool
 	// TemplateInvalid tells that what is wanted can't be made of any token.
 	TemplateInvalid bool
+	// OtherType tells that the target can never hold what is wanted, since its type is
+	// another.
+	OtherType bool
 	// Reverted tells that a Misshapen target was as it is wanted before, and that
 	// somebody has changed it, or something that its writing depends on.
 	Reverted bool
@@ -162,6 +165,7 @@ const (
 	NotOwned      Why = "NotOwned"      // the target belongs to somebody else
 	NoCredentials Why = "NoCredentials" // there is nothing to ask with
 	BadTemplate   Why = "BadTemplate"   // what is wanted can't be made of any token
+	OtherType     Why = "OtherType"     // the target is of another type, which never changes
 )
 
 // Decision is one thing to do.
@@ -226,6 +230,8 @@ func decideIdle(wanted Wanted, observed Observed, now time.Time) Decision {
 		return Decision{Action: Verify}
 	case observed.TemplateInvalid:
 		return Decision{Action: Blocked, Why: BadTemplate}
+	case observed.OtherType:
+		return Decision{Action: Blocked, Why: OtherType}
 	case RewriteDue(wanted, observed, now):
 		return Decision{Action: Rewrite}
 	case !observed.HasCredentials:
@@ -241,7 +247,7 @@ func decideIdle(wanted Wanted, observed Observed, now time.Time) Decision {
 // stored.
 func RewriteDue(wanted Wanted, observed Observed, now time.Time) bool {
 	return observed.Check == Misshapen && HeldToken(wanted, observed, now) == StateValid &&
-		!observed.TemplateInvalid && dueFor(wanted, observed, now) != SecretEdited &&
+		!observed.TemplateInvalid && !observed.OtherType && dueFor(wanted, observed, now) != SecretEdited &&
 		!now.Before(rewriteNotBefore(observed, now))
 }
 
@@ -263,6 +269,8 @@ func decideDue(observed Observed, why Why, now time.Time) Decision {
 	switch {
 	case observed.TemplateInvalid:
 		return Decision{Action: Blocked, Why: BadTemplate}
+	case observed.OtherType:
+		return Decision{Action: Blocked, Why: OtherType}
 	case observed.Unstored && !now.Before(until):
 		return Decision{Action: Store, Why: why}
 	case !observed.HasCredentials && !observed.Unstored:

@@ -224,6 +224,10 @@ func TestDecideWhenNothingIsDue(t *testing.T) {
 			},
 			want: renewal.Decision{Action: renewal.Blocked, Why: renewal.NoCredentials},
 		},
+		"the target is of another type": {
+			given: func(s *scene) { s.observed.Check, s.observed.OtherType = renewal.Misshapen, true },
+			want:  renewal.Decision{Action: renewal.Blocked, Why: renewal.OtherType},
+		},
 		"what is wanted can't be made of any token": {
 			given: func(s *scene) { s.observed.Check, s.observed.TemplateInvalid = renewal.Misshapen, true },
 			want:  renewal.Decision{Action: renewal.Blocked, Why: renewal.BadTemplate},
@@ -313,6 +317,10 @@ func TestDecideWhatToDoAboutADueToken(t *testing.T) {
 			given: func(s *scene) { s.observed.TemplateInvalid, s.observed.Unstored = true, true },
 			want:  renewal.Decision{Action: renewal.Blocked, Why: renewal.BadTemplate},
 		},
+		"the target is of another type": {
+			given: func(s *scene) { s.observed.OtherType = true },
+			want:  renewal.Decision{Action: renewal.Blocked, Why: renewal.OtherType},
+		},
 		"there is nothing to ask with, and the wait after a failure is not over": {
 			given: func(s *scene) { s.observed.HasCredentials, s.observed.NotBefore = false, later },
 			want:  renewal.Decision{Action: renewal.Blocked, Why: renewal.NoCredentials},
@@ -370,6 +378,43 @@ func TestDecideWhatToDoAboutADueToken(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+func TestGoodTokenGetsItsShapeWhileTheNextCannotBeHad(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		given func(*scene)
+		want  renewal.Action
+	}{
+		"the last attempt has failed":     {given: func(s *scene) { s.observed.NotBefore = later }, want: renewal.Rewrite},
+		"the credentials are gone":        {given: func(s *scene) { s.observed.HasCredentials = false }, want: renewal.Rewrite},
+		"the next one waits to be stored": {given: func(s *scene) { s.observed.NotBefore, s.observed.Unstored = later, true }, want: renewal.Wait},
+		"the templates are broken":        {given: func(s *scene) { s.observed.TemplateInvalid = true }, want: renewal.Blocked},
+		"an older one was put back": {
+			given: func(s *scene) { s.observed.NotBefore, s.observed.Superseded = later, true }, want: renewal.Wait,
+		},
+		"it is refused":     {given: func(s *scene) { s.observed.NotBefore, s.observed.Refused = later, true }, want: renewal.Wait},
+		"it can be had now": {given: func(*scene) {}, want: renewal.Issue},
+		"the API server has refused it a moment ago": {
+			given: func(s *scene) { s.observed.NotBefore, s.observed.RewriteNotBefore = later, later }, want: renewal.Wait,
+		},
+		"the API server has refused it by a clock that was set back since": {
+			given: func(s *scene) { s.observed.NotBefore, s.observed.RewriteNotBefore = later, now.Add(time.Hour) }, want: renewal.Rewrite,
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := quiet()
+			s.wanted.RenewBefore, s.observed.Check = 0, renewal.Misshapen
+			s.observed.Record.IssueTime = now.Add(-40 * time.Minute)
+			s.observed.Record.ExpirationTime = now.Add(5 * time.Minute)
+			test.given(s)
+			if got := s.decide().Action; got != test.want {
+				t.Errorf("it decides %s, want %s", got, test.want)
+			}
+		})
 	}
 }
 

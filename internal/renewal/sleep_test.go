@@ -52,10 +52,17 @@ func TestSleep(t *testing.T) {
 		"to the expiry of a token in a Secret that is misshapen and can't be written": {
 			given: func(s *scene) {
 				s.wanted.RenewBefore = 30 * time.Second
-				s.observed.Check, s.observed.NotBefore = renewal.Misshapen, expires.Add(time.Minute)
+				s.observed.Check, s.observed.RewriteNotBefore = renewal.Misshapen, expires.Add(time.Minute)
 			},
 			at:   expires.Add(-2 * time.Second),
 			want: 2 * time.Second,
+		},
+		"to when a misshapen Secret may be written, when a token is due later": {
+			given: func(s *scene) {
+				s.wanted.RenewRequest, s.observed.NotBefore = "2", now.Add(time.Minute)
+				s.observed.Check, s.observed.RewriteNotBefore = renewal.Misshapen, now.Add(7*time.Second)
+			},
+			want: 7 * time.Second,
 		},
 		"to the next attempt": {
 			given: func(s *scene) { s.wanted.RenewRequest, s.observed.NotBefore = "2", now.Add(7*time.Second) },
@@ -173,6 +180,9 @@ func randomScene(random *rand.Rand) (*scene, time.Time) {
 		renewal.TemplatesChanged,
 	}[random.IntN(8)]
 	s.observed.Reverted = random.IntN(2) == 0
+	s.observed.RewriteNotBefore = maybe(now.Add(seconds(1200) - 10*time.Minute))
+	s.observed.LastRewrite = maybe(now.Add(-seconds(600)))
+	s.observed.Rewrites = random.IntN(8)
 	s.observed.TemplateInvalid = random.IntN(20) == 0
 	if random.IntN(20) == 0 {
 		s.observed.Target, s.observed.Record = renewal.Foreign, nil
