@@ -149,7 +149,7 @@ func TestRestartWithAGoodTokenAsksAndReadsNothing(t *testing.T) {
 	w.wantRequests(noRequests)
 }
 
-func TestLostStatusCostsAReadAndNoToken(t *testing.T) {
+func TestLostStatusCostsTwoReadsAndNoToken(t *testing.T) {
 	w := newWorld(t)
 	w.issued()
 	want := w.token().Status
@@ -159,7 +159,7 @@ func TestLostStatusCostsAReadAndNoToken(t *testing.T) {
 	w.restart()
 	w.reconcile()
 	w.wantExchanges(1)
-	w.wantRequests(map[string]int{"GET secrets": 1, "PATCH pipedreamtokens/status": 1})
+	w.wantRequests(map[string]int{"GET secrets": 2, "PATCH pipedreamtokens/status": 1})
 	if diff := cmp.Diff(want, w.token().Status); diff != "" {
 		t.Errorf("the status (-before +after it was lost):\n%s", diff)
 	}
