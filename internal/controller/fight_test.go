@@ -210,7 +210,7 @@ func TestFightOverALabelDelaysNoToken(t *testing.T) {
 	for name, asks := range tests {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			w.issued(withTeam("orders"))
+			w.issued(withTeam)
 			w.fightOverALabel()
 			asks(w)
 			w.reconcile()
@@ -222,7 +222,7 @@ func TestFightOverALabelDelaysNoToken(t *testing.T) {
 
 func TestFightOverALabelSaysWithWhom(t *testing.T) {
 	w := newWorld(t)
-	w.issued(withTeam("orders"))
+	w.issued(withTeam)
 	w.fightOverALabel()
 	renewed := w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionTrue, v1alpha1.ReasonIssued)
 	if !strings.Contains(renewed.Message, `"their-controller"`) {

@@ -72,11 +72,11 @@ func (m *memory) recall(o *observation) {
 
 // toldMisfit returns what a message says of templates that have failed with a token.
 func toldMisfit(message string) string {
-	message = message[strings.Index(message, misfitMark):]
-	if end := strings.LastIndex(message, endOfWhat); end >= 0 {
-		return message[:end]
+	_, what, _ := strings.Cut(message, misfitMark)
+	if end := strings.LastIndex(what, endOfWhat); end >= 0 {
+		what = what[:end]
 	}
-	return message
+	return misfitMark + what
 }
 
 // recall restores what must not be lost: that the held token was refused, and that

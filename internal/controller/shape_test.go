@@ -33,10 +33,8 @@ var (
 	tokenAndNoMore  = templates{"header": `{{ .TokenType }} {{ .AccessToken }}`}
 )
 
-func withTeam(team v1alpha1.LabelValue) func(*v1alpha1.PipedreamToken) {
-	return func(p *v1alpha1.PipedreamToken) {
-		p.Spec.Secret.Labels = map[string]v1alpha1.LabelValue{"team": team}
-	}
+func withTeam(p *v1alpha1.PipedreamToken) {
+	p.Spec.Secret.Labels = map[string]v1alpha1.LabelValue{"team": "orders"}
 }
 
 func withData(data templates) func(*v1alpha1.PipedreamToken) {
@@ -888,7 +886,7 @@ func TestShapeIsWrittenWhileNoTokenCanBeHad(t *testing.T) {
 			w.reconcile()
 			w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionFalse, test.want)
 			change(w, w.token(), func(p *v1alpha1.PipedreamToken) {
-				withTeam("orders")(p)
+				withTeam(p)
 				p.Spec.ProjectID = "proj_other"
 			})
 			for range 2 {
@@ -911,7 +909,7 @@ func TestRewriteDoesNotHideMissingCredentials(t *testing.T) {
 	w.pass(5 * time.Minute)
 	w.reconcile()
 	since := w.wantCondition(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonCredentialsMissing).LastTransitionTime
-	change(w, w.token(), withTeam("orders"))
+	change(w, w.token(), withTeam)
 	for range 2 {
 		w.reconcile()
 		w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionFalse, v1alpha1.ReasonCredentialsMissing)

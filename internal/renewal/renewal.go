@@ -207,10 +207,15 @@ func Decide(wanted Wanted, observed Observed, now time.Time) Decision {
 		return decideIdle(wanted, observed, now)
 	}
 	decision := decideDue(observed, why, now)
-	if decision.Action != Wait && decision.Action != Blocked {
-		return decision
+	if decision.Action == Wait || decision.Action == Blocked {
+		return decideMeanwhile(wanted, observed, decision, now)
 	}
-	// Whether the held token is worth anything must be known meanwhile.
+	return decision
+}
+
+// decideMeanwhile returns what to do for the held token while the next one can't be
+// had: whether it is worth anything must be known, and a good one gets its shape.
+func decideMeanwhile(wanted Wanted, observed Observed, decision Decision, now time.Time) Decision {
 	switch {
 	case observed.Target == Owned && observed.Check == Unchecked:
 		return Decision{Action: Read}
