@@ -75,10 +75,12 @@ type world struct {
 	clock     *clocktesting.FakePassiveClock
 	pipedream *pipedreamtest.Simulator
 	address   string
-	api       TokenAPI
-	wire      *wire
-	events    *events.FakeRecorder
-	log       *lockedBuffer
+	// consumer makes the calls of who uses the token.
+	consumer *http.Client
+	api      TokenAPI
+	wire     *wire
+	events   *events.FakeRecorder
+	log      *lockedBuffer
 	// reconciler is replaced by restart.
 	reconciler *Reconciler
 }
@@ -100,7 +102,7 @@ func newWorld(t *testing.T) *world {
 	})
 	server := httptest.NewServer(w.pipedream)
 	t.Cleanup(server.Close)
-	w.address = server.URL
+	w.address, w.consumer = server.URL, server.Client()
 	w.api = w.apiAt(server.URL)
 	w.restart()
 	return w
@@ -312,7 +314,7 @@ func (w *world) poll() bool {
 	must(w.T, err)
 	request.Header.Set("Authorization", "Bearer "+string(w.target().Data["access_token"]))
 	request.Header.Set("X-Pd-Environment", "production")
-	response, err := http.DefaultClient.Do(request)
+	response, err := w.consumer.Do(request)
 	must(w.T, err)
 	must(w.T, response.Body.Close())
 	return response.StatusCode == http.StatusOK

@@ -197,7 +197,7 @@ func TestASlowBodyShowsItsHeadersAndItsFirstHalf(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := w.client.Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,6 +27,9 @@ type world struct {
 	*pipedreamtest.Simulator
 	url   string
 	clock *fakeClock
+	// client is the world's own: the connections of the default one are closed whenever
+	// another test ends.
+	client *http.Client
 }
 
 func newWorld(t *testing.T) *world {
@@ -38,7 +41,9 @@ func newWorld(t *testing.T) *world {
 	})
 	server := httptest.NewServer(simulator)
 	t.Cleanup(server.Close)
-	return &world{Simulator: simulator, url: server.URL, clock: clock}
+	client := server.Client()
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &world{Simulator: simulator, url: server.URL, clock: clock, client: client}
 }
 
 type fakeClock struct {
@@ -75,8 +80,7 @@ func (w *world) try(t *testing.T, method, path, body string, headers map[string]
 	for name, value := range headers {
 		request.Header.Set(name, value)
 	}
-	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	response, err := client.Do(request)
+	response, err := w.client.Do(request)
 	if err != nil {
 		return reply{}, err
 	}
