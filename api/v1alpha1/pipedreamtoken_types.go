@@ -191,6 +191,7 @@ type SecretTemplate struct {
 	// others stay. Those under a domain that a controller acts upon or tracks by,
 	// such as `kubernetes.io` or `argoproj.io`, are refused, save those of
 	// `app.kubernetes.io` other than `instance` and `managed-by`.
+	// +kubebuilder:validation:MinProperties=0
 	// +kubebuilder:validation:MaxProperties=32
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k).hasValue())",message="must have keys like `team` or `example.com/team`: an optional domain and `/`, and at most 63 letters, digits, `-`, `_` and `.`, beginning and ending with a letter or digit"
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.labelValue().validate(self[k]).hasValue())",message="must have values of at most 63 letters, digits, `-`, `_` and `.`, beginning and ending with a letter or digit"
@@ -201,6 +202,7 @@ type SecretTemplate struct {
 	// annotations are put on the Secret. Removing one here removes it there;
 	// annotations of others stay. Refused are those whose keys are refused for
 	// labels.
+	// +kubebuilder:validation:MinProperties=0
 	// +kubebuilder:validation:MaxProperties=32
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k.lowerAscii()).hasValue())",message="must have keys like `team` or `example.com/team`: an optional domain and `/`, and at most 63 letters, digits, `-`, `_` and `.`, beginning and ending with a letter or digit"
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.lowerAscii().matches('^([^/]+[.])?(kubernetes[.]io|k8s[.]io|helm[.]sh|argoproj[.]io|fluxcd[.]io|bitnami[.]com|cert-manager[.]io|external-secrets[.]io|pipedream-operator[.]io)/') || k.startsWith('app.kubernetes.io/') && !(k in ['app.kubernetes.io/instance', 'app.kubernetes.io/managed-by']))",message="must have no key of kubernetes.io, k8s.io, helm.sh, argoproj.io, fluxcd.io, bitnami.com, cert-manager.io, external-secrets.io, pipedream-operator.io or a domain under one of them, because controllers act upon these; of app.kubernetes.io, all but `instance` and `managed-by` are allowed"
