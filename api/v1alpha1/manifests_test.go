@@ -138,7 +138,8 @@ var limits = map[string]string{
 func rulesOf(path string, schema map[string]any) []rule {
 	rules := rulesInCEL(path, schema)
 	for keyword, message := range limits {
-		if _, ok := schema[keyword]; ok {
+		limit, ok := schema[keyword]
+		if isNone := strings.HasPrefix(keyword, "min") && fmt.Sprint(limit) == "0"; ok && !isNone {
 			rules = append(rules, rule{path, message})
 		}
 	}
