@@ -104,18 +104,14 @@ func NewGate(options GateOptions) *Gate {
 // Enter returns the asker's place, and takes one if it has none. One who waits
 // already keeps its place, or moves to another lane. A turn that is not used within
 // ten seconds is lost, and the place with it.
-func (g *Gate) Enter(asker Asker, lane Lane) Place { return g.enter(asker, lane, "") }
+func (g *Gate) Enter(asker Asker, lane Lane) Place { return g.EnterAs(asker, lane, "") }
 
 // EnterAs is Enter for one who will send with credentials, and reads them when its
 // turn has come. The source names them until then: askers of the same source have the
 // same credentials, so what becomes of one tells which turns are worth giving to the
 // others. One who waits and comes with another source has other credentials now, and
-// need not wait for what becomes of the old ones.
+// need not wait for what becomes of the old ones. An empty source is none.
 func (g *Gate) EnterAs(asker Asker, lane Lane, source string) Place {
-	return g.enter(asker, lane, source)
-}
-
-func (g *Gate) enter(asker Asker, lane Lane, source string) Place {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := g.clock.now()
@@ -346,9 +342,11 @@ func (g *Gate) learn(s sending, failed *Error, kind Kind, now time.Time) (refusa
 		g.clients.boundRefused()
 	}
 	g.clients.tidy(s.client)
-	for _, p := range g.places {
-		if p.client == s.client {
-			g.answer(p, now)
+	if s.client.refusal != nil {
+		for _, p := range g.places {
+			if p.client == s.client {
+				g.answer(p, now)
+			}
 		}
 	}
 	return refusal
