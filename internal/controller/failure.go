@@ -151,25 +151,18 @@ func (o *observation) fail(reason, what string, now time.Time) *failure {
 // meet remembers what makes an attempt impossible, until the watch on Secrets
 // tells of a change. How the last attempt failed stays in memory.
 func (o *observation) meet(why renewal.Why) {
-	last := o.memory.trouble()
-	if why == renewal.NotOwned {
-		o.memory.obstacle = newFailure(o, v1alpha1.ReasonSecretNotOwned, "", o.now).after(last)
-		return
-	}
-	if why == renewal.BadTemplate {
-		o.memory.obstacle = newFailure(o, v1alpha1.ReasonTemplateInvalid, o.templateError().Error(), o.now).after(last)
-		return
-	}
-	if why == renewal.OtherType {
-		what := "it exists already, and is of another type than `spec.secret.type`"
-		o.memory.obstacle = newFailure(o, v1alpha1.ReasonSecretWriteRefused, what, o.now).after(last)
-		return
-	}
-	what := "The Secret that `spec.clientSecretRef` names does not exist"
-	if o.credentials != nil {
+	reason, what := v1alpha1.ReasonCredentialsMissing, "The Secret that `spec.clientSecretRef` names does not exist"
+	switch {
+	case why == renewal.NotOwned:
+		reason, what = v1alpha1.ReasonSecretNotOwned, ""
+	case why == renewal.BadTemplate:
+		reason, what = v1alpha1.ReasonTemplateInvalid, o.templateError().Error()
+	case why == renewal.OtherType:
+		reason, what = v1alpha1.ReasonSecretWriteRefused, "it exists already, and is of another type than `spec.secret.type`"
+	case o.credentials != nil:
 		what = "The Secret that `spec.clientSecretRef` names has no key `" + o.memory.incomplete.key + "`, or nothing in it"
 	}
-	o.memory.obstacle = newFailure(o, v1alpha1.ReasonCredentialsMissing, what, o.now).after(last)
+	o.memory.obstacle = newFailure(o, reason, what, o.now).after(o.memory.trouble())
 }
 
 // reasonOf returns the condition reason of a failed token request.

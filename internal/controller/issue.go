@@ -6,7 +6,6 @@ package controller
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
@@ -57,17 +56,8 @@ func (r *Reconciler) meanwhile(ctx context.Context, o *observation) (again bool,
 
 // takeTurn tells whether the token request may be sent, and else takes a place.
 func (r *Reconciler) takeTurn(o *observation) bool {
-	o.place = r.TokenRequests.EnterAs(o.asker(), o.lane(), o.credentialsSource())
+	o.place = r.TokenRequests.EnterAs(o.asker(), o.lane(), o.token.Namespace+"/"+o.credentialsRecord())
 	return o.place.IsTurn
-}
-
-// credentialsSource names the credentials that would be read now. The Secret is the
-// same for all of its version, and each may take others of its keys.
-func (o *observation) credentialsSource() string {
-	ref := o.token.Spec.ClientSecretRef
-	return fmt.Sprintf("%q", []string{
-		o.token.Namespace, ref.Name, versionOf(o.credentials), ref.ClientIDKey, ref.ClientSecretKey,
-	})
 }
 
 // lane returns the lane of the gate in which the token that is due waits.
