@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -33,7 +34,10 @@ func (r *Reconciler) report(ctx context.Context, o *observation) (sleep time.Dur
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reportTimeout)
 	defer cancel()
-	if err := r.applyStatus(ctx, o, status); err != nil {
+	switch err := r.applyStatus(ctx, o, status); {
+	case apierrors.IsConflict(err):
+		return minRetry, nil // The cache shows soon what it is now.
+	case err != nil:
 		return sleep, client.IgnoreNotFound(err)
 	}
 	r.announce(ctx, o.token, previous, status)
@@ -91,15 +95,10 @@ func (o *observation) previousStatus() v1alpha1.PipedreamTokenStatus {
 
 // applyStatus applies the whole status, as its only writer.
 func (r *Reconciler) applyStatus(ctx context.Context, o *observation, status v1alpha1.PipedreamTokenStatus) error {
-	content, err := json.Marshal(status)
+	configuration, err := o.configurationOf(status)
 	if err != nil {
-		return fmt.Errorf("encode status: %w", err)
+		return err
 	}
-	applied := &applyv1alpha1.PipedreamTokenStatusApplyConfiguration{}
-	if err := json.Unmarshal(content, applied); err != nil {
-		return fmt.Errorf("decode status: %w", err)
-	}
-	configuration := applyv1alpha1.PipedreamToken(o.token.Name, o.token.Namespace).WithUID(o.token.UID).WithStatus(applied)
 	if err := r.Client.Status().Apply(ctx, configuration, client.ForceOwnership); err != nil {
 		return err
 	}
@@ -108,6 +107,40 @@ func (r *Reconciler) applyStatus(ctx context.Context, o *observation, status v1a
 		o.memory.reportedVersion = *version
 	}
 	return nil
+}
+
+// isReplaced finds out whether the PipedreamToken is another one by now, or none: a
+// Secret also goes away with the PipedreamToken that owns it, and the cache may show
+// that first. A status that nobody keeps is applied.
+func (r *Reconciler) isReplaced(ctx context.Context, o *observation) (bool, error) {
+	configuration, err := o.configurationOf(o.previousStatus())
+	if err != nil {
+		return false, err
+	}
+	err = r.Client.Status().Apply(ctx, configuration, client.ForceOwnership, client.DryRunAll)
+	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+		return true, nil
+	}
+	return false, err
+}
+
+// configurationOf returns a status to apply, to the version of the object that was
+// observed and no other: a status is not applied to a successor of the same name. On a
+// status the API server does not compare the UID.
+func (o *observation) configurationOf(status v1alpha1.PipedreamTokenStatus) (*applyv1alpha1.PipedreamTokenApplyConfiguration, error) {
+	content, err := json.Marshal(status)
+	if err != nil {
+		return nil, fmt.Errorf("encode status: %w", err)
+	}
+	applied := &applyv1alpha1.PipedreamTokenStatusApplyConfiguration{}
+	if err := json.Unmarshal(content, applied); err != nil {
+		return nil, fmt.Errorf("decode status: %w", err)
+	}
+	version := o.token.ResourceVersion
+	if o.memory.reported != nil {
+		version = o.memory.reportedVersion
+	}
+	return applyv1alpha1.PipedreamToken(o.token.Name, o.token.Namespace).WithResourceVersion(version).WithStatus(applied), nil
 }
 
 // announce tells of each change of state, in an event and a log line. A routine

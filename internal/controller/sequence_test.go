@@ -494,6 +494,38 @@ func TestStatusIsNotAppliedAgainBecauseTheCacheIsLate(t *testing.T) {
 	}
 }
 
+// TestSuccessorGetsNothingOfItsPredecessor has the cache show a PipedreamToken after it
+// was deleted, and another one was made under its name.
+func TestSuccessorGetsNothingOfItsPredecessor(t *testing.T) {
+	tests := map[string]func(*world){
+		"its Secret was collected": func(w *world) { must(w.T, w.admin.Delete(w.Context(), w.target())) },
+		"there is something to say of its own time": func(w *world) {
+			must(w.T, w.admin.Delete(w.Context(), w.secret("credentials")))
+			w.passUntil(w.token().Status.ExpirationTime)
+		},
+	}
+	for name, come := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.issued()
+			w.pass(time.Minute)
+			predecessor := w.token()
+			come(w)
+			must(t, w.admin.Delete(t.Context(), predecessor))
+			w.create()
+			w.reconciler.Cache = frozenCache{Reader: w.admin, token: predecessor}
+			w.reconcile()
+			if got := w.token().Status; got.IssueTime != nil || got.ObservedGeneration != 0 {
+				t.Errorf("its status is %+v, want none", got)
+			}
+			if got := drain(w.events.Events); len(got) != 1 {
+				t.Errorf("the events are %v, want that of the first token", got)
+			}
+			w.wantExchanges(1)
+		})
+	}
+}
+
 func TestOrphanedSecretIsAdoptedWhereThatIsAllowed(t *testing.T) {
 	tests := map[string]struct {
 		client func(*world) client.Client

@@ -147,9 +147,9 @@ func (r *Reconciler) write(ctx context.Context, o *observation, held heldToken) 
 }
 
 // rehearse finds out, before a token is asked for, whether the API server would
-// store it where there is no Secret any more: a namespace that is being deleted, a
-// quota or a policy may stand in the way. A first token is issued without, for most
-// need none of this, however long they have waited.
+// store it where there is no Secret any more: a namespace or a PipedreamToken that is
+// being deleted, a quota or a policy may stand in the way. A first token is issued
+// without, for most need none of this, however long they have waited.
 func (r *Reconciler) rehearse(ctx context.Context, o *observation) (isRefused bool, err error) {
 	if o.target != nil || !o.hadToken() || o.rehearsed {
 		return false, nil
@@ -157,6 +157,9 @@ func (r *Reconciler) rehearse(ctx context.Context, o *observation) (isRefused bo
 	o.rehearsed = true
 	ctx, cancel := context.WithTimeout(ctx, rehearsalTimeout)
 	defer cancel()
+	if isReplaced, err := r.isReplaced(ctx, o); isReplaced || err != nil {
+		return true, err
+	}
 	secret, err := o.secretWith(madeUpToken("a", o.wanted.Scopes))
 	if err != nil {
 		return true, r.failWrite(o, err)
