@@ -93,10 +93,26 @@ func run(ctx context.Context, arguments []string, stdout io.Writer) error {
 		return fmt.Errorf("set up the watch of the demand: %w", err)
 	}
 	logger.Info("starting", "version", version(), "apiURL", api.Address(), "namespaces", options.namespaces)
-	if err := mgr.Start(ctx); err != nil {
+	if err := start(ctx, mgr); err != nil {
 		return fmt.Errorf("run the manager: %w", err)
 	}
 	return nil
+}
+
+// start runs the manager until ctx ends. While a manager waits for its caches it does
+// not look at ctx, and there is nothing to bring to an end.
+func start(ctx context.Context, mgr ctrl.Manager) error {
+	ended := make(chan error, 1)
+	go func() { ended <- mgr.Start(ctx) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	if !isSynced(context.WithoutCancel(ctx), mgr.GetCache()) {
+		return nil
+	}
+	return <-ended
 }
 
 // newGates returns the gates for token requests and for verifications. Together they
@@ -167,13 +183,17 @@ func newManager(options *options) (ctrl.Manager, error) {
 // as well.
 func cachesSynced(cache cache.Cache) healthz.Checker {
 	return func(request *http.Request) error {
-		ctx, cancel := context.WithTimeout(request.Context(), readinessTimeout)
-		defer cancel()
-		if !cache.WaitForCacheSync(ctx) {
+		if !isSynced(request.Context(), cache) {
 			return errors.New("the caches are not filled yet")
 		}
 		return nil
 	}
+}
+
+func isSynced(ctx context.Context, cache cache.Cache) bool {
+	ctx, cancel := context.WithTimeout(ctx, readinessTimeout)
+	defer cancel()
+	return cache.WaitForCacheSync(ctx)
 }
 
 // version returns the release that the binary is of, or the module version that it
