@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -57,12 +58,33 @@ func generatedRules(t *testing.T) map[string][]rbacv1.PolicyRule {
 	return rules
 }
 
+// permissionsOf returns one by one what rules permit in a namespace.
+func permissionsOf(t *testing.T, namespace string, rules []rbacv1.PolicyRule) []permission {
+	t.Helper()
+	var permissions []permission
+	for _, rule := range rules {
+		if len(rule.NonResourceURLs)+len(rule.ResourceNames) > 0 || slices.Contains(slices.Concat(rule.APIGroups, rule.Resources, rule.Verbs), "*") {
+			t.Fatalf("this rule is none that the tests understand: %+v", rule)
+		}
+		for _, group := range rule.APIGroups {
+			for _, resource := range rule.Resources {
+				for _, verb := range rule.Verbs {
+					permissions = append(permissions, permission{namespace, group, resource, verb})
+				}
+			}
+		}
+	}
+	return permissions
+}
+
 // account is the ServiceAccount of a manager, in a namespace of its own, and what it
 // was granted.
 type account struct {
 	*site
 	system, user string
 	granted      []permission
+	// without is left out of what is granted.
+	without permission
 }
 
 func newAccount(t *testing.T) *account {
@@ -94,18 +116,11 @@ func newAccount(t *testing.T) *account {
 // runs it with --namespaces grants them by a Role in each of these.
 func (a *account) grant(namespace, name string) {
 	a.Helper()
-	rules := generatedRules(a.T)[name]
-	for _, rule := range rules {
-		if len(rule.NonResourceURLs)+len(rule.ResourceNames) > 0 || slices.Contains(slices.Concat(rule.APIGroups, rule.Resources, rule.Verbs), "*") {
-			a.Fatalf("a rule of %s is none that this test understands: %+v", name, rule)
-		}
-		for _, group := range rule.APIGroups {
-			for _, resource := range rule.Resources {
-				for _, verb := range rule.Verbs {
-					a.granted = append(a.granted, permission{namespace, group, resource, verb})
-				}
-			}
-		}
+	permissions := slices.DeleteFunc(permissionsOf(a.T, namespace, generatedRules(a.T)[name]), func(p permission) bool { return p == a.without })
+	a.granted = append(a.granted, permissions...)
+	rules := make([]rbacv1.PolicyRule, 0, len(permissions))
+	for _, p := range permissions {
+		rules = append(rules, rbacv1.PolicyRule{APIGroups: []string{p.group}, Resources: []string{p.resource}, Verbs: []string{p.verb}})
 	}
 	metadata := metav1.ObjectMeta{Namespace: namespace, Name: a.system + "-" + name}
 	subjects := []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: a.system, Name: "manager"}}
@@ -309,6 +324,37 @@ func TestNamespacesUnderRolesOnly(t *testing.T) {
 	a.wholeJob()
 	a.wantNeeded()
 	a.wantForbidden(true)
+}
+
+// TestNamespaceWithoutItsRole has the manager watch a namespace in which it may do
+// nothing yet.
+func TestNamespaceWithoutItsRole(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t)
+	a.grant(a.system, "leader-election")
+	probes := freeAddress(t)
+	waiting := a.startReplica(nil, "--namespaces="+a.namespace, "--health-probe-bind-address="+probes, "--metrics-bind-address=0")
+	a.eventually("a refusal", func() bool {
+		_, denied := audited(a.T, a.user)
+		return denied[permission{a.namespace, v1alpha1.SchemeGroupVersion.Group, "pipedreamtokens", "list"}] > 0
+	})
+	if status, _ := get(t, "http://"+probes+"/readyz", ""); status != http.StatusInternalServerError {
+		t.Errorf("/readyz answers %d, want 500", status)
+	}
+	must(t, waiting.Process.Signal(syscall.SIGTERM))
+	if code, line := waiting.exit(t); code != 0 || !strings.Contains(waiting.log.String(), `in the namespace \"`+a.namespace) {
+		t.Errorf("it was told to stop while it waits for its rights, and ends with %d: %s", code, line)
+	}
+
+	a.startReplica(nil, "--namespaces="+a.namespace, "--health-probe-bind-address="+probes, "--metrics-bind-address=0")
+	a.grant(a.namespace, "manager")
+	a.eventually("ready once there is the Role", func() bool {
+		status, _ := get(t, "http://"+probes+"/readyz", "")
+		return status == http.StatusOK
+	})
+	a.register("orders", goodSecret)
+	a.create("orders")
+	a.awaitRight("orders")
 }
 
 // underOtherLists has a second replica take over. It lists as it must on an API server
