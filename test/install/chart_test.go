@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
@@ -128,6 +129,13 @@ func TestTheSchemaKnowsEveryValue(t *testing.T) {
 	must(t, json.Unmarshal([]byte(read(t, filepath.Join(controlplane.Root(), chart, "values.schema.json"))), &schema))
 	known := map[string]bool{}
 	properties(schema, "", known)
+	for path := range known {
+		// In helm null takes a default away, and what is left is to be refused.
+		nullable := []string{"global", "metrics.enabled", "topologySpreadConstraints"}
+		if isRequired(schema, strings.Split(path, ".")) == slices.Contains(nullable, path) {
+			t.Errorf("%s is required, and may be null, or neither", path)
+		}
+	}
 	delete(known, "global") // Helm's own.
 	for _, file := range []string{filepath.Join(chart, "values.yaml"), allValues} {
 		var values map[string]any
@@ -154,6 +162,14 @@ func properties(schema map[string]any, prefix string, into map[string]bool) {
 	}
 }
 
+func isRequired(schema map[string]any, path []string) bool {
+	for _, name := range path[:len(path)-1] {
+		schema = schema["properties"].(map[string]any)[name].(map[string]any)
+	}
+	required, _ := schema["required"].([]any)
+	return slices.Contains(required, any(path[len(path)-1]))
+}
+
 func has(values map[string]any, path []string) bool {
 	value, found := values[path[0]]
 	if !found || len(path) == 1 {
@@ -177,6 +193,8 @@ func TestTheChartRefusesBadValues(t *testing.T) {
 		"an interval without a unit":           {"metrics.serviceMonitor.interval=30", "at '/metrics/serviceMonitor/interval'"},
 		"a PodMonitor that may not scrape":     {"metrics.podMonitor.enabled=true", "at '/metrics/podMonitor/authorization'"},
 		"two places for the CA certificates":   {"apiCA.configMap=a,apiCA.secret=b", "set configMap or secret, not both"},
+		"a budget that allows nothing":         {"podDisruptionBudget.maxUnavailable=null", "at '/podDisruptionBudget': missing property 'maxUnavailable'"},
+		"labels that are null":                 {"extraLabels=null", "missing property 'extraLabels'"},
 		"a monitor of metrics that are not on": {"metrics.serviceMonitor.enabled=true,namespaces={shop}", "need metrics.enabled"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -229,4 +247,64 @@ func TestTheChartUpgrades(t *testing.T) {
 		t.Error("the PipedreamToken is another one")
 	}
 	helm(t, "uninstall", release)
+}
+
+// TestNamesThatLookLikeSomethingElse has a release and a namespace whose names are a
+// truth and a number to YAML, and a label that the chart sets, too.
+func TestNamesThatLookLikeSomethingElse(t *testing.T) {
+	program := filepath.Join(controlplane.Root(), "bin", "helm")
+	manifests, err := execute("", program, "template", "on", chart, "--namespace=123", "--values="+allValues, "--set-string=fullnameOverride=,extraLabels.app\\.kubernetes\\.io/name=true")
+	must(t, err)
+	objects := objectsOf(t, manifests)
+	for _, object := range objects {
+		if _, _, err := unstructured.NestedString(object.Object, "metadata", "namespace"); err != nil {
+			t.Errorf("%s %s: %v", object.GetKind(), object.GetName(), err)
+		}
+		labels, _, err := unstructured.NestedStringMap(object.Object, "metadata", "labels")
+		if err != nil || labels["app.kubernetes.io/name"] != release || labels["app.kubernetes.io/instance"] != "on" {
+			t.Errorf("%s %s has the labels %v: %v", object.GetKind(), object.GetName(), labels, err)
+		}
+	}
+	templateOf(t, one(t, objects, "Deployment")) // Decoded strictly.
+}
+
+func TestHostsWithoutAProxyOfTheChart(t *testing.T) {
+	container := containerOf(t, one(t, objectsOf(t, helm(t, "template", release, chart, "--set=proxy.none=10.0.0.0/8")), "Deployment"))
+	want := []corev1.EnvVar{{Name: "NO_PROXY", Value: "$(KUBERNETES_SERVICE_HOST),10.0.0.0/8"}}
+	if diff := cmp.Diff(want, container.Env); diff != "" {
+		t.Errorf("the environment (-want +got):\n%s", diff)
+	}
+}
+
+// TestTheChartWithACRDOfSomebodyElse begins with the CRD of `kubectl apply`, and a
+// PipedreamToken.
+func TestTheChartWithACRDOfSomebodyElse(t *testing.T) {
+	ensureSystem(t)
+	kubectl(t, "", "apply", "--kustomize=config/crd")
+	t.Cleanup(func() { kubectl(t, "", "delete", "--kustomize=config/crd") })
+	kubectl(t, "", "wait", "--for=condition=Established", "crd/pipedreamtokens.pipedream-operator.io")
+	token := tokenWith("orders", "connect:accounts:read")
+	must(t, admin.Create(t.Context(), token))
+	owner := func() string {
+		return kubectl(t, "", "get", "crd", "pipedreamtokens.pipedream-operator.io", "--output=jsonpath={.metadata.annotations.meta\\.helm\\.sh/release-name}")
+	}
+
+	if _, err := tryHelm("install", release, chart); err == nil || !strings.Contains(err.Error(), "invalid ownership metadata") {
+		t.Errorf("helm installs over somebody else's CRD: %v", err)
+	}
+	helm(t, "install", release, chart, "--set=crds.enabled=false")
+	if got := owner(); got != "" {
+		t.Errorf("with crds.enabled=false the CRD belongs to the release %q", got)
+	}
+	helm(t, "uninstall", release)
+	helm(t, "install", release, chart, "--take-ownership")
+	if got := owner(); got != release {
+		t.Errorf("with --take-ownership the CRD belongs to the release %q", got)
+	}
+	helm(t, "uninstall", release)
+	kept := &v1alpha1.PipedreamToken{}
+	must(t, admin.Get(t.Context(), client.ObjectKeyFromObject(token), kept))
+	if kept.UID != token.UID {
+		t.Error("the PipedreamToken is another one")
+	}
 }

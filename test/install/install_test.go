@@ -16,26 +16,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
-	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
 )
 
-// The image of the README.
-const image, version = "registry.example/pipedream-operator", "v0.1.0"
-
-// TestTheREADMESaysWhatIsTestedHere is about the commands of TestInstallations.
-func TestTheREADMESaysWhatIsTestedHere(t *testing.T) {
-	readme := read(t, filepath.Join(controlplane.Root(), "README.md"))
-	for _, command := range []string{
-		"make installer IMAGE=" + image + " VERSION=" + version + "\nkubectl apply --filename dist/install.yaml\n",
-		"helm install " + release + " " + chart + " --namespace " + system + " --create-namespace \\\n  --set image.repository=" + image + ",image.tag=" + version + "\n",
-		"kubectl apply --namespace " + shop + " --filename config/samples/pipedreamtoken-minimal.yaml\n",
-		"kubectl wait --namespace " + shop + " --for=condition=Ready pipedreamtoken/orders\n",
-	} {
-		if !strings.Contains(readme, command) {
-			t.Errorf("README.md does not say\n%s", command)
-		}
-	}
-}
+const image, version = "registry.example/operator", "v1.2.3"
 
 // installation is one way to install the operator.
 type installation struct {
@@ -49,7 +32,7 @@ type installation struct {
 	keepsTokens bool
 }
 
-// installations returns all of them. The cluster-wide ones are the README's.
+// installations returns all of them.
 func installations(t *testing.T) map[string]installation {
 	t.Helper()
 	dist := t.TempDir()

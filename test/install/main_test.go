@@ -101,7 +101,8 @@ func setUp() (err error) {
 func execute(stdin, program string, arguments ...string) (string, error) {
 	cmd := exec.CommandContext(context.Background(), program, arguments...)
 	cmd.Dir = controlplane.Root()
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+filepath.Join(folder, "kubeconfig"), "HELM_CONFIG_HOME="+folder, "HELM_CACHE_HOME="+folder, "HELM_DATA_HOME="+folder)
+	path := strings.Join([]string{controlplane.Assets(), filepath.Join(controlplane.Root(), "bin"), os.Getenv("PATH")}, ":")
+	cmd.Env = append(os.Environ(), "PATH="+path, "KUBECONFIG="+filepath.Join(folder, "kubeconfig"), "HELM_CONFIG_HOME="+folder, "HELM_CACHE_HOME="+folder, "HELM_DATA_HOME="+folder)
 	cmd.Stdin = strings.NewReader(stdin)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

@@ -49,6 +49,27 @@ func TestThePolicyDemandsScopes(t *testing.T) {
 	}
 }
 
+// TestThePolicyOfTheChartIsForItsNamespaces installs it for the namespace shop.
+func TestThePolicyOfTheChartIsForItsNamespaces(t *testing.T) {
+	kubectl(t, "", "apply", "--kustomize=config/crd")
+	kubectl(t, "", "wait", "--for=condition=Established", "crd/pipedreamtokens.pipedream-operator.io")
+	t.Cleanup(func() { kubectl(t, "", "delete", "--kustomize=config/crd") })
+	manifests := helm(t, "template", "mine", chart, "--set=policy.requireScopes=true,namespaces={shop}", "--show-only=templates/policy.yaml")
+	kubectl(t, manifests, "apply", "--server-side", "--validate=strict", "--filename=-")
+	t.Cleanup(func() { kubectl(t, manifests, "delete", "--filename=-") })
+	eventually(t, "a token without scopes", func() string {
+		if err := admin.Create(t.Context(), tokenWith("full-access"), client.DryRunAll); apierrors.IsInvalid(err) {
+			return ""
+		}
+		return "it is not refused"
+	})
+	elsewhere := tokenWith("full-access")
+	elsewhere.Namespace = "checkout"
+	if err := admin.Create(t.Context(), elsewhere, client.DryRunAll); err != nil {
+		t.Errorf("a token without scopes in another namespace: %v", err)
+	}
+}
+
 // tokenWith returns a PipedreamToken with scopes.
 func tokenWith(name string, scopes ...string) *v1alpha1.PipedreamToken {
 	return &v1alpha1.PipedreamToken{

@@ -79,7 +79,9 @@ func wantWorking(t *testing.T, deployment *unstructured.Unstructured, objects []
 // a pod: addresses, and where the API servers are.
 func startManager(t *testing.T, deployment *unstructured.Unstructured, namespaced bool, probes, metrics string) (stop func()) {
 	t.Helper()
-	pipedream := httptest.NewServer(pipedreamtest.New(pipedreamtest.Options{Now: time.Now, Clients: []pipedreamtest.Client{{ID: "an-id", Secret: "a-secret"}}}))
+	pipedream := httptest.NewServer(pipedreamtest.New(pipedreamtest.Options{Now: time.Now, Clients: []pipedreamtest.Client{
+		{ID: "an-id", Secret: "a-secret"}, {ID: "YOUR_CLIENT_ID", Secret: "YOUR_CLIENT_SECRET"},
+	}}))
 	t.Cleanup(pipedream.Close)
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{
 		Namespace: deployment.GetNamespace(), Name: templateOf(t, deployment).Spec.ServiceAccountName,

@@ -24,14 +24,11 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: manager
 {{- end }}
 
+{{/* Those of the chart win, as the selector's must. */}}
 {{- define "labels" -}}
-{{- with .Values.extraLabels }}
-{{- toYaml . }}
-{{ end -}}
-{{ include "selector" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- $chart := dict "app.kubernetes.io/version" .Chart.AppVersion "app.kubernetes.io/managed-by" .Release.Service
+  "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") }}
+{{- merge (include "selector" . | fromYaml) $chart .Values.extraLabels | toYaml }}
 {{- end }}
 
 {{/* Whether metrics are served: "yes" or nothing. */}}

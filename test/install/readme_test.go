@@ -1,0 +1,76 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package install_test
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+)
+
+// TestTheREADMEsQuickStart runs what the README says on how to install, and then on
+// how to get a token. Only a node is missing: the test starts the manager itself.
+func TestTheREADMEsQuickStart(t *testing.T) {
+	blocks := shellBlocks(t, "README.md", "## On a real cluster")
+	if len(blocks) != 3 {
+		t.Fatalf("there are %d blocks of commands, want two ways to install, and what comes then", len(blocks))
+	}
+	for namespace, test := range map[string]struct{ install, uninstall string }{
+		"readme-kubectl": {blocks[0], "kubectl delete --filename dist/install.yaml"},
+		"readme-helm":    {blocks[1], "helm uninstall pipedream-operator --namespace " + system + "\nkubectl delete crd pipedreamtokens.pipedream-operator.io"},
+	} {
+		t.Run(namespace, func(t *testing.T) {
+			dist := t.TempDir()
+			t.Setenv("DIST", dist)
+			// Nothing of the one who runs this is overwritten: neither the folder dist nor
+			// the namespace shop.
+			run := func(commands string) string {
+				commands = strings.NewReplacer("dist/", dist+"/", "shop", namespace).Replace(commands)
+				said, err := execute("", "bash", "-euo", "pipefail", "-c", commands)
+				must(t, err)
+				return said
+			}
+			ensureSystem(t)
+			run(test.install)
+			deployment := &unstructured.Unstructured{}
+			deployment.SetAPIVersion("apps/v1")
+			deployment.SetKind("Deployment")
+			must(t, admin.Get(t.Context(), client.ObjectKey{Namespace: system, Name: "pipedream-operator-manager"}, deployment))
+			if got, want := containerOf(t, deployment).Image, "registry.example/pipedream-operator:v0.1.0"; got != want {
+				t.Errorf("the image is %s, want %s", got, want)
+			}
+			stop := startManager(t, deployment, false, freeAddress(t), freeAddress(t))
+			said := run(blocks[2])
+			secret := &corev1.Secret{}
+			must(t, admin.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "orders"}, secret))
+			if token := string(secret.Data["access_token"]); token == "" || !strings.HasSuffix(said, token) {
+				t.Errorf("what is printed does not end with the token: %s", said)
+			}
+			stop()
+			run(test.uninstall)
+			kubectl(t, "", "delete", "namespace", namespace, "--wait=false")
+		})
+	}
+}
+
+// shellBlocks returns the shell commands of a section of a document.
+func shellBlocks(t *testing.T, document, heading string) (blocks []string) {
+	t.Helper()
+	_, section, found := strings.Cut(read(t, filepath.Join(controlplane.Root(), document)), "\n"+heading+"\n")
+	if !found {
+		t.Fatalf("%s has no section %q", document, heading)
+	}
+	section, _, _ = strings.Cut(section, "\n## ")
+	for _, part := range strings.Split(section, "```sh\n")[1:] {
+		block, _, _ := strings.Cut(part, "```")
+		blocks = append(blocks, block)
+	}
+	return blocks
+}
