@@ -163,11 +163,15 @@ var life = []stage{
 		w.reconcile()
 	}, kstatus.CurrentStatus},
 	{"progressing-scopes-changed", func(w *world) {
-		w.unavailable()
-		w.pass(time.Minute)
+		w.pass(time.Second) // The next token is not issued before ten have passed.
 		change(w, w.token(), func(token *v1alpha1.PipedreamToken) {
 			token.Spec.Scopes = []string{"connect:accounts:read", "connect:accounts:write"}
 		})
+		w.reconcile()
+	}, kstatus.InProgressStatus},
+	{"degraded-scopes-changed-in-an-outage", func(w *world) {
+		w.unavailable()
+		w.pass(time.Minute)
 		w.reconcile()
 	}, kstatus.InProgressStatus},
 	{"healthy-scopes-changed", func(w *world) {

@@ -34,14 +34,15 @@ if ready.status == "True" then
   return hs
 end
 
--- No such token was held yet, and the operator keeps trying to get the first one.
-if ready.reason == "NotIssued" or ready.reason == "TokenOutdated" then
+-- The first token, or the first one of new scopes, is still to come: the one is tried
+-- for again and again, the other waits for its first try.
+if ready.reason == "NotIssued" or (ready.reason == "TokenOutdated" and renewed.status == "Unknown") then
   hs.status = "Progressing"
   hs.message = renewed.message
   return hs
 end
 
--- The held token has expired, or was revoked.
+-- The held token has expired, was revoked, or is not what is asked for now.
 hs.status = "Degraded"
 hs.message = ready.message .. " " .. renewed.message
 return hs
