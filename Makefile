@@ -70,7 +70,9 @@ generate: ## Make what is made from the API's types: deepcopy, apply configurati
 lint: ## Run the linters: golangci-lint on all code, kube-api-linter on the API's types.
 	$(LINT) run
 	$(LINT) run --config=.golangci-kal.yml ./api/...
-	cd hack/release && go tool -modfile=../tools/go.mod golangci-lint-kube-api-linter run --config=../../.golangci.yml
+	for module in hack/release test/argocd; do \
+		(cd $$module && go tool -modfile=../../hack/tools/go.mod golangci-lint-kube-api-linter run --config=../../.golangci.yml) || exit; \
+	done
 
 .PHONY: verify
 verify: ## Check that all that is generated is up to date, that go.mod is tidy, and that the linters are content.
@@ -129,3 +131,7 @@ publish: ## Push the images of dist/ to IMAGE's registry, and the chart to CHART
 test-release: control-plane bin/helm ## Make a release twice, compare the two, and push it to a registry on this machine.
 	go -C hack/release test -race ./...
 	hack/release/test
+
+.PHONY: test-image
+test-image: ## Build the Dockerfile with buildah, and see that it makes the same binaries. Installs buildah where it is missing.
+	hack/release/test-image
