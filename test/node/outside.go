@@ -1,0 +1,330 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// The two ends of the cable.
+const (
+	hostCable   = "pipedream-node"
+	insideCable = "machine"
+)
+
+// How long things may take on a busy machine.
+const (
+	readyWithin = 3 * time.Minute
+	goneWithin  = 30 * time.Second
+)
+
+// up starts the node, unless it is up, and returns when pods can run.
+func (n node) up() error {
+	if err := n.check(); err != nil {
+		return err
+	}
+	pid, state, err := running()
+	switch {
+	case err != nil:
+		return err
+	case pid != 0 && state != n.state:
+		return fmt.Errorf("the node of %s is up, and a machine has room for one: take that one down first", state)
+	case pid != 0:
+		n.say("The node is up already.")
+	default:
+		if err := n.create(); err != nil {
+			return errors.Join(err, n.explain(), n.down())
+		}
+	}
+	began := time.Now()
+	if err := n.ready(); err != nil {
+		if pid == 0 {
+			return errors.Join(err, n.explain(), n.down())
+		}
+		return errors.Join(err, n.explain())
+	}
+	n.say("The node is ready (%s).", time.Since(began).Round(time.Second))
+	_, err = fmt.Fprintln(os.Stdout, n.path("credentials", "admin.kubeconfig"))
+	return err
+}
+
+// check refuses machines on which a node can't run.
+func (n node) check() error {
+	if os.Geteuid() != 0 {
+		return errors.New("this must run as root: a node mounts, and makes networks")
+	}
+	for _, folder := range []string{"/var", "/run", "/sys", "/proc"} {
+		for _, path := range []string{n.state, n.binaries, n.controlPlane} {
+			real, err := filepath.EvalSymlinks(path)
+			if err != nil {
+				real = path
+			}
+			if strings.HasPrefix(real, folder+"/") {
+				return fmt.Errorf("%s is below %s, which a node has its own of: move this folder elsewhere", real, folder)
+			}
+		}
+	}
+	if _, err := hierarchies(); err != nil {
+		return err
+	}
+	kinds, err := os.ReadFile("/proc/filesystems")
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(string(kinds), "tmpfs") {
+		return errors.New("this kernel has no tmpfs")
+	}
+	return checkAddress()
+}
+
+// checkAddress refuses a machine on which the cable's addresses are somebody else's.
+func checkAddress() error {
+	interfaces, err := net.Interfaces()
+	if err != nil {
+		return err
+	}
+	_, cable, err := net.ParseCIDR(nodeAddress + "/30")
+	if err != nil {
+		return err
+	}
+	for _, i := range interfaces {
+		addresses, err := i.Addrs()
+		if err != nil || i.Name == hostCable {
+			continue
+		}
+		for _, address := range addresses {
+			if _, network, err := net.ParseCIDR(address.String()); err == nil && (network.Contains(cable.IP) || cable.Contains(network.IP)) {
+				return fmt.Errorf("the network interface %s has %s, which the node needs for itself", i.Name, address)
+			}
+		}
+	}
+	return nil
+}
+
+// create starts the node's first process, and plugs in the cable.
+func (n node) create() error {
+	if err := n.down(); err != nil { // What a crash may have left.
+		return err
+	}
+	for _, folder := range []string{"credentials", "config", "logs", "run", "tmp", "var/lib", "var/log", "var/tmp"} {
+		if err := os.MkdirAll(n.path(folder), 0o700); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(os.Symlink("/run", n.path("var", "run")), n.credentials(), n.configuration(), makeGroups()); err != nil {
+		return err
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	log, err := os.Create(n.path("logs", "node.log"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Close() }()
+	first := exec.CommandContext(context.Background(), program) //nolint:gosec // It is this program.
+	first.Args = n.commandLine(program, join)
+	first.Env, first.Dir, first.Stdout, first.Stderr = n.environment(), "/", log, log
+	first.SysProcAttr = &syscall.SysProcAttr{
+		Setsid:     true,
+		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS,
+	}
+	if err := first.Start(); err != nil {
+		return fmt.Errorf("make namespaces, which this machine may not allow: %w", err)
+	}
+	return errors.Join(
+		n.ip("link", "add", hostCable, "type", "veth", "peer", "name", insideCable, "netns", strconv.Itoa(first.Process.Pid)),
+		n.ip("address", "add", hostAddress+"/30", "dev", hostCable),
+		n.ip("link", "set", hostCable, "up"),
+		first.Process.Release(),
+	)
+}
+
+// commandLine is that of this program with another command.
+func (n node) commandLine(program, command string) []string {
+	return []string{program, "--control-plane=" + n.controlPlane, "--binaries=" + n.binaries, "--state=" + n.state, command}
+}
+
+// ready waits until pods can run.
+func (n node) ready() error {
+	until := time.Now().Add(readyWithin)
+	for _, step := range []struct {
+		what string
+		do   func() error
+	}{
+		{"the image of paused pods", func() error { return n.load([]string{filepath.Join(n.binaries, "pause.tar")}) }},
+		{"the API server", func() error { return n.kubectl("get", "--raw=/readyz") }},
+		{"the node", func() error { return n.kubectl("wait", "--for=condition=Ready", "node/"+nodeName, "--timeout=5s") }},
+		{"the kubelet", func() error { return n.kubectl("get", "--raw=/api/v1/nodes/"+nodeName+"/proxy/healthz") }},
+		{"accounts for pods", func() error { return n.kubectl("get", "serviceaccount", "default") }},
+	} {
+		for {
+			err := step.do()
+			if err == nil {
+				break
+			}
+			if time.Now().After(until) {
+				return fmt.Errorf("%s is not ready after %s: %w", step.what, readyWithin, err)
+			}
+			time.Sleep(200 * time.Millisecond)
+		}
+	}
+	return nil
+}
+
+// kubectl runs as an administrator.
+func (n node) kubectl(arguments ...string) error {
+	return n.execute(filepath.Join(n.controlPlane, "kubectl"), append([]string{"--kubeconfig=" + n.path("credentials", "admin.kubeconfig"), "--request-timeout=10s"}, arguments...)...)
+}
+
+// explain returns the ends of the logs.
+func (n node) explain() error {
+	logs, err := filepath.Glob(n.path("logs", "*.log"))
+	if err != nil {
+		return err
+	}
+	slices.Sort(logs)
+	var ends []error
+	for _, log := range logs {
+		content, err := os.ReadFile(log)
+		if err != nil {
+			return err
+		}
+		lines := strings.Split(strings.TrimSpace(string(content)), "\n")
+		ends = append(ends, fmt.Errorf("the end of %s:\n%s", filepath.Base(log), strings.Join(lines[max(0, len(lines)-10):], "\n")))
+	}
+	return errors.Join(ends...)
+}
+
+// down ends the node, and leaves nothing of it.
+func (n node) down() error {
+	pid, state, err := running()
+	if err != nil {
+		return err
+	}
+	if pid != 0 && state != n.state {
+		return fmt.Errorf("the node that is up is that of %s", state)
+	}
+	if pid != 0 {
+		// With the first process of their namespace, all others are killed.
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			return err
+		}
+	}
+	until := time.Now().Add(goneWithin)
+	if err := removeGroups(until); err != nil {
+		return err
+	}
+	for {
+		if _, err := net.InterfaceByName(hostCable); err != nil {
+			return os.RemoveAll(n.state)
+		}
+		// Where the namespace is there no longer, the kernel is about to remove it.
+		if time.Now().After(until) {
+			return errors.Join(n.ip("link", "delete", hostCable), os.RemoveAll(n.state))
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// here returns the first process of this node.
+func (n node) here() (string, error) {
+	pid, state, err := running()
+	if err != nil {
+		return "", err
+	}
+	if pid == 0 || state != n.state {
+		return "", errors.New("the node is not up")
+	}
+	return strconv.Itoa(pid), nil
+}
+
+// load hands images to the container runtime.
+func (n node) load(archives []string) error {
+	pid, err := n.here()
+	if err != nil {
+		return err
+	}
+	for _, archive := range archives {
+		absolute, err := filepath.Abs(archive)
+		if err != nil {
+			return err
+		}
+		if err := n.execute("nsenter", "--target="+pid, "--mount", n.find("ctr"), "--address="+containerd, "--namespace=k8s.io", "images", "import", "--snapshotter=native", absolute); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// enter becomes a program in the node's namespaces.
+func (n node) enter(arguments []string) error {
+	pid, err := n.here()
+	if err != nil {
+		return err
+	}
+	path, err := exec.LookPath("nsenter")
+	if err != nil {
+		return err
+	}
+	return syscall.Exec(path, append([]string{"nsenter", "--target=" + pid, "--all", "--"}, arguments...), n.environment()) //nolint:gosec // That is the command's purpose.
+}
+
+// restart ends a component, and returns when it works again.
+func (n node) restart(arguments []string) error {
+	if len(arguments) != 1 {
+		return errors.New("restart takes the name of a component")
+	}
+	name := arguments[0]
+	pid, err := n.here()
+	if err != nil {
+		return err
+	}
+	file := n.path("run", name)
+	before, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("there is no component %q: %w", name, err)
+	}
+	kill := func(signal string) error {
+		return n.execute("nsenter", "--target="+pid, "--pid", "--mount", "sh", "-c", "kill -"+signal+" "+string(before))
+	}
+	if err := kill("TERM"); err != nil {
+		return err
+	}
+	began := time.Now()
+	for killed := false; ; time.Sleep(50 * time.Millisecond) {
+		if now, err := os.ReadFile(file); err == nil && string(now) != string(before) {
+			break
+		}
+		// The API server takes a minute while somebody watches.
+		if !killed && time.Since(began) > 10*time.Second {
+			killed = true
+			if err := kill("KILL"); err != nil {
+				return err
+			}
+		}
+		if time.Since(began) > goneWithin {
+			return fmt.Errorf("%s was not started again within %s", name, goneWithin)
+		}
+	}
+	if err := n.ready(); err != nil {
+		return err
+	}
+	n.say("%s works again (%s).", name, time.Since(began).Round(100*time.Millisecond))
+	return nil
+}
