@@ -43,6 +43,18 @@ test-argocd: ## Judge recorded PipedreamTokens with Argo CD's own code. The firs
 consumers: ## Run the programs of docs/guides/consume.md. Installs curl, python3 and node where they are missing.
 	@hack/consumers
 
+.PHONY: e2e
+e2e: ## Prove on a whole cluster that pods always have a token that works. KUBECONFIG picks one; else kind, else as root.
+	@IMAGE=$(IMAGE) VERSION=$(VERSION) hack/e2e
+
+.PHONY: cluster
+cluster: ## Run a Kubernetes of one node on this machine, as root on Debian. Prints the path of a kubeconfig.
+	@hack/cluster/node up
+
+.PHONY: cluster-down
+cluster-down: ## End that node, and leave nothing of it.
+	@hack/cluster/node down
+
 .PHONY: chaos
 chaos: build control-plane ## Break all around the operator at random, and check its promises. DURATION=10m, SEED=any.
 	@KUBEBUILDER_ASSETS="$$(hack/cluster/control-plane)" bin/chaos --duration=$(or $(DURATION),10m) --seed=$(or $(SEED),0) $(ARGS)

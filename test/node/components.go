@@ -79,6 +79,7 @@ func (n node) components() []component {
 			"--use-service-account-credentials",
 			"--leader-elect=false",
 			"--bind-address=127.0.0.1",
+			"--flex-volume-plugin-dir=/var/lib/kubelet/volume-plugins",
 		}},
 		{name: "kube-scheduler", path: filepath.Join(n.binaries, "kube-scheduler"), after: apiServer, arguments: []string{
 			"--kubeconfig=" + credential("kube-scheduler.kubeconfig"),
@@ -115,8 +116,8 @@ func (n node) configuration() error {
 	}
 	var failed []error
 	for path, content := range map[string]string{
-		n.path("config", "containerd.toml"): fmt.Sprintf(containerdConfiguration, containerd, pauseImage, n.debian("usr", "lib", "cni"), plugins),
-		n.path("config", "kubelet.yaml"):    fmt.Sprintf(kubeletConfiguration, containerd, n.path("credentials"), n.path("config", "resolv.conf")),
+		n.path("config", "containerd.toml"):       fmt.Sprintf(containerdConfiguration, containerd, pauseImage, n.debian("usr", "lib", "cni"), plugins),
+		n.path("config", "kubelet.yaml"):          fmt.Sprintf(kubeletConfiguration, containerd, n.path("credentials"), n.path("config", "resolv.conf")),
 		filepath.Join(plugins, "bridge.conflist"): fmt.Sprintf(networkConfiguration, pods),
 		// Nothing has a name, and nothing is reached outside.
 		n.path("config", "resolv.conf"): "",

@@ -42,7 +42,7 @@ func (n node) join() error {
 	if err != nil {
 		return err
 	}
-	return syscall.Exec(program, n.commandLine(program, supervise), os.Environ()) //nolint:gosec // It is this program.
+	return syscall.Exec(program, n.commandLine(program, supervise), os.Environ())
 }
 
 // supervise starts all components, and never ends.
@@ -77,6 +77,9 @@ func (n node) mount() error {
 		{"sysfs", "/sys", "sysfs", 0, ""},
 		{"tmpfs", "/run", "tmpfs", 0, "mode=755"},
 		{n.path("var"), "/var", "", syscall.MS_BIND, ""},
+		// Of this machine's files, only those of the state can be written.
+		{n.state, n.state, "", syscall.MS_BIND, ""},
+		{"", "/", "", syscall.MS_REMOUNT | syscall.MS_BIND | syscall.MS_RDONLY, ""},
 	}
 	for _, step := range steps {
 		if err := syscall.Mount(step.source, step.target, step.kind, step.flags, step.options); err != nil {
@@ -139,7 +142,7 @@ func (n node) ip(arguments ...string) error {
 // execute runs a program, which says why when it fails.
 func (n node) execute(name string, arguments ...string) error {
 	path := n.find(name)
-	command := exec.CommandContext(context.Background(), path, arguments...) //nolint:gosec // The caller knows what it runs.
+	command := exec.CommandContext(context.Background(), path, arguments...)
 	command.Env = n.environment()
 	if output, err := command.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s %v: %w: %s", name, arguments, err, output)

@@ -30,6 +30,8 @@ const (
 const (
 	readyWithin = 3 * time.Minute
 	goneWithin  = 30 * time.Second
+	// The API server would take a minute while somebody watches.
+	endsWithin = 10 * time.Second
 )
 
 // up starts the node, unless it is up, and returns when pods can run.
@@ -69,12 +71,12 @@ func (n node) check() error {
 	}
 	for _, folder := range []string{"/var", "/run", "/sys", "/proc"} {
 		for _, path := range []string{n.state, n.binaries, n.controlPlane} {
-			real, err := filepath.EvalSymlinks(path)
+			resolved, err := filepath.EvalSymlinks(path)
 			if err != nil {
-				real = path
+				resolved = path
 			}
-			if strings.HasPrefix(real, folder+"/") {
-				return fmt.Errorf("%s is below %s, which a node has its own of: move this folder elsewhere", real, folder)
+			if strings.HasPrefix(resolved, folder+"/") {
+				return fmt.Errorf("%s is below %s, which a node has its own of: move this folder elsewhere", resolved, folder)
 			}
 		}
 	}
@@ -137,7 +139,7 @@ func (n node) create() error {
 		return err
 	}
 	defer func() { _ = log.Close() }()
-	first := exec.CommandContext(context.Background(), program) //nolint:gosec // It is this program.
+	first := exec.CommandContext(context.Background(), program)
 	first.Args = n.commandLine(program, join)
 	first.Env, first.Dir, first.Stdout, first.Stderr = n.environment(), "/", log, log
 	first.SysProcAttr = &syscall.SysProcAttr{
@@ -282,7 +284,7 @@ func (n node) enter(arguments []string) error {
 	if err != nil {
 		return err
 	}
-	return syscall.Exec(path, append([]string{"nsenter", "--target=" + pid, "--all", "--"}, arguments...), n.environment()) //nolint:gosec // That is the command's purpose.
+	return syscall.Exec(path, append([]string{"nsenter", "--target=" + pid, "--all", "--"}, arguments...), n.environment())
 }
 
 // restart ends a component, and returns when it works again.
@@ -291,40 +293,37 @@ func (n node) restart(arguments []string) error {
 		return errors.New("restart takes the name of a component")
 	}
 	name := arguments[0]
-	pid, err := n.here()
-	if err != nil {
-		return err
-	}
-	file := n.path("run", name)
-	before, err := os.ReadFile(file)
+	before, err := os.ReadFile(n.path("run", name))
 	if err != nil {
 		return fmt.Errorf("there is no component %q: %w", name, err)
 	}
-	kill := func(signal string) error {
-		return n.execute("nsenter", "--target="+pid, "--pid", "--mount", "sh", "-c", "kill -"+signal+" "+string(before))
-	}
-	if err := kill("TERM"); err != nil {
-		return err
-	}
 	began := time.Now()
-	for killed := false; ; time.Sleep(50 * time.Millisecond) {
-		if now, err := os.ReadFile(file); err == nil && string(now) != string(before) {
-			break
-		}
-		// The API server takes a minute while somebody watches.
-		if !killed && time.Since(began) > 10*time.Second {
-			killed = true
-			if err := kill("KILL"); err != nil {
-				return err
-			}
-		}
-		if time.Since(began) > goneWithin {
-			return fmt.Errorf("%s was not started again within %s", name, goneWithin)
-		}
-	}
-	if err := n.ready(); err != nil {
+	if err := errors.Join(n.end(name, string(before)), n.ready()); err != nil {
 		return err
 	}
 	n.say("%s works again (%s).", name, time.Since(began).Round(100*time.Millisecond))
 	return nil
+}
+
+// end ends a component that is the process of that ID inside, and waits until it is
+// another one.
+func (n node) end(name, process string) error {
+	first, err := n.here()
+	if err != nil {
+		return err
+	}
+	kill := func(signal string) error {
+		return n.execute("nsenter", "--target="+first, "--pid", "--mount", "sh", "-c", "kill -"+signal+" "+process)
+	}
+	if err := kill("TERM"); err != nil {
+		return err
+	}
+	killed := time.AfterFunc(endsWithin, func() { _ = kill("KILL") })
+	defer killed.Stop()
+	for until := time.Now().Add(goneWithin); time.Now().Before(until); time.Sleep(50 * time.Millisecond) {
+		if now, err := os.ReadFile(n.path("run", name)); err == nil && string(now) != process {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s was not started again within %s", name, goneWithin)
 }

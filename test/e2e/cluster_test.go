@@ -1,0 +1,204 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e_test
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+)
+
+const (
+	// patience bounds what takes seconds; a file follows its Secret within filePatience.
+	patience     = 2 * time.Minute
+	filePatience = 4 * time.Minute
+
+	system    = "pipedream-operator-system"
+	pipedream = "pipedream-e2e"
+	shop      = "shop-e2e"
+)
+
+// cluster is what a user has of one: kubectl. What else some clusters have is
+// given by hack/e2e, as commands.
+type cluster struct {
+	// values replace the variables of the manifests.
+	values map[string]string
+	// restart ends a component of the node by its name, and waits until it works
+	// again; kill kills a container by its ID; etcd writes all that etcd has stored.
+	restart, kill, etcd []string
+}
+
+func newCluster() *cluster {
+	return &cluster{
+		values: map[string]string{
+			"IMAGE":   cmp.Or(os.Getenv("IMAGE"), "ghcr.io/pipedream-operator/pipedream-operator"),
+			"VERSION": cmp.Or(os.Getenv("VERSION"), "dev"),
+		},
+		restart: strings.Fields(os.Getenv("E2E_RESTART")),
+		kill:    strings.Fields(os.Getenv("E2E_KILL")),
+		etcd:    strings.Fields(os.Getenv("E2E_ETCD")),
+	}
+}
+
+// execute runs a program from the repository's root, and returns what it prints.
+func execute(stdin string, arguments ...string) (string, error) {
+	command := exec.CommandContext(context.Background(), arguments[0], arguments[1:]...)
+	command.Dir = controlplane.Root()
+	command.Stdin = strings.NewReader(stdin)
+	var stdout, stderr bytes.Buffer
+	command.Stdout, command.Stderr = &stdout, &stderr
+	if err := command.Run(); err != nil {
+		return "", fmt.Errorf("%s: %w: %s", strings.Join(arguments, " "), err, strings.TrimSpace(stderr.String()))
+	}
+	return stdout.String(), nil
+}
+
+// tryKubectl may fail. A dash among the arguments is for stdin.
+func tryKubectl(stdin string, arguments ...string) (string, error) {
+	return execute(stdin, append([]string{cmp.Or(os.Getenv("E2E_KUBECTL"), "kubectl")}, arguments...)...)
+}
+
+func kubectl(t *testing.T, stdin string, arguments ...string) string {
+	t.Helper()
+	said, err := tryKubectl(stdin, arguments...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return said
+}
+
+// get reads objects as JSON.
+func get(t *testing.T, into any, arguments ...string) {
+	t.Helper()
+	if err := tryGet(into, arguments...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func tryGet(into any, arguments ...string) error {
+	said, err := tryKubectl("", append([]string{"get", "--output=json"}, arguments...)...)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal([]byte(said), into)
+}
+
+// eventually waits until check returns nothing. Else it returns what is missing.
+func eventually(t *testing.T, within time.Duration, check func() string) {
+	t.Helper()
+	until := time.Now().Add(within)
+	for {
+		missing := check()
+		if missing == "" {
+			return
+		}
+		if time.Now().After(until) {
+			t.Fatalf("after %s: %s", within, missing)
+		}
+		time.Sleep(time.Second)
+	}
+}
+
+// manifest returns a file of testdata with its variables replaced by the
+// cluster's values and by more, which alternate names and values.
+func (c *cluster) manifest(t *testing.T, name string, more ...string) string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(content)
+	for variable, value := range c.values {
+		text = strings.ReplaceAll(text, "${"+variable+"}", value)
+	}
+	for pair := range slices.Chunk(more, 2) {
+		text = strings.ReplaceAll(text, "${"+pair[0]+"}", pair[1])
+	}
+	if strings.Contains(text, "${") {
+		t.Fatalf("%s has variables without a value:\n%s", name, text)
+	}
+	return text
+}
+
+func (c *cluster) apply(t *testing.T, name string, more ...string) {
+	t.Helper()
+	kubectl(t, c.manifest(t, name, more...), "apply", "--filename=-")
+}
+
+// simulate makes a control call to the simulator, by way of the API server.
+func simulate(t *testing.T, verb, path, body string) {
+	t.Helper()
+	kubectl(t, body, verb, "--raw=/api/v1/namespaces/"+pipedream+"/services/simulator:8099/proxy/_sim/"+path, "--filename=-")
+}
+
+func tokens() ([]v1alpha1.PipedreamToken, error) {
+	var list v1alpha1.PipedreamTokenList
+	err := tryGet(&list, "pipedreamtokens", "--namespace="+shop)
+	return list.Items, err
+}
+
+// leader returns the pod of the manager that works.
+func leader(t *testing.T) corev1.Pod {
+	t.Helper()
+	var pod corev1.Pod
+	eventually(t, patience, func() string {
+		holder, err := tryKubectl("", "get", "lease", "pipedream-operator", "--namespace="+system, "--output=jsonpath={.spec.holderIdentity}")
+		if err != nil {
+			return err.Error()
+		}
+		name, _, _ := strings.Cut(holder, "_")
+		if name == "" {
+			return "nobody leads"
+		}
+		if err := tryGet(&pod, "pod", name, "--namespace="+system); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+	return pod
+}
+
+// managersReady waits until both managers are ready.
+func managersReady(t *testing.T) {
+	t.Helper()
+	eventually(t, patience, func() string {
+		if said, err := tryKubectl("", "rollout", "status", "deployment/pipedream-operator-manager", "--namespace="+system, "--timeout=5s"); err != nil {
+			return said + err.Error()
+		}
+		return ""
+	})
+}
+
+// inventory returns all objects of the cluster but those that come and go by
+// themselves.
+func inventory(t *testing.T) map[string]bool {
+	t.Helper()
+	all := map[string]bool{}
+	resources := strings.Fields(kubectl(t, "", "api-resources", "--verbs=list,delete", "--output=name"))
+	resources = slices.DeleteFunc(resources, func(name string) bool {
+		return strings.HasPrefix(name, "events") || strings.HasPrefix(name, "leases.")
+	})
+	said := kubectl(t, "", "get", strings.Join(resources, ","), "--all-namespaces", "--ignore-not-found",
+		`--output=go-template={{range .items}}{{.kind}} {{with .metadata.namespace}}{{.}}/{{end}}{{.metadata.name}}{{"\n"}}{{end}}`)
+	for line := range strings.Lines(said) {
+		all[strings.TrimSpace(line)] = true
+	}
+	return all
+}

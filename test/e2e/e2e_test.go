@@ -1,0 +1,496 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+// Package e2e_test proves on a whole cluster what the operator is for: a pod that
+// always has a token that works. It does what a user can do, with kubectl and
+// manifests. Run it with `make e2e`.
+package e2e_test
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+)
+
+// A kubelet looks for changes each 60 to 90 seconds. So much must be left of a
+// token's life when it is renewed, and then some.
+const (
+	lifetime    = 210 * time.Second
+	renewBefore = 105 * time.Second
+	renewals    = 3
+	clientID    = "orders-client"
+)
+
+// consumers have a PipedreamToken, a Secret and a Deployment of their name each.
+// They begin apart, so that something is renewed all the time.
+var consumers = []string{"orders", "invoices", "returns"}
+
+// world is what the steps leave to each other.
+type world struct {
+	*cluster
+	secret string
+	// manifests are the operator's, and before is what there was before it.
+	manifests string
+	before    map[string]bool
+	pods      []pod
+	rows      []row
+	// secrets are all client secrets and tokens there were.
+	secrets map[string]string
+}
+
+func TestPodsAlwaysHaveATokenThatWorks(t *testing.T) {
+	w := &world{cluster: newCluster(), secret: rand.Text(), secrets: map[string]string{}}
+	w.secrets["the client secret"] = w.secret
+	began := time.Now()
+	for _, step := range []struct {
+		name string
+		do   func(*testing.T)
+	}{
+		{"0 nothing is left of another run", w.clean},
+		{"1 install", w.install},
+		{"2 consume through three renewals", w.consume},
+		{"3 disturb", w.disturb},
+		{"4a rotate the client secret", w.rotate},
+		{"4b revoke the tokens", w.revoke},
+		{"6 look into etcd", w.lookIntoEtcd},
+		{"5 uninstall", w.uninstall},
+	} {
+		// What follows makes no sense when a step fails.
+		if !t.Run(step.name, step.do) {
+			w.explain(t)
+			break
+		}
+	}
+	table := header
+	for _, r := range w.rows {
+		table += r.String()
+	}
+	t.Logf("what %d consumers met, in %s in all:\n\n%s", len(consumers), time.Since(began).Round(time.Second), table)
+}
+
+// explain logs what may say why.
+func (w *world) explain(t *testing.T) {
+	t.Helper()
+	for _, arguments := range [][]string{
+		{"get", "pods", "--all-namespaces", "--output=wide"},
+		{"get", "pipedreamtokens", "--all-namespaces"},
+		{"get", "events", "--all-namespaces", "--sort-by=.lastTimestamp"},
+		{"logs", "--namespace=" + system, "--selector=app.kubernetes.io/component=manager", "--tail=30"},
+	} {
+		said, err := tryKubectl("", arguments...)
+		lines := strings.Split(said, "\n")
+		t.Logf("kubectl %s: %v\n%s", strings.Join(arguments, " "), err, strings.Join(lines[max(0, len(lines)-40):], "\n"))
+	}
+}
+
+func (w *world) clean(t *testing.T) {
+	t.Helper()
+	kubectl(t, "", "delete", "namespace", pipedream, shop, system, "--ignore-not-found")
+	kubectl(t, "", "delete", "crd", "pipedreamtokens.pipedream-operator.io", "--ignore-not-found")
+	w.before = inventory(t)
+	t.Logf("the cluster has %d objects", len(w.before))
+}
+
+func (w *world) install(t *testing.T) {
+	t.Helper()
+	w.apply(t, "simulator.yaml", "CLIENT_ID", clientID, "CLIENT_SECRET", w.secret, "LIFETIME", lifetime.String())
+	address := kubectl(t, "", "get", "service", "simulator", "--namespace="+pipedream, "--output=jsonpath={.spec.clusterIP}")
+	w.values["API"] = "http://" + address + ":8099"
+	kubectl(t, "", "rollout", "status", "deployment/simulator", "--namespace="+pipedream, "--timeout="+patience.String())
+
+	overlay := t.TempDir()
+	// kustomize takes relative paths only.
+	base, err := filepath.Rel(overlay, filepath.Join(controlplane.Root(), "config", "default"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(overlay, "kustomization.yaml"), []byte(w.manifest(t, "operator.yaml", "CONFIG", base)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.manifests = kubectl(t, "", "kustomize", overlay)
+	kubectl(t, w.manifests, "apply", "--filename=-")
+	managersReady(t)
+	if got := kubectl(t, "", "get", "namespace", system, `--output=jsonpath={.metadata.labels.pod-security\.kubernetes\.io/enforce}`); got != "restricted" {
+		t.Errorf("the operator's namespace enforces the Pod Security Standard %q, want restricted", got)
+	}
+	t.Logf("the operator's image is %s", kubectl(t, "", "get", "deployment", "pipedream-operator-manager", "--namespace="+system, "--output=jsonpath={.spec.template.spec.containers[0].image}"))
+}
+
+func (w *world) consume(t *testing.T) {
+	t.Helper()
+	w.apply(t, "shop.yaml", "CLIENT_ID", clientID, "CLIENT_SECRET", w.secret)
+	for i, name := range consumers {
+		if i > 0 {
+			w.apart(t)
+		}
+		w.apply(t, "token.yaml", "NAME", name, "RENEW_BEFORE", fmt.Sprint(renewBefore.Seconds()))
+		kubectl(t, "", "wait", "--for=condition=Ready", "pipedreamtoken/"+name, "--namespace="+shop, "--timeout="+patience.String())
+		w.apply(t, "consumer.yaml", "NAME", name)
+		kubectl(t, "", "rollout", "status", "deployment/"+name, "--namespace="+shop, "--timeout="+patience.String())
+		w.pods = append(w.pods, podOf(t, name))
+	}
+	watched := startWatch(t, "2 three renewals", w.pods)
+	watched.done = make([]int, len(w.pods)) // All that they ever did.
+	first := w.pods[0].calls(t)[0].Time
+	watched.began = first
+	t.Logf("each consumer waits for its %d. token in its file", renewals+1)
+	eventually(t, 4*lifetime, func() string {
+		w.remember(t)
+		for i, p := range w.pods {
+			r := &row{}
+			r.add(p.calls(t), "")
+			if r.tokens <= renewals {
+				return fmt.Sprintf("%s has seen %d tokens", consumers[i], r.tokens)
+			}
+		}
+		return ""
+	})
+	r := watched.row(t)
+	w.report(t, r)
+	r.wantServed(t)
+	for i, calls := range r.callsOf {
+		one := row{}
+		one.add(calls, "")
+		t.Logf("%s: the file changed %s after the token requests", consumers[i], strings.Join(one.delays, ", "))
+		if !slices.IsSortedFunc(calls, func(a, b call) int { return a.Written.Compare(b.Written) }) {
+			t.Errorf("%s: the file went back", consumers[i])
+		}
+	}
+}
+
+// apart waits until the last token is some way from its renewal.
+func (w *world) apart(t *testing.T) {
+	t.Helper()
+	step := renewBefore / time.Duration(len(consumers))
+	last := w.pods[len(w.pods)-1]
+	eventually(t, patience, func() string {
+		calls := last.calls(t)
+		if len(calls) > 0 && calls[len(calls)-1].Time.Sub(calls[len(calls)-1].issued()) >= step {
+			return ""
+		}
+		return "the clock stands still"
+	})
+}
+
+// remember keeps all tokens that there are now, to look for them later.
+func (w *world) remember(t *testing.T) {
+	t.Helper()
+	var list corev1.SecretList
+	if err := tryGet(&list, "secrets", "--namespace="+shop); err != nil {
+		return // The API server is away.
+	}
+	for _, secret := range list.Items {
+		if token := secret.Data["access_token"]; len(token) > 0 {
+			w.secrets["a token of "+secret.Name+" of "+string(secret.Data["expires_at"])] = string(token)
+		}
+	}
+}
+
+func (w *world) report(t *testing.T, r row) {
+	t.Helper()
+	w.rows = append(w.rows, r)
+	t.Log("\n" + header + r.String())
+}
+
+func (w *world) disturb(t *testing.T) {
+	t.Helper()
+	for _, disturbance := range []struct {
+		name string
+		do   func(*testing.T)
+	}{
+		{"3 operator's pod deleted", func(t *testing.T) {
+			t.Helper()
+			kubectl(t, "", "delete", "pod", leader(t).Name, "--namespace="+system)
+		}},
+		{"3 operator rolled out anew", func(t *testing.T) {
+			t.Helper()
+			kubectl(t, "", "rollout", "restart", "deployment/pipedream-operator-manager", "--namespace="+system)
+		}},
+		{"3 leader killed", w.killLeader},
+		{"3 kubelet restarted", w.restarted("kubelet")},
+		{"3 API server restarted", w.restarted("kube-apiserver")},
+	} {
+		watched := startWatch(t, disturbance.name, w.pods)
+		began := time.Now().Truncate(time.Second)
+		disturbance.do(t)
+		managersReady(t)
+		// Whoever works now must renew, too.
+		eventually(t, 2*renewBefore, func() string {
+			all, err := tokens()
+			if err != nil {
+				return err.Error()
+			}
+			if slices.ContainsFunc(all, func(token v1alpha1.PipedreamToken) bool { return token.Status.IssueTime.After(began) }) {
+				return ""
+			}
+			return "nothing has been renewed since"
+		})
+		w.remember(t)
+		r := watched.row(t)
+		w.report(t, r)
+		r.wantServed(t)
+	}
+}
+
+// killLeader kills it without a warning, where the cluster lets us.
+func (w *world) killLeader(t *testing.T) {
+	t.Helper()
+	pod := leader(t)
+	if len(w.kill) == 0 {
+		t.Log("no access to the node: the leader is deleted with no time to end, and not killed")
+		kubectl(t, "", "delete", "pod", pod.Name, "--namespace="+system, "--grace-period=0", "--force")
+		return
+	}
+	_, id, _ := strings.Cut(pod.Status.ContainerStatuses[0].ContainerID, "://")
+	if _, err := execute("", append(w.kill, id)...); err != nil {
+		t.Fatal(err)
+	}
+	restarts := pod.Status.ContainerStatuses[0].RestartCount
+	eventually(t, patience, func() string {
+		var now corev1.Pod
+		if err := tryGet(&now, "pod", pod.Name, "--namespace="+system); err != nil {
+			return err.Error()
+		}
+		if now.Status.ContainerStatuses[0].RestartCount == restarts {
+			return "the killed manager was not started again"
+		}
+		return ""
+	})
+}
+
+func (w *world) restarted(component string) func(*testing.T) {
+	return func(t *testing.T) {
+		t.Helper()
+		if len(w.restart) == 0 {
+			t.Logf("NOT DONE: no access to the node, so the %s is not restarted", component)
+			return
+		}
+		said, err := execute("", append(w.restart, component)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Log(said)
+	}
+}
+
+// condition returns one of a PipedreamToken.
+func condition(token v1alpha1.PipedreamToken, kind string) metav1.Condition {
+	if found := meta.FindStatusCondition(token.Status.Conditions, kind); found != nil {
+		return *found
+	}
+	return metav1.Condition{}
+}
+
+func (w *world) rotate(t *testing.T) {
+	t.Helper()
+	watched := startWatch(t, "4 client secret rotated and repaired", w.pods)
+	rotated := rand.Text()
+	w.secrets["the rotated client secret"] = rotated
+	simulate(t, "replace", "clients/"+clientID, `{"secret":"`+rotated+`"}`)
+	at := time.Now()
+	// It would be noticed with the next renewal; this asks for one now.
+	kubectl(t, "", "annotate", "pipedreamtoken", consumers[0], "--namespace="+shop, "--overwrite", "pipedream-operator.io/renew-request=rotated")
+	eventually(t, patience, func() string {
+		var token v1alpha1.PipedreamToken
+		if err := tryGet(&token, "pipedreamtoken", consumers[0], "--namespace="+shop); err != nil {
+			return err.Error()
+		}
+		renewed := condition(token, "Renewed")
+		if renewed.Status != metav1.ConditionFalse || renewed.Reason != "CredentialsRejected" {
+			return fmt.Sprintf("Renewed is %s, %s", renewed.Status, renewed.Reason)
+		}
+		if ready := condition(token, "Ready"); ready.Status != metav1.ConditionTrue {
+			t.Errorf("Ready is %s (%s) while the token works", ready.Status, ready.Reason)
+		}
+		t.Logf("+%.0f s: Renewed says: %s", time.Since(at).Seconds(), renewed.Message)
+		return ""
+	})
+	repaired := time.Now().Truncate(time.Second)
+	w.apply(t, "shop.yaml", "CLIENT_ID", clientID, "CLIENT_SECRET", rotated)
+	eventually(t, patience, func() string {
+		all, err := tokens()
+		if err != nil {
+			return err.Error()
+		}
+		for _, token := range all {
+			if renewed := condition(token, "Renewed"); renewed.Status != metav1.ConditionTrue || token.Status.IssueTime.Time.Before(repaired) {
+				return fmt.Sprintf("%s: Renewed is %s (%s), with a token of %s", token.Name, renewed.Status, renewed.Reason, token.Status.IssueTime)
+			}
+		}
+		return ""
+	})
+	t.Logf("+%.0f s: repaired; %.0f s later all %d have new tokens", repaired.Sub(at).Seconds(), time.Since(repaired).Seconds(), len(consumers))
+	w.remember(t)
+	// All that was disturbed before has reached the pods, when these tokens have.
+	for i, p := range w.pods {
+		eventually(t, filePatience, func() string {
+			calls := p.calls(t)
+			if calls[len(calls)-1].issued().Before(repaired) {
+				return consumers[i] + " still has the token of before"
+			}
+			return ""
+		})
+	}
+	r := watched.row(t)
+	w.report(t, r)
+	r.wantServed(t)
+	for i, calls := range r.callsOf {
+		t.Logf("%s, from the rotation on:\n%s", consumers[i], story(calls, at))
+	}
+}
+
+func (w *world) revoke(t *testing.T) {
+	t.Helper()
+	watched := startWatch(t, "4 all tokens revoked", w.pods)
+	at := time.Now()
+	simulate(t, "create", "revoke", `{"client_id":"`+clientID+`"}`)
+	waiting := slices.Clone(consumers)
+	eventually(t, patience, func() string {
+		all, err := tokens()
+		if err != nil {
+			return err.Error()
+		}
+		for _, token := range all {
+			if i := slices.Index(waiting, token.Name); i >= 0 && token.Status.IssueTime.After(at.Truncate(time.Second)) {
+				t.Logf("+%.0f s: the Secret of %s has a new token", token.Status.IssueTime.Sub(at).Seconds(), token.Name)
+				waiting = slices.Delete(waiting, i, i+1)
+			}
+		}
+		if len(waiting) > 0 {
+			return fmt.Sprintf("%s have revoked tokens", waiting)
+		}
+		return ""
+	})
+	if took := time.Since(at); took > 30*time.Second {
+		t.Errorf("the tokens were replaced after %s; they are verified each 10 s", took)
+	}
+	w.remember(t)
+	for i, p := range w.pods {
+		eventually(t, filePatience, func() string {
+			calls := p.calls(t)
+			if last := calls[len(calls)-1]; last.Status != 200 || last.issued().Before(at.Add(-time.Second)) {
+				return fmt.Sprintf("%s is answered %d", consumers[i], last.Status)
+			}
+			return ""
+		})
+	}
+	r := watched.row(t)
+	w.report(t, r)
+	if r.refused == 0 {
+		t.Error("no call was refused, though all tokens were revoked: the consumers do not measure anything")
+	}
+	if r.failed > 0 || r.restarts > 0 {
+		t.Errorf("%d calls failed (%s), and consumers were restarted %d times, want neither", r.failed, r.firstFailure, r.restarts)
+	}
+	for i, calls := range r.callsOf {
+		t.Logf("%s, from the revocation on:\n%s", consumers[i], story(calls, at))
+	}
+}
+
+func (w *world) lookIntoEtcd(t *testing.T) {
+	t.Helper()
+	if len(w.etcd) == 0 {
+		t.Log("NOT DONE: no access to etcd")
+		return
+	}
+	// What is not encrypted is found: in the same way, in clear.
+	marker := rand.Text()
+	encodings := func(text string) map[string]string {
+		raw := []byte(text)
+		return map[string]string{
+			"in clear":          text,
+			"in base64":         strings.TrimRight(base64.StdEncoding.EncodeToString(raw), "="),
+			"in base64 of URLs": strings.TrimRight(base64.RawURLEncoding.EncodeToString(raw), "="),
+			"in hexadecimal":    fmt.Sprintf("%x", raw),
+		}
+	}
+	arguments := []string{"create", "configmap", "marker", "--namespace=" + shop}
+	for name, text := range encodings(marker) {
+		arguments = append(arguments, "--from-literal="+strings.ReplaceAll(name, " ", "-")+"="+text)
+	}
+	kubectl(t, "", arguments...)
+	stored, err := execute("", w.etcd...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range encodings(marker) {
+		if !strings.Contains(stored, text) {
+			t.Errorf("a ConfigMap's text %s is not found: this finds nothing", name)
+		}
+	}
+	for _, name := range append([]string{"pipedream-oauth-client"}, consumers...) {
+		if !strings.Contains(stored, "/registry/secrets/"+shop+"/"+name) {
+			t.Errorf("the Secret %s is not there", name)
+		}
+	}
+	for what, secret := range w.secrets {
+		for how, text := range encodings(secret) {
+			if strings.Contains(stored, text) {
+				t.Errorf("%s is in etcd, %s", what, how)
+			}
+		}
+		// A token's parts are secret enough.
+		if _, signature, found := strings.Cut(secret, "."); found && strings.Contains(stored, signature) {
+			t.Errorf("a part of %s is in etcd", what)
+		}
+	}
+	t.Logf("in %d bytes of etcd, older versions included, none of %d tokens and client secrets is in clear, base64 or hexadecimal", len(stored), len(w.secrets))
+}
+
+func (w *world) uninstall(t *testing.T) {
+	t.Helper()
+	for _, name := range consumers {
+		kubectl(t, "", "delete", "deployment", name, "--namespace="+shop)
+	}
+	secrets := func() ([]string, error) {
+		said, err := tryKubectl("", "get", "secrets", "--namespace="+shop, "--output=jsonpath={.items[*].metadata.name}")
+		return strings.Fields(said), err
+	}
+	wantSecrets := func(want ...string) {
+		t.Helper()
+		eventually(t, patience, func() string {
+			if got, err := secrets(); err != nil || !slices.Equal(got, want) {
+				return fmt.Sprintf("there are the Secrets %q (%v), want %q", got, err, want)
+			}
+			return ""
+		})
+	}
+	// One by one, and then with the operator: docs/install.md says that its CRD goes too.
+	kubectl(t, "", "delete", "pipedreamtoken", consumers[0], "--namespace="+shop)
+	wantSecrets("invoices", "pipedream-oauth-client", "returns")
+	kubectl(t, w.manifests, "delete", "--filename=-")
+	wantSecrets("pipedream-oauth-client")
+	if said, err := tryKubectl("", "get", "crd", "pipedreamtokens.pipedream-operator.io", "--ignore-not-found"); err != nil || said != "" {
+		t.Errorf("the CRD is there: %s %v", said, err)
+	}
+	kubectl(t, "", "delete", "namespace", pipedream, shop)
+	eventually(t, patience, func() string {
+		var left []string
+		for object := range inventory(t) {
+			if !w.before[object] {
+				left = append(left, object)
+			}
+		}
+		if len(left) > 0 {
+			slices.Sort(left)
+			return "there is left: " + strings.Join(left, ", ")
+		}
+		return ""
+	})
+	t.Log("nothing is left in the cluster")
+}

@@ -1,0 +1,225 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// call is a line that a consumer has written.
+type call struct {
+	Time    time.Time `json:"time"`
+	Status  int       `json:"status"`
+	Error   string    `json:"error"`
+	Token   string    `json:"token"`
+	Written time.Time `json:"written"`
+	Expires time.Time `json:"expires"`
+}
+
+// issued is the moment before the token was asked for.
+func (c call) issued() time.Time { return c.Expires.Add(-lifetime) }
+
+// delay is from the token request to the file: from the write of the Secret, it is
+// shorter by the time that the request takes, and by up to a second of rounding.
+func (c call) delay() time.Duration { return c.Written.Sub(c.issued()) }
+
+// pod is a consumer's. It must stay the same one.
+type pod struct {
+	name, uid string
+}
+
+// podOf returns the only pod of a consumer.
+func podOf(t *testing.T, consumer string) pod {
+	t.Helper()
+	var list corev1.PodList
+	get(t, &list, "pods", "--namespace="+shop, "--selector=app="+consumer)
+	if len(list.Items) != 1 {
+		t.Fatalf("%s has %d pods, want 1", consumer, len(list.Items))
+	}
+	return pod{list.Items[0].Name, string(list.Items[0].UID)}
+}
+
+// calls returns all that a pod has done.
+func (p pod) calls(t *testing.T) []call {
+	t.Helper()
+	var said string
+	eventually(t, patience, func() string {
+		var err error
+		if said, err = tryKubectl("", "logs", p.name, "--namespace="+shop); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+	var all []call
+	for line := range strings.Lines(said) {
+		var one call
+		// The last line may not be whole yet.
+		if err := json.Unmarshal([]byte(line), &one); err != nil {
+			break
+		}
+		all = append(all, one)
+	}
+	return all
+}
+
+// restarts returns how often a pod's containers were started again, and fails if
+// it is another pod.
+func (p pod) restarts(t *testing.T) int {
+	t.Helper()
+	var now corev1.Pod
+	get(t, &now, "pod", p.name, "--namespace="+shop)
+	if string(now.UID) != p.uid {
+		t.Fatalf("%s is another pod now", p.name)
+	}
+	restarts := 0
+	for _, status := range now.Status.ContainerStatuses {
+		restarts += int(status.RestartCount)
+	}
+	return restarts
+}
+
+// watch looks at the consumers from one moment on. It is for one row of the report.
+type watch struct {
+	name  string
+	pods  []pod
+	began time.Time
+	// done is how many calls each pod had made.
+	done []int
+}
+
+func startWatch(t *testing.T, name string, pods []pod) *watch {
+	t.Helper()
+	w := &watch{name: name, pods: pods, began: time.Now()}
+	for _, p := range pods {
+		w.done = append(w.done, len(p.calls(t)))
+	}
+	return w
+}
+
+// row is what consumers met in some time.
+type row struct {
+	name                   string
+	seconds                int
+	calls, refused, failed int
+	tokens, renewed        int
+	delay, silence         time.Duration
+	restarts               int
+	delays                 []string
+	firstFailure           string
+	callsOf                [][]call
+}
+
+// row sums up what there was since the watch began.
+func (w *watch) row(t *testing.T) row {
+	t.Helper()
+	r := row{name: w.name, seconds: int(time.Since(w.began).Seconds())}
+	for i, p := range w.pods {
+		all := p.calls(t)
+		since := all[w.done[i]:]
+		r.callsOf = append(r.callsOf, since)
+		before := ""
+		if w.done[i] > 0 {
+			before = all[w.done[i]-1].Token
+		}
+		r.add(since, before)
+		r.restarts += p.restarts(t)
+	}
+	return r
+}
+
+// add counts the calls of a pod, which had a token before them.
+func (r *row) add(calls []call, before string) {
+	seen := map[string]bool{}
+	for i, c := range calls {
+		r.calls++
+		switch c.Status {
+		case http.StatusOK:
+		case http.StatusUnauthorized:
+			r.refused++
+		default:
+			r.failed++
+			r.firstFailure = fmt.Sprintf("%d %s", c.Status, c.Error)
+		}
+		if i > 0 {
+			r.silence = max(r.silence, c.Time.Sub(calls[i-1].Time))
+		}
+		if c.Token == "" || seen[c.Token] {
+			continue
+		}
+		seen[c.Token] = true
+		if c.Token != before && before != "" || i > 0 {
+			r.renewed++
+			r.delay = max(r.delay, c.delay())
+			r.delays = append(r.delays, c.delay().Round(time.Second).String())
+		}
+	}
+	r.tokens += len(seen)
+}
+
+// wantServed fails if any call was refused, failed, or not made.
+func (r *row) wantServed(t *testing.T) {
+	t.Helper()
+	if r.refused > 0 || r.failed > 0 {
+		t.Errorf("%s: %d calls were refused, and %d failed (%s), want none", r.name, r.refused, r.failed, r.firstFailure)
+	}
+	if r.restarts > 0 {
+		t.Errorf("%s: consumers were restarted %d times, want never", r.name, r.restarts)
+	}
+	// Who does not call is not refused.
+	if r.silence > 10*time.Second || r.calls < len(r.callsOf)*r.seconds/2 {
+		t.Errorf("%s: %d consumers made %d calls in %d s, with a pause of %s", r.name, len(r.callsOf), r.calls, r.seconds, r.silence)
+	}
+}
+
+const header = "| step | seconds | calls | refused | failed | tokens seen | renewals seen | longest write to file | longest pause | pod restarts |\n|---|---|---|---|---|---|---|---|---|---|\n"
+
+func (r *row) String() string {
+	longest := "-"
+	if r.renewed > 0 {
+		longest = r.delay.Round(time.Second).String()
+	}
+	return fmt.Sprintf("| %s | %d | %d | %d | %d | %d | %d | %s | %s | %d |\n", r.name, r.seconds, r.calls, r.refused, r.failed, r.tokens, r.renewed, longest, r.silence.Round(100*time.Millisecond), r.restarts)
+}
+
+// story tells what a pod saw, second by second, since a moment: equal seconds are
+// put together.
+func story(calls []call, from time.Time) string {
+	type stretch struct {
+		first, last time.Duration
+		what        string
+		calls       int
+	}
+	var told []stretch
+	for _, c := range calls {
+		if c.Time.Before(from) {
+			continue
+		}
+		at := c.Time.Sub(from).Truncate(time.Second)
+		what := fmt.Sprintf("%d with token %s", c.Status, c.Token)
+		if c.Status == 0 {
+			what = "no answer with token " + c.Token
+		}
+		if len(told) > 0 && told[len(told)-1].what == what {
+			told[len(told)-1].last = at
+			told[len(told)-1].calls++
+			continue
+		}
+		told = append(told, stretch{at, at, what, 1})
+	}
+	var lines []string
+	for s := range slices.Values(told) {
+		lines = append(lines, fmt.Sprintf("    +%3.0f s to +%3.0f s: %3d calls, %s", s.first.Seconds(), s.last.Seconds(), s.calls, s.what))
+	}
+	return strings.Join(lines, "\n")
+}
