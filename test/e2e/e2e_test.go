@@ -148,19 +148,21 @@ func (w *world) consume(t *testing.T) {
 	watched.done = make([]int, len(w.pods)) // All that they ever did.
 	first := w.pods[0].calls(t)[0].Time
 	watched.began = first
-	t.Logf("each consumer waits for its %d. token in its file", renewals+1)
+	t.Logf("%s waits for its %d. token in its file", consumers[0], renewals+1)
 	eventually(t, 4*lifetime, func() string {
 		w.remember(t)
-		for i, p := range w.pods {
-			r := &row{}
-			r.add(p.calls(t), "")
-			if r.tokens <= renewals {
-				return fmt.Sprintf("%s has seen %d tokens", consumers[i], r.tokens)
-			}
+		r := &row{}
+		r.add(w.pods[0].calls(t), "")
+		if r.refused > 0 {
+			t.Fatalf("a call of %s was refused:\n%s", consumers[0], story(w.pods[0].calls(t), first))
+		}
+		if r.tokens <= renewals {
+			return fmt.Sprintf("%s has seen %d tokens", consumers[0], r.tokens)
 		}
 		return ""
 	})
 	r := watched.row(t)
+	r.issued = len(w.secrets) - 1 - len(consumers)
 	w.report(t, r)
 	r.wantServed(t)
 	for i, calls := range r.callsOf {
@@ -226,25 +228,42 @@ func (w *world) disturb(t *testing.T) {
 		{"3 API server restarted", w.restarted("kube-apiserver")},
 	} {
 		watched := startWatch(t, disturbance.name, w.pods)
-		began := time.Now().Truncate(time.Second)
 		disturbance.do(t)
+		since := time.Now()
 		managersReady(t)
 		// Whoever works now must renew, too.
 		eventually(t, 2*renewBefore, func() string {
-			all, err := tokens()
-			if err != nil {
-				return err.Error()
+			if w.issuedAfter(t, since) == 0 {
+				return "nothing has been renewed since"
 			}
-			if slices.ContainsFunc(all, func(token v1alpha1.PipedreamToken) bool { return token.Status.IssueTime.After(began) }) {
-				return ""
-			}
-			return "nothing has been renewed since"
+			return ""
 		})
 		w.remember(t)
 		r := watched.row(t)
+		r.issued = w.issuedAfter(t, watched.began)
 		w.report(t, r)
 		r.wantServed(t)
 	}
+}
+
+// issuedAfter returns how many tokens in Secrets are newer than that.
+func (w *world) issuedAfter(t *testing.T, moment time.Time) int {
+	t.Helper()
+	count := 0
+	eventually(t, patience, func() string {
+		all, err := tokens()
+		if err != nil {
+			return err.Error()
+		}
+		count = 0
+		for _, token := range all {
+			if token.Status.IssueTime.After(moment) {
+				count++
+			}
+		}
+		return ""
+	})
+	return count
 }
 
 // killLeader kills it without a warning, where the cluster lets us.
@@ -280,11 +299,11 @@ func (w *world) restarted(component string) func(*testing.T) {
 			t.Logf("NOT DONE: no access to the node, so the %s is not restarted", component)
 			return
 		}
-		said, err := execute("", append(w.restart, component)...)
-		if err != nil {
+		began := time.Now()
+		if _, err := execute("", append(w.restart, component)...); err != nil {
 			t.Fatal(err)
 		}
-		t.Log(said)
+		t.Logf("the %s works again after %s", component, time.Since(began).Round(time.Second))
 	}
 }
 
@@ -320,8 +339,9 @@ func (w *world) rotate(t *testing.T) {
 		t.Logf("+%.0f s: Renewed says: %s", time.Since(at).Seconds(), renewed.Message)
 		return ""
 	})
-	repaired := time.Now().Truncate(time.Second)
+	t.Logf("+%.0f s: the Secret is repaired", time.Since(at).Seconds())
 	w.apply(t, "shop.yaml", "CLIENT_ID", clientID, "CLIENT_SECRET", rotated)
+	repaired := time.Now().Truncate(time.Second)
 	eventually(t, patience, func() string {
 		all, err := tokens()
 		if err != nil {
@@ -334,7 +354,7 @@ func (w *world) rotate(t *testing.T) {
 		}
 		return ""
 	})
-	t.Logf("+%.0f s: repaired; %.0f s later all %d have new tokens", repaired.Sub(at).Seconds(), time.Since(repaired).Seconds(), len(consumers))
+	t.Logf("+%.0f s: all %d Secrets have new tokens", time.Since(at).Seconds(), len(consumers))
 	w.remember(t)
 	// All that was disturbed before has reached the pods, when these tokens have.
 	for i, p := range w.pods {
@@ -347,6 +367,7 @@ func (w *world) rotate(t *testing.T) {
 		})
 	}
 	r := watched.row(t)
+	r.issued = len(consumers)
 	w.report(t, r)
 	r.wantServed(t)
 	for i, calls := range r.callsOf {
@@ -390,6 +411,7 @@ func (w *world) revoke(t *testing.T) {
 		})
 	}
 	r := watched.row(t)
+	r.issued = len(consumers)
 	w.report(t, r)
 	if r.refused == 0 {
 		t.Error("no call was refused, though all tokens were revoked: the consumers do not measure anything")

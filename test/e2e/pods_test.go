@@ -113,11 +113,14 @@ type row struct {
 	seconds                int
 	calls, refused, failed int
 	tokens, renewed        int
-	delay, silence         time.Duration
-	restarts               int
-	delays                 []string
-	firstFailure           string
-	callsOf                [][]call
+	// issued is how many tokens the operator has renewed; renewed, how many new ones
+	// the pods have begun to use.
+	issued         int
+	delay, silence time.Duration
+	restarts       int
+	delays         []string
+	firstFailure   string
+	callsOf        [][]call
 }
 
 // row sums up what there was since the watch began.
@@ -182,14 +185,14 @@ func (r *row) wantServed(t *testing.T) {
 	}
 }
 
-const header = "| step | seconds | calls | refused | failed | tokens seen | renewals seen | longest write to file | longest pause | pod restarts |\n|---|---|---|---|---|---|---|---|---|---|\n"
+const header = "| step | seconds | calls | refused | failed | renewed in Secrets | new tokens in pods | longest write to file | longest pause | pod restarts |\n|---|---|---|---|---|---|---|---|---|---|\n"
 
 func (r *row) String() string {
 	longest := "-"
 	if r.renewed > 0 {
 		longest = r.delay.Round(time.Second).String()
 	}
-	return fmt.Sprintf("| %s | %d | %d | %d | %d | %d | %d | %s | %s | %d |\n", r.name, r.seconds, r.calls, r.refused, r.failed, r.tokens, r.renewed, longest, r.silence.Round(100*time.Millisecond), r.restarts)
+	return fmt.Sprintf("| %s | %d | %d | %d | %d | %d | %d | %s | %s | %d |\n", r.name, r.seconds, r.calls, r.refused, r.failed, r.issued, r.renewed, longest, r.silence.Round(100*time.Millisecond), r.restarts)
 }
 
 // story tells what a pod saw, second by second, since a moment: equal seconds are
