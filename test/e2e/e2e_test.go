@@ -99,7 +99,6 @@ func (w *world) explain(t *testing.T) {
 }
 
 func (w *world) clean(t *testing.T) {
-	t.Helper()
 	kubectl(t, "", "delete", "namespace", pipedream, shop, system, "--ignore-not-found")
 	kubectl(t, "", "delete", "crd", "pipedreamtokens.pipedream-operator.io", "--ignore-not-found")
 	w.before = inventory(t)
@@ -107,7 +106,6 @@ func (w *world) clean(t *testing.T) {
 }
 
 func (w *world) install(t *testing.T) {
-	t.Helper()
 	w.apply(t, "simulator.yaml", "CLIENT_ID", clientID, "CLIENT_SECRET", w.secret, "LIFETIME", lifetime.String())
 	address := kubectl(t, "", "get", "service", "simulator", "--namespace="+pipedream, "--output=jsonpath={.spec.clusterIP}")
 	w.values["API"] = "http://" + address + ":8099"
@@ -132,7 +130,6 @@ func (w *world) install(t *testing.T) {
 }
 
 func (w *world) consume(t *testing.T) {
-	t.Helper()
 	w.apply(t, "shop.yaml", "CLIENT_ID", clientID, "CLIENT_SECRET", w.secret)
 	for i, name := range consumers {
 		if i > 0 {
@@ -210,7 +207,6 @@ func (w *world) report(t *testing.T, r row) {
 }
 
 func (w *world) disturb(t *testing.T) {
-	t.Helper()
 	for _, disturbance := range []struct {
 		name string
 		do   func(*testing.T)
@@ -316,7 +312,6 @@ func condition(token v1alpha1.PipedreamToken, kind string) metav1.Condition {
 }
 
 func (w *world) rotate(t *testing.T) {
-	t.Helper()
 	watched := startWatch(t, "4 client secret rotated and repaired", w.pods)
 	rotated := rand.Text()
 	w.secrets["the rotated client secret"] = rotated
@@ -376,7 +371,6 @@ func (w *world) rotate(t *testing.T) {
 }
 
 func (w *world) revoke(t *testing.T) {
-	t.Helper()
 	watched := startWatch(t, "4 all tokens revoked", w.pods)
 	at := time.Now()
 	simulate(t, "create", "revoke", `{"client_id":"`+clientID+`"}`)
@@ -425,7 +419,6 @@ func (w *world) revoke(t *testing.T) {
 }
 
 func (w *world) lookIntoEtcd(t *testing.T) {
-	t.Helper()
 	if len(w.etcd) == 0 {
 		t.Log("NOT DONE: no access to etcd")
 		return
@@ -471,11 +464,10 @@ func (w *world) lookIntoEtcd(t *testing.T) {
 			t.Errorf("a part of %s is in etcd", what)
 		}
 	}
-	t.Logf("in %d bytes of etcd, older versions included, none of %d tokens and client secrets is in clear, base64 or hexadecimal", len(stored), len(w.secrets))
+	t.Logf("in %d bytes of etcd, older versions included, looked for %d tokens and client secrets in clear, base64 and hexadecimal", len(stored), len(w.secrets))
 }
 
 func (w *world) uninstall(t *testing.T) {
-	t.Helper()
 	for _, name := range consumers {
 		kubectl(t, "", "delete", "deployment", name, "--namespace="+shop)
 	}
