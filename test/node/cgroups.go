@@ -113,8 +113,11 @@ func delegate(path string) error {
 		return err
 	}
 	for _, name := range []string{"cpu", "cpuset", "memory", "pids"} {
-		if slices.Contains(strings.Fields(string(delegated)), name) || !slices.Contains(strings.Fields(string(available)), name) {
+		if slices.Contains(strings.Fields(string(delegated)), name) {
 			continue
+		}
+		if !slices.Contains(strings.Fields(string(available)), name) {
+			return fmt.Errorf("containers need the cgroup controller %s, which %s does not have", name, path)
 		}
 		if err := os.WriteFile(file, []byte("+"+name), 0); err != nil {
 			return fmt.Errorf("delegate %s: %w", name, err)
