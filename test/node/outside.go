@@ -292,6 +292,9 @@ func (n node) restart(arguments []string) error {
 	if len(arguments) != 1 {
 		return errors.New("restart takes the name of a component")
 	}
+	if _, err := n.here(); err != nil {
+		return err
+	}
 	name := arguments[0]
 	before, err := os.ReadFile(n.path("run", name))
 	if err != nil {
