@@ -61,7 +61,7 @@ func TestPodsAlwaysHaveATokenThatWorks(t *testing.T) {
 		name string
 		do   func(*testing.T)
 	}{
-		{"0 nothing is left of another run", w.clean},
+		{"0 begin", w.begin},
 		{"1 install", w.install},
 		{"2 consume through three renewals", w.consume},
 		{"3 disturb", w.disturb},
@@ -98,9 +98,13 @@ func (w *world) explain(t *testing.T) {
 	}
 }
 
-func (w *world) clean(t *testing.T) {
-	kubectl(t, "", "delete", "namespace", pipedream, shop, system, "--ignore-not-found")
-	kubectl(t, "", "delete", "crd", "pipedreamtokens.pipedream-operator.io", "--ignore-not-found")
+// begin refuses a cluster in which there is something that this would remove.
+func (w *world) begin(t *testing.T) {
+	there := kubectl(t, "", "get", "--ignore-not-found", "--output=name", "namespace/"+pipedream, "namespace/"+shop, "namespace/"+system)
+	there += kubectl(t, "", "get", "--ignore-not-found", "--output=name", "crd", "pipedreamtokens.pipedream-operator.io")
+	if there != "" {
+		t.Fatalf("the cluster has these already, of an installation or of an earlier run; nothing is done to them:\n%s", there)
+	}
 	w.before = inventory(t)
 	t.Logf("the cluster has %d objects", len(w.before))
 }
