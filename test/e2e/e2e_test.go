@@ -11,6 +11,7 @@ package e2e_test
 import (
 	"crypto/rand"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -375,6 +376,7 @@ func (w *world) rotate(t *testing.T) {
 }
 
 func (w *world) revoke(t *testing.T) {
+	wantNothingRefused(t)
 	watched := startWatch(t, "4 all tokens revoked", w.pods)
 	at := time.Now()
 	simulate(t, "create", "revoke", `{"client_id":"`+clientID+`"}`)
@@ -419,6 +421,23 @@ func (w *world) revoke(t *testing.T) {
 	}
 	for i, calls := range r.callsOf {
 		t.Logf("%s, from the revocation on:\n%s", consumers[i], story(calls, at))
+	}
+}
+
+// wantNothingRefused asks the one who answers whether consumers have told the truth.
+func wantNothingRefused(t *testing.T) {
+	t.Helper()
+	var counters struct {
+		Calls map[string]struct{ Total, Accepted, Refused int }
+	}
+	said := kubectl(t, "", "get", "--raw=/api/v1/namespaces/"+pipedream+"/services/simulator:8099/proxy/_sim/counters")
+	if err := json.Unmarshal([]byte(said), &counters); err != nil {
+		t.Fatal(err)
+	}
+	calls := counters.Calls["accounts"]
+	t.Logf("the simulator was called %d times, verifications included: it accepted %d and refused %d", calls.Total, calls.Accepted, calls.Refused)
+	if calls.Refused > 0 || calls.Accepted == 0 {
+		t.Error("want all of them accepted")
 	}
 }
 
