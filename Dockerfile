@@ -8,6 +8,7 @@ FROM --platform=$BUILDPLATFORM ${BUILDER_IMAGE} AS build
 ARG TARGETOS=linux
 ARG TARGETARCH
 ARG VERSION=dev
+ARG REVISION=unknown
 ARG SOURCE_DATE_EPOCH=0
 WORKDIR /src
 COPY go.mod go.sum ./
@@ -17,7 +18,7 @@ COPY cmd/ cmd/
 COPY internal/ internal/
 # The same flags as in the Makefile, and so the same bytes.
 RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -buildvcs=false \
-      -ldflags "-s -w -X main.release=$VERSION" -o /out/ ./cmd/manager ./cmd/simulator \
+      -ldflags "-s -w -X main.release=$VERSION -X main.commit=$REVISION" -o /out/ ./cmd/manager ./cmd/simulator \
  && touch --date="@$SOURCE_DATE_EPOCH" /out/*
 
 FROM ${BASE_IMAGE} AS base

@@ -128,7 +128,7 @@ image-tar: binaries ## Write the same images as archives to load into dist/, wit
 .PHONY: binaries
 binaries: # The binaries of a release. The Dockerfile has the same flags.
 	@mkdir -p $(DIST)/bin/$(ARCH)
-	CGO_ENABLED=0 GOOS=linux GOARCH=$(ARCH) go build -trimpath -buildvcs=false -ldflags "-s -w -X main.release=$(VERSION)" \
+	CGO_ENABLED=0 GOOS=linux GOARCH=$(ARCH) go build -trimpath -buildvcs=false -ldflags "-s -w -X main.release=$(VERSION) -X main.commit=$(REVISION)" \
 		-o $(DIST)/bin/$(ARCH)/ ./cmd/manager ./cmd/simulator
 
 .PHONY: release

@@ -104,7 +104,7 @@ func TestProbesAndMetrics(t *testing.T) {
 		t.Errorf("/metrics answers %d to one who may not get it, want 403: %s", status, body)
 	}
 	status, body := get(t, url, serviceAccountToken(t, admin, "scraper"))
-	if status != http.StatusOK || !strings.Contains(body, "# TYPE go_goroutines gauge") {
+	if status != http.StatusOK || !strings.Contains(body, "# TYPE go_goroutines gauge") || !strings.Contains(body, "# TYPE pipedream_operator_build_info gauge") {
 		t.Errorf("/metrics answers %d to one who may get it, want 200 and metrics: %.200s", status, body)
 	}
 	if status, _ := get(t, "http://"+metrics+"/metrics", ""); status == http.StatusOK {

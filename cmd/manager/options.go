@@ -41,6 +41,7 @@ type options struct {
 	leaderElect                   bool
 	metricsBindAddress            string
 	metricsCertDir                string
+	perObjectMetrics              bool
 	healthProbeBindAddress        string
 	version                       bool
 	log                           zap.Options
@@ -101,6 +102,8 @@ func (o *options) register(flags *flag.FlagSet) {
 		"The address to serve metrics on, by HTTPS, for those whom the API server lets get /metrics. 0 turns them off.")
 	flags.StringVar(&o.metricsCertDir, "metrics-cert-dir", "",
 		"A folder with tls.crt and tls.key for the metrics, read again when they change. When absent, the certificate is self-signed.")
+	flags.BoolVar(&o.perObjectMetrics, "per-object-metrics", true,
+		"Show times and conditions of each PipedreamToken in the metrics. When false, only how many there are of each condition, and the earliest times: for many thousands.")
 	flags.StringVar(&o.healthProbeBindAddress, "health-probe-bind-address", ":8081",
 		"The address to serve /healthz and /readyz on. 0 turns them off.")
 	flags.BoolVar(&o.version, "version", false,

@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -44,8 +45,9 @@ const (
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=system,resources=leases,verbs=get;create;update,roleName=leader-election
 // +kubebuilder:rbac:groups="",namespace=system,resources=events,verbs=create,roleName=leader-election
 
-// release is the version that the linker is told of when a release is built.
-var release string
+// release and commit are the version and the revision that the linker is told of when a
+// release is built.
+var release, commit string
 
 // run runs the operator until ctx ends.
 func run(ctx context.Context, arguments []string, stdout io.Writer) error {
@@ -76,6 +78,17 @@ func run(ctx context.Context, arguments []string, stdout io.Writer) error {
 		return err
 	}
 	tokenRequests, verifications := newGates(options)
+	shown := controller.NewMetrics(ctx, controller.MetricsOptions{
+		Cache:         mgr.GetCache(),
+		Clock:         clock.RealClock{},
+		TokenRequests: tokenRequests,
+		PerObject:     options.perObjectMetrics,
+		Version:       version(),
+		Revision:      revision(),
+	})
+	if err := metrics.Registry.Register(shown); err != nil {
+		return fmt.Errorf("register the metrics: %w", err)
+	}
 	reconciler := &controller.Reconciler{
 		Cache:         mgr.GetCache(),
 		Client:        mgr.GetClient(),
@@ -84,6 +97,7 @@ func run(ctx context.Context, arguments []string, stdout io.Writer) error {
 		Pipedream:     api,
 		TokenRequests: tokenRequests,
 		Verifications: verifications,
+		Metrics:       shown,
 	}
 	if err := reconciler.SetupWithManager(ctx, mgr, options.maxConcurrentReconciles); err != nil {
 		return err
@@ -204,6 +218,21 @@ func version() string {
 	}
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
 		return info.Main.Version
+	}
+	return "unknown"
+}
+
+// revision returns the commit that the binary was built from.
+func revision() string {
+	if commit != "" {
+		return commit
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, setting := range info.Settings {
+			if setting.Key == "vcs.revision" {
+				return setting.Value
+			}
+		}
 	}
 	return "unknown"
 }

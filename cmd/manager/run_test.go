@@ -84,7 +84,7 @@ func TestHelp(t *testing.T) {
 	for _, name := range []string{
 		"api-url", "allow-insecure-api-url", "api-ca-file", "namespaces", "token-requests-per-second", "token-request-burst",
 		"verification-requests-per-second", "max-concurrent-reconciles", "leader-elect", "metrics-bind-address",
-		"metrics-cert-dir", "version", "health-probe-bind-address", "kubeconfig", "zap-log-level",
+		"metrics-cert-dir", "per-object-metrics", "version", "health-probe-bind-address", "kubeconfig", "zap-log-level",
 	} {
 		if !strings.Contains(help.String(), "  -"+name) {
 			t.Errorf("--help does not show --%s", name)

@@ -191,6 +191,7 @@ func (r *Reconciler) failRequest(o *observation, err error) {
 	}
 	now := r.Clock.Now()
 	failed := o.fail(reasonOf(cause.Kind), cause.Error(), now)
+	r.Metrics.attempted(o.decision.Why, failed.reason)
 	failed.credentials = o.memory.digest(*o.clientCredentials)
 	switch {
 	case !cause.RetryAt.IsZero():
@@ -212,8 +213,12 @@ const misfitMark = "with the issued token"
 func (r *Reconciler) failWrite(o *observation, err error) error {
 	what, err := o.refusal(err)
 	if what == "" {
+		if err == nil {
+			r.Metrics.attempted(o.decision.Why, v1alpha1.ReasonTemplateInvalid)
+		}
 		return err
 	}
+	r.Metrics.attempted(o.decision.Why, v1alpha1.ReasonSecretWriteRefused)
 	now := r.Clock.Now()
 	r.paceWrite(o, o.fail(v1alpha1.ReasonSecretWriteRefused, what, now), now)
 	return nil

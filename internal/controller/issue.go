@@ -87,7 +87,9 @@ func (o *observation) nearEnd() time.Time {
 func (r *Reconciler) exchange(ctx context.Context, o *observation, credentials pipedream.Credentials) error {
 	var token pipedream.Token
 	err := r.TokenRequests.SendAs(o.asker(), credentials, o.insists(), func() (err error) {
+		began := r.Clock.Now()
 		token, err = r.Pipedream.Issue(ctx, credentials, o.token.Spec.Scopes)
+		r.Metrics.requested(err, r.Clock.Since(began))
 		return err
 	})
 	if err != nil {

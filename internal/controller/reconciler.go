@@ -67,6 +67,8 @@ type Reconciler struct {
 	Pipedream TokenAPI
 	// TokenRequests and Verifications pace what is asked of Pipedream.
 	TokenRequests, Verifications *pipedream.Gate
+	// Metrics counts what is asked of Pipedream, and what becomes of it.
+	Metrics *Metrics
 
 	memories memories
 }

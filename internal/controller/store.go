@@ -51,12 +51,13 @@ func (r *Reconciler) store(ctx context.Context, o *observation) (again bool, err
 	for range storeTries {
 		if o.targetState() == renewal.Foreign {
 			o.meet(renewal.NotOwned)
+			r.Metrics.attempted(o.decision.Why, v1alpha1.ReasonSecretNotOwned)
 			return false, nil
 		}
 		err = r.write(ctx, o, *o.memory.unstored)
 		switch {
 		case err == nil:
-			return o.stored(), nil
+			return r.stored(o), nil
 		case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 			o.memory.unstored = nil
 			return false, nil
@@ -71,14 +72,15 @@ func (r *Reconciler) store(ctx context.Context, o *observation) (again bool, err
 		}
 		o.target = live
 		if o.heldInputs() == o.memory.unstored.inputs {
-			return o.stored(), nil
+			return r.stored(o), nil
 		}
 	}
 	return false, err
 }
 
 // stored forgets the token that is stored now, and tells whether it is to be tried.
-func (o *observation) stored() (again bool) {
+func (r *Reconciler) stored(o *observation) (again bool) {
+	r.Metrics.attempted(o.decision.Why, v1alpha1.ReasonIssued)
 	if again = o.decision.Why == renewal.Revoked; again {
 		o.memory.verification.replacement = o.memory.unstored.inputs
 	}

@@ -134,6 +134,14 @@ func (w *world) restart() {
 		TokenRequests: w.newGate(100, 100),
 		Verifications: w.newGate(100, 100),
 	}
+	w.reconciler.Metrics = NewMetrics(w.Context(), MetricsOptions{
+		Cache:         client.NewNamespacedClient(w.admin, w.namespace),
+		Clock:         w.clock,
+		TokenRequests: w.reconciler.TokenRequests,
+		PerObject:     true,
+		Version:       "v1.2.3",
+		Revision:      "abc123",
+	})
 }
 
 func (w *world) newGate(perSecond float64, burst int) *pipedream.Gate {

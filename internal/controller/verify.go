@@ -44,6 +44,7 @@ func (r *Reconciler) verifyHeld(ctx context.Context, o *observation) (again bool
 		o.verificationPlace.IsTurn = false
 		return true, nil
 	}
+	r.Metrics.verified(verdict)
 	o.judge(verdict, verifyErr)
 	return true, nil
 }

@@ -41,6 +41,14 @@ type Place struct {
 	PausedUntil time.Time
 }
 
+// Load is what goes on at a Gate.
+type Load struct {
+	// Waiting counts those who wait for their turn, by their Lane.
+	Waiting [lanes]int
+	// Pause is how long nobody sends anything; zero when there is no pause.
+	Pause time.Duration
+}
+
 // GateOptions configure a Gate.
 type GateOptions struct {
 	// PerSecond is how many requests are sent in a second in the long run, and Burst
@@ -180,6 +188,13 @@ func (g *Gate) untilNext(now time.Time) time.Duration {
 		missing = 1
 	}
 	return time.Duration(missing/g.options.PerSecond*float64(time.Second)) + 1
+}
+
+// Load returns what goes on.
+func (g *Gate) Load() Load {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return Load{Waiting: g.queue.waiting(), Pause: max(0, g.pause.end.Sub(g.clock.now()))}
 }
 
 // Changed has a value when Turns is to be called.

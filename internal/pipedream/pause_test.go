@@ -43,6 +43,41 @@ func TestAPauseRefusesEverybody(t *testing.T) {
 	}
 }
 
+func TestLoad(t *testing.T) {
+	t.Parallel()
+	g := newGate(t, pipedream.GateOptions{})
+	want := func(when string, want pipedream.Load) {
+		t.Helper()
+		if diff := cmp.Diff(want, g.Load()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", when, diff)
+		}
+	}
+	want("when nothing goes on", pipedream.Load{})
+	g.wantTurn("a")
+	want("when somebody may send", pipedream.Load{})
+	g.Pause(second.Add(time.Minute))
+	g.Enter(shop("b"), pipedream.NearEnd)
+	g.Enter(shop("c"), pipedream.OnDemand)
+	g.Enter(shop("d"), pipedream.OnDemand)
+	g.Enter(pipedream.Asker{Group: "checkout", Name: "d"}, pipedream.OnDemand)
+	a := pipedream.DueRenewal // The lane of wantTurn, whose turn was taken back.
+	waiting := pipedream.Load{Pause: time.Minute}
+	waiting.Waiting[a], waiting.Waiting[pipedream.NearEnd], waiting.Waiting[pipedream.OnDemand] = 1, 1, 3
+	want("in a pause", waiting)
+	g.now = second.Add(10 * time.Second)
+	waiting.Pause = 50 * time.Second
+	want("later in it", waiting)
+	g.Leave(shop("c"))
+	g.after(time.Minute)
+	g.Turns()
+	if got := g.Load(); got.Pause != 0 || got.Waiting[pipedream.OnDemand] != 2 || got.Waiting[pipedream.NearEnd] != 0 {
+		t.Errorf("after it, when the most urgent goes ahead, the load is %+v", got)
+	}
+	if got := fmt.Sprint(pipedream.NearEnd, pipedream.FirstToken, pipedream.DueRenewal, pipedream.OnDemand); got != "NearEnd FirstToken DueRenewal OnDemand" {
+		t.Errorf("the lanes are called %s", got)
+	}
+}
+
 func TestAfterAPauseOneGoesAheadAndTheOthersArePaced(t *testing.T) {
 	t.Parallel()
 	for _, burst := range []int{1, 2, 10, 100} {

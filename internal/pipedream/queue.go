@@ -26,6 +26,11 @@ const (
 	lanes = iota
 )
 
+// String returns the lane's name.
+func (l Lane) String() string {
+	return [lanes]string{"NearEnd", "FirstToken", "DueRenewal", "OnDemand"}[l]
+}
+
 // turn says whether, and for what, the turn of a place has come.
 type turn int
 
@@ -113,6 +118,16 @@ func (q *queue) remove(p *place) {
 	if len(g.places) == 0 {
 		q.lanes[p.lane] = slices.Delete(q.lanes[p.lane], i, i+1)
 	}
+}
+
+// waiting counts the places of each lane.
+func (q *queue) waiting() (counts [lanes]int) {
+	for lane, groups := range q.lanes {
+		for _, g := range groups {
+			counts[lane] += len(g.places)
+		}
+	}
+	return counts
 }
 
 // has tells whether any place is eligible.
