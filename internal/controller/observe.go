@@ -49,6 +49,8 @@ type observation struct {
 	// place is where a token request waits for its turn, and verificationPlace where
 	// a verification does; zero when none waits.
 	place, verificationPlace pipedream.Place
+	// storedFor is why a token was issued that this visit has stored; empty for none.
+	storedFor renewal.Why
 }
 
 // observe looks at the two Secrets, through the cache where it is recent enough.

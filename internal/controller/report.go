@@ -40,7 +40,7 @@ func (r *Reconciler) report(ctx context.Context, o *observation) (sleep time.Dur
 	case err != nil:
 		return sleep, client.IgnoreNotFound(err)
 	}
-	r.announce(ctx, o.token, previous, status)
+	r.announce(ctx, o, previous, status)
 	return sleep, nil
 }
 
@@ -144,8 +144,14 @@ func (o *observation) configurationOf(status v1alpha1.PipedreamTokenStatus) (*ap
 }
 
 // announce tells of each change of state, in an event and a log line. A routine
-// renewal is none, though it had to queue.
-func (r *Reconciler) announce(ctx context.Context, token *v1alpha1.PipedreamToken, previous, status v1alpha1.PipedreamTokenStatus) {
+// renewal is none, though it had to queue. One before its time has a log line, also if
+// all is then as it was.
+func (r *Reconciler) announce(ctx context.Context, o *observation, previous, status v1alpha1.PipedreamTokenStatus) {
+	logger := log.FromContext(ctx)
+	if next := nextMoment(&status); next != nil {
+		logger = logger.WithValues("next", show(next))
+	}
+	ctx = log.IntoContext(ctx, logger)
 	renewed := changed(previous, status, v1alpha1.ConditionRenewed)
 	if before := meta.FindStatusCondition(previous.Conditions, v1alpha1.ConditionRenewed); before != nil &&
 		before.Reason == v1alpha1.ReasonQueued && previous.IssueTime != nil {
@@ -155,15 +161,27 @@ func (r *Reconciler) announce(ctx context.Context, token *v1alpha1.PipedreamToke
 	if renewed != nil && ready != nil && ready.Status == metav1.ConditionTrue {
 		ready = nil // It says nothing new: a token was issued.
 	}
+	if o.storedFor != "" && o.storedFor != renewal.Due && renewed == nil && ready == nil {
+		logger.Info("token issued before it was due", "reason", o.storedFor)
+	}
 	for _, condition := range []*metav1.Condition{renewed, ready, changed(previous, status, v1alpha1.ConditionVerified)} {
 		switch {
 		case condition == nil:
 		case condition.Status == metav1.ConditionFalse:
-			r.tell(ctx, token, corev1.EventTypeWarning, *condition)
+			r.tell(ctx, o.token, corev1.EventTypeWarning, *condition)
 		case condition.Status == metav1.ConditionTrue:
-			r.tell(ctx, token, corev1.EventTypeNormal, *condition)
+			r.tell(ctx, o.token, corev1.EventTypeNormal, *condition)
 		}
 	}
+}
+
+// nextMoment returns when something is done next without a change: a failed attempt is
+// made again, or the token is renewed. It is nil when only a change helps.
+func nextMoment(status *v1alpha1.PipedreamTokenStatus) *metav1.Time {
+	if meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionRenewed) {
+		return status.RenewalTime
+	}
+	return status.NextAttemptTime
 }
 
 // changed returns a condition if its status or reason is not what it was, else nil.

@@ -81,6 +81,7 @@ func (r *Reconciler) store(ctx context.Context, o *observation) (again bool, err
 // stored forgets the token that is stored now, and tells whether it is to be tried.
 func (r *Reconciler) stored(o *observation) (again bool) {
 	r.Metrics.attempted(o.decision.Why, v1alpha1.ReasonIssued)
+	o.storedFor = o.decision.Why
 	if again = o.decision.Why == renewal.Revoked; again {
 		o.memory.verification.replacement = o.memory.unstored.inputs
 	}
