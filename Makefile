@@ -55,6 +55,11 @@ cluster: ## Run a Kubernetes of one node on this machine, as root on Debian. Pri
 cluster-down: ## End that node, and leave nothing of it.
 	@hack/cluster/node down
 
+.PHONY: test-prometheus
+test-prometheus: control-plane ## Try alerts and dashboard with the real Prometheus, which is taken from Debian where it is missing.
+	hack/prometheus
+	KUBEBUILDER_ASSETS="$$(hack/cluster/control-plane)" go test -count=1 -tags prometheus ./test/prometheus
+
 .PHONY: chaos
 chaos: build control-plane ## Break all around the operator at random, and check its promises. DURATION=10m, SEED=any.
 	@KUBEBUILDER_ASSETS="$$(hack/cluster/control-plane)" bin/chaos --duration=$(or $(DURATION),10m) --seed=$(or $(SEED),0) $(ARGS)
@@ -77,6 +82,7 @@ generate: ## Make what is made from the API's types: deepcopy, apply configurati
 	@# The chart's own copies: helm reads no file outside of a chart.
 	cp config/crd/bases/pipedream-operator.io_pipedreamtokens.yaml charts/pipedream-operator/files/crd.yaml
 	cp config/rbac/role.yaml config/rbac/aggregated_roles.yaml config/policy/require_scopes.yaml charts/pipedream-operator/files/
+	cp config/prometheus/rule.yaml config/prometheus/dashboard.json charts/pipedream-operator/files/
 
 .PHONY: lint
 lint: ## Run the linters: golangci-lint on all code, kube-api-linter on the API's types.
@@ -105,7 +111,7 @@ clean: ## Remove all that was built, the control plane too.
 help: ## Show this.
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+		/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 ##@ Deliver: IMAGE and VERSION say under which name, ARCH for which architecture
 

@@ -94,7 +94,7 @@ func TestTheAPIServerAcceptsTheChartWithEverythingInIt(t *testing.T) {
 	deployment := one(t, objects, "Deployment")
 	wantAdmittedWhereRestricted(t, deployment)
 	wantFlagsUnderstood(t, deployment)
-	for _, kind := range []string{"ServiceMonitor", "PodMonitor", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"} {
+	for _, kind := range []string{"ServiceMonitor", "PodMonitor", "PrometheusRule", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"} {
 		one(t, objects, kind)
 	}
 	for _, object := range objects {
@@ -108,6 +108,7 @@ func TestTheAPIServerAcceptsTheChartWithEverythingInIt(t *testing.T) {
 		"--namespaces=shop,checkout", "--token-requests-per-second=10", "- name: GOMEMLIMIT", `priorityClassName: "system-cluster-critical"`,
 		`value: "http://proxy.example:3128"`, `value: "http://proxy.example:3129"`, `value: "$(KUBERNETES_SERVICE_HOST),10.0.0.0/8"`,
 		"--api-ca-file=/etc/pipedream-operator/api-ca/bundle.pem", `name: "corporate-ca"`, "--metrics-cert-dir=/etc/pipedream-operator/metrics",
+		"--per-object-metrics=false", "prometheus: three", "grafana: one",
 		"secretName: metrics-certificate", "interval: 11s", "interval: 12s", "prometheus: one", "prometheus: two", "serverName: metrics.example",
 		"name: scraper-token", "kubernetes.io/metadata.name: monitoring", "cidr: 10.1.0.0/16", "maxUnavailable: 50%", "replicas: 3",
 		`serviceAccountName: "somebody"`, "example.com/role: some-role", "memory: 1Gi", "pod: label", "pod: annotation", "disk: fast",
@@ -196,6 +197,8 @@ func TestTheChartRefusesBadValues(t *testing.T) {
 		"a budget that allows nothing":         {"podDisruptionBudget.maxUnavailable=null", "at '/podDisruptionBudget': missing property 'maxUnavailable'"},
 		"labels that are null":                 {"extraLabels=null", "missing property 'extraLabels'"},
 		"a monitor of metrics that are not on": {"metrics.serviceMonitor.enabled=true,namespaces={shop}", "need metrics.enabled"},
+		"alerts on metrics that are not on":    {"prometheusRule.enabled=true,namespaces={shop}", "need metrics.enabled"},
+		"a dashboard of such":                  {"dashboard.enabled=true,metrics.enabled=false", "need metrics.enabled"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := tryHelm("template", release, chart, "--set="+test.set)

@@ -22,7 +22,9 @@ func TestTheChartIsWhatKustomizeMakes(t *testing.T) {
 	}{
 		"for the whole cluster": {"default", withHelm()},
 		"for some namespaces":   {"namespaced", withHelm("--set=namespaces={shop}")},
-		"with the policy":       {"policy", withHelm("--set=policy.requireScopes=true", "--show-only=templates/policy.yaml")},
+		"with Prometheus": {"../test/install/testdata/prometheus", withHelm(
+			"--set=metrics.serviceMonitor.enabled=true,prometheusRule.enabled=true,dashboard.enabled=true")},
+		"with the policy": {"policy", withHelm("--set=policy.requireScopes=true", "--show-only=templates/policy.yaml")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			kustomize := similar(objectsOf(t, kubectl(t, "", "kustomize", filepath.Join("config", test.kustomize))))
@@ -46,7 +48,9 @@ func similar(objects []*unstructured.Unstructured) map[string]any {
 			continue
 		}
 		labels := object.GetLabels()
-		maps.DeleteFunc(labels, func(key, _ string) bool { return !strings.HasPrefix(key, "rbac.authorization.k8s.io/") })
+		maps.DeleteFunc(labels, func(key, _ string) bool {
+			return !strings.HasPrefix(key, "rbac.authorization.k8s.io/") && key != "grafana_dashboard"
+		})
 		if len(labels) == 0 {
 			labels = nil
 		}

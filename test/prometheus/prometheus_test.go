@@ -1,0 +1,357 @@
+//go:build prometheus
+
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package prometheus_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+)
+
+// patience bounds how long a test waits for what must come.
+const patience = 2 * time.Minute
+
+// program returns the path of a program of Prometheus.
+func program(name string) string {
+	return filepath.Join(controlplane.Root(), "bin", "prometheus", name)
+}
+
+// promtool must succeed in a folder.
+func promtool(t *testing.T, folder string, arguments ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), program("promtool"), arguments...)
+	cmd.Dir = folder
+	if said, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("promtool %s: %v (`make test-prometheus` brings it)\n%s", strings.Join(arguments, " "), err, said)
+	}
+}
+
+func TestAlerts(t *testing.T) {
+	folder := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(folder, "rules.yaml"), ruleFile(t), 0o600))
+	must(t, os.WriteFile(filepath.Join(folder, "alerts_test.yaml"), []byte(read(t, "test", "prometheus", "testdata", "alerts_test.yaml")), 0o600))
+	promtool(t, folder, "check", "rules", "--lint=all", "--lint-fatal", "rules.yaml")
+	promtool(t, folder, "test", "rules", "alerts_test.yaml")
+}
+
+func TestDashboardParses(t *testing.T) {
+	var group []any
+	for i, asked := range queries(t) {
+		group = append(group, map[string]any{"record": fmt.Sprintf("panel:%d", i), "expr": asked.Expr})
+	}
+	content, err := yaml.Marshal(map[string]any{"groups": []any{map[string]any{"name": "dashboard", "rules": group}}})
+	must(t, err)
+	folder := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(folder, "dashboard.yaml"), content, 0o600))
+	promtool(t, folder, "check", "rules", "dashboard.yaml")
+}
+
+// run is a real run of the operator, with a real Prometheus that scrapes it.
+type run struct {
+	*testing.T
+	folder     string
+	cluster    *controlplane.ControlPlane
+	admin      client.Client
+	namespace  string
+	pipedream  *pipedreamtest.Simulator
+	apiURL     string
+	prometheus string
+}
+
+func (r *run) write(name string, content []byte) string {
+	r.Helper()
+	path := filepath.Join(r.folder, name)
+	must(r.T, os.WriteFile(path, content, 0o600))
+	return path
+}
+
+// freeAddress returns an address of this machine that nobody listens on.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	must(t, err)
+	must(t, listener.Close())
+	return listener.Addr().String()
+}
+
+// start starts a program, which is ended with the test.
+func (r *run) start(environment []string, program string, arguments ...string) {
+	r.Helper()
+	said := &bytes.Buffer{}
+	cmd := exec.CommandContext(context.WithoutCancel(r.Context()), program, arguments...)
+	cmd.Env = append(os.Environ(), environment...)
+	cmd.Stdout, cmd.Stderr = said, said
+	must(r.T, cmd.Start())
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		close(ended)
+	}()
+	r.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-ended:
+		case <-time.After(patience):
+			_ = cmd.Process.Kill()
+			<-ended
+		}
+		if r.Failed() {
+			r.Logf("%s said:\n%s", filepath.Base(program), said)
+		}
+	})
+}
+
+func newRun(t *testing.T) *run {
+	t.Helper()
+	r := &run{T: t, folder: t.TempDir()}
+	var err error
+	r.cluster, err = controlplane.Start(controlplane.Options{})
+	must(t, err)
+	t.Cleanup(func() { must(t, r.cluster.Stop()) })
+	must(t, v1alpha1.AddToScheme(scheme.Scheme))
+	r.admin, err = client.New(r.cluster.Config, client.Options{})
+	must(t, err)
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}}
+	must(t, r.admin.Create(t.Context(), namespace))
+	r.namespace = namespace.Name
+	r.pipedream = pipedreamtest.New(pipedreamtest.Options{
+		Now: time.Now, TokenLifetime: 30 * time.Second, Clients: []pipedreamtest.Client{{ID: "good", Secret: "the-client-secret"}},
+	})
+	server := httptest.NewServer(r.pipedream)
+	t.Cleanup(server.Close)
+	r.apiURL = server.URL
+	return r
+}
+
+// scraper returns a token of an account with the role of config/metrics, and no other.
+func (r *run) scraper() string {
+	r.Helper()
+	role := &rbacv1.ClusterRole{}
+	must(r.T, yaml.Unmarshal([]byte(read(r.T, "config", "metrics", "reader_role.yaml")), role))
+	must(r.T, r.admin.Create(r.Context(), role))
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "prometheus"}}
+	must(r.T, r.admin.Create(r.Context(), account))
+	must(r.T, r.admin.Create(r.Context(), &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "prometheus"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
+		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: r.namespace, Name: account.Name}},
+	}))
+	request := &authenticationv1.TokenRequest{}
+	must(r.T, r.admin.SubResource("token").Create(r.Context(), account, request))
+	return request.Status.Token
+}
+
+// startManager builds the manager and runs it, and returns where its metrics are.
+func (r *run) startManager() string {
+	r.Helper()
+	manager := filepath.Join(r.folder, "manager")
+	build := exec.CommandContext(r.Context(), "go", "build", "-o", manager, "./cmd/manager")
+	build.Dir = controlplane.Root()
+	if said, err := build.CombinedOutput(); err != nil {
+		r.Fatalf("build the manager: %v: %s", err, said)
+	}
+	metrics := freeAddress(r.T)
+	r.start([]string{"POD_NAMESPACE=" + r.namespace}, manager,
+		"--kubeconfig="+r.write("kubeconfig", r.cluster.Kubeconfig), "--api-url="+r.apiURL, "--allow-insecure-api-url",
+		"--leader-elect", "--metrics-bind-address="+metrics, "--health-probe-bind-address=0")
+	return metrics
+}
+
+// startPrometheus runs Prometheus, which scrapes as the ServiceMonitor says, but each
+// second.
+func (r *run) startPrometheus(metrics string) {
+	r.Helper()
+	config, err := yaml.Marshal(map[string]any{
+		"global":     map[string]any{"scrape_interval": "1s", "evaluation_interval": "1s"},
+		"rule_files": []string{r.write("rules.yaml", ruleFile(r.T))},
+		"scrape_configs": []any{map[string]any{
+			"job_name": "pipedream-operator-metrics", "scheme": "https", "honor_labels": true,
+			"authorization":  map[string]any{"credentials": r.scraper()},
+			"tls_config":     map[string]any{"insecure_skip_verify": true},
+			"static_configs": []any{map[string]any{"targets": []string{metrics}, "labels": map[string]any{"namespace": "system"}}},
+		}},
+	})
+	must(r.T, err)
+	address := freeAddress(r.T)
+	r.prometheus = "http://" + address
+	r.start(nil, program("prometheus"), "--config.file="+r.write("prometheus.yaml", config),
+		"--storage.tsdb.path="+filepath.Join(r.folder, "tsdb"), "--web.listen-address="+address, "--log.level=warn")
+}
+
+// sample is a series with its value now.
+type sample struct {
+	Metric map[string]string
+	Value  [2]any
+}
+
+// ask asks Prometheus's API, and returns what is wrong with the answer.
+func (r *run) ask(path string, values url.Values, into any) error {
+	r.Helper()
+	request, err := http.NewRequestWithContext(r.Context(), http.MethodGet, r.prometheus+path+"?"+values.Encode(), nil)
+	must(r.T, err)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = response.Body.Close() }()
+	answer := struct {
+		Status, Error string
+		Data          any
+	}{Data: into}
+	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
+		return err
+	}
+	if answer.Status != "success" {
+		return fmt.Errorf("%s: %s", response.Status, answer.Error)
+	}
+	return nil
+}
+
+func (r *run) query(expression string) (samples []sample, err error) {
+	r.Helper()
+	answer := struct{ Result []sample }{}
+	err = r.ask("/api/v1/query", url.Values{"query": {expression}}, &answer)
+	return answer.Result, err
+}
+
+// eventually waits until holds returns "", and fails with what it returned last.
+func (r *run) eventually(what string, holds func() string) {
+	r.Helper()
+	deadline := time.After(patience)
+	for {
+		problem := holds()
+		if problem == "" {
+			return
+		}
+		select {
+		case <-deadline:
+			r.Fatalf("%s: %s", what, problem)
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+func (r *run) create(name, clientSecret string) {
+	r.Helper()
+	must(r.T, r.admin.Create(r.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: name + "-client"},
+		StringData: map[string]string{"client_id": "good", "client_secret": clientSecret},
+	}))
+	must(r.T, r.admin.Create(r.Context(), &v1alpha1.PipedreamToken{
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: name},
+		Spec: v1alpha1.PipedreamTokenSpec{
+			ClientSecretRef: v1alpha1.ClientSecretReference{Name: name + "-client"},
+			ProjectID:       "proj_abc123", Verification: v1alpha1.Verification{IntervalSeconds: 10},
+		},
+	}))
+}
+
+// TestDashboardAndAlertsOfARealRun has a real Prometheus scrape the real manager, and
+// asks it for all that the dashboard shows.
+func TestDashboardAndAlertsOfARealRun(t *testing.T) {
+	r := newRun(t)
+	r.create("orders", "the-client-secret")
+	r.create("refused", "not-the-client-secret")
+	r.startPrometheus(r.startManager())
+	r.eventually("a routine renewal is counted", func() string {
+		found, err := r.query(`pipedream_token_renewals_total{reason="Due",result="Issued"} > 0`)
+		if err != nil || len(found) == 0 {
+			return fmt.Sprint(found, err)
+		}
+		return ""
+	})
+	for _, asked := range queries(t) {
+		r.eventually("panel "+asked.title, func() string {
+			found, err := r.query(asked.Expr)
+			if err != nil {
+				return err.Error()
+			}
+			// NaN is what there is of a quantile before anything was asked for.
+			if isNothing := func(s sample) bool { return s.Value[1] == "NaN" }; len(found) == 0 || slices.ContainsFunc(found, isNothing) {
+				return fmt.Sprintf("%s gives %v", asked.Expr, found)
+			}
+			return ""
+		})
+	}
+	var names []string
+	must(t, r.ask("/api/v1/label/__name__/values", nil, &names))
+	for name, where := range used(t) {
+		if !slices.Contains(names, name) {
+			t.Errorf("%s: there is no metric %s", where, name)
+		}
+	}
+	r.wantValues(map[string]string{
+		`sum(pipedream_token_condition{type="Ready",status="True"})`:                                             "1",
+		`pipedream_token_condition{namespace="shop",name="refused",type="Stalled",reason="CredentialsRejected"}`: "1",
+		`count(pipedream_token_expiration_timestamp_seconds{namespace="shop",name="orders"} > time())`:           "1",
+		`leader_election_master_status{name="pipedream-operator"}`:                                               "1",
+	})
+	r.wantAlerts()
+}
+
+// wantValues checks values that are so by now.
+func (r *run) wantValues(want map[string]string) {
+	r.Helper()
+	for expression, value := range want {
+		found, err := r.query(expression)
+		if err != nil || len(found) != 1 || found[0].Value[1] != value {
+			r.Errorf("%s is %v (%v), want %s", expression, found, err, value)
+		}
+	}
+}
+
+// wantAlerts checks that the rules are evaluated, and that one alert is about to fire.
+func (r *run) wantAlerts() {
+	r.Helper()
+	var state struct {
+		Groups []struct {
+			Rules []struct{ Name, Health, LastError, State string }
+		}
+	}
+	r.eventually("the alerts", func() string {
+		must(r.T, r.ask("/api/v1/rules", nil, &state))
+		var seen []string
+		for _, group := range state.Groups {
+			for _, rule := range group.Rules {
+				if rule.Health != "ok" {
+					return fmt.Sprintf("%+v", rule)
+				}
+				if rule.State != "inactive" {
+					seen = append(seen, rule.Name+" "+rule.State)
+				}
+			}
+		}
+		if got, want := strings.Join(seen, ", "), "PipedreamCredentialsRejected pending"; got != want {
+			return got + ", want " + want
+		}
+		return ""
+	})
+}
