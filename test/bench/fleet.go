@@ -47,6 +47,8 @@ type fleet struct {
 	firstReady time.Time
 	// queued counts how often a member was seen to begin to wait for its turn.
 	queued int
+	// renewed counts the renewals that were asked for.
+	renewed int
 	// leastLeft is the least life that a token had left when its successor was seen.
 	leastLeft time.Duration
 	failed    error

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -40,6 +41,9 @@ type managerOptions struct {
 	server string
 	// environment is added to ours.
 	environment []string
+	// metrics is where it serves metrics, if that matters, and flags are more flags.
+	metrics string
+	flags   []string
 	// isHolding tells that it holds tokens beside other cases.
 	isHolding bool
 }
@@ -66,10 +70,13 @@ func (b *bench) startManager(ctx context.Context, o managerOptions) (*manager, e
 	if err != nil {
 		return nil, err
 	}
+	if o.metrics == "" {
+		o.metrics = "127.0.0.1:0"
+	}
 	arguments := append([]string{
 		"--kubeconfig=" + prefix + ".kubeconfig", "--api-url=" + b.pipedream.address, "--allow-insecure-api-url",
-		"--metrics-bind-address=127.0.0.1:0", "--health-probe-bind-address=" + probes,
-	}, unpaced...)
+		"--metrics-bind-address=" + o.metrics, "--health-probe-bind-address=" + probes,
+	}, slices.Concat(unpaced, o.flags)...)
 	if len(o.namespaces) > 0 {
 		arguments = append(arguments, "--namespaces="+strings.Join(o.namespaces, ","))
 	}

@@ -26,6 +26,7 @@ func measurements() []measurement {
 		{"idle", (*bench).measureIdle},
 		{"createmany", (*bench).measureCreateMany},
 		{"restart", (*bench).measureRestart},
+		{"scrape", (*bench).measureScrape},
 		{"create", (*bench).measureCreate},
 		{"floor", (*bench).measureFloor},
 		{"wave", (*bench).measureWave},
