@@ -169,8 +169,9 @@ func (r *run) scraper() string {
 	return request.Status.Token
 }
 
-// startManager builds the manager and runs it, and returns where its metrics are.
-func (r *run) startManager() string {
+// startManagers builds the manager and runs it, as leader and as standby, and returns
+// where their metrics are.
+func (r *run) startManagers() (metrics []string) {
 	r.Helper()
 	manager := filepath.Join(r.folder, "manager")
 	build := exec.CommandContext(r.Context(), "go", "build", "-o", manager, "./cmd/manager")
@@ -178,16 +179,20 @@ func (r *run) startManager() string {
 	if said, err := build.CombinedOutput(); err != nil {
 		r.Fatalf("build the manager: %v: %s", err, said)
 	}
-	metrics := freeAddress(r.T)
-	r.start([]string{"POD_NAMESPACE=" + r.namespace}, manager,
-		"--kubeconfig="+r.write("kubeconfig", r.cluster.Kubeconfig), "--api-url="+r.apiURL, "--allow-insecure-api-url",
-		"--leader-elect", "--metrics-bind-address="+metrics, "--health-probe-bind-address=0")
+	kubeconfig := r.write("kubeconfig", r.cluster.Kubeconfig)
+	for range 2 {
+		address := freeAddress(r.T)
+		metrics = append(metrics, address)
+		r.start([]string{"POD_NAMESPACE=" + r.namespace}, manager,
+			"--kubeconfig="+kubeconfig, "--api-url="+r.apiURL, "--allow-insecure-api-url",
+			"--leader-elect", "--metrics-bind-address="+address, "--health-probe-bind-address=0")
+	}
 	return metrics
 }
 
 // startPrometheus runs Prometheus, which scrapes as the ServiceMonitor says, but each
 // second.
-func (r *run) startPrometheus(metrics string) {
+func (r *run) startPrometheus(metrics []string) {
 	r.Helper()
 	config, err := yaml.Marshal(map[string]any{
 		"global":     map[string]any{"scrape_interval": "1s", "evaluation_interval": "1s"},
@@ -196,7 +201,7 @@ func (r *run) startPrometheus(metrics string) {
 			"job_name": "pipedream-operator-metrics", "scheme": "https", "honor_labels": true,
 			"authorization":  map[string]any{"credentials": r.scraper()},
 			"tls_config":     map[string]any{"insecure_skip_verify": true},
-			"static_configs": []any{map[string]any{"targets": []string{metrics}, "labels": map[string]any{"namespace": "system"}}},
+			"static_configs": []any{map[string]any{"targets": metrics, "labels": map[string]any{"namespace": "system"}}},
 		}},
 	})
 	must(r.T, err)
@@ -280,7 +285,7 @@ func TestDashboardAndAlertsOfARealRun(t *testing.T) {
 	r := newRun(t)
 	r.create("orders", "the-client-secret")
 	r.create("refused", "not-the-client-secret")
-	r.startPrometheus(r.startManager())
+	r.startPrometheus(r.startManagers())
 	r.eventually("a routine renewal is counted", func() string {
 		found, err := r.query(`pipedream_token_renewals_total{reason="Due",result="Issued"} > 0`)
 		if err != nil || len(found) == 0 {
@@ -309,10 +314,13 @@ func TestDashboardAndAlertsOfARealRun(t *testing.T) {
 		}
 	}
 	r.wantValues(map[string]string{
-		`sum(pipedream_token_condition{type="Ready",status="True"})`:                                             "1",
-		`pipedream_token_condition{namespace="shop",name="refused",type="Stalled",reason="CredentialsRejected"}`: "1",
-		`count(pipedream_token_expiration_timestamp_seconds{namespace="shop",name="orders"} > time())`:           "1",
-		`leader_election_master_status{name="pipedream-operator"}`:                                               "1",
+		// The standby says what the leader says, and the dashboard counts it once.
+		`sum(pipedream_token_condition{type="Ready",status="True"})`: "2",
+		queries(t)[0].Expr: "1",
+		`count(pipedream_token_condition{namespace="shop",name="refused",type="Stalled",reason="CredentialsRejected"})`: "2",
+		`count(pipedream_token_expiration_timestamp_seconds{namespace="shop",name="orders"} > time())`:                  "2",
+		`sum(leader_election_master_status{name="pipedream-operator"})`:                                                 "1",
+		`sum(pipedream_token_requests_total{result="CredentialsRejected"}) > bool 0`:                                             "1",
 	})
 	r.wantAlerts()
 }
