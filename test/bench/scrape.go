@@ -161,7 +161,9 @@ func (b *bench) measureBesideScrapes(ctx context.Context, f *fleet, m *manager, 
 	<-stopped
 	b.report.add(of, "renewal asked for to token in the Secret, p50", percentile(without, 50).Seconds()*1000, "ms", nil)
 	b.report.add(of, "the same, beside scrapes without pause", percentile(beside, 50).Seconds()*1000, "ms", nil)
-	return errors.Join(err, f.failure())
+	peak, peakErr := m.memory(peakResident)
+	b.report.add(of, "resident memory at its peak, the start included", peak, "MiB", nil)
+	return errors.Join(err, peakErr, f.failure())
 }
 
 // renewals asks for renewals, one after the other, and returns what each has taken, the
