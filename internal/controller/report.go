@@ -144,35 +144,36 @@ func (o *observation) configurationOf(status v1alpha1.PipedreamTokenStatus) (*ap
 }
 
 // announce tells of each change of state, in an event and a log line. A routine
-// renewal is none, though it had to queue. One before its time has a log line, also if
-// all is then as it was.
+// renewal is none. One before its time has a log line, also if all is then as it was.
 func (r *Reconciler) announce(ctx context.Context, o *observation, previous, status v1alpha1.PipedreamTokenStatus) {
 	logger := log.FromContext(ctx)
 	if next := nextMoment(&status); next != nil {
 		logger = logger.WithValues("next", show(next))
 	}
 	ctx = log.IntoContext(ctx, logger)
-	renewed := changed(previous, status, v1alpha1.ConditionRenewed)
+	renewed, ready := outcome(previous, status)
+	if renewed == nil && ready == nil && o.storedFor != "" && o.storedFor != renewal.Due {
+		logger.Info("token issued before it was due", "reason", o.storedFor)
+	}
+	for _, condition := range []*metav1.Condition{renewed, ready, changed(previous, status, v1alpha1.ConditionVerified)} {
+		if condition != nil && condition.Status != metav1.ConditionUnknown {
+			r.tell(ctx, o.token, *condition)
+		}
+	}
+}
+
+// outcome returns what has changed in the conditions about the token, as far as it is
+// to be told of. A routine renewal changes nothing, though it had to queue.
+func outcome(previous, status v1alpha1.PipedreamTokenStatus) (renewed, ready *metav1.Condition) {
+	renewed, ready = changed(previous, status, v1alpha1.ConditionRenewed), changed(previous, status, v1alpha1.ConditionReady)
 	if before := meta.FindStatusCondition(previous.Conditions, v1alpha1.ConditionRenewed); before != nil &&
 		before.Reason == v1alpha1.ReasonQueued && previous.IssueTime != nil {
 		renewed = nil
 	}
-	ready := changed(previous, status, v1alpha1.ConditionReady)
 	if renewed != nil && ready != nil && ready.Status == metav1.ConditionTrue {
 		ready = nil // It says nothing new: a token was issued.
 	}
-	if o.storedFor != "" && o.storedFor != renewal.Due && renewed == nil && ready == nil {
-		logger.Info("token issued before it was due", "reason", o.storedFor)
-	}
-	for _, condition := range []*metav1.Condition{renewed, ready, changed(previous, status, v1alpha1.ConditionVerified)} {
-		switch {
-		case condition == nil:
-		case condition.Status == metav1.ConditionFalse:
-			r.tell(ctx, o.token, corev1.EventTypeWarning, *condition)
-		case condition.Status == metav1.ConditionTrue:
-			r.tell(ctx, o.token, corev1.EventTypeNormal, *condition)
-		}
-	}
+	return renewed, ready
 }
 
 // nextMoment returns when something is done next without a change: a failed attempt is
@@ -193,7 +194,11 @@ func changed(previous, status v1alpha1.PipedreamTokenStatus, kind string) *metav
 	return now
 }
 
-func (r *Reconciler) tell(ctx context.Context, token *v1alpha1.PipedreamToken, severity string, condition metav1.Condition) {
+func (r *Reconciler) tell(ctx context.Context, token *v1alpha1.PipedreamToken, condition metav1.Condition) {
+	severity := corev1.EventTypeNormal
+	if condition.Status == metav1.ConditionFalse {
+		severity = corev1.EventTypeWarning
+	}
 	log.FromContext(ctx).Info("condition changed", "condition", condition.Type, "status", condition.Status,
 		"reason", condition.Reason, "message", condition.Message)
 	r.Events.Eventf(token, nil, severity, condition.Reason, condition.Type, "%s", condition.Message)

@@ -320,7 +320,7 @@ func TestDashboardAndAlertsOfARealRun(t *testing.T) {
 		`count(pipedream_token_condition{namespace="shop",name="refused",type="Stalled",reason="CredentialsRejected"})`: "2",
 		`count(pipedream_token_expiration_timestamp_seconds{namespace="shop",name="orders"} > time())`:                  "2",
 		`sum(leader_election_master_status{name="pipedream-operator"})`:                                                 "1",
-		`sum(pipedream_token_requests_total{result="CredentialsRejected"}) > bool 0`:                                             "1",
+		`sum(pipedream_token_requests_total{result="CredentialsRejected"}) > bool 0`:                                    "1",
 	})
 	r.wantAlerts()
 }
