@@ -266,7 +266,7 @@ func TestLateCacheCostsNoExchange(t *testing.T) {
 		token := w.token()
 		token.Annotations = map[string]string{"example.com/poke": strconv.Itoa(int(count))}
 		// A change of the spec, which no predicate holds back.
-		token.Spec.RenewBeforeSeconds = 1000 + count%2
+		token.Spec.RenewBeforeSeconds = 2001 - token.Spec.RenewBeforeSeconds
 		if err := w.admin.Update(w.Context(), token); client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) && w.Context().Err() == nil {
 			w.Error(err)
 		}
