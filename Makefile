@@ -70,8 +70,8 @@ bench: build control-plane ## Measure what the manager costs, on a real kube-api
 	@KUBEBUILDER_ASSETS="$$(hack/cluster/control-plane)" bin/bench --case="$(CASE)" $(ARGS)
 
 .PHONY: build
-build: ## Build the manager, the simulator, the demo and the chaos run into bin/.
-	CGO_ENABLED=0 go build -trimpath -buildvcs=auto -o bin/ ./cmd/manager ./cmd/simulator
+build: ## Build the manager, the simulator, the plugin of kubectl, the demo and the chaos run into bin/.
+	CGO_ENABLED=0 go build -trimpath -buildvcs=auto -o bin/ ./cmd/manager ./cmd/simulator ./cmd/kubectl-pipedream
 	go build -o bin/ ./hack/demo ./test/chaos
 
 .PHONY: generate

@@ -52,8 +52,13 @@ func (c *Client) Verify(ctx context.Context, token Sensitive, trial Trial) (Verd
 	return Inconclusive, rejection(got, "", c.now())
 }
 
+// NeedsProject tells whether the token is tried on a listing of the ProjectID.
+func (t Trial) NeedsProject() bool {
+	return slices.Contains(t.Scopes, "connect:accounts:read") || !slices.Contains(t.Scopes, "connect:projects:read")
+}
+
 func (t Trial) path() string {
-	if slices.Contains(t.Scopes, "connect:projects:read") && !slices.Contains(t.Scopes, "connect:accounts:read") {
+	if !t.NeedsProject() {
 		return "/v1/connect/projects?limit=1"
 	}
 	return "/v1/connect/" + url.PathEscape(t.ProjectID) + "/accounts?limit=1"

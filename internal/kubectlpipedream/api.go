@@ -1,0 +1,63 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package kubectlpipedream
+
+import (
+	"crypto/x509"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+)
+
+// defaultAPIURL is where Pipedream's API is.
+const defaultAPIURL = "https://api.pipedream.com"
+
+// apiOptions are the flags that say how to reach Pipedream's API. They are called as
+// those of the operator.
+type apiOptions struct {
+	url           string
+	allowInsecure bool
+	caFile        string
+	flags         *pflag.FlagSet
+}
+
+func (o *apiOptions) register(command *cobra.Command) {
+	o.flags = command.Flags()
+	o.flags.StringVar(&o.url, "api-url", defaultAPIURL, "The address of Pipedream's API, without a path.")
+	o.flags.BoolVar(&o.allowInsecure, "allow-insecure-api-url", false,
+		"Allow an --api-url with http://: for a simulator on the same machine, and for nothing else.")
+	o.flags.StringVar(&o.caFile, "api-ca-file", "", "A file with the PEM certificates to trust for the API, instead of the system's.")
+}
+
+// isChosen tells whether the user has said where the API is.
+func (o *apiOptions) isChosen() bool { return o.flags.Changed("api-url") }
+
+// client returns a client for the API that the flags name.
+func (o *apiOptions) client(p *plugin) (*pipedream.Client, error) {
+	var roots *x509.CertPool
+	if o.caFile != "" {
+		certificates, err := os.ReadFile(o.caFile)
+		if err != nil {
+			return nil, usage("--api-ca-file: %w", err)
+		}
+		if roots = x509.NewCertPool(); !roots.AppendCertsFromPEM(certificates) {
+			return nil, usage("--api-ca-file: %s holds no PEM certificate", o.caFile)
+		}
+	}
+	client, err := pipedream.NewClient(pipedream.Options{
+		Address:       o.url,
+		AllowInsecure: o.allowInsecure,
+		RootCAs:       roots,
+		UserAgent:     "kubectl-pipedream/" + p.version(),
+		Now:           p.Now,
+	})
+	if err != nil {
+		return nil, &usageError{cause: fmt.Errorf("--api-url: %w", err)}
+	}
+	return client, nil
+}

@@ -1,0 +1,170 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package kubectlpipedream is the plugin `kubectl pipedream`. It asks the cluster as
+// the user who calls it, and shows no token and no client secret.
+package kubectlpipedream
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/rest"
+)
+
+// The exit codes. Docs and scripts rely on them.
+const (
+	exitError   = 1 // It could not be done.
+	exitUsage   = 2 // The call is wrong.
+	exitNo      = 3 // It was done, and the answer is No.
+	exitUnknown = 4 // It was done, and there is no answer.
+)
+
+// defaultPollInterval is the time between two looks at what is waited for.
+const defaultPollInterval = 500 * time.Millisecond
+
+// As kubectl asks: much at once, since a command soon ends.
+const (
+	queriesPerSecond = 50
+	queryBurst       = 300
+)
+
+// Options are what the plugin needs from the outside.
+type Options struct {
+	genericiooptions.IOStreams
+	// Now tells the time.
+	Now func() time.Time
+	// Release is the version that the binary was released as; empty when it was not.
+	Release string
+	// PollInterval is the time between two looks at what is waited for. Optional.
+	PollInterval time.Duration
+}
+
+// plugin is one call of the plugin.
+type plugin struct {
+	Options
+	config *genericclioptions.ConfigFlags
+	// isRunning is set once the arguments were found to be good.
+	isRunning bool
+}
+
+// Run does what the arguments say, and returns the exit code.
+func Run(ctx context.Context, arguments []string, options Options) int {
+	p := newPlugin(options)
+	root := p.rootCommand()
+	root.SetArgs(arguments)
+	return p.exitCode(root.ExecuteContext(ctx))
+}
+
+func newPlugin(options Options) *plugin {
+	p := &plugin{Options: options, config: genericclioptions.NewConfigFlags(true)}
+	p.PollInterval = cmp.Or(p.PollInterval, defaultPollInterval)
+	p.config.CacheDir, p.config.DisableCompression = nil, nil
+	p.config.WrapConfigFn = func(config *rest.Config) *rest.Config {
+		config.QPS, config.Burst = queriesPerSecond, queryBurst
+		config.UserAgent = "kubectl-pipedream/" + p.version()
+		config.WarningHandler = rest.NewWarningWriter(p.ErrOut, rest.WarningWriterOptions{Deduplicate: true})
+		return config
+	}
+	return p
+}
+
+func (p *plugin) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "kubectl-pipedream",
+		Short: "Show, renew, explain and try the tokens of PipedreamTokens",
+		Long: "Show, renew, explain and try the tokens of PipedreamTokens.\n\n" +
+			"No command shows a token or a client secret.\n\n" +
+			"Exit codes: 0 done; 1 it could not be done; 2 the call is wrong; 3 the answer is No; 4 there is no answer.",
+		Annotations:       map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl pipedream"},
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		PersistentPreRun:  func(*cobra.Command, []string) { p.isRunning = true },
+		Version:           p.version(),
+		DisableAutoGenTag: true,
+	}
+	root.SetVersionTemplate("{{ .Version }}\n")
+	root.SetIn(p.In)
+	root.SetOut(p.Out)
+	root.SetErr(p.ErrOut)
+	p.config.AddFlags(root.PersistentFlags())
+	p.registerCompletions(root)
+	root.AddCommand(p.statusCommand(), p.renewCommand(), p.inspectCommand(), p.verifyCommand(), p.doctorCommand(), p.versionCommand())
+	return root
+}
+
+func (p *plugin) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version of the plugin",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintln(p.Out, p.version())
+			return err
+		},
+	}
+}
+
+// version returns the release that the binary is of, or the module version that it
+// was built from.
+func (p *plugin) version() string {
+	if p.Release != "" {
+		return p.Release
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
+}
+
+// usageError is an error of the one who called, not of the world.
+type usageError struct{ cause error }
+
+func (e *usageError) Error() string { return e.cause.Error() }
+func (e *usageError) Unwrap() error { return e.cause }
+
+func usage(format string, arguments ...any) error {
+	return &usageError{cause: fmt.Errorf(format, arguments...)}
+}
+
+// verdict is an outcome that has an exit code of its own. What there is to say of it
+// has been said, unless it has a text.
+type verdict struct {
+	code int
+	text string
+}
+
+func (v *verdict) Error() string { return v.text }
+
+// exitCode says what went wrong, and what to do, and returns the exit code.
+func (p *plugin) exitCode(err error) int {
+	if err == nil {
+		return 0
+	}
+	if outcome, ok := errors.AsType[*verdict](err); ok {
+		if outcome.text != "" {
+			p.complain(outcome.text)
+		}
+		return outcome.code
+	}
+	_, isUsage := errors.AsType[*usageError](err)
+	if isUsage || !p.isRunning {
+		p.complain(err.Error())
+		p.complain("see kubectl pipedream --help")
+		return exitUsage
+	}
+	p.complain(p.explain(err))
+	return exitError
+}
+
+// complain writes a line to stderr.
+func (p *plugin) complain(text string) {
+	_, _ = fmt.Fprintln(p.ErrOut, "kubectl pipedream: "+oneLine(text))
+}

@@ -1,0 +1,145 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package kubectlpipedream
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+	appsv1 "k8s.io/api/apps/v1"
+)
+
+// operatorLabels find the operator's Deployment, however it was installed.
+const operatorLabels = "app.kubernetes.io/name=pipedream-operator"
+
+// doctorOptions are the flags of doctor.
+type doctorOptions struct {
+	api               apiOptions
+	operatorNamespace string
+	operatorSelector  string
+	allNamespaces     bool
+}
+
+func (p *plugin) doctorCommand() *cobra.Command {
+	options := &doctorOptions{}
+	command := &cobra.Command{
+		Use:   "doctor",
+		Short: "Look for what is wrong: CRD, permissions, operator, API, clock, tokens",
+		Long: "Look for what is wrong. Each check is ok, a warning, failed, or unknown where you lack the permission to look.\n\n" +
+			"Nothing is changed, and no credentials are sent to Pipedream. Exits with 3 when a check has failed.\n" +
+			"Tokens are looked at in all namespaces, if you may, unless you name one with --namespace.",
+		Example: "  kubectl pipedream doctor\n" +
+			"  kubectl pipedream doctor --namespace shop --operator-namespace pipedream-operator-system",
+		Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			return p.doctor(command.Context(), options)
+		},
+	}
+	options.api.register(command)
+	flags := command.Flags()
+	flags.StringVar(&options.operatorNamespace, "operator-namespace", "", "Where the operator runs. When absent, it is looked for in all namespaces.")
+	flags.StringVar(&options.operatorSelector, "operator-selector", operatorLabels, "The labels of the operator's Deployment.")
+	flags.BoolVarP(&options.allNamespaces, "all-namespaces", "A", false, "Look at the tokens of all namespaces, and at none if you may not.")
+	return command
+}
+
+// state is the outcome of a check.
+type state string
+
+// The outcomes of a check.
+const (
+	stateOK      state = "ok"
+	stateWarning state = "warning"
+	stateFailed  state = "failed"
+	stateUnknown state = "unknown"
+)
+
+// finding is what a check has found, and what to do about it.
+type finding struct {
+	state  state
+	what   string
+	advice string
+}
+
+func ok(format string, arguments ...any) finding {
+	return finding{state: stateOK, what: fmt.Sprintf(format, arguments...)}
+}
+
+func failed(advice, format string, arguments ...any) finding {
+	return finding{state: stateFailed, what: fmt.Sprintf(format, arguments...), advice: advice}
+}
+
+func warning(advice, format string, arguments ...any) finding {
+	return finding{state: stateWarning, what: fmt.Sprintf(format, arguments...), advice: advice}
+}
+
+func unknown(advice, format string, arguments ...any) finding {
+	return finding{state: stateUnknown, what: fmt.Sprintf(format, arguments...), advice: advice}
+}
+
+// examination is one run of doctor.
+type examination struct {
+	*plugin
+	*cluster
+	options *doctorOptions
+	// picked is where tokens are looked at.
+	picked selection
+	// deployment is the operator's; nil while it was not found.
+	deployment *appsv1.Deployment
+	hasFailed  bool
+	err        error
+}
+
+func (p *plugin) doctor(ctx context.Context, options *doctorOptions) error {
+	api, err := options.api.client(p)
+	if err != nil {
+		return err
+	}
+	c, err := p.connect()
+	if err != nil {
+		return err
+	}
+	e := &examination{plugin: p, cluster: c, options: options}
+	if e.report("cluster", e.checkCluster()...) {
+		e.report("CRD", e.checkCRD(ctx)...)
+		e.report("you", e.checkUser(ctx)...)
+		e.report("operator", e.checkOperator(ctx)...)
+		e.report("leader", e.checkLeader(ctx)...)
+		e.report("permissions", e.checkPermissions(ctx)...)
+		e.report("tokens", e.checkTokens(ctx)...)
+	}
+	e.report("API", e.checkAPI(ctx, api)...)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case e.err != nil:
+		return e.err
+	case e.hasFailed:
+		return &verdict{code: exitNo}
+	}
+	return nil
+}
+
+// report writes findings, and tells whether none of them has failed.
+func (e *examination) report(subject string, findings ...finding) bool {
+	isGood := true
+	for _, one := range findings {
+		e.write(fmt.Sprintf("%-9s %-12s %s\n", one.state, subject, oneLine(one.what)))
+		if one.advice != "" {
+			e.write(fmt.Sprintf("%-9s %-12s -> %s\n", "", "", oneLine(one.advice)))
+		}
+		if one.state == stateFailed {
+			isGood, e.hasFailed = false, true
+		}
+	}
+	return isGood
+}
+
+func (e *examination) write(text string) {
+	if e.err == nil {
+		_, e.err = io.WriteString(e.Out, text)
+	}
+}

@@ -1,0 +1,121 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package kubectlpipedream
+
+import (
+	"encoding/base64"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"net/http"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+)
+
+func TestInspectExplains(t *testing.T) {
+	w := fleet(t, "inspect")
+	w.letLook("looker")
+	must(t, w.pipedream.AddFault(pipedreamtest.Fault{
+		Endpoint: pipedreamtest.EndpointToken, Calls: 1, Status: http.StatusOK,
+		Body: `{"access_token":"an-opaque-token-that-must-never-be-seen","token_type":"Bearer","expires_in":3600}`,
+	}))
+	w.issued("opaque", func(token *v1alpha1.PipedreamToken) {
+		token.Spec.Environment = v1alpha1.EnvironmentDevelopment
+		token.Spec.ProjectID = ""
+	})
+	w.issued("hidden", func(token *v1alpha1.PipedreamToken) {
+		token.Spec.Secret.Data = map[string]v1alpha1.ValueTemplate{"token": "Bearer {{ .AccessToken }}"}
+	})
+	for name, arguments := range map[string][]string{
+		"inspect-orders":     {"orders"},
+		"inspect-audit":      {"pipedreamtoken.pipedream-operator.io/audit"},
+		"inspect-billing":    {"billing"},
+		"inspect-stranded":   {"stranded"},
+		"inspect-unseen":     {"unseen"},
+		"inspect-opaque":     {"opaque"},
+		"inspect-hidden":     {"hidden"},
+		"inspect-not-found":  {"order"},
+		"inspect-may-look":   {"orders", "--as=looker"},
+		"inspect-may-nought": {"orders", "--as=nobody"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := w.in(t)
+			w.wantGolden(name, w.run(append([]string{"inspect"}, arguments...)...))
+		})
+	}
+	change(w, w.token("orders"), func(token *v1alpha1.PipedreamToken) { token.Spec.Scopes = []string{"connect:users:read"} })
+	change(w, w.secret("orders"), func(secret *corev1.Secret) { delete(secret.Annotations, v1alpha1.OwnerAnnotation) })
+	w.pass(2 * time.Hour)
+	w.wantGolden("inspect-forsaken", w.run("inspect", "orders"))
+}
+
+// TestClaimsShowNothingElse is about tokens that the simulator does not make.
+func TestClaimsShowNothingElse(t *testing.T) {
+	jwt := func(payload string) string {
+		return "e30." + base64.RawURLEncoding.EncodeToString([]byte(payload)) + ".c2lnbmF0dXJl"
+	}
+	for name, test := range map[string]struct {
+		token  string
+		want   string
+		others int
+		isJWT  bool
+	}{
+		"harmless claims are shown":      {token: jwt(`{"iss":"us","exp":1767323045,"scopes":["a","b"]}`), want: "iss=us scopes=a b exp=2026-01-02T03:04:05Z", isJWT: true},
+		"others are counted":             {token: jwt(`{"jti":"id","client_secret":"s","iss":"us"}`), want: "iss=us", others: 2, isJWT: true},
+		"a claim may be of another type": {token: jwt(`{"exp":"soon","iat":1e300,"aud":{"a":1},"sub":null}`), want: "sub=<nil> aud=map[a:1] iat=1e+300 exp=soon", isJWT: true},
+		"a long claim is cut":            {token: jwt(`{"iss":"` + strings.Repeat("x", 500) + `"}`), want: "iss=" + strings.Repeat("x", maxClaim) + "…", isJWT: true},
+		"an opaque token":                {token: "opaque"},
+		"dots make no JWT":               {token: "a.b.c"},
+		"a list is no JWT":               {token: jwt(`["iss"]`)},
+		"null is no JWT":                 {token: jwt(`null`)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			shown, others, isJWT := claimsOf(pipedream.NewSensitive(test.token))
+			var words []string
+			for _, one := range shown {
+				words = append(words, one.name+"="+one.value)
+			}
+			if got := strings.Join(words, " "); got != test.want || others != test.others || isJWT != test.isJWT {
+				t.Errorf("got %q, %d others, JWT %v; want %q, %d, %v", got, others, isJWT, test.want, test.others, test.isJWT)
+			}
+		})
+	}
+}
+
+// TestEachReasonHasPlainWords reads the reasons where they are declared.
+func TestEachReasonHasPlainWords(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(controlplane.Root(), "api", "v1alpha1", "conditions.go"), nil, 0)
+	must(t, err)
+	declared := map[string]bool{}
+	ast.Inspect(file, func(node ast.Node) bool {
+		if spec, ok := node.(*ast.ValueSpec); ok && strings.HasPrefix(spec.Names[0].Name, "Reason") {
+			reason, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
+			must(t, err)
+			declared[reason] = true
+			if words := wordsFor[reason]; words.meaning == "" || words.actor == "" {
+				t.Errorf("there are no plain words for %s", reason)
+			}
+		}
+		return true
+	})
+	if len(declared) != len(wordsFor) || len(declared) < 20 {
+		t.Errorf("there are %d reasons, and words for %d", len(declared), len(wordsFor))
+	}
+}
+
+func TestATerminalIsNotSteered(t *testing.T) {
+	if got, want := clean("a\x1b[31mb\tc\r\n\u009bd\u202ee"), "a [31mb c   d e"; got != want {
+		t.Errorf("it is %q, want %q", got, want)
+	}
+}

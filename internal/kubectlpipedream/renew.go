@@ -1,0 +1,242 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package kubectlpipedream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+)
+
+// fieldManager is who has set the annotation, for those who ask.
+const fieldManager = "kubectl-pipedream"
+
+const (
+	// defaultRenewTimeout is above the longest wait for a turn that is not worth a
+	// condition, and a slow answer of Pipedream's.
+	defaultRenewTimeout = time.Minute
+	// stalledLooks is how many looks a status that was Stalled before the request may
+	// stay as it is, before it counts as the answer to it.
+	stalledLooks = 20
+)
+
+// renewOptions are the flags of renew.
+type renewOptions struct {
+	selector      string
+	all           bool
+	allNamespaces bool
+	wait          bool
+	timeout       time.Duration
+}
+
+func (p *plugin) renewCommand() *cobra.Command {
+	options := &renewOptions{}
+	command := &cobra.Command{
+		Use:   "renew (NAME... | --selector=... | --all)",
+		Short: "Ask the operator for new tokens now",
+		Long: "Ask the operator for new tokens now.\n\n" +
+			"This sets the annotation " + v1alpha1.RenewRequestAnnotation + " to the time. The operator paces its requests:\n" +
+			"the tokens of one PipedreamToken are at least ten seconds apart. The old token stays in the Secret until\n" +
+			"there is a new one, and is not revoked.",
+		Example: "  kubectl pipedream renew orders --wait\n" +
+			"  kubectl pipedream renew --all",
+		ValidArgsFunction: p.completeNames,
+		RunE: func(command *cobra.Command, arguments []string) error {
+			return p.renew(command.Context(), options, arguments)
+		},
+	}
+	flags := command.Flags()
+	flags.StringVarP(&options.selector, "selector", "l", "", "Renew those whose labels match.")
+	flags.BoolVar(&options.all, "all", false, "Renew all in the namespace.")
+	flags.BoolVarP(&options.allNamespaces, "all-namespaces", "A", false, "With --all or --selector: in all namespaces.")
+	flags.BoolVar(&options.wait, "wait", false, "Wait until the Secrets hold the new tokens. Exit with 3 when one can't be had, and with 4 when it is not known in time.")
+	flags.DurationVar(&options.timeout, "timeout", defaultRenewTimeout, "How long to wait with --wait.")
+	return command
+}
+
+func (o *renewOptions) validate(names []string) error {
+	ways := 0
+	for _, used := range []bool{len(names) > 0, o.selector != "", o.all} {
+		if used {
+			ways++
+		}
+	}
+	switch {
+	case ways == 0:
+		return usage("name the PipedreamTokens to renew, or select them by --selector, or renew all of the namespace with --all")
+	case ways > 1:
+		return usage("name PipedreamTokens, or use --selector, or --all, and not two of these")
+	case len(names) > 0 && o.allNamespaces:
+		return usage("a PipedreamToken can't be named across all namespaces: leave out its name, or --all-namespaces")
+	case o.timeout <= 0:
+		return usage("--timeout must be above 0, such as 2m")
+	}
+	return nil
+}
+
+// request is a PipedreamToken, as it was when a new token was asked for.
+type request struct {
+	entry
+	// value is that of the annotation.
+	value string
+	// now is what it is at the last look, and looks how many there were.
+	now   *v1alpha1.PipedreamToken
+	looks int
+}
+
+func (p *plugin) renew(ctx context.Context, options *renewOptions, arguments []string) error {
+	names, err := namesIn(arguments)
+	if err != nil {
+		return err
+	}
+	if err := options.validate(names); err != nil {
+		return err
+	}
+	c, err := p.connect()
+	if err != nil {
+		return err
+	}
+	picked := selection{namespace: c.namespace, names: names, selector: options.selector}
+	if options.allNamespaces {
+		picked.namespace = ""
+	}
+	found, missing := c.pick(ctx, picked)
+	if len(found) == 0 && missing == nil {
+		p.complain("there are no PipedreamTokens " + picked.where())
+		return nil
+	}
+	requests, err := p.request(ctx, c, found)
+	if err = firstOf(err, missing); err != nil || !options.wait {
+		return err
+	}
+	return p.await(ctx, c, requests, options.timeout)
+}
+
+// request asks for new tokens. The first error ends it.
+func (p *plugin) request(ctx context.Context, c *cluster, found []entry) ([]*request, error) {
+	value := p.Now().UTC().Format(time.RFC3339Nano)
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
+		"annotations": map[string]string{v1alpha1.RenewRequestAnnotation: value},
+	}})
+	if err != nil {
+		return nil, err
+	}
+	var requests []*request
+	for _, one := range found {
+		// A merge patch, because applying would create what was deleted meanwhile.
+		object, err := c.dynamic.Resource(tokenResource).Namespace(one.token.Namespace).
+			Patch(ctx, one.token.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
+		if err != nil {
+			return requests, err
+		}
+		patched, err := newEntry(object)
+		if err != nil {
+			return requests, err
+		}
+		requests = append(requests, &request{entry: patched, value: value, now: patched.token})
+		p.say("%s renewal requested", patched.fullName())
+	}
+	return requests, nil
+}
+
+// say writes a line to stdout.
+func (p *plugin) say(format string, arguments ...any) {
+	_, _ = fmt.Fprintln(p.Out, clean(fmt.Sprintf(format, arguments...)))
+}
+
+// await waits until each request has an outcome.
+func (p *plugin) await(ctx context.Context, c *cluster, pending []*request, timeout time.Duration) error {
+	outcome := error(nil)
+	err := wait.PollUntilContextTimeout(ctx, p.PollInterval, timeout, true, func(ctx context.Context) (bool, error) {
+		var still []*request
+		for _, one := range pending {
+			isDone, err := p.look(ctx, c, one)
+			if no, ok := errors.AsType[*verdict](err); ok {
+				outcome = no
+			} else if err != nil && ctx.Err() == nil {
+				return false, err
+			}
+			if !isDone {
+				still = append(still, one)
+			}
+		}
+		pending = still
+		return len(pending) == 0, nil
+	})
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case wait.Interrupted(err):
+		for _, one := range pending {
+			p.complain(fmt.Sprintf("%s not renewed within %v: %s", one.fullName(), timeout, reasonAndMessage(one.now)))
+		}
+		return &verdict{code: exitUnknown}
+	case err != nil:
+		return err
+	}
+	return outcome
+}
+
+// look tells whether a request has an outcome, and says which. Its error is a verdict
+// when no new token can be had.
+func (p *plugin) look(ctx context.Context, c *cluster, r *request) (isDone bool, err error) {
+	now, err := c.get(ctx, r.token.Namespace, r.token.Name)
+	if err != nil {
+		return false, err
+	}
+	r.now = now.token
+	if !now.token.Status.IssueTime.Equal(r.token.Status.IssueTime) {
+		if isDone, err = c.holdsTokenFor(ctx, now.token, r.value); err != nil {
+			return false, err
+		}
+	}
+	if isDone {
+		p.say("%s renewed, expires in %s", r.fullName(), fromNow(now.token.Status.ExpirationTime, p.Now()))
+		return true, nil
+	}
+	r.looks++
+	if !r.isHopeless() {
+		return false, nil
+	}
+	p.complain(r.fullName() + " not renewed: " + reasonAndMessage(r.now))
+	return true, &verdict{code: exitNo}
+}
+
+// isHopeless tells whether only a person can help. A status that was so before the
+// request is its answer only when it stays so for a while.
+func (r *request) isHopeless() bool {
+	isNews := !equality.Semantic.DeepEqual(r.token.Status, r.now.Status)
+	return condition(r.now, v1alpha1.ConditionStalled).Status == metav1.ConditionTrue && (isNews || r.looks > stalledLooks)
+}
+
+// holdsTokenFor tells whether the Secret's token was issued for a request. Who may not
+// read the Secret goes by the status.
+func (c *cluster) holdsTokenFor(ctx context.Context, token *v1alpha1.PipedreamToken, value string) (bool, error) {
+	secret, err := c.metadata.Resource(secretResource).Namespace(token.Namespace).Get(ctx, token.TargetName(), metav1.GetOptions{})
+	switch {
+	case apierrors.IsForbidden(err):
+		return token.Status.IssueTime != nil, nil
+	case apierrors.IsNotFound(err):
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	return secret.Annotations[v1alpha1.RenewRequestAnnotation] == value, nil
+}
+
+func reasonAndMessage(token *v1alpha1.PipedreamToken) string {
+	renewed := condition(token, v1alpha1.ConditionRenewed)
+	return renewed.Reason + ": " + oneLine(renewed.Message)
+}

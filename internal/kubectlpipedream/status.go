@@ -1,0 +1,234 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package kubectlpipedream
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/printers"
+)
+
+// statusOptions are the flags of status.
+type statusOptions struct {
+	print         *genericclioptions.PrintFlags
+	selector      string
+	allNamespaces bool
+	noHeaders     bool
+	watch         bool
+	exitCode      bool
+}
+
+func (p *plugin) statusCommand() *cobra.Command {
+	options := &statusOptions{print: genericclioptions.NewPrintFlags("")}
+	command := &cobra.Command{
+		Use:   "status [NAME...]",
+		Short: "Show whether the tokens work, the nearest expiry first",
+		Long: "Show whether the tokens work, the nearest expiry first.\n\n" +
+			"READY is Unknown when the status can't be true any more: by this machine's clock the token has expired.\n" +
+			"RENEWED is the outcome of the last attempt, and RENEWS when the next one is made.",
+		Example: "  kubectl pipedream status --all-namespaces\n" +
+			"  kubectl pipedream status orders --watch\n" +
+			"  kubectl pipedream status orders --exit-code >/dev/null || echo 'no good token'",
+		ValidArgsFunction: p.completeNames,
+		RunE: func(command *cobra.Command, arguments []string) error {
+			return p.status(command.Context(), options, arguments)
+		},
+	}
+	flags := command.Flags()
+	options.print.AddFlags(command)
+	flags.Lookup("output").Usage = "Output format. One of: (" + strings.Join(options.formats(), ", ") + ")."
+	flags.StringVarP(&options.selector, "selector", "l", "", "Show those whose labels match.")
+	flags.BoolVarP(&options.allNamespaces, "all-namespaces", "A", false, "Show those of all namespaces.")
+	flags.BoolVar(&options.noHeaders, "no-headers", false, "Show no headers.")
+	flags.BoolVarP(&options.watch, "watch", "w", false, "Then show each change, until interrupted.")
+	flags.BoolVar(&options.exitCode, "exit-code", false, "Exit with 3 when one of those shown is not Ready.")
+	if err := command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(options.formats(), cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err) // There is no such flag.
+	}
+	return command
+}
+
+func (o *statusOptions) formats() []string {
+	return append(o.print.AllowedFormats(), "wide")
+}
+
+func (o *statusOptions) validate(names []string) error {
+	switch {
+	case len(names) > 0 && o.allNamespaces:
+		return usage("a PipedreamToken can't be named across all namespaces: leave out its name, or --all-namespaces")
+	case len(names) > 0 && o.selector != "":
+		return usage("name PipedreamTokens, or select them by --selector, not both")
+	case o.watch && o.exitCode:
+		return usage("--exit-code is of no use with --watch, which ends when it is interrupted; `kubectl wait` waits for a condition")
+	}
+	return nil
+}
+
+// printer returns what shows objects, and whether it shows them as a table.
+func (o *statusOptions) printer() (shows printers.ResourcePrinter, isTable bool, err error) {
+	format := *o.print.OutputFormat
+	if format == "" && *o.print.TemplatePrinterFlags.TemplateArgument == "" || format == "wide" {
+		return printers.NewTablePrinter(printers.PrintOptions{
+			NoHeaders: o.noHeaders, Wide: format == "wide", WithNamespace: o.allNamespaces,
+		}), true, nil
+	}
+	shows, err = o.print.ToPrinter()
+	if genericclioptions.IsNoCompatiblePrinterError(err) {
+		err = usage("--output=%s: there are %s", format, strings.Join(o.formats(), ", "))
+	}
+	return shows, false, err
+}
+
+func (p *plugin) status(ctx context.Context, options *statusOptions, arguments []string) error {
+	names, err := namesIn(arguments)
+	if err != nil {
+		return err
+	}
+	if err := options.validate(names); err != nil {
+		return err
+	}
+	show, err := p.newShow(options, names)
+	if err != nil {
+		return err
+	}
+	c, err := p.connect()
+	if err != nil {
+		return err
+	}
+	picked := selection{namespace: c.namespace, names: names, selector: options.selector}
+	if options.allNamespaces {
+		picked.namespace = ""
+	}
+	if options.watch {
+		return p.watchStatus(ctx, c, picked, show)
+	}
+	return p.showStatus(ctx, c, picked, show, options)
+}
+
+// showStatus shows what there is.
+func (p *plugin) showStatus(ctx context.Context, c *cluster, picked selection, show *show, options *statusOptions) error {
+	found, missing := c.pick(ctx, picked)
+	sortByExpiry(found)
+	if len(found) == 0 && missing == nil && show.isTable {
+		p.complain("there are no PipedreamTokens " + picked.where())
+		return nil
+	}
+	if err := show.all(found); err != nil || missing != nil {
+		return firstOf(err, missing)
+	}
+	return options.judge(found, p.Now())
+}
+
+// judge returns the verdict that was asked for.
+func (o *statusOptions) judge(found []entry, now time.Time) error {
+	if !o.exitCode {
+		return nil
+	}
+	for _, one := range found {
+		if readiness(one.token, now) != metav1.ConditionTrue {
+			return &verdict{code: exitNo}
+		}
+	}
+	return nil
+}
+
+func firstOf(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// watchStatus shows what there is, and then each change.
+func (p *plugin) watchStatus(ctx context.Context, c *cluster, picked selection, show *show) error {
+	err := c.follow(ctx, picked, func(changed []entry, deleted bool) error {
+		sortByExpiry(changed)
+		return show.changes(changed, deleted)
+	})
+	if ctx.Err() == nil {
+		return err
+	}
+	return nil // It was interrupted, as it has to be.
+}
+
+// show writes PipedreamTokens in the format that was asked for.
+type show struct {
+	printer printers.ResourcePrinter
+	isTable bool
+	// isOne is set when one PipedreamToken was asked for by its name, which is then
+	// shown without a list around it.
+	isOne bool
+	out   flusher
+	now   func() time.Time
+}
+
+// flusher keeps the widths of columns from one table to the next.
+type flusher interface {
+	Write(content []byte) (int, error)
+	Flush() error
+}
+
+func (p *plugin) newShow(options *statusOptions, names []string) (*show, error) {
+	printer, isTable, err := options.printer()
+	if err != nil {
+		return nil, err
+	}
+	s := &show{printer: printer, isTable: isTable, isOne: len(names) == 1, now: p.Now, out: unbuffered{p.Out}}
+	if isTable {
+		s.out = printers.GetNewTabWriter(p.Out)
+	}
+	return s, nil
+}
+
+// all shows what was found, at once.
+func (s *show) all(found []entry) error {
+	if s.isTable {
+		return s.table(table(found, s.now()))
+	}
+	if s.isOne && len(found) == 1 {
+		return s.printer.PrintObj(found[0].object, s.out)
+	}
+	list := &unstructured.UnstructuredList{Object: map[string]any{
+		"apiVersion": "v1", "kind": "List", "metadata": map[string]any{"resourceVersion": ""},
+	}}
+	for _, one := range found {
+		list.Items = append(list.Items, *one.object)
+	}
+	return s.printer.PrintObj(list, s.out)
+}
+
+// changes shows what is new, one after the other.
+func (s *show) changes(changed []entry, deleted bool) error {
+	if s.isTable {
+		shown := table(changed, s.now())
+		for i := range shown.Rows {
+			if deleted {
+				shown.Rows[i].Cells[1] = gone
+			}
+		}
+		return s.table(shown)
+	}
+	for _, one := range changed {
+		if err := s.printer.PrintObj(one.object, s.out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *show) table(shown *metav1.Table) error {
+	if err := s.printer.PrintObj(shown, s.out); err != nil {
+		return fmt.Errorf("show the table: %w", err)
+	}
+	return s.out.Flush()
+}

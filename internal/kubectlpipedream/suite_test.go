@@ -1,0 +1,413 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package kubectlpipedream
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"flag"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/events"
+	clocktesting "k8s.io/utils/clock/testing"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller"
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+)
+
+var update = flag.Bool("update", false, "write what the commands say now to testdata")
+
+const (
+	clientID     = "client-one"
+	clientSecret = "the-client-secret-that-must-never-be-seen"
+	// patience bounds how long a test waits for what must come.
+	patience = time.Minute
+	// inFuture is how far the tests' clock is ahead, so that all objects are of the same age.
+	inFuture = 400*24*time.Hour + time.Hour
+)
+
+// What all tests share. They change the same cluster, so none of them is parallel.
+var (
+	plane      *controlplane.ControlPlane
+	admin      client.Client
+	kubeconfig string
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	code, err := runWithCluster(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func runWithCluster(m *testing.M) (code int, err error) {
+	// What a developer has set must not matter.
+	if err := errors.Join(os.Unsetenv("KUBECONFIG"), v1alpha1.AddToScheme(scheme.Scheme)); err != nil {
+		return 0, err
+	}
+	if plane, err = controlplane.Start(controlplane.Options{}); err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, plane.Stop()) }()
+	if admin, err = client.New(plane.Config, client.Options{FieldOwner: controller.FieldOwner}); err != nil {
+		return 0, err
+	}
+	folder, err := os.MkdirTemp("", "kubectl-pipedream-")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
+	kubeconfig = filepath.Join(folder, "kubeconfig")
+	if err := os.WriteFile(kubeconfig, plane.Kubeconfig, 0o600); err != nil {
+		return 0, err
+	}
+	return m.Run(), nil
+}
+
+// world is a namespace, a Pipedream, a clock, and an operator that works only when the
+// test says so.
+type world struct {
+	*testing.T
+	namespace  string
+	began      time.Time
+	clock      *clocktesting.FakePassiveClock
+	pipedream  *pipedreamtest.Simulator
+	address    string
+	reconciler *controller.Reconciler
+}
+
+func newWorld(t *testing.T, namespace string) *world {
+	t.Helper()
+	w := &world{T: t, namespace: namespace, began: time.Now().Add(inFuture).UTC().Truncate(time.Second)}
+	w.clock = clocktesting.NewFakePassiveClock(w.began)
+	must(t, admin.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}))
+	w.pipedream = pipedreamtest.New(pipedreamtest.Options{
+		Now: w.clock.Now, TokenLifetime: time.Hour,
+		Clients: []pipedreamtest.Client{{ID: clientID, Secret: clientSecret}},
+	})
+	server := httptest.NewServer(http.HandlerFunc(func(answer http.ResponseWriter, request *http.Request) {
+		answer.Header().Set("Date", w.clock.Now().UTC().Format(http.TimeFormat))
+		w.pipedream.ServeHTTP(answer, request)
+	}))
+	t.Cleanup(server.Close)
+	w.address = server.URL
+	api, err := pipedream.NewClient(pipedream.Options{Address: w.address, AllowInsecure: true, Now: w.clock.Now})
+	must(t, err)
+	gate := func() *pipedream.Gate {
+		return pipedream.NewGate(pipedream.GateOptions{PerSecond: 100, Burst: 100, InFlight: 4, Now: w.clock.Now})
+	}
+	w.reconciler = &controller.Reconciler{
+		Cache: admin, Client: admin, Events: events.NewFakeRecorder(1000), Clock: w.clock,
+		Pipedream: api, TokenRequests: gate(), Verifications: gate(),
+	}
+	w.createSecret("credentials", map[string]string{"client_id": clientID, "client_secret": clientSecret})
+	return w
+}
+
+func (w *world) createSecret(name string, data map[string]string) {
+	w.Helper()
+	must(w.T, admin.Create(w.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name}, StringData: data,
+	}))
+}
+
+// create creates a PipedreamToken, as changed by the given functions.
+func (w *world) create(name string, changes ...func(*v1alpha1.PipedreamToken)) {
+	w.Helper()
+	token := &v1alpha1.PipedreamToken{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name, Labels: map[string]string{"test": w.namespace}},
+		Spec: v1alpha1.PipedreamTokenSpec{
+			ClientSecretRef: v1alpha1.ClientSecretReference{Name: "credentials"},
+			Scopes:          []string{"connect:accounts:read"},
+			ProjectID:       "proj_abc123",
+		},
+	}
+	for _, change := range changes {
+		change(token)
+	}
+	must(w.T, admin.Create(w.Context(), token))
+}
+
+// issued creates a PipedreamToken, and has a token issued for it.
+func (w *world) issued(name string, changes ...func(*v1alpha1.PipedreamToken)) {
+	w.Helper()
+	w.create(name, changes...)
+	w.visit(name)
+	if w.token(name).Status.IssueTime == nil {
+		w.Fatalf("no token was issued for %s", name)
+	}
+}
+
+func withCredentials(name string) func(*v1alpha1.PipedreamToken) {
+	return func(token *v1alpha1.PipedreamToken) { token.Spec.ClientSecretRef.Name = name }
+}
+
+// visit has the operator visit a PipedreamToken.
+func (w *world) visit(name string) {
+	w.Helper()
+	_, err := w.reconciler.Reconcile(w.Context(), ctrl.Request{NamespacedName: w.key(name)})
+	must(w.T, err)
+}
+
+// operate has the operator work, a second in a few milliseconds, until the test ends
+// or stop is called.
+func (w *world) operate(names ...string) (stop func()) {
+	w.Helper()
+	ctx, cancel := context.WithCancel(w.Context())
+	var done sync.WaitGroup
+	done.Go(func() {
+		for ticker := time.NewTicker(20 * time.Millisecond); ctx.Err() == nil; <-ticker.C {
+			w.pass(time.Second)
+			for _, name := range names {
+				// A cancelled visit fails; others are made again.
+				_, _ = w.reconciler.Reconcile(ctx, ctrl.Request{NamespacedName: w.key(name)})
+			}
+		}
+	})
+	stop = func() { cancel(); done.Wait() }
+	w.Cleanup(stop)
+	return stop
+}
+
+func (w *world) pass(duration time.Duration) { w.clock.SetTime(w.clock.Now().Add(duration)) }
+
+func (w *world) key(name string) types.NamespacedName {
+	return types.NamespacedName{Namespace: w.namespace, Name: name}
+}
+
+func (w *world) token(name string) *v1alpha1.PipedreamToken {
+	w.Helper()
+	token := &v1alpha1.PipedreamToken{}
+	must(w.T, admin.Get(w.Context(), w.key(name), token))
+	return token
+}
+
+func (w *world) secret(name string) *corev1.Secret {
+	w.Helper()
+	secret := &corev1.Secret{}
+	must(w.T, admin.Get(w.Context(), w.key(name), secret))
+	return secret
+}
+
+// heldToken returns the token in a Secret of the default shape; nothing if there is none.
+func (w *world) heldToken(name string) string {
+	w.Helper()
+	secret := &corev1.Secret{}
+	err := admin.Get(w.Context(), w.key(name), secret)
+	must(w.T, client.IgnoreNotFound(err))
+	if apierrors.IsNotFound(err) {
+		return ""
+	}
+	return string(secret.Data["access_token"])
+}
+
+// change updates an object after fn has changed it.
+func change[T client.Object](w *world, object T, fn func(T)) {
+	w.Helper()
+	fn(object)
+	must(w.T, admin.Update(w.Context(), object))
+}
+
+// said is what a call of the plugin has said.
+type said struct {
+	code        int
+	out, errOut string
+}
+
+// String is what golden files hold.
+func (s said) String() string {
+	text := s.out
+	if s.errOut != "" {
+		text += "--- stderr\n" + s.errOut
+	}
+	return text + fmt.Sprintf("--- exit code %d\n", s.code)
+}
+
+// run calls the plugin in the world's namespace. Whatever it says must hold no secret.
+func (w *world) run(arguments ...string) said {
+	w.Helper()
+	return w.runWith(w.Context(), &lockedBuffer{}, arguments...)
+}
+
+func (w *world) runWith(ctx context.Context, out *lockedBuffer, arguments ...string) said {
+	w.Helper()
+	// Before, too: a renewal replaces them.
+	secrets := w.secrets()
+	got := call(ctx, w.clock.Now, out, append([]string{"--kubeconfig=" + kubeconfig, "--namespace=" + w.namespace}, arguments...)...)
+	for _, secret := range append(secrets, w.secrets()...) {
+		if strings.Contains(got.out+got.errOut, secret) {
+			w.Errorf("%v shows a secret: it says %q", arguments, secret)
+		}
+	}
+	return got
+}
+
+// letLook lets a user do what the role pipedreamtoken-view allows, and nothing else.
+func (w *world) letLook(user string) {
+	w.Helper()
+	content, err := os.ReadFile(filepath.Join(controlplane.Root(), "config", "rbac", "aggregated_roles.yaml"))
+	must(w.T, err)
+	clusterRole := &rbacv1.ClusterRole{} // The first one.
+	must(w.T, yaml.NewYAMLOrJSONDecoder(bytes.NewReader(content), 4096).Decode(clusterRole))
+	meta := metav1.ObjectMeta{Namespace: w.namespace, Name: user}
+	must(w.T, admin.Create(w.Context(), &rbacv1.Role{ObjectMeta: meta, Rules: clusterRole.Rules}))
+	meta.ResourceVersion = ""
+	must(w.T, admin.Create(w.Context(), &rbacv1.RoleBinding{
+		ObjectMeta: meta,
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: user},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}},
+	}))
+}
+
+// newPlugin returns a plugin whose flags name the world's namespace.
+func (w *world) newPlugin() *plugin {
+	p := newPlugin(Options{IOStreams: genericiooptions.NewTestIOStreamsDiscard(), Now: w.clock.Now})
+	*p.config.KubeConfig, *p.config.Namespace = kubeconfig, w.namespace
+	return p
+}
+
+// call calls the plugin.
+func call(ctx context.Context, now func() time.Time, out *lockedBuffer, arguments ...string) said {
+	errOut := &lockedBuffer{}
+	code := Run(ctx, arguments, Options{
+		IOStreams: genericiooptions.IOStreams{In: strings.NewReader(""), Out: out, ErrOut: errOut},
+		Now:       now, Release: "v1.2.3", PollInterval: 20 * time.Millisecond,
+	})
+	return said{code: code, out: out.String(), errOut: errOut.String()}
+}
+
+// secrets returns what nobody must see, in all forms: the client secrets, the tokens
+// and the parts of tokens.
+func (w *world) secrets() []string {
+	w.Helper()
+	list := &corev1.SecretList{}
+	must(w.T, admin.List(w.Context(), list, client.InNamespace(w.namespace)))
+	var secrets []string
+	for i := range list.Items {
+		for _, key := range []string{"client_secret", "access_token", "token"} {
+			value := list.Items[i].Data[key]
+			if len(value) == 0 {
+				continue
+			}
+			secrets = append(secrets, string(value), hex.EncodeToString(value),
+				base64.StdEncoding.EncodeToString(value), base64.RawURLEncoding.EncodeToString(value))
+			if parts := strings.Split(string(value), "."); len(parts) == 3 {
+				secrets = append(secrets, parts[1], parts[2])
+			}
+		}
+	}
+	return secrets
+}
+
+var (
+	times    = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
+	versions = regexp.MustCompile(`((resourceVersion|uid|clientSecretResourceVersion)"?: )"?[-0-9a-f]+"?`)
+)
+
+// wantGolden compares what was said with testdata. Times are shown as distances from
+// the beginning of the world.
+func (w *world) wantGolden(name string, got said) {
+	w.Helper()
+	text := times.ReplaceAllStringFunc(got.String(), func(text string) string {
+		at, err := time.Parse(time.RFC3339, text)
+		must(w.T, err)
+		if at.Before(w.began.Add(-24 * time.Hour)) {
+			return "REAL-TIME" // By the API server's clock.
+		}
+		return "T+" + at.Sub(w.began).Truncate(time.Second).String()
+	})
+	text = versions.ReplaceAllString(text, "${1}VERSION")
+	text = strings.ReplaceAll(text, w.address, "http://pipedream.test")
+	path := filepath.Join("testdata", name+".golden")
+	if *update {
+		must(w.T, os.MkdirAll("testdata", 0o750))
+		must(w.T, os.WriteFile(path, []byte(text), 0o600))
+	}
+	want, err := os.ReadFile(path)
+	must(w.T, err)
+	if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(text, "\n")); diff != "" {
+		w.Errorf("it does not say what %s holds; if that is right, write it with -update (-want +got):\n%s", path, diff)
+	}
+}
+
+// eventually waits until holds returns "", and fails with what it returned last.
+func eventually(t *testing.T, what string, holds func() string) {
+	t.Helper()
+	deadline := time.After(patience)
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		problem := holds()
+		if problem == "" {
+			return
+		}
+		select {
+		case <-deadline:
+			t.Fatalf("%s: %s", what, problem)
+		case <-ticker.C:
+		}
+	}
+}
+
+// lockedBuffer is a buffer that several goroutines may use.
+type lockedBuffer struct {
+	mu      sync.Mutex
+	content bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(content []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.content.Write(content)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.content.String()
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// in returns the same world for a part of a test.
+func (w *world) in(t *testing.T) *world {
+	t.Helper()
+	part := *w
+	part.T = t
+	return &part
+}

@@ -1,0 +1,113 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package kubectlpipedream
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+)
+
+// verifyOptions are the flags of verify.
+type verifyOptions struct {
+	api       apiOptions
+	projectID string
+}
+
+func (p *plugin) verifyCommand() *cobra.Command {
+	options := &verifyOptions{}
+	command := &cobra.Command{
+		Use:   "verify NAME",
+		Short: "Try the held token against Pipedream's API, from this machine",
+		Long: "Try the held token against Pipedream's API, from this machine: one listing of the project's accounts, or of\n" +
+			"the projects, of which nothing is shown. The token is sent to --api-url and nowhere else; when the Secret\n" +
+			"records another address, nothing is sent unless you name that one yourself.\n\n" +
+			"Exit codes: 0 accepted; 3 refused; 4 the answer, or the lack of one, says nothing about the token.",
+		Example:           "  kubectl pipedream verify orders",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: p.completeName,
+		RunE: func(command *cobra.Command, arguments []string) error {
+			return p.verify(command.Context(), options, arguments)
+		},
+	}
+	options.api.register(command)
+	command.Flags().StringVar(&options.projectID, "project-id", "", "The project to list accounts of, when the spec names none.")
+	return command
+}
+
+func (p *plugin) verify(ctx context.Context, options *verifyOptions, arguments []string) error {
+	names, err := namesIn(arguments)
+	if err != nil {
+		return err
+	}
+	api, err := options.api.client(p)
+	if err != nil {
+		return err
+	}
+	c, err := p.connect()
+	if err != nil {
+		return err
+	}
+	found, err := c.get(ctx, c.namespace, names[0])
+	if err != nil {
+		return err
+	}
+	held, err := c.readHeld(ctx, found.token)
+	if err != nil {
+		return err
+	}
+	if err := options.check(found.token, held, api.Address()); err != nil {
+		return err
+	}
+	outcome, err := api.Verify(ctx, held.token(), options.trial(found.token, held))
+	return p.tell(found, api.Address(), outcome, err)
+}
+
+// check says why a token must not be tried, or can't be.
+func (o *verifyOptions) check(token *v1alpha1.PipedreamToken, held heldSecret, address string) error {
+	if held.problem != "" {
+		return fmt.Errorf("the token can't be tried: Secret %s: %s", token.TargetName(), held.problem)
+	}
+	recorded := held.Annotations[v1alpha1.APIAnnotation]
+	switch {
+	case recorded != address && !o.api.isChosen():
+		return fmt.Errorf("the token was not sent anywhere: the Secret says that it is from %q, and not from %s; to try it there, if you trust that address, add --api-url=ADDRESS",
+			oneLine(recorded), address)
+	case held.token().IsEmpty():
+		return fmt.Errorf("the token can't be tried: no key of Secret %s holds it and nothing else; give one of the templates in spec.secret.data nothing but {{ .AccessToken }}", token.TargetName())
+	case cmp.Or(token.Spec.ProjectID, o.projectID) == "" && o.trial(token, held).NeedsProject():
+		return fmt.Errorf("the token can't be tried: the spec of %s has no projectID; name a project with --project-id", token.Name)
+	}
+	return nil
+}
+
+func (o *verifyOptions) trial(token *v1alpha1.PipedreamToken, held heldSecret) pipedream.Trial {
+	return pipedream.Trial{
+		ProjectID:   cmp.Or(o.projectID, token.Spec.ProjectID),
+		Environment: string(cmp.Or(token.Spec.Environment, v1alpha1.EnvironmentProduction)),
+		Scopes:      strings.Fields(held.Annotations[v1alpha1.ScopesAnnotation]),
+	}
+}
+
+func (p *plugin) tell(found entry, address string, outcome pipedream.Verdict, why error) error {
+	name := found.fullName()
+	switch outcome {
+	case pipedream.Accepted:
+		p.say("%s accepted: %s serves requests with the held token, which expires %s", name, address, moment(found.token.Status.ExpirationTime, p.Now()))
+		return nil
+	case pipedream.Refused:
+		p.say("%s refused: %s answers 401 to the held token: it was revoked, has expired, or may not list the project's accounts. "+
+			"`kubectl pipedream renew %s --namespace %s --wait` gets a new one", name, address, found.token.Name, found.token.Namespace)
+		return &verdict{code: exitNo}
+	case pipedream.Inconclusive:
+	}
+	p.say("%s not known: the answer of %s says nothing about the held token (%v)", name, address, why)
+	return &verdict{code: exitUnknown}
+}

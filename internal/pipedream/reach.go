@@ -1,0 +1,25 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package pipedream
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+// Reach finds out whether the API answers at all. It sends no credentials, and any
+// answer will do. The date is the one that the answer carries; zero when it has none.
+// The error is an *Error.
+func (c *Client) Reach(ctx context.Context) (date time.Time, err error) {
+	got, err := c.do(ctx, http.MethodGet, "/.well-known/jwks.json", http.Header{}, nil)
+	if err != nil {
+		return time.Time{}, err
+	}
+	date, err = http.ParseTime(got.header.Get("Date"))
+	if err != nil {
+		return time.Time{}, nil //nolint:nilerr // An answer without a date is one nevertheless.
+	}
+	return date, nil
+}
