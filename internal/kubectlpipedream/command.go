@@ -94,6 +94,7 @@ func (p *plugin) rootCommand() *cobra.Command {
 	root.SetIn(p.In)
 	root.SetOut(p.Out)
 	root.SetErr(p.ErrOut)
+	root.Flags().Bool("version", false, "Print the version of the plugin.") // Not -v, which is kubectl's log level.
 	p.config.AddFlags(root.PersistentFlags())
 	p.registerCompletions(root)
 	root.AddCommand(p.statusCommand(), p.renewCommand(), p.inspectCommand(), p.verifyCommand(), p.doctorCommand(), p.versionCommand())

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 	appsv1 "k8s.io/api/apps/v1"
@@ -27,7 +28,7 @@ func (p *plugin) doctorCommand() *cobra.Command {
 	options := &doctorOptions{}
 	command := &cobra.Command{
 		Use:   "doctor",
-		Short: "Look for what is wrong: CRD, permissions, operator, API, clock, tokens",
+		Short: "Look for what is wrong: API, clock, CRD, permissions, operator, tokens",
 		Long: "Look for what is wrong. Each check is ok, a warning, failed, or unknown where you lack the permission to look.\n\n" +
 			"Nothing is changed, and no credentials are sent to Pipedream. Exits with 3 when a check has failed.\n" +
 			"Tokens are looked at in all namespaces, if you may, unless you name one with --namespace.",
@@ -85,8 +86,11 @@ type examination struct {
 	*plugin
 	*cluster
 	options *doctorOptions
-	// picked is where tokens are looked at.
-	picked selection
+	// skew is how much this machine's clock is ahead of the API's, as far as is known.
+	skew time.Duration
+	// picked is where tokens are looked at, if they may be.
+	picked  selection
+	mayList bool
 	// deployment is the operator's; nil while it was not found.
 	deployment *appsv1.Deployment
 	hasFailed  bool
@@ -103,15 +107,15 @@ func (p *plugin) doctor(ctx context.Context, options *doctorOptions) error {
 		return err
 	}
 	e := &examination{plugin: p, cluster: c, options: options}
+	e.report("API", e.checkAPI(ctx, api)...)
 	if e.report("cluster", e.checkCluster()...) {
 		e.report("CRD", e.checkCRD(ctx)...)
 		e.report("you", e.checkUser(ctx)...)
-		e.report("operator", e.checkOperator(ctx)...)
+		e.report("operator", e.checkOperator(ctx, api)...)
 		e.report("leader", e.checkLeader(ctx)...)
 		e.report("permissions", e.checkPermissions(ctx)...)
 		e.report("tokens", e.checkTokens(ctx)...)
 	}
-	e.report("API", e.checkAPI(ctx, api)...)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -122,6 +126,10 @@ func (p *plugin) doctor(ctx context.Context, options *doctorOptions) error {
 	}
 	return nil
 }
+
+// now is the time by the API's clock if that is known, so that a wrong clock of this
+// machine is one finding, and not many.
+func (e *examination) now() time.Time { return e.Now().Add(-e.skew) }
 
 // report writes findings, and tells whether none of them has failed.
 func (e *examination) report(subject string, findings ...finding) bool {

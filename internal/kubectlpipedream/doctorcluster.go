@@ -99,10 +99,10 @@ func missingIn(kind reflect.Type, path string, properties map[string]any) []stri
 	if property == nil {
 		return []string{path}
 	}
-	inner, _ := property["properties"].(map[string]any)
-	if inner == nil || kind.Kind() != reflect.Struct {
+	if kind.Kind() != reflect.Struct {
 		return nil // A value, a list or a map.
 	}
+	inner, _ := property["properties"].(map[string]any)
 	var missing []string
 	for field := range kind.Fields() {
 		tag, _, _ := strings.Cut(field.Tag.Get("json"), ",")
@@ -132,29 +132,29 @@ func (a ability) String() string {
 // userAbilities are what the commands need, besides the one to list.
 var userAbilities = []struct {
 	ability
-	command string
+	use string
 }{
-	{ability{verb: "watch", group: tokenResource.Group, resource: resource}, "status --watch"},
-	{ability{verb: "patch", group: tokenResource.Group, resource: resource}, "renew"},
-	{ability{verb: "get", resource: "secrets"}, "verify, and the claims of inspect"},
+	{ability{verb: "watch", group: tokenResource.Group, resource: resource}, "`kubectl pipedream status --watch` needs it"},
+	{ability{verb: "patch", group: tokenResource.Group, resource: resource}, "`kubectl pipedream renew` needs it"},
+	{ability{verb: "get", resource: "secrets"}, "`kubectl pipedream verify` needs it, and `inspect` for the claims of the token"},
 }
 
 // checkUser looks at what the one who calls may do. Only not to be allowed to look is a
 // failure.
 func (e *examination) checkUser(ctx context.Context) []finding {
 	list := ability{verb: "list", group: tokenResource.Group, resource: resource}
-	namespace, mayList := "", false
+	namespace := ""
 	for _, namespace = range e.candidates() {
 		may, err := e.mayI(ctx, list, namespace)
 		if err != nil {
 			return []finding{unknown("", "%s", e.explain(err))}
 		}
-		if mayList = may; mayList {
+		if e.mayList = may; may {
 			break
 		}
 	}
 	e.picked.namespace = namespace
-	if !mayList {
+	if !e.mayList {
 		return []finding{failed("ask an administrator for the role view there, or name another namespace with --namespace",
 			"you may not list %s in %s", resource, nameOf(namespace))}
 	}
@@ -162,7 +162,7 @@ func (e *examination) checkUser(ctx context.Context) []finding {
 	for _, one := range userAbilities {
 		may, err := e.mayI(ctx, one.ability, namespace)
 		if err != nil || !may {
-			findings = append(findings, warning("that is what `kubectl pipedream "+one.command+"` needs", "you may not %s in %s", one.ability, nameOf(namespace)))
+			findings = append(findings, warning(one.use, "you may not %s in %s", one.ability, nameOf(namespace)))
 		}
 	}
 	return findings
@@ -202,38 +202,46 @@ const maxNamed = 5
 
 // checkTokens looks at which PipedreamTokens are not Ready, or will not stay so.
 func (e *examination) checkTokens(ctx context.Context) []finding {
+	if !e.mayList {
+		return nil
+	}
 	found, _, err := e.list(ctx, e.picked)
 	if err != nil {
 		return []finding{unknown("", "%s", e.explain(err))}
 	}
 	sortByExpiry(found)
-	var findings []finding
-	good := 0
+	var bad []finding
 	for _, one := range found {
-		finding := e.checkToken(one)
-		if finding.state == stateOK {
-			good++
-		} else {
-			findings = append(findings, finding)
+		if finding := e.checkToken(one); finding.state != stateOK {
+			bad = append(bad, finding)
 		}
 	}
-	// What has failed is said before what will fail.
-	slices.SortStableFunc(findings, func(a, b finding) int { return strings.Compare(string(a.state), string(b.state)) })
-	if more := len(findings) - maxNamed; more > 0 {
-		last := finding{state: findings[maxNamed].state, what: fmt.Sprintf("and %d more", more), advice: "`kubectl pipedream status` shows all"}
-		findings = append(findings[:maxNamed], last)
+	summary := ok("%d of %d in %s are Ready, and renewed when they are due", len(found)-len(bad), len(found), nameOf(e.picked.namespace))
+	if len(bad) == 0 {
+		return []finding{summary}
 	}
-	return append([]finding{ok("%d of %d in %s are Ready, and renewed when they are due", good, len(found), nameOf(e.picked.namespace))}, findings...)
+	// What has failed is said before what will fail.
+	slices.SortStableFunc(bad, func(a, b finding) int { return strings.Compare(string(a.state), string(b.state)) })
+	summary.state = bad[0].state
+	if more := len(bad) - maxNamed; more > 0 {
+		rest := finding{state: bad[maxNamed].state, what: fmt.Sprintf("and %d more", more), advice: "`kubectl pipedream status` shows all"}
+		bad = append(bad[:maxNamed], rest)
+	}
+	return append([]finding{summary}, bad...)
 }
 
 func (e *examination) checkToken(one entry) finding {
 	advice := "kubectl pipedream inspect " + one.token.Name + " --namespace " + one.token.Namespace
 	renewed := condition(one.token, v1alpha1.ConditionRenewed)
-	switch {
-	case readiness(one.token, e.Now()) != metav1.ConditionTrue:
-		return failed(advice, "%s is not Ready: %s: %s", one.key(), renewed.Reason, explanation(one.token, e.Now()))
-	case renewed.Status == metav1.ConditionFalse:
-		return warning(advice, "%s will not be renewed: %s: %s", one.key(), renewed.Reason, renewed.Message)
+	switch readiness(one.token, e.now()) {
+	case metav1.ConditionFalse:
+		return failed(advice, "%s is not Ready: %s", one.key(), renewed.Reason)
+	case metav1.ConditionUnknown:
+		return failed(advice, "%s is not known to be Ready: nobody keeps its status, which says that it expired %s", one.key(), moment(one.token.Status.ExpirationTime, e.now()))
+	case metav1.ConditionTrue:
+	}
+	if renewed.Status == metav1.ConditionFalse {
+		return warning(advice, "%s is Ready, and the last attempt to renew it has failed: %s", one.key(), renewed.Reason)
 	}
 	return ok("")
 }

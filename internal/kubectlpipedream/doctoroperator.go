@@ -35,7 +35,7 @@ const (
 	bigSkew   = 5 * time.Minute
 )
 
-func (e *examination) checkOperator(ctx context.Context) []finding {
+func (e *examination) checkOperator(ctx context.Context, api *pipedream.Client) []finding {
 	namespace := e.options.operatorNamespace
 	found, err := e.kube.AppsV1().Deployments(namespace).List(ctx, metav1.ListOptions{LabelSelector: e.options.operatorSelector})
 	switch {
@@ -60,6 +60,9 @@ func (e *examination) checkOperator(ctx context.Context) []finding {
 	if more := len(found.Items) - 1; more > 0 {
 		findings = append(findings, warning("name the one you mean with --operator-namespace",
 			"there are %d Deployments of it; leader and permissions are checked for the first", more+1))
+	}
+	if theirs := flagOf(e.deployment, "api-url"); theirs != "" && strings.TrimSuffix(theirs, "/") != api.Address() {
+		findings = append(findings, warning("add --api-url="+theirs+" to look at that one from here, if you trust it", "it asks %s, and what is said of the API above is about %s", theirs, api.Address()))
 	}
 	return findings
 }
@@ -152,7 +155,7 @@ func (e *examination) checkLeader(ctx context.Context) []finding {
 	case err != nil:
 		return []finding{unknown("", "%s", e.explain(err))}
 	}
-	return []finding{judgeLease(lease, e.Now())}
+	return []finding{judgeLease(lease, e.now())}
 }
 
 // judgeLease tells whether somebody leads. The time in a Lease is by the operator's
@@ -250,27 +253,26 @@ func (e *examination) checkAccount(ctx context.Context, account, namespace strin
 
 // checkAPI tries to reach the API from here, and compares the clocks.
 func (e *examination) checkAPI(ctx context.Context, api *pipedream.Client) []finding {
-	var findings []finding
-	if theirs := flagOf(e.deployment, "api-url"); theirs != "" && strings.TrimSuffix(theirs, "/") != api.Address() {
-		findings = append(findings, warning("add --api-url="+theirs+" to check that one from here, if you trust it", "the operator asks %s, and not %s", theirs, api.Address()))
-	}
 	before := e.Now()
 	date, err := api.Reach(ctx)
 	if err != nil {
-		return append(findings, failed("check network, DNS, firewall and proxy of this machine; the operator's own way may be another",
-			"%s can't be reached from here: %v", api.Address(), err))
+		return []finding{failed("check network, DNS, firewall and proxy of this machine; the operator's own way may be another",
+			"%s can't be reached from here: %v", api.Address(), err)}
 	}
-	findings = append(findings, ok("%s answers (from here; the operator's own way may be another)", api.Address()))
+	findings := []finding{ok("%s answers (from here; the operator's own way may be another)", api.Address())}
 	if date.IsZero() {
 		return append(findings, unknown("", "whether this machine's clock is right: the answer has no date"))
 	}
-	return append(findings, judgeClock(before, e.Now(), date))
+	e.skew = skewOf(before, e.Now(), date)
+	return append(findings, judgeClock(e.skew))
 }
 
-// judgeClock compares a date, which was read between two times of this machine's
-// clock.
-func judgeClock(before, after, date time.Time) finding {
-	skew := before.Add(after.Sub(before) / 2).Sub(date).Round(time.Second)
+// skewOf compares a date, which was read between two times of this machine's clock.
+func skewOf(before, after, date time.Time) time.Duration {
+	return before.Add(after.Sub(before) / 2).Sub(date).Round(time.Second)
+}
+
+func judgeClock(skew time.Duration) finding {
 	advice := "set the clock by NTP; expiry times are compared with it, on the operator's nodes too"
 	switch {
 	case skew.Abs() > bigSkew:

@@ -24,7 +24,7 @@ func (p *plugin) explain(err error) string {
 		return "interrupted"
 	case p.hasNoKubeconfig(), clientcmd.IsEmptyConfig(err):
 		return "there is no kubeconfig: name yours with --kubeconfig or the environment variable KUBECONFIG"
-	case clientcmd.IsContextNotFound(err):
+	case p.hasNoContext():
 		return err.Error() + ": `kubectl config get-contexts` lists those there are"
 	case isUnreachable:
 		return err.Error() + ": the API server can't be reached; check --context (`kubectl config current-context`), and that `kubectl version` gets an answer"
@@ -52,6 +52,12 @@ func adviceOnAnswer(err error) string {
 // answers with 404, without saying what is not found.
 func isWithoutCRD(err error) bool {
 	return apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
+}
+
+// hasNoContext tells whether the kubeconfig does not have the context that is named.
+func (p *plugin) hasNoContext() bool {
+	raw, err := p.config.ToRawKubeConfigLoader().RawConfig()
+	return err == nil && *p.config.Context != "" && raw.Contexts[*p.config.Context] == nil
 }
 
 // hasNoKubeconfig tells whether nothing says where the cluster is.

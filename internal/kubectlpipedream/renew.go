@@ -159,13 +159,14 @@ func (p *plugin) say(format string, arguments ...any) {
 // await waits until each request has an outcome.
 func (p *plugin) await(ctx context.Context, c *cluster, pending []*request, timeout time.Duration) error {
 	outcome := error(nil)
-	err := wait.PollUntilContextTimeout(ctx, p.PollInterval, timeout, true, func(ctx context.Context) (bool, error) {
+	// The requests themselves have no deadline: one that would miss it fails in other words.
+	err := wait.PollUntilContextTimeout(ctx, p.PollInterval, timeout, true, func(context.Context) (bool, error) {
 		var still []*request
 		for _, one := range pending {
 			isDone, err := p.look(ctx, c, one)
 			if no, ok := errors.AsType[*verdict](err); ok {
 				outcome = no
-			} else if err != nil && ctx.Err() == nil {
+			} else if err != nil {
 				return false, err
 			}
 			if !isDone {

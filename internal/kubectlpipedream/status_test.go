@@ -76,6 +76,7 @@ func TestStatusIsRefusedWhenTheCallIsWrong(t *testing.T) {
 		"another kind":              {"status", "secret/orders"},
 		"an unknown flag":           {"status", "--colour"},
 		"a log level":               {"status", "-v=9"},
+		"a log level at first":      {"-v=9", "status"},
 		"an unknown command":        {"show"},
 		"nothing to renew":          {"renew"},
 		"all and a name to renew":   {"renew", "--all", "orders"},

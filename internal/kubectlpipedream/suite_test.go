@@ -299,6 +299,8 @@ func (w *world) newPlugin() *plugin {
 // call calls the plugin.
 func call(ctx context.Context, now func() time.Time, out *lockedBuffer, arguments ...string) said {
 	errOut := &lockedBuffer{}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	code := Run(ctx, arguments, Options{
 		IOStreams: genericiooptions.IOStreams{In: strings.NewReader(""), Out: out, ErrOut: errOut},
 		Now:       now, Release: "v1.2.3", PollInterval: 20 * time.Millisecond,
