@@ -136,13 +136,10 @@ func usage(format string, arguments ...any) error {
 }
 
 // verdict is an outcome that has an exit code of its own. What there is to say of it
-// has been said, unless it has a text.
-type verdict struct {
-	code int
-	text string
-}
+// has been said.
+type verdict struct{ code int }
 
-func (v *verdict) Error() string { return v.text }
+func (v *verdict) Error() string { return fmt.Sprintf("exit code %d", v.code) }
 
 // exitCode says what went wrong, and what to do, and returns the exit code.
 func (p *plugin) exitCode(err error) int {
@@ -150,9 +147,6 @@ func (p *plugin) exitCode(err error) int {
 		return 0
 	}
 	if outcome, ok := errors.AsType[*verdict](err); ok {
-		if outcome.text != "" {
-			p.complain(outcome.text)
-		}
 		return outcome.code
 	}
 	_, isUsage := errors.AsType[*usageError](err)

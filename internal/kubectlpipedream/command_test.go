@@ -98,7 +98,7 @@ func TestCompletion(t *testing.T) {
 // TestDoctorFallsBackToTheNamespaceOfTheContext is about those who may look there only.
 func TestDoctorFallsBackToTheNamespaceOfTheContext(t *testing.T) {
 	w := newWorld(t, "context")
-	w.letLook("looker")
+	w.letLook()
 	config, err := clientcmd.Load(plane.Kubeconfig)
 	must(t, err)
 	config.Contexts[config.CurrentContext].Namespace = "context"

@@ -91,7 +91,7 @@ func (w *world) setAvailable(replicas int32) {
 func TestDoctor(t *testing.T) {
 	w := newWorld(t, "doctor")
 	here := "--namespace=doctor"
-	w.letLook("looker")
+	w.letLook()
 	w.examine("doctor-not-installed", 0, here)
 	install(t)
 	w.issued("orders")
@@ -172,7 +172,7 @@ func TestDoctorKnowsWhatTheOperatorMayDo(t *testing.T) {
 // TestAClusterWithAnotherCRD takes the CRD away, and puts it back.
 func TestAClusterWithAnotherCRD(t *testing.T) {
 	w := newWorld(t, "crd")
-	w.letLook("looker")
+	w.letLook()
 	crd := func() *unstructured.Unstructured {
 		found := &unstructured.Unstructured{}
 		found.SetAPIVersion("apiextensions.k8s.io/v1")

@@ -141,8 +141,17 @@ func flagOf(deployment *appsv1.Deployment, name string) string {
 	return ""
 }
 
+// electsLeader tells whether the operator's replicas elect a leader, as they do unless
+// somebody has changed that.
+func electsLeader(deployment *appsv1.Deployment) bool {
+	container := managerIn(deployment)
+	return container != nil && slices.ContainsFunc(container.Args, func(argument string) bool {
+		return strings.TrimLeft(argument, "-") == "leader-elect" || strings.HasSuffix(argument, "leader-elect=true")
+	})
+}
+
 func (e *examination) checkLeader(ctx context.Context) []finding {
-	if e.deployment == nil {
+	if e.deployment == nil || !electsLeader(e.deployment) {
 		return nil
 	}
 	namespace := e.deployment.Namespace

@@ -25,7 +25,7 @@ import (
 
 func TestInspectExplains(t *testing.T) {
 	w := fleet(t, "inspect")
-	w.letLook("looker")
+	w.letLook()
 	must(t, w.pipedream.AddFault(pipedreamtest.Fault{
 		Endpoint: pipedreamtest.EndpointToken, Calls: 1, Status: http.StatusOK,
 		Body: `{"access_token":"an-opaque-token-that-must-never-be-seen","token_type":"Bearer","expires_in":3600}`,

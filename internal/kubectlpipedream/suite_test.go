@@ -179,9 +179,8 @@ func (w *world) visit(name string) {
 	must(w.T, err)
 }
 
-// operate has the operator work, a second in a few milliseconds, until the test ends
-// or stop is called.
-func (w *world) operate(names ...string) (stop func()) {
+// operate has the operator work, a second in a few milliseconds, until the test ends.
+func (w *world) operate(names ...string) {
 	w.Helper()
 	ctx, cancel := context.WithCancel(w.Context())
 	var done sync.WaitGroup
@@ -194,9 +193,7 @@ func (w *world) operate(names ...string) (stop func()) {
 			}
 		}
 	})
-	stop = func() { cancel(); done.Wait() }
-	w.Cleanup(stop)
-	return stop
+	w.Cleanup(func() { cancel(); done.Wait() })
 }
 
 func (w *world) pass(duration time.Duration) { w.clock.SetTime(w.clock.Now().Add(duration)) }
@@ -272,16 +269,17 @@ func (w *world) runWith(ctx context.Context, out *lockedBuffer, arguments ...str
 	return got
 }
 
-// letLook lets a user do what the role pipedreamtoken-view allows, and nothing else.
-func (w *world) letLook(user string) {
+// letLook lets the user looker do what the role pipedreamtoken-view allows, and nothing
+// else.
+func (w *world) letLook() {
 	w.Helper()
+	const user = "looker"
 	content, err := os.ReadFile(filepath.Join(controlplane.Root(), "config", "rbac", "aggregated_roles.yaml"))
 	must(w.T, err)
 	clusterRole := &rbacv1.ClusterRole{} // The first one.
 	must(w.T, yaml.NewYAMLOrJSONDecoder(bytes.NewReader(content), 4096).Decode(clusterRole))
 	meta := metav1.ObjectMeta{Namespace: w.namespace, Name: user}
 	must(w.T, admin.Create(w.Context(), &rbacv1.Role{ObjectMeta: meta, Rules: clusterRole.Rules}))
-	meta.ResourceVersion = ""
 	must(w.T, admin.Create(w.Context(), &rbacv1.RoleBinding{
 		ObjectMeta: meta,
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: user},

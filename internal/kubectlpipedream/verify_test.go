@@ -18,7 +18,7 @@ import (
 
 func TestVerifyTriesTheHeldToken(t *testing.T) {
 	w := newWorld(t, "verify")
-	w.letLook("looker")
+	w.letLook()
 	w.issued("orders")
 	w.issued("anywhere", func(token *v1alpha1.PipedreamToken) { token.Spec.ProjectID = "" })
 	w.issued("projects", func(token *v1alpha1.PipedreamToken) {
