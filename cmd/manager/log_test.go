@@ -138,7 +138,7 @@ func TestLog(t *testing.T) {
 		"revoked": {
 			"Renewed True Issued",
 			"Verified True TokenAccepted",
-			"token issued before it was due: Revoked",
+			"token issued out of turn: Revoked",
 		},
 	}, said); diff != "" {
 		t.Errorf("what is logged of the objects (-want +got):\n%s", diff)

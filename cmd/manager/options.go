@@ -103,7 +103,7 @@ func (o *options) register(flags *flag.FlagSet) {
 	flags.StringVar(&o.metricsCertDir, "metrics-cert-dir", "",
 		"A folder with tls.crt and tls.key for the metrics, read again when they change. When absent, the certificate is self-signed.")
 	flags.BoolVar(&o.perObjectMetrics, "per-object-metrics", true,
-		"Show times and conditions of each PipedreamToken in the metrics. When false, only how many there are of each condition, and the earliest times: for many thousands.")
+		"Show times and conditions of each PipedreamToken in the metrics. When false, only how many there are of each condition, and the times of the most urgent one: for many thousands.")
 	flags.StringVar(&o.healthProbeBindAddress, "health-probe-bind-address", ":8081",
 		"The address to serve /healthz and /readyz on. 0 turns them off.")
 	flags.BoolVar(&o.version, "version", false,

@@ -439,7 +439,7 @@ func TestNothingSecretIsShown(t *testing.T) {
 	w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionFalse, v1alpha1.ReasonRequestRejected)
 	shown, err := json.Marshal(w.token())
 	must(t, err)
-	public := string(shown) + fmt.Sprint(w.target().ObjectMeta) + w.log.String()
+	public := string(shown) + fmt.Sprint(w.target().ObjectMeta) + w.log.String() + scrape(t, w.reconciler.Metrics)
 	if !strings.Contains(public, "condition changed") {
 		t.Error("the log says nothing of the change")
 	}

@@ -50,6 +50,8 @@ type memory struct {
 	// reported is the last status applied, until the cache shows it.
 	reported        *v1alpha1.PipedreamTokenStatus
 	reportedVersion string
+	// toldOfFailure tells that the last thing told of the attempts is that one failed.
+	toldOfFailure bool
 
 	// stored is what the Secret that we wrote last holds.
 	stored stored

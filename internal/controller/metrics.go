@@ -83,9 +83,9 @@ func NewMetrics(ctx context.Context, options MetricsOptions) *Metrics {
 			return tokens.Items, err
 		},
 		expiration: describe("token_expiration_timestamp_seconds",
-			"When the token in the Secret expires; without names, the earliest of those that have not expired.", object...),
+			"When the token in the Secret expires; without names, that of the token that has used up most of its time for renewal.", object...),
 		renewal: describe("token_renewal_timestamp_seconds",
-			"When the token in the Secret is to be renewed; without names, the earliest of those that have not expired.", object...),
+			"When the token in the Secret is to be renewed; without names, that of the token that has used up most of its time for renewal.", object...),
 		condition: describe("token_condition",
 			"1 for what each condition of a PipedreamToken is; without names, of how many PipedreamTokens it is that.",
 			append(object, "type", "status", "reason")...),
@@ -116,6 +116,7 @@ func (m *Metrics) beginAtZero() {
 		pipedream.RateLimited, pipedream.Unavailable, pipedream.Malformed,
 	} {
 		m.requests.WithLabelValues(reasonOf(kind))
+		m.renewals.WithLabelValues(string(renewal.Due), reasonOf(kind))
 	}
 	for _, verdict := range []pipedream.Verdict{pipedream.Accepted, pipedream.Refused, pipedream.Inconclusive} {
 		m.verifications.WithLabelValues(reasonOfVerdict(verdict))
@@ -256,21 +257,21 @@ func (m *Metrics) collectEach(tokens []v1alpha1.PipedreamToken, into chan<- prom
 // collectAll shows what all PipedreamTokens come to.
 func (m *Metrics) collectAll(tokens []v1alpha1.PipedreamToken, into chan<- prometheus.Metric) {
 	counts := map[state]int{}
-	var expiration, due *metav1.Time
+	var nearest *v1alpha1.PipedreamTokenStatus
 	now := m.options.Clock.Now()
 	for i := range tokens {
-		if at := tokens[i].Status.ExpirationTime; at != nil && now.Before(at.Time) {
-			expiration, due = earliest(expiration, at), earliest(due, tokens[i].Status.RenewalTime)
+		status := &tokens[i].Status
+		if status.ExpirationTime != nil && status.RenewalTime != nil && now.Before(status.ExpirationTime.Time) &&
+			(nearest == nil || halfWay(status).Before(halfWay(nearest))) {
+			nearest = status
 		}
 		for condition := range conditionsOf(&tokens[i]) {
 			counts[stateOf(condition)]++
 		}
 	}
-	if expiration != nil {
-		into <- &gauge{m.expiration, float64(expiration.Unix()), nil}
-	}
-	if due != nil {
-		into <- &gauge{m.renewal, float64(due.Unix()), nil}
+	if nearest != nil {
+		into <- &gauge{m.expiration, float64(nearest.ExpirationTime.Unix()), nil}
+		into <- &gauge{m.renewal, float64(nearest.RenewalTime.Unix()), nil}
 	}
 	for is, count := range counts {
 		into <- &gauge{m.condition, float64(count), is.labels()}
@@ -288,10 +289,8 @@ func conditionsOf(token *v1alpha1.PipedreamToken) iter.Seq[*metav1.Condition] {
 	}
 }
 
-// earliest returns the earlier of two times, either of which may be absent.
-func earliest(a, b *metav1.Time) *metav1.Time {
-	if a == nil || b != nil && b.Before(a) {
-		return b
-	}
-	return a
+// halfWay returns when half of the time for a renewal is over.
+func halfWay(status *v1alpha1.PipedreamTokenStatus) time.Time {
+	due := status.RenewalTime.Time
+	return due.Add(status.ExpirationTime.Sub(due) / 2)
 }

@@ -144,16 +144,19 @@ func (o *observation) configurationOf(status v1alpha1.PipedreamTokenStatus) (*ap
 }
 
 // announce tells of each change of state, in an event and a log line. A routine
-// renewal is none. One before its time has a log line, also if all is then as it was.
+// renewal is none. One out of turn has a log line, also if all is then as it was.
 func (r *Reconciler) announce(ctx context.Context, o *observation, previous, status v1alpha1.PipedreamTokenStatus) {
 	logger := log.FromContext(ctx)
 	if next := nextMoment(&status); next != nil {
 		logger = logger.WithValues("next", show(next))
 	}
 	ctx = log.IntoContext(ctx, logger)
-	renewed, ready := outcome(previous, status)
+	renewed, ready := o.outcome(previous, status)
+	if renewed != nil && renewed.Status != metav1.ConditionUnknown {
+		o.memory.toldOfFailure = renewed.Status == metav1.ConditionFalse
+	}
 	if renewed == nil && ready == nil && o.storedFor != "" && o.storedFor != renewal.Due {
-		logger.Info("token issued before it was due", "reason", o.storedFor)
+		logger.Info("token issued out of turn", "reason", o.storedFor)
 	}
 	for _, condition := range []*metav1.Condition{renewed, ready, changed(previous, status, v1alpha1.ConditionVerified)} {
 		if condition != nil && condition.Status != metav1.ConditionUnknown {
@@ -164,10 +167,11 @@ func (r *Reconciler) announce(ctx context.Context, o *observation, previous, sta
 
 // outcome returns what has changed in the conditions about the token, as far as it is
 // to be told of. A routine renewal changes nothing, though it had to queue.
-func outcome(previous, status v1alpha1.PipedreamTokenStatus) (renewed, ready *metav1.Condition) {
+func (o *observation) outcome(previous, status v1alpha1.PipedreamTokenStatus) (renewed, ready *metav1.Condition) {
 	renewed, ready = changed(previous, status, v1alpha1.ConditionRenewed), changed(previous, status, v1alpha1.ConditionReady)
-	if before := meta.FindStatusCondition(previous.Conditions, v1alpha1.ConditionRenewed); before != nil &&
-		before.Reason == v1alpha1.ReasonQueued && previous.IssueTime != nil {
+	before := meta.FindStatusCondition(previous.Conditions, v1alpha1.ConditionRenewed)
+	isRenewal := previous.IssueTime != nil && meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionRenewed)
+	if isRenewal && before != nil && before.Reason == v1alpha1.ReasonQueued && !o.memory.toldOfFailure {
 		renewed = nil
 	}
 	if renewed != nil && ready != nil && ready.Status == metav1.ConditionTrue {

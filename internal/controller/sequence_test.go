@@ -388,6 +388,55 @@ func TestRenewalThatQueuesIsARoutineOne(t *testing.T) {
 	}
 }
 
+func TestWhatFollowsOnAQueueIsTold(t *testing.T) {
+	tests := map[string]struct {
+		// before has the renewal queue, and after is what has changed when its turn comes.
+		before, after func(*world)
+		want          []string
+	}{
+		"it fails": {
+			before: func(w *world) {},
+			after:  func(w *world) { must(w.T, w.pipedream.SetClient(clientID, "rotated")) },
+			want:   []string{"Warning CredentialsRejected"},
+		},
+		"it had failed, and works": {
+			before: func(w *world) {
+				must(w.T, w.admin.Delete(w.Context(), w.secret("credentials")))
+				w.reconcile()
+				w.createCredentials()
+			},
+			after: func(w *world) {},
+			want:  []string{"Warning CredentialsMissing", "Normal Issued"},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.issued()
+			drain(w.events.Events)
+			w.passUntil(w.token().Status.RenewalTime)
+			test.before(w)
+			w.occupy(20 * time.Second)
+			w.reconcile()
+			w.pass(15 * time.Second)
+			w.reconcile()
+			w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionUnknown, v1alpha1.ReasonQueued)
+			test.after(w)
+			w.pass(5 * time.Second)
+			w.reconcile()
+			got := drain(w.events.Events)
+			if len(got) != len(test.want) {
+				t.Fatalf("the events are %v, want %v", got, test.want)
+			}
+			for i, want := range test.want {
+				if !strings.HasPrefix(got[i], want) {
+					t.Errorf("event %d is %s, want %s", i, got[i], want)
+				}
+			}
+		})
+	}
+}
+
 func TestUnstoredTokenIsForgottenAtTheEndOfItsLife(t *testing.T) {
 	w := newWorld(t)
 	w.issued()

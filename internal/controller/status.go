@@ -135,6 +135,8 @@ func (o *observation) renewedCondition(status *v1alpha1.PipedreamTokenStatus, no
 	case o.decision.Action == renewal.Wait && o.decision.Why != "" && (!isReady || o.decision.Until.Sub(now) > longQueue):
 		renewed.Status, renewed.Reason = metav1.ConditionUnknown, v1alpha1.ReasonQueued
 		renewed.Message = o.explainSpacing()
+	case isWaiting(o.place) && previous != nil && previous.Status == metav1.ConditionFalse:
+		return *previous // Nothing was tried since it failed.
 	case status.IssueTime != nil:
 		renewed.Status, renewed.Reason = metav1.ConditionTrue, v1alpha1.ReasonIssued
 		renewed.Message = "A token was issued at " + show(status.IssueTime) + ", and is renewed at " + show(status.RenewalTime) + "." + o.explainFight()
