@@ -126,9 +126,11 @@ func newWorld(t *testing.T, namespace string) *world {
 	gate := func() *pipedream.Gate {
 		return pipedream.NewGate(pipedream.GateOptions{PerSecond: 100, Burst: 100, InFlight: 4, Now: w.clock.Now})
 	}
+	requests := gate()
 	w.reconciler = &controller.Reconciler{
 		Cache: admin, Client: admin, Events: events.NewFakeRecorder(1000), Clock: w.clock,
-		Pipedream: api, TokenRequests: gate(), Verifications: gate(),
+		Pipedream: api, TokenRequests: requests, Verifications: gate(),
+		Metrics: controller.NewMetrics(t.Context(), controller.MetricsOptions{Cache: admin, Clock: w.clock, TokenRequests: requests}),
 	}
 	w.createSecret("credentials", map[string]string{"client_id": clientID, "client_secret": clientSecret})
 	return w
