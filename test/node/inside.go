@@ -20,11 +20,12 @@ import (
 	"time"
 )
 
-// The commands of the node's first process. It begins in new namespaces, without
-// a cgroup of its own.
+// The commands of the node's first process, which begins in new namespaces, without
+// a cgroup of its own; and one to try the network there.
 const (
 	join      = "join"
 	supervise = "supervise"
+	reach     = "reach"
 )
 
 // join enters the node's cgroups, makes them the roots of what it sees, and
@@ -77,7 +78,8 @@ func (n node) mount() error {
 		{"sysfs", "/sys", "sysfs", 0, ""},
 		{"tmpfs", "/run", "tmpfs", 0, "mode=755"},
 		{n.path("var"), "/var", "", syscall.MS_BIND, ""},
-		// Of this machine's files, only those of the state can be written.
+		// The machine's root is not written to, but for the state. What else it has mounted
+		// is as it is there.
 		{n.state, n.state, "", syscall.MS_BIND, ""},
 		{"", "/", "", syscall.MS_REMOUNT | syscall.MS_BIND | syscall.MS_RDONLY, ""},
 	}
@@ -153,7 +155,7 @@ func (n node) execute(name string, arguments ...string) error {
 // find returns the path of a program of Debian's packages, or its name for one of
 // this machine's.
 func (n node) find(name string) string {
-	for _, folder := range []string{"usr/sbin", "usr/bin", "sbin", "bin"} {
+	for _, folder := range programs {
 		if path := n.debian(folder, name); isFile(path) {
 			return path
 		}
@@ -161,8 +163,9 @@ func (n node) find(name string) string {
 	return name
 }
 
+// isFile is not for links: those of a package may lead to this machine's files.
 func isFile(path string) bool {
-	info, err := os.Stat(path)
+	info, err := os.Lstat(path)
 	return err == nil && info.Mode().IsRegular()
 }
 

@@ -57,18 +57,25 @@ func run(arguments []string) error {
 		*folder = absolute
 	}
 	commands := map[string]func([]string) error{
-		"up":      func([]string) error { return n.up() },
-		"down":    func([]string) error { return n.down() },
+		"check":   func([]string) error { return n.check() },
+		"up":      func([]string) error { return n.locked(n.up) },
+		"down":    func([]string) error { return n.locked(n.down) },
 		"load":    n.load,
 		"restart": n.restart,
 		"enter":   n.enter,
-		// The two below are for the node itself.
+		// Those below are for the node itself.
 		join:      func([]string) error { return n.join() },
 		supervise: func([]string) error { return n.supervise() },
+		reach: func([]string) error {
+			if !answers("tcp", apiServerAddress+":443") {
+				return fmt.Errorf("%s does not answer", apiServerAddress)
+			}
+			return nil
+		},
 	}
 	command, known := commands[flags.Arg(0)]
 	if !known {
-		return errors.New("up, down, load ARCHIVE..., restart COMPONENT, or enter COMMAND... is needed")
+		return errors.New("check, up, down, load ARCHIVE..., restart COMPONENT, kill CONTAINER, etcd, or enter COMMAND... is needed")
 	}
 	return command(flags.Args()[1:])
 }
@@ -88,12 +95,16 @@ func (n node) debian(elements ...string) string {
 	return filepath.Join(append([]string{n.binaries, "debian"}, elements...)...)
 }
 
+// programs are the folders of Debian's packages that have some: where one is in two of
+// them, the latter has a link only.
+var programs = []string{"usr/bin", "usr/sbin", "bin", "sbin"}
+
 // environment finds Debian's programs and their libraries before those of this machine.
 func (n node) environment() []string {
 	libraries, _ := filepath.Glob(n.debian("usr", "lib", "*-linux-gnu*"))
 	more, _ := filepath.Glob(n.debian("lib", "*-linux-gnu*"))
 	var folders []string
-	for _, folder := range []string{"usr/sbin", "usr/bin", "sbin", "bin"} {
+	for _, folder := range programs {
 		folders = append(folders, n.debian(folder))
 	}
 	return []string{

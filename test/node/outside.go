@@ -9,9 +9,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -34,30 +36,53 @@ const (
 	endsWithin = 10 * time.Second
 )
 
-// up starts the node, unless it is up, and returns when pods can run.
+// locked does something while no other up or down does. What it starts does not
+// hold the lock.
+func (n node) locked(do func() error) error {
+	if err := os.MkdirAll(filepath.Dir(n.state), 0o755); err != nil { //nolint:gosec // It is bin, where all builds go.
+		return err
+	}
+	lock, err := os.OpenFile(n.state+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = lock.Close() }()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return fmt.Errorf("lock %s: %w", lock.Name(), err)
+	}
+	return do()
+}
+
+// up starts the node, unless it is up, and returns when pods can run. What it has
+// begun it takes down when it fails or is told to end.
 func (n node) up() error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
 	if err := n.check(); err != nil {
 		return err
 	}
-	pid, state, err := running()
-	switch {
-	case err != nil:
+	pid, _, err := running()
+	if err != nil {
 		return err
-	case pid != 0 && state != n.state:
-		return fmt.Errorf("the node of %s is up, and a machine has room for one: take that one down first", state)
-	case pid != 0:
-		n.say("The node is up already.")
-	default:
-		if err := n.create(); err != nil {
-			return errors.Join(err, n.explain(), n.down())
-		}
 	}
 	began := time.Now()
-	if err := n.ready(); err != nil {
-		if pid == 0 {
-			return errors.Join(err, n.explain(), n.down())
-		}
+	if pid == 0 {
+		err = n.create()
+	} else {
+		n.say("The node is up already.")
+		err = n.plug(pid) // Whoever started it may have been killed before.
+	}
+	if err == nil {
+		err = n.ready(ctx)
+	}
+	switch {
+	case err != nil && pid != 0:
 		return errors.Join(err, n.explain())
+	case ctx.Err() != nil && pid == 0:
+		n.say("Told to end: what was begun is taken down.")
+		return errors.Join(errors.New("the node was not started"), n.down())
+	case err != nil:
+		return errors.Join(err, n.explain(), n.down())
 	}
 	n.say("The node is ready (%s).", time.Since(began).Round(time.Second))
 	_, err = fmt.Fprintln(os.Stdout, n.path("credentials", "admin.kubeconfig"))
@@ -66,9 +91,23 @@ func (n node) up() error {
 
 // check refuses machines on which a node can't run.
 func (n node) check() error {
+	for _, check := range []func() error{checkRoot, n.checkFolders, checkKernel, n.checkAlone, checkAddress, checkNamespaces} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkRoot() error {
 	if os.Geteuid() != 0 {
 		return errors.New("this must run as root: a node mounts, and makes networks")
 	}
+	return nil
+}
+
+// checkFolders refuses those that a node can't see.
+func (n node) checkFolders() error {
 	for _, folder := range []string{"/var", "/run", "/sys", "/proc"} {
 		for _, path := range []string{n.state, n.binaries, n.controlPlane} {
 			resolved, err := filepath.EvalSymlinks(path)
@@ -80,6 +119,10 @@ func (n node) check() error {
 			}
 		}
 	}
+	return nil
+}
+
+func checkKernel() error {
 	if _, err := hierarchies(); err != nil {
 		return err
 	}
@@ -90,7 +133,38 @@ func (n node) check() error {
 	if !strings.Contains(string(kinds), "tmpfs") {
 		return errors.New("this kernel has no tmpfs")
 	}
-	return checkAddress()
+	return nil
+}
+
+// checkAlone refuses a machine on which another folder's node is up.
+func (n node) checkAlone() error {
+	pid, state, err := running()
+	if err != nil || pid == 0 || state == n.state {
+		return err
+	}
+	if isGone(state) {
+		return fmt.Errorf("a node is up (process %d) whose folder %s is gone, and a machine has room for one: take it down first, from here", pid, state)
+	}
+	return fmt.Errorf("the node of %s is up (process %d), and a machine has room for one: take that one down first", state, pid)
+}
+
+// isGone is whether a node's folder was moved or removed.
+func isGone(state string) bool {
+	_, err := os.Stat(state)
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// namespaces are those of a node but for that of cgroups, which begins later.
+const namespaces = syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS
+
+// checkNamespaces makes some.
+func checkNamespaces() error {
+	try := exec.CommandContext(context.Background(), "true")
+	try.SysProcAttr = &syscall.SysProcAttr{Cloneflags: namespaces | syscall.CLONE_NEWCGROUP}
+	if err := try.Run(); err != nil {
+		return fmt.Errorf("make namespaces, which this machine does not allow: %w", err)
+	}
+	return nil
 }
 
 // checkAddress refuses a machine on which the cable's addresses are somebody else's.
@@ -142,18 +216,23 @@ func (n node) create() error {
 	first := exec.CommandContext(context.Background(), program)
 	first.Args = n.commandLine(program, join)
 	first.Env, first.Dir, first.Stdout, first.Stderr = n.environment(), "/", log, log
-	first.SysProcAttr = &syscall.SysProcAttr{
-		Setsid:     true,
-		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS,
-	}
+	first.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Cloneflags: namespaces}
 	if err := first.Start(); err != nil {
-		return fmt.Errorf("make namespaces, which this machine may not allow: %w", err)
+		return fmt.Errorf("start the node's first process: %w", err)
+	}
+	return errors.Join(n.plug(first.Process.Pid), first.Process.Release())
+}
+
+// plug makes the cable to a node's first process, or what of it is missing.
+func (n node) plug(pid int) error {
+	if _, err := net.InterfaceByName(hostCable); err != nil {
+		if err := n.ip("link", "add", hostCable, "type", "veth", "peer", "name", insideCable, "netns", strconv.Itoa(pid)); err != nil {
+			return err
+		}
 	}
 	return errors.Join(
-		n.ip("link", "add", hostCable, "type", "veth", "peer", "name", insideCable, "netns", strconv.Itoa(first.Process.Pid)),
-		n.ip("address", "add", hostAddress+"/30", "dev", hostCable),
+		n.ip("address", "replace", hostAddress+"/30", "dev", hostCable),
 		n.ip("link", "set", hostCable, "up"),
-		first.Process.Release(),
 	)
 }
 
@@ -163,7 +242,7 @@ func (n node) commandLine(program, command string) []string {
 }
 
 // ready waits until pods can run.
-func (n node) ready() error {
+func (n node) ready(ctx context.Context) error {
 	until := time.Now().Add(readyWithin)
 	for _, step := range []struct {
 		what string
@@ -174,11 +253,15 @@ func (n node) ready() error {
 		{"the node", func() error { return n.kubectl("wait", "--for=condition=Ready", "node/"+nodeName, "--timeout=5s") }},
 		{"the kubelet", func() error { return n.kubectl("get", "--raw=/api/v1/nodes/"+nodeName+"/proxy/healthz") }},
 		{"accounts for pods", func() error { return n.kubectl("get", "serviceaccount", "default") }},
+		{"the API server's Service", n.reachService},
 	} {
 		for {
 			err := step.do()
 			if err == nil {
 				break
+			}
+			if ctx.Err() != nil {
+				return ctx.Err()
 			}
 			if time.Now().After(until) {
 				return fmt.Errorf("%s is not ready after %s: %w", step.what, readyWithin, err)
@@ -187,6 +270,19 @@ func (n node) ready() error {
 		}
 	}
 	return nil
+}
+
+// reachService connects to a Service from inside.
+func (n node) reachService() error {
+	pid, err := n.here()
+	if err != nil {
+		return err
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return n.execute("nsenter", append([]string{"--target=" + pid, "--net"}, n.commandLine(program, reach)...)...)
 }
 
 // kubectl runs as an administrator.
@@ -219,8 +315,8 @@ func (n node) down() error {
 	if err != nil {
 		return err
 	}
-	if pid != 0 && state != n.state {
-		return fmt.Errorf("the node that is up is that of %s", state)
+	if pid != 0 && state != n.state && !isGone(state) {
+		return fmt.Errorf("the node that is up (process %d) is that of %s", pid, state)
 	}
 	if pid != 0 {
 		// With the first process of their namespace, all others are killed.
@@ -296,12 +392,19 @@ func (n node) restart(arguments []string) error {
 		return err
 	}
 	name := arguments[0]
+	var names []string
+	for _, c := range n.components() {
+		names = append(names, c.name)
+	}
+	if !slices.Contains(names, name) {
+		return fmt.Errorf("there is no component %q, but %s", name, strings.Join(names, ", "))
+	}
 	before, err := os.ReadFile(n.path("run", name))
 	if err != nil {
-		return fmt.Errorf("there is no component %q: %w", name, err)
+		return fmt.Errorf("%s has not been started yet: %w", name, err)
 	}
 	began := time.Now()
-	if err := errors.Join(n.end(name, string(before)), n.ready()); err != nil {
+	if err := errors.Join(n.end(name, string(before)), n.ready(context.Background())); err != nil {
 		return err
 	}
 	n.say("%s works again (%s).", name, time.Since(began).Round(100*time.Millisecond))
