@@ -117,8 +117,8 @@ help: ## Show this.
 
 .PHONY: installer
 installer: control-plane ## Write dist/install.yaml: the operator for the whole cluster.
-	@mkdir -p $(DIST)
-	"$$(hack/cluster/control-plane)/kubectl" kustomize config/default | sed -E 's|^( *image: ).*|\1$(IMAGE):$(VERSION)|' >$(DIST)/install.yaml
+	@mkdir -p "$(DIST)"
+	"$$(hack/cluster/control-plane)/kubectl" kustomize config/default | sed -E 's|^( *image: ).*|\1$(IMAGE):$(VERSION)|' >"$(DIST)/install.yaml"
 
 .PHONY: image
 image: ## Build the images of manager and simulator, with docker, podman or buildah.
@@ -127,23 +127,23 @@ image: ## Build the images of manager and simulator, with docker, podman or buil
 
 .PHONY: image-tar
 image-tar: binaries ## Write the same images as archives to load into dist/, with no engine and no base image.
-	$(foreach program,manager simulator,go -C hack/release run ./image --binary=$(abspath $(DIST))/bin/$(ARCH)/$(program) --arch=$(ARCH) \
+	$(foreach program,manager simulator,go -C hack/release run ./image --binary="$$(realpath "$(DIST)")/bin/$(ARCH)/$(program)" --arch=$(ARCH) \
 		--reference=$(IMAGE)$(if $(filter simulator,$(program)),-simulator):$(VERSION) --version=$(VERSION) --revision=$(REVISION) \
-		--created=$(SOURCE_DATE_EPOCH) --out=$(abspath $(DIST))/image-$(program)-$(ARCH).tar &&) true
+		--created=$(SOURCE_DATE_EPOCH) --out="$$(realpath "$(DIST)")/image-$(program)-$(ARCH).tar" &&) true
 
 .PHONY: binaries
 binaries: # The binaries of a release. The Dockerfile has the same flags.
-	@mkdir -p $(DIST)/bin/$(ARCH)
+	@mkdir -p "$(DIST)/bin/$(ARCH)"
 	CGO_ENABLED=0 GOOS=linux GOARCH=$(ARCH) go build -trimpath -buildvcs=false -ldflags "-s -w -X main.release=$(VERSION) -X main.commit=$(REVISION)" \
-		-o $(DIST)/bin/$(ARCH)/ ./cmd/manager ./cmd/simulator
+		-o "$(DIST)/bin/$(ARCH)/" ./cmd/manager ./cmd/simulator
 
 .PHONY: release
 release: control-plane bin/helm ## Write all of a release into dist/: installer, chart, images, bills of materials, checksums. VERSION=v1.2.3
-	@VERSION=$(VERSION) IMAGE=$(IMAGE) DIST=$(DIST) REVISION=$(REVISION) SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) hack/release/release
+	@VERSION=$(VERSION) IMAGE=$(IMAGE) DIST="$(DIST)" REVISION=$(REVISION) SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) hack/release/release
 
 .PHONY: publish
 publish: ## Push the images of dist/ to IMAGE's registry, and the chart to CHARTS. VERSION=v1.2.3
-	@VERSION=$(VERSION) IMAGE=$(IMAGE) DIST=$(DIST) CHARTS=$(CHARTS) HELM_PUSH_ARGS="$(HELM_PUSH_ARGS)" hack/release/publish
+	@VERSION=$(VERSION) IMAGE=$(IMAGE) DIST="$(DIST)" CHARTS=$(CHARTS) HELM_PUSH_ARGS="$(HELM_PUSH_ARGS)" hack/release/publish
 
 .PHONY: test-release
 test-release: control-plane bin/helm ## Make a release twice, compare the two, and push it to a registry on this machine.
