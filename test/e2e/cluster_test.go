@@ -188,17 +188,19 @@ func managersReady(t *testing.T) {
 
 // inventory returns all objects of the cluster but those that come and go by
 // themselves.
-func inventory(t *testing.T) map[string]bool {
-	t.Helper()
+func inventory() (map[string]bool, error) {
 	all := map[string]bool{}
-	resources := strings.Fields(kubectl(t, "", "api-resources", "--verbs=list,delete", "--output=name"))
-	resources = slices.DeleteFunc(resources, func(name string) bool {
+	listed, err := tryKubectl("", "api-resources", "--verbs=list,delete", "--output=name")
+	if err != nil {
+		return nil, err
+	}
+	resources := slices.DeleteFunc(strings.Fields(listed), func(name string) bool {
 		return strings.HasPrefix(name, "events") || strings.HasPrefix(name, "leases.")
 	})
-	said := kubectl(t, "", "get", strings.Join(resources, ","), "--all-namespaces", "--ignore-not-found",
+	said, err := tryKubectl("", "get", strings.Join(resources, ","), "--all-namespaces", "--ignore-not-found",
 		`--output=go-template={{range .items}}{{.kind}} {{with .metadata.namespace}}{{.}}/{{end}}{{.metadata.name}}{{"\n"}}{{end}}`)
 	for line := range strings.Lines(said) {
 		all[strings.TrimSpace(line)] = true
 	}
-	return all
+	return all, err
 }

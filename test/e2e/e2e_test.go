@@ -106,7 +106,11 @@ func (w *world) begin(t *testing.T) {
 	if there != "" {
 		t.Fatalf("the cluster has these already, of an installation or of an earlier run; nothing is done to them:\n%s", there)
 	}
-	w.before = inventory(t)
+	before, err := inventory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.before = before
 	t.Logf("the cluster has %d objects", len(w.before))
 }
 
@@ -154,7 +158,7 @@ func (w *world) consume(t *testing.T) {
 	eventually(t, 4*lifetime, func() string {
 		w.remember(t)
 		r := &row{}
-		r.add(w.pods[0].calls(t), "")
+		r.add(w.pods[0].calls(t), call{})
 		if r.refused > 0 {
 			t.Fatalf("a call of %s was refused:\n%s", consumers[0], story(w.pods[0].calls(t), first))
 		}
@@ -169,7 +173,7 @@ func (w *world) consume(t *testing.T) {
 	r.wantServed(t)
 	for i, calls := range r.callsOf {
 		one := row{}
-		one.add(calls, "")
+		one.add(calls, call{})
 		t.Logf("%s: the file changed %s after the token requests", consumers[i], strings.Join(one.delays, ", "))
 		if !slices.IsSortedFunc(calls, func(a, b call) int { return a.Written.Compare(b.Written) }) {
 			t.Errorf("%s: the file went back", consumers[i])
@@ -230,10 +234,11 @@ func (w *world) disturb(t *testing.T) {
 	} {
 		watched := startWatch(t, disturbance.name, w.pods)
 		disturbance.do(t)
-		since := time.Now()
 		managersReady(t)
 		// Whoever works now must renew, too.
+		since := time.Now()
 		eventually(t, 2*renewBefore, func() string {
+			w.remember(t)
 			if w.issuedAfter(t, since) == 0 {
 				return "nothing has been renewed since"
 			}
@@ -517,8 +522,12 @@ func (w *world) uninstall(t *testing.T) {
 	}
 	kubectl(t, "", "delete", "namespace", pipedream, shop)
 	eventually(t, patience, func() string {
+		now, err := inventory()
+		if err != nil {
+			return err.Error()
+		}
 		var left []string
-		for object := range inventory(t) {
+		for object := range now {
 			if !w.before[object] {
 				left = append(left, object)
 			}

@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -50,26 +49,29 @@ func podOf(t *testing.T, consumer string) pod {
 	return pod{list.Items[0].Name, string(list.Items[0].UID)}
 }
 
-// calls returns all that a pod has done.
+// calls returns all that a pod has done, which is something.
 func (p pod) calls(t *testing.T) []call {
 	t.Helper()
-	var said string
+	var all []call
 	eventually(t, patience, func() string {
-		var err error
-		if said, err = tryKubectl("", "logs", p.name, "--namespace="+shop); err != nil {
+		said, err := tryKubectl("", "logs", p.name, "--namespace="+shop)
+		if err != nil {
 			return err.Error()
+		}
+		all = nil
+		for line := range strings.Lines(said) {
+			var one call
+			// The last line may not be whole yet.
+			if err := json.Unmarshal([]byte(line), &one); err != nil {
+				break
+			}
+			all = append(all, one)
+		}
+		if len(all) == 0 {
+			return p.name + " has made no call yet"
 		}
 		return ""
 	})
-	var all []call
-	for line := range strings.Lines(said) {
-		var one call
-		// The last line may not be whole yet.
-		if err := json.Unmarshal([]byte(line), &one); err != nil {
-			break
-		}
-		all = append(all, one)
-	}
 	return all
 }
 
@@ -128,21 +130,26 @@ func (w *watch) row(t *testing.T) row {
 	t.Helper()
 	r := row{name: w.name, seconds: int(time.Since(w.began).Seconds())}
 	for i, p := range w.pods {
+		now, restarts := time.Now(), p.restarts(t)
 		all := p.calls(t)
+		if len(all) < w.done[i] {
+			t.Fatalf("%s: the calls of %s are lost, which was restarted %d times", w.name, p.name, restarts)
+		}
 		since := all[w.done[i]:]
 		r.callsOf = append(r.callsOf, since)
-		before := ""
+		var before call
 		if w.done[i] > 0 {
-			before = all[w.done[i]-1].Token
+			before = all[w.done[i]-1]
 		}
 		r.add(since, before)
-		r.restarts += p.restarts(t)
+		r.restarts += restarts
+		r.silence = max(r.silence, silence(before, since, now))
 	}
 	return r
 }
 
-// add counts the calls of a pod, which had a token before them.
-func (r *row) add(calls []call, before string) {
+// add counts the calls of a pod after another call of it, if there was one.
+func (r *row) add(calls []call, before call) {
 	seen := map[string]bool{}
 	for i, c := range calls {
 		r.calls++
@@ -154,20 +161,31 @@ func (r *row) add(calls []call, before string) {
 			r.failed++
 			r.firstFailure = fmt.Sprintf("%d %s", c.Status, c.Error)
 		}
-		if i > 0 {
-			r.silence = max(r.silence, c.Time.Sub(calls[i-1].Time))
-		}
 		if c.Token == "" || seen[c.Token] {
 			continue
 		}
 		seen[c.Token] = true
-		if c.Token != before && before != "" || i > 0 {
+		if c.Token != before.Token && before.Token != "" || i > 0 {
 			r.renewed++
 			r.delay = max(r.delay, c.delay())
 			r.delays = append(r.delays, c.delay().Round(time.Second).String())
 		}
 	}
 	r.tokens += len(seen)
+}
+
+// silence is the longest time between calls, also from the one before them, if there
+// was one, and until now.
+func silence(before call, calls []call, now time.Time) time.Duration {
+	var longest time.Duration
+	last := before.Time
+	for _, c := range calls {
+		if !last.IsZero() {
+			longest = max(longest, c.Time.Sub(last))
+		}
+		last = c.Time
+	}
+	return max(longest, now.Sub(last))
 }
 
 // wantServed fails if any call was refused, failed, or not made.
@@ -185,7 +203,7 @@ func (r *row) wantServed(t *testing.T) {
 	}
 }
 
-const header = "| step | seconds | calls | refused | failed | renewed in Secrets | new tokens in pods | longest write to file | longest pause | pod restarts |\n|---|---|---|---|---|---|---|---|---|---|\n"
+const header = "| step | seconds | calls | refused | failed | renewed in Secrets | new tokens in pods | longest token request to file | longest pause | pod restarts |\n|---|---|---|---|---|---|---|---|---|---|\n"
 
 func (r *row) String() string {
 	longest := "-"
@@ -221,7 +239,7 @@ func story(calls []call, from time.Time) string {
 		told = append(told, stretch{at, at, what, 1})
 	}
 	var lines []string
-	for s := range slices.Values(told) {
+	for _, s := range told {
 		lines = append(lines, fmt.Sprintf("    +%3.0f s to +%3.0f s: %3d calls, %s", s.first.Seconds(), s.last.Seconds(), s.calls, s.what))
 	}
 	return strings.Join(lines, "\n")
