@@ -132,6 +132,8 @@ func (n node) network() error {
 		n.ip("link", "set", "lo", "up"),
 		n.ip("address", "add", nodeAddress+"/30", "dev", insideCable),
 		n.ip("link", "set", insideCable, "up"),
+		// With it Services are reached from here, too: kube-proxy sends it elsewhere.
+		n.ip("route", "add", services, "dev", insideCable),
 		os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0),
 	)
 }
