@@ -39,7 +39,7 @@ const (
 // locked does something while no other up or down does. What it starts does not
 // hold the lock.
 func (n node) locked(do func() error) error {
-	if err := os.MkdirAll(filepath.Dir(n.state), 0o755); err != nil { //nolint:gosec // It is bin, where all builds go.
+	if err := os.MkdirAll(filepath.Dir(n.state), 0o755); err != nil {
 		return err
 	}
 	lock, err := os.OpenFile(n.state+".lock", os.O_CREATE|os.O_RDWR, 0o600)
