@@ -395,7 +395,7 @@ func TestWhatFollowsOnAQueueIsTold(t *testing.T) {
 		want          []string
 	}{
 		"it fails": {
-			before: func(w *world) {},
+			before: func(*world) {},
 			after:  func(w *world) { must(w.T, w.pipedream.SetClient(clientID, "rotated")) },
 			want:   []string{"Warning CredentialsRejected"},
 		},
@@ -405,7 +405,7 @@ func TestWhatFollowsOnAQueueIsTold(t *testing.T) {
 				w.reconcile()
 				w.createCredentials()
 			},
-			after: func(w *world) {},
+			after: func(*world) {},
 			want:  []string{"Warning CredentialsMissing", "Normal Issued"},
 		},
 	}

@@ -125,17 +125,14 @@ func (o *observation) renewedCondition(status *v1alpha1.PipedreamTokenStatus, no
 	trouble := o.memory.trouble()
 	// Ready says that this condition tells why it is False: it must, and at once.
 	isReady := meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady)
+	waits := o.explainWaiting(isReady, now)
 	switch previous := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRenewed); {
 	case trouble != nil:
 		renewed.Status, renewed.Reason = metav1.ConditionFalse, trouble.reason
 		renewed.Message = trouble.message(status)
-	case isWaiting(o.place) && (!isReady || o.isLongQueue(now)):
-		renewed.Status, renewed.Reason = metav1.ConditionUnknown, v1alpha1.ReasonQueued
-		renewed.Message = o.explainQueue()
-	case o.decision.Action == renewal.Wait && o.decision.Why != "" && (!isReady || o.decision.Until.Sub(now) > longQueue):
-		renewed.Status, renewed.Reason = metav1.ConditionUnknown, v1alpha1.ReasonQueued
-		renewed.Message = o.explainSpacing()
-	case isWaiting(o.place) && previous != nil && previous.Status == metav1.ConditionFalse:
+	case waits != "":
+		renewed.Status, renewed.Reason, renewed.Message = metav1.ConditionUnknown, v1alpha1.ReasonQueued, waits
+	case isWaiting(o.place) && meta.IsStatusConditionFalse(status.Conditions, v1alpha1.ConditionRenewed):
 		return *previous // Nothing was tried since it failed.
 	case status.IssueTime != nil:
 		renewed.Status, renewed.Reason = metav1.ConditionTrue, v1alpha1.ReasonIssued
@@ -147,6 +144,17 @@ func (o *observation) renewedCondition(status *v1alpha1.PipedreamTokenStatus, no
 		renewed.Message = "No token was issued yet."
 	}
 	return renewed
+}
+
+// explainWaiting says what a token that is due waits for; nothing if that is soon over.
+func (o *observation) explainWaiting(isReady bool, now time.Time) string {
+	if isWaiting(o.place) && (!isReady || o.isLongQueue(now)) {
+		return o.explainQueue()
+	}
+	if o.decision.Action == renewal.Wait && o.decision.Why != "" && (!isReady || o.decision.Until.Sub(now) > longQueue) {
+		return o.explainSpacing()
+	}
+	return ""
 }
 
 func (o *observation) isLongQueue(now time.Time) bool {
