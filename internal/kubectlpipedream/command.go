@@ -30,6 +30,9 @@ const (
 // defaultPollInterval is the time between two looks at what is waited for.
 const defaultPollInterval = 500 * time.Millisecond
 
+// defaultCheckTimeout is how long doctor waits for what one check asks.
+const defaultCheckTimeout = 10 * time.Second
+
 // As kubectl asks: much at once, since a command soon ends.
 const (
 	queriesPerSecond = 50
@@ -45,6 +48,8 @@ type Options struct {
 	Release string
 	// PollInterval is the time between two looks at what is waited for. Optional.
 	PollInterval time.Duration
+	// CheckTimeout bounds each check of doctor. Optional.
+	CheckTimeout time.Duration
 }
 
 // plugin is one call of the plugin.
@@ -66,6 +71,7 @@ func Run(ctx context.Context, arguments []string, options Options) int {
 func newPlugin(options Options) *plugin {
 	p := &plugin{Options: options, config: genericclioptions.NewConfigFlags(true)}
 	p.PollInterval = cmp.Or(p.PollInterval, defaultPollInterval)
+	p.CheckTimeout = cmp.Or(p.CheckTimeout, defaultCheckTimeout)
 	p.config.CacheDir, p.config.DisableCompression = nil, nil
 	p.config.WrapConfigFn = func(config *rest.Config) *rest.Config {
 		config.QPS, config.Burst = queriesPerSecond, queryBurst

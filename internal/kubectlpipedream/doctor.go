@@ -107,14 +107,14 @@ func (p *plugin) doctor(ctx context.Context, options *doctorOptions) error {
 		return err
 	}
 	e := &examination{plugin: p, cluster: c, options: options}
-	e.report("API", e.checkAPI(ctx, api)...)
-	if e.report("cluster", e.checkCluster()...) {
-		e.report("CRD", e.checkCRD(ctx)...)
-		e.report("you", e.checkUser(ctx)...)
-		e.report("operator", e.checkOperator(ctx, api)...)
-		e.report("leader", e.checkLeader(ctx)...)
-		e.report("permissions", e.checkPermissions(ctx)...)
-		e.report("tokens", e.checkTokens(ctx)...)
+	e.check(ctx, "API", func(ctx context.Context) []finding { return e.checkAPI(ctx, api) })
+	if e.check(ctx, "cluster", e.checkCluster) {
+		e.check(ctx, "CRD", e.checkCRD)
+		e.check(ctx, "you", e.checkUser)
+		e.check(ctx, "operator", func(ctx context.Context) []finding { return e.checkOperator(ctx, api) })
+		e.check(ctx, "leader", e.checkLeader)
+		e.check(ctx, "permissions", e.checkPermissions)
+		e.check(ctx, "tokens", e.checkTokens)
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -130,6 +130,15 @@ func (p *plugin) doctor(ctx context.Context, options *doctorOptions) error {
 // now is the time by the API's clock if that is known, so that a wrong clock of this
 // machine is one finding, and not many.
 func (e *examination) now() time.Time { return e.Now().Add(-e.skew) }
+
+// check looks at something, for a limited time, and tells whether nothing has failed.
+// What it finds when it is interrupted is not shown.
+func (e *examination) check(ctx context.Context, subject string, look func(context.Context) []finding) bool {
+	limited, cancel := context.WithTimeout(ctx, e.CheckTimeout)
+	defer cancel()
+	findings := look(limited)
+	return ctx.Err() == nil && e.report(subject, findings...)
+}
 
 // report writes findings, and tells whether none of them has failed.
 func (e *examination) report(subject string, findings ...finding) bool {

@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/discovery"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 )
@@ -27,8 +28,8 @@ const everywhere = "all namespaces"
 
 var crdResource = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
 
-func (e *examination) checkCluster() []finding {
-	version, err := e.kube.Discovery().ServerVersion()
+func (e *examination) checkCluster(ctx context.Context) []finding {
+	version, err := discovery.ToDiscoveryInterfaceWithContext(e.kube.Discovery()).ServerVersionWithContext(ctx)
 	if err != nil {
 		return []finding{failed("what needs the cluster was not checked", "%s", e.explain(err))}
 	}
@@ -40,7 +41,7 @@ func (e *examination) checkCRD(ctx context.Context) []finding {
 	crd, err := e.dynamic.Resource(crdResource).Get(ctx, name, metav1.GetOptions{})
 	switch {
 	case apierrors.IsForbidden(err):
-		return e.discoverCRD()
+		return e.discoverCRD(ctx)
 	case apierrors.IsNotFound(err):
 		return []finding{failed(installAdvice, "%s is not installed", name)}
 	case err != nil:
@@ -58,8 +59,9 @@ func (e *examination) checkCRD(ctx context.Context) []finding {
 }
 
 // discoverCRD is for those who may not read the CRD.
-func (e *examination) discoverCRD() []finding {
-	served, err := e.kube.Discovery().ServerResourcesForGroupVersion(v1alpha1.SchemeGroupVersion.String())
+func (e *examination) discoverCRD(ctx context.Context) []finding {
+	served, err := discovery.ToDiscoveryInterfaceWithContext(e.kube.Discovery()).
+		ServerResourcesForGroupVersionWithContext(ctx, v1alpha1.SchemeGroupVersion.String())
 	switch {
 	case apierrors.IsNotFound(err):
 		return []finding{failed(installAdvice, "the API server knows no %s", v1alpha1.SchemeGroupVersion)}

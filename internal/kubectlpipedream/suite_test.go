@@ -298,13 +298,15 @@ func (w *world) newPlugin() *plugin {
 
 // call calls the plugin.
 func call(ctx context.Context, now func() time.Time, out *lockedBuffer, arguments ...string) said {
+	return callWithOptions(ctx, Options{Now: now, Release: "v1.2.3", PollInterval: 20 * time.Millisecond}, out, arguments...)
+}
+
+func callWithOptions(ctx context.Context, options Options, out *lockedBuffer, arguments ...string) said {
 	errOut := &lockedBuffer{}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	code := Run(ctx, arguments, Options{
-		IOStreams: genericiooptions.IOStreams{In: strings.NewReader(""), Out: out, ErrOut: errOut},
-		Now:       now, Release: "v1.2.3", PollInterval: 20 * time.Millisecond,
-	})
+	options.IOStreams = genericiooptions.IOStreams{In: strings.NewReader(""), Out: out, ErrOut: errOut}
+	code := Run(ctx, arguments, options)
 	return said{code: code, out: out.String(), errOut: errOut.String()}
 }
 
