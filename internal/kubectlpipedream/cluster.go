@@ -5,11 +5,13 @@ package kubectlpipedream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
@@ -18,6 +20,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // What a kubeconfig may ask for.
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 )
@@ -51,6 +54,7 @@ func (p *plugin) connect() (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.isGuess = p.hasNoKubeconfig() && config.Host == clientcmd.ClusterDefaults.Server
 	c := &cluster{}
 	if c.namespace, _, err = p.config.ToRawKubeConfigLoader().Namespace(); err != nil {
 		return nil, err
@@ -117,8 +121,8 @@ func (c *cluster) get(ctx context.Context, namespace, name string) (entry, error
 	return newEntry(object)
 }
 
-// pick returns the PipedreamTokens of a selection. Of those that are named, one that
-// is not there is an error, and the others are returned nevertheless.
+// pick returns the PipedreamTokens of a selection. Of those that are named, the ones that
+// are not there are errors, and the others are returned nevertheless.
 func (c *cluster) pick(ctx context.Context, s selection) (found []entry, err error) {
 	if len(s.names) == 0 {
 		found, _, err = c.list(ctx, s)
@@ -126,11 +130,13 @@ func (c *cluster) pick(ctx context.Context, s selection) (found []entry, err err
 	}
 	for _, name := range s.names {
 		one, failed := c.get(ctx, s.namespace, name)
-		if failed != nil {
-			err = failed
-			continue
+		err = errors.Join(err, failed)
+		switch {
+		case failed == nil:
+			found = append(found, one)
+		case !apierrors.IsNotFound(failed) || isWithoutCRD(failed):
+			return found, err // It is the same for all others.
 		}
-		found = append(found, one)
 	}
 	return found, err
 }

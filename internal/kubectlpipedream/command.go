@@ -58,6 +58,8 @@ type plugin struct {
 	config *genericclioptions.ConfigFlags
 	// isRunning is set once the arguments were found to be good.
 	isRunning bool
+	// isGuess is set when nothing says where the cluster is.
+	isGuess bool
 }
 
 // Run does what the arguments say, and returns the exit code.
@@ -161,8 +163,18 @@ func (p *plugin) exitCode(err error) int {
 		p.complain("see kubectl pipedream --help")
 		return exitUsage
 	}
-	p.complain(p.explain(err))
+	for _, one := range each(err) {
+		p.complain(p.explain(one))
+	}
 	return exitError
+}
+
+// each returns the errors that were joined.
+func each(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // Only the outermost one.
+		return joined.Unwrap()
+	}
+	return []error{err}
 }
 
 // complain writes a line to stderr.

@@ -22,7 +22,7 @@ func (p *plugin) explain(err error) string {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return "interrupted"
-	case p.hasNoKubeconfig(), clientcmd.IsEmptyConfig(err):
+	case isUnreachable && p.isGuess, clientcmd.IsEmptyConfig(err):
 		return "there is no kubeconfig: name yours with --kubeconfig or the environment variable KUBECONFIG"
 	case p.hasNoContext():
 		return err.Error() + ": `kubectl config get-contexts` lists those there are"
@@ -60,7 +60,8 @@ func (p *plugin) hasNoContext() bool {
 	return err == nil && *p.config.Context != "" && raw.Contexts[*p.config.Context] == nil
 }
 
-// hasNoKubeconfig tells whether nothing says where the cluster is.
+// hasNoKubeconfig tells whether neither a kubeconfig nor a flag says where the cluster
+// is. In a pod, the pod does.
 func (p *plugin) hasNoKubeconfig() bool {
 	raw, err := p.config.ToRawKubeConfigLoader().RawConfig()
 	return err == nil && len(raw.Clusters) == 0 && *p.config.APIServer == ""

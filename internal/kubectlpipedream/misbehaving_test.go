@@ -147,7 +147,9 @@ func fail(w http.ResponseWriter, err *apierrors.StatusError) {
 
 func TestDoctorDoesNotWaitForEver(t *testing.T) {
 	m := newMisbehaving(t)
-	m.hangs = func(r *http.Request) bool { return r.URL.Path == "/version" || strings.HasSuffix(r.URL.Path, "/v1alpha1") }
+	m.hangs = func(r *http.Request) bool {
+		return r.URL.Path == "/version" || strings.HasSuffix(r.URL.Path, "/v1alpha1")
+	}
 	out := &lockedBuffer{}
 	doctor := []string{"doctor", "--kubeconfig=" + os.DevNull, "--server=" + m.URL, "--api-url=" + m.URL, "--allow-insecure-api-url"}
 	got := callWithOptions(t.Context(), Options{Now: time.Now, CheckTimeout: 100 * time.Millisecond}, out, doctor...)
@@ -169,5 +171,158 @@ func TestDoctorDoesNotWaitForEver(t *testing.T) {
 	got = callWithOptions(interrupted, Options{Now: time.Now}, &lockedBuffer{}, doctor...)
 	if got.code != exitError || strings.Contains(got.out, "cluster") || got.errOut != "kubectl pipedream: interrupted\n" {
 		t.Errorf("it says\n%v", got)
+	}
+}
+
+func TestRenewOutlivesTrouble(t *testing.T) {
+	all := []string{"renew", "--all", "--wait", "--timeout=2s"}
+	isLook := func(r *http.Request, name string) bool {
+		return r.Method == http.MethodGet && path.Base(r.URL.Path) == name && !strings.Contains(r.URL.Path, "/secrets/")
+	}
+	for name, test := range map[string]struct {
+		answer func(m *misbehaving, w http.ResponseWriter, r *http.Request) bool
+		hangs  func(r *http.Request) bool
+		code   int
+		out    []string
+		errOut []string
+	}{
+		"one look fails": {
+			answer: func() func(*misbehaving, http.ResponseWriter, *http.Request) bool {
+				looks := 0
+				return func(m *misbehaving, w http.ResponseWriter, r *http.Request) bool {
+					if !isLook(r, "a") {
+						return false
+					}
+					if looks++; looks == 1 {
+						fail(w, apierrors.NewServiceUnavailable("it starts"))
+						return true
+					}
+					m.renew("a")
+					m.renew("b")
+					return false
+				}
+			}(),
+			out: []string{"/a renewed, expires in", "/b renewed, expires in"},
+		},
+		"all looks at one fail": {
+			answer: func(m *misbehaving, w http.ResponseWriter, r *http.Request) bool {
+				if isLook(r, "a") {
+					m.renew("b")
+					fail(w, apierrors.NewServiceUnavailable("it starts"))
+				}
+				return isLook(r, "a")
+			},
+			code: exitUnknown, out: []string{"/b renewed, expires in"},
+			errOut: []string{"/a not renewed within 2s: Issued (the last look has failed: it starts)"},
+		},
+		"the server does not answer": {
+			hangs: func(r *http.Request) bool { return isLook(r, "a") },
+			code:  exitUnknown, errOut: []string{"/a not renewed within 2s: ", "deadline exceeded"},
+		},
+		"one is deleted": {
+			answer: func(m *misbehaving, _ http.ResponseWriter, r *http.Request) bool {
+				if isLook(r, "a") {
+					m.renew("b")
+					delete(m.tokens, "a")
+				}
+				return false
+			},
+			code: exitNo, out: []string{"/b renewed, expires in"}, errOut: []string{"/a not renewed: it was deleted"},
+		},
+		"one is deleted and one is not renewed in time": {
+			answer: func(m *misbehaving, _ http.ResponseWriter, r *http.Request) bool {
+				if isLook(r, "a") {
+					delete(m.tokens, "a")
+				}
+				return false
+			},
+			code: exitNo, errOut: []string{"/a not renewed: it was deleted", "/b not renewed within 2s: Issued"},
+		},
+		"one can't be asked for": {
+			answer: func(m *misbehaving, w http.ResponseWriter, r *http.Request) bool {
+				if isLook(r, "b") {
+					m.renew("b")
+				}
+				isRefused := r.Method == http.MethodPatch && path.Base(r.URL.Path) == "a"
+				if isRefused {
+					fail(w, apierrors.NewForbidden(tokenResource.GroupResource(), "a", nil))
+				}
+				return isRefused
+			},
+			code: exitError, out: []string{"/b renewal requested", "/b renewed, expires in"},
+			errOut: []string{"/a renewal not requested: ", "is forbidden"},
+		},
+		"one must not be looked at any more": {
+			answer: func(m *misbehaving, w http.ResponseWriter, r *http.Request) bool {
+				if isLook(r, "a") {
+					fail(w, apierrors.NewForbidden(tokenResource.GroupResource(), "a", nil))
+				}
+				return isLook(r, "a")
+			},
+			code: exitError, errOut: []string{"is forbidden"},
+		},
+		"somebody else asks, too": {
+			answer: func(m *misbehaving, _ http.ResponseWriter, r *http.Request) bool {
+				for _, name := range []string{"a", "b"} {
+					if isLook(r, name) {
+						m.renew(name)
+						m.tokens[name].Annotations[v1alpha1.RenewRequestAnnotation] = "later"
+					}
+				}
+				return false
+			},
+			out: []string{"/a renewed, expires in", "/b renewed, expires in"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMisbehaving(t, "a", "b")
+			m.hangs = test.hangs
+			if test.answer != nil {
+				m.answer = func(w http.ResponseWriter, r *http.Request) bool { return test.answer(m, w, r) }
+			}
+			got := m.call(t, all...)
+			if got.code != test.code || (len(test.errOut) == 0) != (got.errOut == "") {
+				t.Errorf("it says\n%v\nwant exit code %d", got, test.code)
+			}
+			for _, want := range test.out {
+				if !strings.Contains(got.out, want) {
+					t.Errorf("it says\n%v\nwant %q", got, want)
+				}
+			}
+			for _, want := range test.errOut {
+				if !strings.Contains(got.errOut, want) {
+					t.Errorf("it complains\n%v\nwant %q", got, want)
+				}
+			}
+		})
+	}
+}
+
+func TestEachMissingNameIsNamed(t *testing.T) {
+	m := newMisbehaving(t, "a")
+	for _, command := range []string{"status", "renew"} {
+		got := m.call(t, command, "lost", "a", "gone")
+		if got.code != exitError || !strings.Contains(got.out, "a ") ||
+			!strings.Contains(got.errOut, `"lost" not found`) || !strings.Contains(got.errOut, `"gone" not found`) || strings.Count(got.errOut, "\n") != 2 {
+			t.Errorf("%s says\n%v", command, got)
+		}
+	}
+}
+
+// TestOnlyAGuessedAddressIsBlamedOnTheKubeconfig is about pods, which have none.
+func TestOnlyAGuessedAddressIsBlamedOnTheKubeconfig(t *testing.T) {
+	p := newPlugin(Options{})
+	*p.config.KubeConfig = os.DevNull
+	_, err := p.connect()
+	must(t, err)
+	if got := p.explain(context.DeadlineExceeded); !p.isGuess || !strings.HasPrefix(got, "there is no kubeconfig") {
+		t.Errorf("without an address, it says %q", got)
+	}
+	if got := p.explain(os.ErrPermission); got != os.ErrPermission.Error() {
+		t.Errorf("of another error, it says %q", got)
+	}
+	p.isGuess = false
+	if got := p.explain(context.DeadlineExceeded); strings.Contains(got, "there is no kubeconfig") {
+		t.Errorf("with an address, it says %q", got)
 	}
 }

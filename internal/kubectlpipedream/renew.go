@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -94,6 +95,8 @@ type request struct {
 	// now is what it is at the last look, and looks how many there were.
 	now   *v1alpha1.PipedreamToken
 	looks int
+	// problem is what the last look has failed with; nil if it has not.
+	problem error
 }
 
 func (p *plugin) renew(ctx context.Context, options *renewOptions, arguments []string) error {
@@ -117,15 +120,17 @@ func (p *plugin) renew(ctx context.Context, options *renewOptions, arguments []s
 		p.complain("there are no PipedreamTokens " + picked.where())
 		return nil
 	}
-	requests, err := p.request(ctx, c, found)
-	if err = firstOf(err, missing); err != nil || !options.wait {
-		return err
+	requests, refused := p.request(ctx, c, found)
+	var outcome error
+	if options.wait {
+		outcome = p.await(ctx, c, requests, options.timeout)
 	}
-	return p.await(ctx, c, requests, options.timeout)
+	return firstOf(missing, refused, outcome)
 }
 
-// request asks for new tokens. The first error ends it.
-func (p *plugin) request(ctx context.Context, c *cluster, found []entry) ([]*request, error) {
+// request asks for new tokens. That one can't be asked for does not keep others from
+// being.
+func (p *plugin) request(ctx context.Context, c *cluster, found []entry) (requests []*request, refused error) {
 	value := p.Now().UTC().Format(time.RFC3339Nano)
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
 		"annotations": map[string]string{v1alpha1.RenewRequestAnnotation: value},
@@ -133,22 +138,31 @@ func (p *plugin) request(ctx context.Context, c *cluster, found []entry) ([]*req
 	if err != nil {
 		return nil, err
 	}
-	var requests []*request
 	for _, one := range found {
-		// A merge patch, because applying would create what was deleted meanwhile.
-		object, err := c.dynamic.Resource(tokenResource).Namespace(one.token.Namespace).
-			Patch(ctx, one.token.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
-		if err != nil {
-			return requests, err
-		}
-		patched, err := newEntry(object)
-		if err != nil {
-			return requests, err
+		patched, err := c.patch(ctx, one, patch)
+		switch {
+		case ctx.Err() != nil:
+			return requests, ctx.Err()
+		case err != nil:
+			p.complain(one.fullName() + " renewal not requested: " + p.explain(err))
+			refused = &verdict{code: exitError}
+			continue
 		}
 		requests = append(requests, &request{entry: patched, value: value, now: patched.token})
 		p.say("%s renewal requested", patched.fullName())
 	}
-	return requests, nil
+	return requests, refused
+}
+
+// patch changes a PipedreamToken by a merge patch, because applying would create what
+// was deleted meanwhile.
+func (c *cluster) patch(ctx context.Context, one entry, patch []byte) (entry, error) {
+	object, err := c.dynamic.Resource(tokenResource).Namespace(one.token.Namespace).
+		Patch(ctx, one.token.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
+	if err != nil {
+		return entry{}, err
+	}
+	return newEntry(object)
 }
 
 // say writes a line to stdout.
@@ -159,11 +173,10 @@ func (p *plugin) say(format string, arguments ...any) {
 // await waits until each request has an outcome.
 func (p *plugin) await(ctx context.Context, c *cluster, pending []*request, timeout time.Duration) error {
 	outcome := error(nil)
-	// The requests themselves have no deadline: one that would miss it fails in other words.
-	err := wait.PollUntilContextTimeout(ctx, p.PollInterval, timeout, true, func(context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(ctx, p.PollInterval, timeout, true, func(ctx context.Context) (bool, error) {
 		var still []*request
 		for _, one := range pending {
-			isDone, err := p.look(ctx, c, one)
+			isDone, err := p.lookAgain(ctx, c, one)
 			if no, ok := errors.AsType[*verdict](err); ok {
 				outcome = no
 			} else if err != nil {
@@ -181,13 +194,32 @@ func (p *plugin) await(ctx context.Context, c *cluster, pending []*request, time
 		return ctx.Err()
 	case wait.Interrupted(err):
 		for _, one := range pending {
-			p.complain(fmt.Sprintf("%s not renewed within %v: %s", one.fullName(), timeout, reasonAndMessage(one.now)))
+			p.complain(fmt.Sprintf("%s not renewed within %v: %s", one.fullName(), timeout, one.situation()))
 		}
-		return &verdict{code: exitUnknown}
+		return firstOf(outcome, &verdict{code: exitUnknown})
 	case err != nil:
 		return err
 	}
 	return outcome
+}
+
+// lookAgain looks at a request. What may pass is remembered, and is no error: the next
+// look may be better.
+func (p *plugin) lookAgain(ctx context.Context, c *cluster, r *request) (isDone bool, err error) {
+	isDone, err = p.look(ctx, c, r)
+	if _, isVerdict := errors.AsType[*verdict](err); isVerdict {
+		return isDone, err
+	}
+	switch {
+	case isWithoutCRD(err), apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
+		return false, err
+	case apierrors.IsNotFound(err):
+		p.complain(r.fullName() + " not renewed: it was deleted")
+		return true, &verdict{code: exitNo}
+	case ctx.Err() == nil || r.looks == 0:
+		r.problem = err // Not that the time is up, if anything else was seen.
+	}
+	return isDone, nil
 }
 
 // look tells whether a request has an outcome, and says which. Its error is a verdict
@@ -199,7 +231,7 @@ func (p *plugin) look(ctx context.Context, c *cluster, r *request) (isDone bool,
 	}
 	r.now = now.token
 	if !now.token.Status.IssueTime.Equal(r.token.Status.IssueTime) {
-		if isDone, err = c.holdsTokenFor(ctx, now.token, r.value); err != nil {
+		if isDone, err = c.holdsTokenFor(ctx, r); err != nil {
 			return false, err
 		}
 	}
@@ -222,22 +254,32 @@ func (r *request) isHopeless() bool {
 	return condition(r.now, v1alpha1.ConditionStalled).Status == metav1.ConditionTrue && (isNews || r.looks > stalledLooks)
 }
 
-// holdsTokenFor tells whether the Secret's token was issued for a request. Who may not
-// read the Secret goes by the status.
-func (c *cluster) holdsTokenFor(ctx context.Context, token *v1alpha1.PipedreamToken, value string) (bool, error) {
-	secret, err := c.metadata.Resource(secretResource).Namespace(token.Namespace).Get(ctx, token.TargetName(), metav1.GetOptions{})
+// holdsTokenFor tells whether the Secret's token was issued for a request, or for the
+// one that somebody has put in its place. Who may not read the Secret goes by the
+// status.
+func (c *cluster) holdsTokenFor(ctx context.Context, r *request) (bool, error) {
+	secret, err := c.metadata.Resource(secretResource).Namespace(r.token.Namespace).Get(ctx, r.now.TargetName(), metav1.GetOptions{})
 	switch {
 	case apierrors.IsForbidden(err):
-		return token.Status.IssueTime != nil, nil
+		return r.now.Status.IssueTime != nil, nil
 	case apierrors.IsNotFound(err):
 		return false, nil
 	case err != nil:
 		return false, err
 	}
-	return secret.Annotations[v1alpha1.RenewRequestAnnotation] == value, nil
+	issuedFor := secret.Annotations[v1alpha1.RenewRequestAnnotation]
+	return issuedFor == r.value || issuedFor != "" && issuedFor == r.now.Annotations[v1alpha1.RenewRequestAnnotation], nil
+}
+
+// situation says how a request stands, and what the last look has failed with.
+func (r *request) situation() string {
+	if r.problem != nil {
+		return reasonAndMessage(r.now) + " (the last look has failed: " + r.problem.Error() + ")"
+	}
+	return reasonAndMessage(r.now)
 }
 
 func reasonAndMessage(token *v1alpha1.PipedreamToken) string {
 	renewed := condition(token, v1alpha1.ConditionRenewed)
-	return renewed.Reason + ": " + oneLine(renewed.Message)
+	return strings.TrimSuffix(renewed.Reason+": "+oneLine(renewed.Message), ": ")
 }
