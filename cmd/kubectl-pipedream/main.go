@@ -13,7 +13,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/klog/v2"
 
 	"github.com/pipedream-operator/pipedream-operator/internal/kubectlpipedream"
 )
@@ -23,7 +25,8 @@ var release string
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // A second signal ends it at once.
+	klog.SetLogger(logr.Discard()) // What libraries log is no business of the user's.
+	context.AfterFunc(ctx, stop)   // A second signal ends it at once.
 	code := kubectlpipedream.Run(ctx, os.Args[1:], kubectlpipedream.Options{
 		IOStreams: genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr},
 		Now:       time.Now,

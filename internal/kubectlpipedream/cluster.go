@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
@@ -46,6 +47,8 @@ type cluster struct {
 	dynamic   dynamic.Interface
 	metadata  metadata.Interface
 	namespace string
+	// complain tells the user of what was left out.
+	complain func(text string)
 }
 
 // connect makes the clients. It asks nothing yet.
@@ -55,7 +58,7 @@ func (p *plugin) connect() (*cluster, error) {
 		return nil, err
 	}
 	p.isGuess = p.hasNoKubeconfig() && config.Host == clientcmd.ClusterDefaults.Server
-	c := &cluster{}
+	c := &cluster{complain: p.complain}
 	if c.namespace, _, err = p.config.ToRawKubeConfigLoader().Namespace(); err != nil {
 		return nil, err
 	}
@@ -102,6 +105,14 @@ type selection struct {
 
 func (s selection) has(name string) bool {
 	return len(s.names) == 0 || slices.Contains(s.names, name)
+}
+
+// checkSelector tells whether a selector is malformed, before it is used.
+func checkSelector(selector string) error {
+	if _, err := labels.Parse(selector); err != nil {
+		return usage("--selector: %w", err)
+	}
+	return nil
 }
 
 // where says where was looked.
@@ -157,7 +168,8 @@ func (c *cluster) list(ctx context.Context, s selection) (found []entry, version
 			}
 			one, err := newEntry(&page.Items[i])
 			if err != nil {
-				return nil, "", err
+				c.complain(err.Error())
+				continue
 			}
 			found = append(found, one)
 		}

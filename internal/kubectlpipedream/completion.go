@@ -4,11 +4,16 @@
 package kubectlpipedream
 
 import (
+	"context"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
+
+// completionTimeout is as long as a shell may be kept waiting.
+const completionTimeout = 3 * time.Second
 
 // registerCompletions has the values of kubectl's own flags completed.
 func (p *plugin) registerCompletions(root *cobra.Command) {
@@ -28,7 +33,9 @@ func (p *plugin) completeNames(command *cobra.Command, arguments []string, _ str
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
-	found, _, err := c.list(command.Context(), selection{namespace: c.namespace})
+	ctx, cancel := context.WithTimeout(command.Context(), completionTimeout)
+	defer cancel()
+	found, _, err := c.list(ctx, selection{namespace: c.namespace})
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
@@ -54,7 +61,9 @@ func (p *plugin) completeNamespaces(command *cobra.Command, _ []string, _ string
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
-	namespaces, err := c.kube.CoreV1().Namespaces().List(command.Context(), metav1.ListOptions{Limit: pageSize})
+	ctx, cancel := context.WithTimeout(command.Context(), completionTimeout)
+	defer cancel()
+	namespaces, err := c.kube.CoreV1().Namespaces().List(ctx, metav1.ListOptions{Limit: pageSize})
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}

@@ -239,6 +239,9 @@ func (e *examination) checkToken(one entry) finding {
 	case metav1.ConditionFalse:
 		return failed(advice, "%s is not Ready: %s", one.key(), renewed.Reason)
 	case metav1.ConditionUnknown:
+		if !isOutdated(one.token, e.now()) {
+			return warning(advice, "the operator has not said yet whether %s is Ready", one.key())
+		}
 		return failed(advice, "%s is not known to be Ready: nobody keeps its status, which says that it expired %s", one.key(), moment(one.token.Status.ExpirationTime, e.now()))
 	case metav1.ConditionTrue:
 	}

@@ -6,6 +6,7 @@ package kubectlpipedream
 import (
 	"cmp"
 	"context"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -263,12 +264,15 @@ func (e *examination) checkAccount(ctx context.Context, account, namespace strin
 // checkAPI tries to reach the API from here, and compares the clocks.
 func (e *examination) checkAPI(ctx context.Context, api *pipedream.Client) []finding {
 	before := e.Now()
-	date, err := api.Reach(ctx)
+	status, date, err := api.Reach(ctx)
 	if err != nil {
 		return []finding{failed("check network, DNS, firewall and proxy of this machine; the operator's own way may be another",
 			"%s can't be reached from here: %v", api.Address(), err)}
 	}
 	findings := []finding{ok("%s answers (from here; the operator's own way may be another)", api.Address())}
+	if status >= http.StatusInternalServerError {
+		findings[0] = warning("look whether Pipedream, or a proxy in between, is out of order", "%s answers with HTTP status %d", api.Address(), status)
+	}
 	if date.IsZero() {
 		return append(findings, unknown("", "whether this machine's clock is right: the answer has no date"))
 	}

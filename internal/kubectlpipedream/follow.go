@@ -6,15 +6,11 @@ package kubectlpipedream
 import (
 	"context"
 	"io"
+	"time"
 
-	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/tools/cache"
-	watchtools "k8s.io/client-go/tools/watch"
-	"k8s.io/klog/v2"
 )
 
 // unbuffered is a writer with nothing to flush.
@@ -22,77 +18,127 @@ type unbuffered struct{ io.Writer }
 
 func (unbuffered) Flush() error { return nil }
 
-// follow tells of the PipedreamTokens of a selection, and then of each change, until
-// ctx ends. A watch that the API server has ended is begun anew.
-func (c *cluster) follow(ctx context.Context, picked selection, tell func(changed []entry, deleted bool) error) error {
-	known := map[string]string{} // The version that was last told of.
-	for ctx.Err() == nil {
-		found, version, err := c.list(ctx, picked)
-		if err != nil {
-			return err
-		}
-		var changed []entry
-		for _, one := range found {
-			if known[one.key()] != one.token.ResourceVersion {
-				changed = append(changed, one)
-				known[one.key()] = one.token.ResourceVersion
-			}
-		}
-		if err := tell(changed, false); err != nil {
-			return err
-		}
-		if err := c.followFrom(ctx, picked, version, known, tell); err != nil {
-			return err
-		}
-	}
-	return ctx.Err()
+// follower tells of the PipedreamTokens of a selection, and then of each change.
+type follower struct {
+	*plugin
+	*cluster
+	picked selection
+	show   *show
+	// known is what was told of, and is there.
+	known map[string]entry
+	// failure is what the user was told last of why the watch was begun anew.
+	failure string
+	// broken is why no more can be shown.
+	broken error
 }
 
-// followFrom tells of each change since a version, until the watch ends.
-func (c *cluster) followFrom(ctx context.Context, picked selection, version string, known map[string]string, tell func([]entry, bool) error) error {
-	// What it says to its log is no business of the user's: it tries again.
-	quiet := klog.NewContext(ctx, logr.Discard())
-	watcher, err := watchtools.NewRetryWatcherWithContext(quiet, version, &cache.ListWatch{
-		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-			wanted := picked.listOptions()
-			options.LabelSelector, options.FieldSelector = wanted.LabelSelector, wanted.FieldSelector
-			return c.dynamic.Resource(tokenResource).Namespace(picked.namespace).Watch(ctx, options)
-		},
-	})
+// follow ends with ctx. A watch that ends or fails is begun anew by a list, so that
+// nothing is missed. That the first list fails is an error, and that one may not look.
+func (f *follower) follow(ctx context.Context) error {
+	version, err := f.list(ctx)
 	if err != nil {
 		return err
 	}
-	defer watcher.Stop()
-	for event := range watcher.ResultChan() {
-		if err := endOf(event); err != nil {
+	for {
+		if err == nil {
+			err = f.watch(ctx, version)
+		}
+		if err := f.judge(ctx, err); err != nil {
 			return err
 		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(2 * f.PollInterval): // An API server in trouble is spared.
+		}
+		version, err = f.list(ctx)
+	}
+}
+
+// judge tells the user once of a failure that may pass, and returns others.
+func (f *follower) judge(ctx context.Context, failure error) error {
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case f.broken != nil:
+		return f.broken
+	case apierrors.IsForbidden(failure), apierrors.IsUnauthorized(failure):
+		return failure
+	case failure != nil && failure.Error() != f.failure:
+		f.failure = failure.Error()
+		f.plugin.complain("watching again: " + f.failure)
+	}
+	return nil
+}
+
+// list tells of what is new since it was told of last, and of what is gone.
+func (f *follower) list(ctx context.Context) (version string, err error) {
+	found, version, err := f.cluster.list(ctx, f.picked)
+	if err != nil {
+		return "", err
+	}
+	var changed, left []entry
+	before := f.known
+	f.known = map[string]entry{}
+	for _, one := range found {
+		f.known[one.key()] = one
+		if was, isKnown := before[one.key()]; !isKnown || was.token.ResourceVersion != one.token.ResourceVersion {
+			changed = append(changed, one)
+		}
+		delete(before, one.key())
+	}
+	for _, one := range before {
+		left = append(left, one)
+	}
+	f.tell(left, true)
+	f.tell(changed, false)
+	return version, nil
+}
+
+// watch tells of each change since a version, until the watch ends.
+func (f *follower) watch(ctx context.Context, version string) error {
+	options := f.picked.listOptions()
+	options.ResourceVersion = version
+	watcher, err := f.dynamic.Resource(tokenResource).Namespace(f.picked.namespace).Watch(ctx, options)
+	if err != nil {
+		return unlessExpired(err)
+	}
+	defer watcher.Stop()
+	for event := range watcher.ResultChan() {
+		if event.Type == watch.Error {
+			return unlessExpired(apierrors.FromObject(event.Object))
+		}
 		object, ok := event.Object.(*unstructured.Unstructured)
-		if !ok {
-			return nil
+		if !ok || !f.picked.has(object.GetName()) {
+			continue
 		}
 		one, err := newEntry(object)
 		if err != nil {
-			return err
-		}
-		if event.Type == watch.Bookmark || !picked.has(one.token.Name) {
+			f.plugin.complain(err.Error())
 			continue
 		}
-		known[one.key()] = one.token.ResourceVersion
-		if err := tell([]entry{one}, event.Type == watch.Deleted); err != nil {
-			return err
+		isDeleted := event.Type == watch.Deleted
+		if f.known[one.key()] = one; isDeleted {
+			delete(f.known, one.key())
+		}
+		if f.tell([]entry{one}, isDeleted); f.broken != nil {
+			return nil
 		}
 	}
 	return nil
 }
 
-// endOf returns why the API server does not let somebody watch. That the version to
-// watch from is too old is no error: what was missed is in the next list.
-func endOf(event watch.Event) error {
-	if event.Type != watch.Error {
-		return nil
+// tell shows changes, if there are any.
+func (f *follower) tell(changed []entry, deleted bool) {
+	if len(changed) > 0 && f.broken == nil {
+		sortByExpiry(changed)
+		f.broken = f.show.changes(changed, deleted)
 	}
-	err := apierrors.FromObject(event.Object)
+}
+
+// unlessExpired makes light of a version that is too old to watch from: what was missed
+// is in the next list.
+func unlessExpired(err error) error {
 	if apierrors.IsGone(err) || apierrors.IsResourceExpired(err) {
 		return nil
 	}

@@ -118,7 +118,10 @@ func (v *view) summary(token *v1alpha1.PipedreamToken) {
 func (v *view) works(token *v1alpha1.PipedreamToken) string {
 	switch readiness(token, v.now) {
 	case metav1.ConditionTrue:
-		return "yes, for another " + fromNow(token.Status.ExpirationTime, v.now)
+		if expires := token.Status.ExpirationTime; expires != nil {
+			return "yes, until " + expires.UTC().Format(time.RFC3339)
+		}
+		return "yes"
 	case metav1.ConditionFalse:
 		return "no: " + condition(token, v1alpha1.ConditionReady).Reason
 	case metav1.ConditionUnknown:

@@ -326,3 +326,173 @@ func TestOnlyAGuessedAddressIsBlamedOnTheKubeconfig(t *testing.T) {
 		t.Errorf("with an address, it says %q", got)
 	}
 }
+
+func TestWatchOutlivesTrouble(t *testing.T) {
+	for name, test := range map[string]struct {
+		answer func(round int, m *misbehaving, w http.ResponseWriter, isWatch bool) bool
+		want   string
+		errOut string
+	}{
+		"the version is too old each time": {
+			answer: func(_ int, m *misbehaving, w http.ResponseWriter, isWatch bool) bool {
+				if isWatch {
+					delete(m.tokens, "b")
+					status := apierrors.NewResourceExpired("too old").ErrStatus
+					status.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}
+					send(w, map[string]any{"type": "ERROR", "object": status})
+				}
+				return isWatch
+			},
+			want: "b      <deleted>",
+		},
+		"the watch is refused, and then not": {
+			answer: func(round int, m *misbehaving, w http.ResponseWriter, isWatch bool) bool {
+				if isWatch && round < 4 {
+					fail(w, apierrors.NewServiceUnavailable("it starts"))
+					return true
+				}
+				if isWatch {
+					delete(m.tokens, "b")
+				}
+				return isWatch
+			},
+			want: "b      <deleted>", errOut: "kubectl pipedream: watching again: it starts\n",
+		},
+		"the list is refused, and then not": {
+			answer: func(round int, m *misbehaving, w http.ResponseWriter, isWatch bool) bool {
+				if !isWatch && round > 0 && round < 3 {
+					fail(w, apierrors.NewServiceUnavailable("it starts"))
+					return true
+				}
+				if isWatch {
+					delete(m.tokens, "b")
+				}
+				return isWatch
+			},
+			want: "b      <deleted>", errOut: "kubectl pipedream: watching again: it starts\n",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMisbehaving(t, "a", "b")
+			round := 0
+			var began []time.Time
+			m.answer = func(w http.ResponseWriter, r *http.Request) bool {
+				isWatch := r.URL.Query().Has("watch")
+				if !isWatch {
+					began = append(began, time.Now())
+				}
+				answered := test.answer(round, m, w, isWatch)
+				if isWatch || answered {
+					round++
+				}
+				return answered
+			}
+			ctx, interrupt := context.WithCancel(t.Context())
+			out := &lockedBuffer{}
+			ended := make(chan said)
+			go func() { ended <- m.callWith(ctx, out, "status", "--watch") }()
+			eventually(t, "status --watch", func() string {
+				m.mu.Lock()
+				defer m.mu.Unlock()
+				if !strings.Contains(out.String(), test.want) || round < 5 {
+					return "it says " + out.String()
+				}
+				return ""
+			})
+			interrupt()
+			if got := <-ended; got.code != 0 || got.errOut != test.errOut || strings.Count(got.out, "\n") != 4 {
+				t.Errorf("it says\n%v", got)
+			}
+			for i := range began[1:] {
+				if between := began[i+1].Sub(began[i]); between < 35*time.Millisecond {
+					t.Errorf("it lists again after %v", between)
+				}
+			}
+		})
+	}
+	got := newMisbehaving(t, "a").call(t, "status", "typo", "--watch")
+	if got.code != exitError || !strings.Contains(got.errOut, `"typo" not found`) {
+		t.Errorf("with a name that is not there, it says\n%v", got)
+	}
+}
+
+func TestTextOfOthersCantSteerTheTerminal(t *testing.T) {
+	m := newMisbehaving(t, "a")
+	m.tokens["a"].Status.Secret.Name = "x\u009b31m\u202eevil"
+	m.tokens["a"].Status.Conditions[1].Reason = "Is\u009b2Jsued"
+	got := m.call(t, "status", "--output=wide")
+	if got.code != 0 || strings.ContainsAny(got.out, "\u009b\u202e") {
+		t.Errorf("it says %q", got.out)
+	}
+}
+
+func TestDoctorWarnsOfATokenWithoutStatus(t *testing.T) {
+	token := tokenOf("a")
+	token.Status = v1alpha1.PipedreamTokenStatus{}
+	e := &examination{plugin: newPlugin(Options{Now: func() time.Time { return serverTime }})}
+	want := "the operator has not said yet whether shop/a is Ready"
+	if got := e.checkToken(entry{token: token}); got.state != stateWarning || got.what != want {
+		t.Errorf("it has found %v, want a warning %q", got, want)
+	}
+}
+
+func TestDoctorWarnsOfAnAPIOutOfOrder(t *testing.T) {
+	m := newMisbehaving(t)
+	m.answer = func(w http.ResponseWriter, r *http.Request) bool {
+		isAPI := strings.HasPrefix(r.URL.Path, "/.well-known")
+		if isAPI {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		return isAPI
+	}
+	got := m.call(t, "doctor", "--api-url="+m.URL, "--allow-insecure-api-url")
+	if want := "warning   API          " + m.URL + " answers with HTTP status 503\n"; !strings.Contains(got.out, want) {
+		t.Errorf("it says\n%v\nwant %q", got, want)
+	}
+}
+
+func TestAJustExpiredTokenIsSpokenOfWithoutNonsense(t *testing.T) {
+	m := newMisbehaving(t, "a")
+	m.tokens["a"].Status.ExpirationTime = new(metav1.NewTime(serverTime.Add(-10 * time.Second)))
+	m.answer = func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodGet && path.Base(r.URL.Path) == "a" && m.tokens["a"].Annotations[v1alpha1.RenewRequestAnnotation] != "" {
+			m.renew("a")
+		}
+		return false
+	}
+	if got := m.call(t, "inspect", "a"); !strings.Contains(got.out, "Works:        yes, until 2026-01-02T03:03:55Z\n") {
+		t.Errorf("it says\n%v", got)
+	}
+	if got := m.call(t, "renew", "a", "--wait"); !strings.Contains(got.out, "/a renewed, expires 10s ago (2026-01-02T03:03:55Z)\n") {
+		t.Errorf("it says\n%v", got)
+	}
+}
+
+func TestAnEntryThatCantBeReadIsLeftOut(t *testing.T) {
+	m := newMisbehaving(t, "a")
+	m.answer = func(w http.ResponseWriter, _ *http.Request) bool {
+		list := map[string]any{
+			"apiVersion": v1alpha1.SchemeGroupVersion.String(), "kind": kind + "List", "metadata": map[string]any{"resourceVersion": "5"},
+			"items": []any{m.tokens["a"], map[string]any{
+				"apiVersion": v1alpha1.SchemeGroupVersion.String(), "kind": kind,
+				"metadata": map[string]any{"name": "odd", "namespace": "shop"}, "spec": "nonsense",
+			}},
+		}
+		send(w, list)
+		return true
+	}
+	got := m.call(t, "status")
+	if got.code != 0 || !strings.Contains(got.out, "\na ") || !strings.Contains(got.errOut, "read PipedreamToken odd: ") {
+		t.Errorf("it says\n%v", got)
+	}
+}
+
+func TestCompletionDoesNotWaitForEver(t *testing.T) {
+	m := newMisbehaving(t)
+	m.hangs = func(*http.Request) bool { return true }
+	began := time.Now()
+	got := call(t.Context(), time.Now, &lockedBuffer{}, "__complete", "--kubeconfig="+os.DevNull, "--server="+m.URL, "status", "")
+	if took := time.Since(began); took > patience/2 || !strings.Contains(got.out, ":1\n") {
+		t.Errorf("after %v, it offers\n%v", took, got)
+	}
+}

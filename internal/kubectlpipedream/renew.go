@@ -84,7 +84,7 @@ func (o *renewOptions) validate(names []string) error {
 	case o.timeout <= 0:
 		return usage("--timeout must be above 0, such as 2m")
 	}
-	return nil
+	return checkSelector(o.selector)
 }
 
 // request is a PipedreamToken, as it was when a new token was asked for.
@@ -216,11 +216,15 @@ func (p *plugin) lookAgain(ctx context.Context, c *cluster, r *request) (isDone 
 	case apierrors.IsNotFound(err):
 		p.complain(r.fullName() + " not renewed: it was deleted")
 		return true, &verdict{code: exitNo}
-	case ctx.Err() == nil || r.looks == 0:
+	case !isOutOfTime(err) || r.looks == 0 && r.problem == nil:
 		r.problem = err // Not that the time is up, if anything else was seen.
 	}
 	return isDone, nil
 }
+
+// isOutOfTime tells whether a request was given up, or not even begun, because the time
+// is up. The rate limiter has no error of its own for that.
+func isOutOfTime(err error) bool { return err != nil && strings.Contains(err.Error(), "context deadline") }
 
 // look tells whether a request has an outcome, and says which. Its error is a verdict
 // when no new token can be had.
@@ -236,7 +240,7 @@ func (p *plugin) look(ctx context.Context, c *cluster, r *request) (isDone bool,
 		}
 	}
 	if isDone {
-		p.say("%s renewed, expires in %s", r.fullName(), fromNow(now.token.Status.ExpirationTime, p.Now()))
+		p.say("%s renewed, expires %s", r.fullName(), moment(now.token.Status.ExpirationTime, p.Now()))
 		return true, nil
 	}
 	r.looks++

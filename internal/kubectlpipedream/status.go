@@ -49,7 +49,7 @@ func (p *plugin) statusCommand() *cobra.Command {
 	flags.BoolVarP(&options.allNamespaces, "all-namespaces", "A", false, "Show those of all namespaces.")
 	flags.BoolVar(&options.noHeaders, "no-headers", false, "Show no headers.")
 	flags.BoolVarP(&options.watch, "watch", "w", false, "Then show each change, until interrupted.")
-	flags.BoolVar(&options.exitCode, "exit-code", false, "Exit with 3 when one of those shown is not Ready.")
+	flags.BoolVar(&options.exitCode, "exit-code", false, "Exit with 3 when one of those shown is not Ready, and with 4 when there are none.")
 	if err := command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(options.formats(), cobra.ShellCompDirectiveNoFileComp)); err != nil {
 		panic(err) // There is no such flag.
 	}
@@ -69,7 +69,7 @@ func (o *statusOptions) validate(names []string) error {
 	case o.watch && o.exitCode:
 		return usage("--exit-code is of no use with --watch, which ends when it is interrupted; `kubectl wait` waits for a condition")
 	}
-	return nil
+	return checkSelector(o.selector)
 }
 
 // printer returns what shows objects, and whether it shows them as a table.
@@ -82,9 +82,12 @@ func (o *statusOptions) printer() (shows printers.ResourcePrinter, isTable bool,
 	}
 	shows, err = o.print.ToPrinter()
 	if genericclioptions.IsNoCompatiblePrinterError(err) {
-		err = usage("--output=%s: there are %s", format, strings.Join(o.formats(), ", "))
+		return nil, false, usage("--output=%s: there are %s", format, strings.Join(o.formats(), ", "))
 	}
-	return shows, false, err
+	if err != nil {
+		return nil, false, usage("--output=%s: %w", format, err)
+	}
+	return shows, false, nil
 }
 
 func (p *plugin) status(ctx context.Context, options *statusOptions, arguments []string) error {
@@ -119,7 +122,7 @@ func (p *plugin) showStatus(ctx context.Context, c *cluster, picked selection, s
 	sortByExpiry(found)
 	if len(found) == 0 && missing == nil && show.isTable {
 		p.complain("there are no PipedreamTokens " + picked.where())
-		return nil
+		return options.judge(found, p.Now())
 	}
 	if err := show.all(found); err != nil || missing != nil {
 		return firstOf(err, missing)
@@ -137,6 +140,9 @@ func (o *statusOptions) judge(found []entry, now time.Time) error {
 			return &verdict{code: exitNo}
 		}
 	}
+	if len(found) == 0 {
+		return &verdict{code: exitUnknown}
+	}
 	return nil
 }
 
@@ -151,10 +157,12 @@ func firstOf(errs ...error) error {
 
 // watchStatus shows what there is, and then each change.
 func (p *plugin) watchStatus(ctx context.Context, c *cluster, picked selection, show *show) error {
-	err := c.follow(ctx, picked, func(changed []entry, deleted bool) error {
-		sortByExpiry(changed)
-		return show.changes(changed, deleted)
-	})
+	if len(picked.names) > 0 {
+		if _, missing := c.pick(ctx, picked); missing != nil {
+			return missing
+		}
+	}
+	err := (&follower{plugin: p, cluster: c, picked: picked, show: show}).follow(ctx)
 	if ctx.Err() == nil {
 		return err
 	}

@@ -55,6 +55,7 @@ func TestStatusShowsTheNearestExpiryFirst(t *testing.T) {
 		"status-not-found":       {"orders", "order"},
 		"status-exit-code-ready": {"orders", "billing", "--exit-code"},
 		"status-exit-code":       {"--exit-code"},
+		"status-exit-code-none":  {"--exit-code", "--selector=team=none"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := w.in(t)
@@ -73,6 +74,9 @@ func TestStatusIsRefusedWhenTheCallIsWrong(t *testing.T) {
 		"a name and a selector":     {"status", "orders", "--selector=a=b"},
 		"a watch with an exit code": {"status", "--watch", "--exit-code"},
 		"an unknown format":         {"status", "--output=csv"},
+		"a bad template":            {"status", "--output=jsonpath={bad"},
+		"a bad selector":            {"status", "--selector=a==b=="},
+		"a bad selector to renew":   {"renew", "--selector=a==b=="},
 		"another kind":              {"status", "secret/orders"},
 		"an unknown flag":           {"status", "--colour"},
 		"a log level":               {"status", "-v=9"},

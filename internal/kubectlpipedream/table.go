@@ -5,6 +5,7 @@ package kubectlpipedream
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -53,7 +54,10 @@ func row(one entry, now time.Time) metav1.TableRow {
 		ageOf(token, now),
 		orNone(condition(token, v1alpha1.ConditionVerified).Reason),
 		cmp.Or(strings.Join(token.Spec.Scopes, " "), "*"),
-		orNone(oneLine(explanation(token, now))),
+		orNone(explanation(token, now)),
+	}
+	for i := range cells {
+		cells[i] = oneLine(fmt.Sprint(cells[i]))
 	}
 	return metav1.TableRow{Cells: cells, Object: runtime.RawExtension{Object: one.object}}
 }

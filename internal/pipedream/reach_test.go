@@ -33,19 +33,22 @@ func TestAnyAnswerShowsThatTheAPIIsReached(t *testing.T) {
 				if got := r.Header.Get("Authorization"); got != "" || r.Method != http.MethodGet {
 					t.Errorf("it sends a %s with the authorization %q", r.Method, got)
 				}
+				if got := r.Header.Get("Cache-Control"); got != "no-cache" {
+					t.Errorf("Cache-Control is %q", got)
+				}
 				w.Header()["Date"] = test.date // nil: none at all.
 				w.Header().Set("Location", "https://elsewhere.invalid")
 				w.WriteHeader(test.status)
 			}))
 			t.Cleanup(server.Close)
-			if got, err := newClient(t, server.URL).Reach(t.Context()); err != nil || !got.Equal(test.want) {
-				t.Errorf("the date is %v (%v), want %v", got, err, test.want)
+			if status, got, err := newClient(t, server.URL).Reach(t.Context()); err != nil || status != test.status || !got.Equal(test.want) {
+				t.Errorf("the status is %d and the date %v (%v), want %d and %v", status, got, err, test.status, test.want)
 			}
 		})
 	}
 	server := httptest.NewServer(http.NotFoundHandler())
 	server.Close()
-	if _, err := newClient(t, server.URL).Reach(t.Context()); !errors.As(err, new(*pipedream.Error)) {
+	if _, _, err := newClient(t, server.URL).Reach(t.Context()); !errors.As(err, new(*pipedream.Error)) {
 		t.Errorf("the error is %v (%T), want an *Error", err, err)
 	}
 }
