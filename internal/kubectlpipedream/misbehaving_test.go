@@ -93,7 +93,7 @@ func (m *misbehaving) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == "/version":
 		send(w, map[string]string{"gitVersion": "v1.36.3"})
 	case strings.Contains(r.URL.Path, "/secrets/"):
-		m.serveSecret(w, path.Base(r.URL.Path))
+		m.serveSecret(w, r)
 	case path.Base(r.URL.Path) == resource:
 		list := &v1alpha1.PipedreamTokenList{TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: kind + "List"}}
 		list.ResourceVersion = "5"
@@ -126,9 +126,13 @@ func (m *misbehaving) serveToken(w http.ResponseWriter, r *http.Request) {
 	send(w, token)
 }
 
-// serveSecret serves the metadata of the Secret whose token is for the last request.
-func (m *misbehaving) serveSecret(w http.ResponseWriter, name string) {
-	secret := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "meta.k8s.io/v1", Kind: "PartialObjectMetadata"}}
+// serveSecret serves the Secret whose token is for the last request, or its metadata.
+func (m *misbehaving) serveSecret(w http.ResponseWriter, r *http.Request) {
+	name := path.Base(r.URL.Path)
+	secret := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}}
+	if strings.Contains(r.Header.Get("Accept"), "PartialObjectMetadata") {
+		secret.TypeMeta = metav1.TypeMeta{APIVersion: "meta.k8s.io/v1", Kind: "PartialObjectMetadata"}
+	}
 	secret.Name, secret.Annotations = name, m.tokens[name].Annotations
 	send(w, secret)
 }
