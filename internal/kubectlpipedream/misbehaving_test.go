@@ -257,7 +257,7 @@ func TestRenewOutlivesTrouble(t *testing.T) {
 			errOut: []string{"/a renewal not requested: ", "is forbidden"},
 		},
 		"one must not be looked at any more": {
-			answer: func(m *misbehaving, w http.ResponseWriter, r *http.Request) bool {
+			answer: func(_ *misbehaving, w http.ResponseWriter, r *http.Request) bool {
 				if isLook(r, "a") {
 					fail(w, apierrors.NewForbidden(tokenResource.GroupResource(), "a", nil))
 				}

@@ -224,7 +224,9 @@ func (p *plugin) lookAgain(ctx context.Context, c *cluster, r *request) (isDone 
 
 // isOutOfTime tells whether a request was given up, or not even begun, because the time
 // is up. The rate limiter has no error of its own for that.
-func isOutOfTime(err error) bool { return err != nil && strings.Contains(err.Error(), "context deadline") }
+func isOutOfTime(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "context deadline")
+}
 
 // look tells whether a request has an outcome, and says which. Its error is a verdict
 // when no new token can be had.
