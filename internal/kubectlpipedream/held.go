@@ -24,6 +24,23 @@ type heldSecret struct {
 	problem string
 }
 
+// readNamed reads the one PipedreamToken that the arguments name, and its Secret.
+func (p *plugin) readNamed(ctx context.Context, arguments []string) (found entry, held heldSecret, err error) {
+	names, err := namesIn(arguments)
+	if err != nil {
+		return entry{}, heldSecret{}, err
+	}
+	c, err := p.connect()
+	if err != nil {
+		return entry{}, heldSecret{}, err
+	}
+	if found, err = c.get(ctx, c.namespace, names[0]); err != nil {
+		return entry{}, heldSecret{}, err
+	}
+	held, err = c.readHeld(ctx, found.token)
+	return found, held, err
+}
+
 // readHeld reads the Secret of a PipedreamToken. That it can't be read is no error.
 func (c *cluster) readHeld(ctx context.Context, token *v1alpha1.PipedreamToken) (heldSecret, error) {
 	secret, err := c.kube.CoreV1().Secrets(token.Namespace).Get(ctx, token.TargetName(), metav1.GetOptions{})

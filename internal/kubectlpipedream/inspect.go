@@ -38,19 +38,7 @@ func (p *plugin) inspectCommand() *cobra.Command {
 }
 
 func (p *plugin) inspect(ctx context.Context, arguments []string) error {
-	names, err := namesIn(arguments)
-	if err != nil {
-		return err
-	}
-	c, err := p.connect()
-	if err != nil {
-		return err
-	}
-	found, err := c.get(ctx, c.namespace, names[0])
-	if err != nil {
-		return err
-	}
-	held, err := c.readHeld(ctx, found.token)
+	found, held, err := p.readNamed(ctx, arguments)
 	if err != nil {
 		return err
 	}

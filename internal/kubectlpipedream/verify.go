@@ -43,23 +43,11 @@ func (p *plugin) verifyCommand() *cobra.Command {
 }
 
 func (p *plugin) verify(ctx context.Context, options *verifyOptions, arguments []string) error {
-	names, err := namesIn(arguments)
-	if err != nil {
-		return err
-	}
 	api, err := options.api.client(p)
 	if err != nil {
 		return err
 	}
-	c, err := p.connect()
-	if err != nil {
-		return err
-	}
-	found, err := c.get(ctx, c.namespace, names[0])
-	if err != nil {
-		return err
-	}
-	held, err := c.readHeld(ctx, found.token)
+	found, held, err := p.readNamed(ctx, arguments)
 	if err != nil {
 		return err
 	}
