@@ -3,11 +3,12 @@
 
 package v1alpha1
 
-// RenewRequestAnnotation on a PipedreamToken asks for a new token now: a token
-// is issued whenever its value is not the one the held token was issued for.
-// The value is opaque; by convention it is the time of the request. It also cuts
-// short the wait after a failed attempt. On the written Secret the same
-// annotation records the value that the held token was issued for.
+// RenewRequestAnnotation on a PipedreamToken asks for a new token now: the
+// operator issues a token when the annotation has a value, and the current token
+// was not issued for this value. Removing the annotation, or emptying it, asks for
+// nothing. The value is opaque; by convention it is the time of the request. A new
+// value also cuts short the wait after a failed attempt. On the written Secret the
+// same annotation records the value that the current token was issued for.
 const RenewRequestAnnotation = "pipedream-operator.io/renew-request"
 
 // The annotations on the written Secret. They are the operator's record of the

@@ -82,10 +82,12 @@ type PipedreamTokenSpec struct {
 	// scopes are the permissions that the token is to have, such as
 	// `connect:accounts:read`. When absent, none are named, and Pipedream gives
 	// its own default: `*`, full access to the workspace. Name the least that
-	// the consumer needs. Changing them issues a new token at once.
-	// +listType=set
+	// the consumer needs. Changing them issues a new token at once. The list is
+	// atomic: whoever applies it, applies the whole list.
+	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:XValidation:rule="self.all(s, self.exists_one(t, s == t))",message="must not name a scope twice"
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=128
 	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[!#-\\\\[\\\\]-~]+$')",message="must be a scope token of RFC 6749: printable ASCII characters without space, double quote and backslash, such as `connect:accounts:read`; one scope an item"
@@ -190,7 +192,9 @@ type SecretTemplate struct {
 	// labels are put on the Secret. Removing one here removes it there; labels of
 	// others stay. Those under a domain that a controller acts upon or tracks by,
 	// such as `kubernetes.io` or `argoproj.io`, are refused, save those of
-	// `app.kubernetes.io` other than `instance` and `managed-by`.
+	// `app.kubernetes.io` other than `instance` and `managed-by`. The map is
+	// atomic: whoever applies it, applies the whole map.
+	// +mapType=atomic
 	// +kubebuilder:validation:MinProperties=0
 	// +kubebuilder:validation:MaxProperties=32
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k).hasValue())",message="must have keys like `team` or `example.com/team`: an optional domain and `/`, and at most 63 letters, digits, `-`, `_` and `.`, beginning and ending with a letter or digit"
@@ -201,7 +205,8 @@ type SecretTemplate struct {
 
 	// annotations are put on the Secret. Removing one here removes it there;
 	// annotations of others stay. Refused are those whose keys are refused for
-	// labels.
+	// labels. The map is atomic: whoever applies it, applies the whole map.
+	// +mapType=atomic
 	// +kubebuilder:validation:MinProperties=0
 	// +kubebuilder:validation:MaxProperties=32
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k.lowerAscii()).hasValue())",message="must have keys like `team` or `example.com/team`: an optional domain and `/`, and at most 63 letters, digits, `-`, `_` and `.`, beginning and ending with a letter or digit"
@@ -220,7 +225,8 @@ type SecretTemplate struct {
 	// `toJson`, `trim`, `trimPrefix`, `trimSuffix`, `upper`, and in an `if` `and`,
 	// `eq`, `ne`, `not`, `or`. Give one key nothing but `{{ .AccessToken }}`: the
 	// other templates can then be changed without a new token, and `verification`
-	// can try it.
+	// can try it. The map is atomic: whoever applies it, applies the whole map.
+	// +mapType=atomic
 	// +kubebuilder:validation:MinProperties=1
 	// +kubebuilder:validation:MaxProperties=32
 	// +kubebuilder:validation:XValidation:rule="self.all(k, k.size() <= 253 && k.matches('^[-._a-zA-Z0-9]+$') && k != '.' && !k.startsWith('..'))",message="must have keys of at most 253 letters, digits, `-`, `_` and `.`, but not `.`, and not beginning with `..`"

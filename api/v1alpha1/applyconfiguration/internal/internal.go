@@ -104,7 +104,7 @@ var schemaYAML = typed.YAMLObject(`types:
         list:
           elementType:
             scalar: string
-          elementRelationship: associative
+          elementRelationship: atomic
     - name: secret
       type:
         namedType: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.SecretTemplate
@@ -151,16 +151,19 @@ var schemaYAML = typed.YAMLObject(`types:
         map:
           elementType:
             namedType: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.AnnotationValue
+          elementRelationship: atomic
     - name: data
       type:
         map:
           elementType:
             namedType: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.ValueTemplate
+          elementRelationship: atomic
     - name: labels
       type:
         map:
           elementType:
             namedType: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.LabelValue
+          elementRelationship: atomic
     - name: name
       type:
         scalar: string

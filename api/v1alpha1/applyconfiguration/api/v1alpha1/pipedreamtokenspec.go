@@ -22,7 +22,8 @@ type PipedreamTokenSpecApplyConfiguration struct {
 	// scopes are the permissions that the token is to have, such as
 	// `connect:accounts:read`. When absent, none are named, and Pipedream gives
 	// its own default: `*`, full access to the workspace. Name the least that
-	// the consumer needs. Changing them issues a new token at once.
+	// the consumer needs. Changing them issues a new token at once. The list is
+	// atomic: whoever applies it, applies the whole list.
 	Scopes []string `json:"scopes,omitempty"`
 	// projectID is the ID of the Pipedream project that the consumer works with,
 	// such as `proj_abc123`. It is copied to the key `project_id` of the Secret

@@ -27,11 +27,12 @@ type SecretTemplateApplyConfiguration struct {
 	// labels are put on the Secret. Removing one here removes it there; labels of
 	// others stay. Those under a domain that a controller acts upon or tracks by,
 	// such as `kubernetes.io` or `argoproj.io`, are refused, save those of
-	// `app.kubernetes.io` other than `instance` and `managed-by`.
+	// `app.kubernetes.io` other than `instance` and `managed-by`. The map is
+	// atomic: whoever applies it, applies the whole map.
 	Labels map[string]apiv1alpha1.LabelValue `json:"labels,omitempty"`
 	// annotations are put on the Secret. Removing one here removes it there;
 	// annotations of others stay. Refused are those whose keys are refused for
-	// labels.
+	// labels. The map is atomic: whoever applies it, applies the whole map.
 	Annotations map[string]apiv1alpha1.AnnotationValue `json:"annotations,omitempty"`
 	// data are the keys of the Secret, and a template for the value of each. When
 	// given, the Secret has exactly these keys. When absent, they are
@@ -44,7 +45,7 @@ type SecretTemplateApplyConfiguration struct {
 	// `toJson`, `trim`, `trimPrefix`, `trimSuffix`, `upper`, and in an `if` `and`,
 	// `eq`, `ne`, `not`, `or`. Give one key nothing but `{{ .AccessToken }}`: the
 	// other templates can then be changed without a new token, and `verification`
-	// can try it.
+	// can try it. The map is atomic: whoever applies it, applies the whole map.
 	Data map[string]apiv1alpha1.ValueTemplate `json:"data,omitempty"`
 }
 
