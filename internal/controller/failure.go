@@ -30,6 +30,15 @@ type attempt struct {
 	renewRequest       string
 }
 
+// isRepeatedBy reports whether the next attempt would be made with the same. Removing
+// the request to renew asks for nothing, and so changes nothing.
+func (a attempt) isRepeatedBy(next attempt) bool {
+	if next.renewRequest == "" {
+		next.renewRequest = a.renewRequest
+	}
+	return a == next
+}
+
 // failure is the outcome of the last attempt, if it failed.
 type failure struct {
 	// reason is the one of condition Renewed.
@@ -71,7 +80,7 @@ func (f *failure) isAbout(o *observation) bool {
 	if f.reason == v1alpha1.ReasonSecretWriteRefused && f.refusedOver != versionOf(o.target) {
 		return false
 	}
-	return f.tried == o.trying()
+	return f.tried.isRepeatedBy(o.trying())
 }
 
 // isRetry tells whether the credentials, now that they are read, turn out to be
@@ -82,11 +91,12 @@ func (o *observation) isRetry() bool {
 	if failed == nil || !o.now.Before(failed.notBefore) || failed.credentials != o.memory.digest(*o.clientCredentials) {
 		return false
 	}
-	current := o.trying()
-	if failed.tried.generation != current.generation || failed.tried.renewRequest != current.renewRequest {
+	current, sameCredentials := o.trying(), failed.tried
+	sameCredentials.credentialsVersion = current.credentialsVersion
+	if !sameCredentials.isRepeatedBy(current) {
 		return false
 	}
-	failed.tried = current
+	failed.tried = sameCredentials
 	return true
 }
 
@@ -117,7 +127,7 @@ func (f *failure) after(last *failure) *failure {
 	if last.reason == f.reason {
 		f.since = last.since
 	}
-	if last.isPacedAs(f) && last.tried == f.tried {
+	if last.isPacedAs(f) && last.tried.isRepeatedBy(f.tried) {
 		f.count = last.count + 1
 	}
 	return f

@@ -128,14 +128,14 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, max
 	return nil
 }
 
-// asksForSomethingNew lets pass what changes the wishes of a PipedreamToken: its
-// spec, and the request to renew.
+// asksForSomethingNew lets an update pass if the spec of the PipedreamToken has changed,
+// or if the request to renew has a new value.
 func asksForSomethingNew() predicate.Predicate {
 	return predicate.Or(
 		predicate.GenerationChangedPredicate{},
 		predicate.Funcs{UpdateFunc: func(update event.UpdateEvent) bool {
-			return update.ObjectOld.GetAnnotations()[v1alpha1.RenewRequestAnnotation] !=
-				update.ObjectNew.GetAnnotations()[v1alpha1.RenewRequestAnnotation]
+			request := update.ObjectNew.GetAnnotations()[v1alpha1.RenewRequestAnnotation]
+			return request != "" && request != update.ObjectOld.GetAnnotations()[v1alpha1.RenewRequestAnnotation]
 		}},
 	)
 }

@@ -279,6 +279,10 @@ func (c *cluster) holdsTokenFor(ctx context.Context, r *request) (bool, error) {
 
 // situation says how a request stands, and what the last look has failed with.
 func (r *request) situation() string {
+	if r.now.Annotations[v1alpha1.RenewRequestAnnotation] == "" {
+		return "somebody has removed the annotation " + v1alpha1.RenewRequestAnnotation + " before the operator issued a token for it; " +
+			"look for a tool that replaces the object by the version in Git"
+	}
 	if r.problem != nil {
 		return reasonAndMessage(r.now) + " (the last look has failed: " + r.problem.Error() + ")"
 	}

@@ -122,6 +122,24 @@ func TestRenewSaysWhyThereIsNoNewToken(t *testing.T) {
 			t.Errorf("it says\n%v", got)
 		}
 	})
+	t.Run("another tool removes the request", func(t *testing.T) {
+		w := newWorld(t, "renew-removed")
+		w.issued("orders")
+		removed := make(chan struct{})
+		go func() {
+			defer close(removed)
+			for w.token("orders").Annotations[v1alpha1.RenewRequestAnnotation] == "" {
+				time.Sleep(10 * time.Millisecond)
+			}
+			change(w, w.token("orders"), func(token *v1alpha1.PipedreamToken) { token.Annotations = nil })
+		}()
+		got := w.run("renew", "orders", "--wait", "--timeout=3s")
+		<-removed
+		want := "orders not renewed within 3s: somebody has removed the annotation pipedream-operator.io/renew-request before "
+		if got.code != exitUnknown || !strings.Contains(got.errOut, want) {
+			t.Errorf("it says\n%v", got)
+		}
+	})
 	t.Run("one of two is not there", func(t *testing.T) {
 		w := newWorld(t, "renew-missing")
 		w.issued("orders")

@@ -19,8 +19,10 @@ type Wanted struct {
 	// Identity tells one token from another, so that those which were issued
 	// together are not renewed together.
 	Identity string
-	// Scopes, API and RenewRequest are compared with those of the Record.
-	Scopes, API, RenewRequest string
+	// Scopes and API are compared with those of the Record.
+	Scopes, API string
+	// RenewRequest asks for a token that was issued for it. Empty, it asks for nothing.
+	RenewRequest string
 	// RenewBefore is how long before expiry the token is renewed; 0 leaves it to
 	// two thirds of its life.
 	RenewBefore time.Duration
@@ -318,7 +320,7 @@ func looksDueFor(wanted Wanted, observed Observed, now time.Time) Why {
 		return FromFuture
 	case isOutdated(wanted, record):
 		return Outdated
-	case record.RenewRequest != wanted.RenewRequest:
+	case wanted.RenewRequest != "" && record.RenewRequest != wanted.RenewRequest:
 		return Requested
 	case observed.Check == InputsChanged:
 		return NewCredentials

@@ -471,10 +471,6 @@ func TestDecideByTheRecord(t *testing.T) {
 			given: func(s *scene) { s.wanted.Scopes = "" },
 			want:  renewal.Outdated,
 		},
-		"the request to renew was taken back": {
-			given: func(s *scene) { s.wanted.RenewRequest = "" },
-			want:  renewal.Requested,
-		},
 		"it expires this very second": {
 			given: func(s *scene) { s.observed.Record.ExpirationTime = now },
 			want:  renewal.Expired,
@@ -509,6 +505,21 @@ func TestDecideByTheRecord(t *testing.T) {
 			test.given(s)
 			want := renewal.Decision{Action: renewal.Issue, Why: test.want}
 			if diff := cmp.Diff(want, s.decide()); diff != "" {
+				t.Errorf("Decide (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestARequestThatWasRemovedAsksForNothing(t *testing.T) {
+	t.Parallel()
+	for name, recorded := range map[string]string{"that was answered": "1", "that no token was issued for": ""} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := quiet()
+			s.observed.Record.RenewRequest = recorded
+			s.wanted.RenewRequest = ""
+			if diff := cmp.Diff(renewal.Decision{Action: renewal.Keep}, s.decide()); diff != "" {
 				t.Errorf("Decide (-want +got):\n%s", diff)
 			}
 		})
