@@ -311,8 +311,9 @@ func deafAddress(t *testing.T, address string) string {
 	t.Cleanup(func() { _ = syscall.Close(socket) })
 	must(t, syscall.Bind(socket, &syscall.SockaddrInet4{Addr: [4]byte(resolved.IP.To4()), Port: resolved.Port}))
 	must(t, syscall.Listen(socket, 0))
+	dialer := &net.Dialer{Timeout: 300 * time.Millisecond}
 	for range 10 {
-		connection, err := net.DialTimeout("tcp", net.JoinHostPort(host, port), 300*time.Millisecond)
+		connection, err := dialer.DialContext(t.Context(), "tcp", net.JoinHostPort(host, port))
 		if err != nil {
 			return host
 		}
