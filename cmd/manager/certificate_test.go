@@ -45,3 +45,26 @@ func TestMetricsAreServedWithTheGivenCertificate(t *testing.T) {
 		}
 	}
 }
+
+// metricsPair returns a certificate for the metrics, and its key.
+func metricsPair(t *testing.T) (certificate, key []byte) {
+	t.Helper()
+	certificate, key, err := certutil.GenerateSelfSignedCertKey("metrics.example", nil, nil)
+	must(t, err)
+	return certificate, key
+}
+
+// wantServed waits until the metrics are served with a certificate.
+func (m fileMetrics) wantServed(certificate []byte) {
+	m.Helper()
+	trusted := x509.NewCertPool()
+	trusted.AppendCertsFromPEM(certificate)
+	dialer := &tls.Dialer{NetDialer: &net.Dialer{Timeout: time.Second}, Config: &tls.Config{RootCAs: trusted, ServerName: "metrics.example"}}
+	m.eventually("the metrics are served with the certificate", func() bool {
+		connection, err := dialer.DialContext(m.Context(), "tcp", m.address)
+		if err != nil {
+			return false
+		}
+		return connection.Close() == nil
+	})
+}

@@ -64,7 +64,13 @@ func startManager(t *testing.T, arguments ...string) *manager {
 // startManagerIn starts a manager with more in its environment.
 func startManagerIn(t *testing.T, environment []string, arguments ...string) *manager {
 	t.Helper()
-	m := &manager{Cmd: exec.CommandContext(t.Context(), os.Args[0], arguments...), log: &bytes.Buffer{}, ended: make(chan struct{})}
+	return startManagerBy(t, slices.Concat([]string{os.Args[0]}, arguments), environment...)
+}
+
+// startManagerBy starts a manager by a command, with more in its environment.
+func startManagerBy(t *testing.T, command []string, environment ...string) *manager {
+	t.Helper()
+	m := &manager{Cmd: exec.CommandContext(t.Context(), command[0], command[1:]...), log: &bytes.Buffer{}, ended: make(chan struct{})}
 	m.Env = slices.Concat(os.Environ(), environment, []string{beManager + "=1"})
 	m.Stdout, m.Stderr = m.log, m.log
 	must(t, m.Start())
@@ -130,7 +136,10 @@ func adminKubeconfig(t *testing.T, address string) string {
 	if address != "" {
 		host, err := url.Parse(cluster.Config.Host)
 		must(t, err)
-		content = strings.ReplaceAll(content, strings.TrimPrefix(cluster.Config.Host, host.Scheme+"://"), address)
+		if !strings.Contains(content, host.Host) {
+			t.Fatalf("the kubeconfig does not name the API server's address %s", host.Host)
+		}
+		content = strings.ReplaceAll(content, host.Host, address)
 	}
 	path := filepath.Join(t.TempDir(), "kubeconfig")
 	must(t, os.WriteFile(path, []byte(content), 0o600))
@@ -161,6 +170,8 @@ type gateway struct {
 	address     string
 	listener    net.Listener
 	connections []net.Conn
+	// wrap, if set, is put around the listener.
+	wrap func(net.Listener) net.Listener
 }
 
 func (g *gateway) open(t *testing.T) {
@@ -171,6 +182,9 @@ func (g *gateway) open(t *testing.T) {
 	}
 	g.listener = listen(t, address)
 	g.address = g.listener.Addr().String()
+	if g.wrap != nil {
+		g.listener = g.wrap(g.listener)
+	}
 	upstream, err := url.Parse(cluster.Config.Host)
 	must(t, err)
 	target := upstream.Host

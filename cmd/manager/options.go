@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -21,18 +20,27 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/rotating"
 )
 
 // maxLogLevel is the highest level at which client-go logs no body of a request:
 // from 8 on, Secrets would be in the log.
 const maxLogLevel = 7
 
+// The flags that name files, as they are called in the log and in the metrics.
+const (
+	apiCAFileFlag      = "api-ca-file"
+	metricsCertDirFlag = "metrics-cert-dir"
+)
+
 // options are the flags of the manager.
 type options struct {
 	apiURL                        string
 	allowInsecureAPIURL           bool
 	apiCAFile                     string
-	apiRootCAs                    *x509.CertPool
+	apiRootCAs                    *rotating.Files[*x509.CertPool]
 	namespaces                    []string
 	tokenRequestsPerSecond        float64
 	tokenRequestBurst             int
@@ -41,6 +49,7 @@ type options struct {
 	leaderElect                   bool
 	metricsBindAddress            string
 	metricsCertDir                string
+	metricsCertificate            *rotating.Files[*tls.Certificate]
 	perObjectMetrics              bool
 	healthProbeBindAddress        string
 	version                       bool
@@ -85,8 +94,8 @@ func (o *options) register(flags *flag.FlagSet) {
 		"The address of Pipedream's API, without a path.")
 	flags.BoolVar(&o.allowInsecureAPIURL, "allow-insecure-api-url", false,
 		"Allow an --api-url with http://. Client secrets and tokens then travel in clear: it is for a simulator on the same machine, and for nothing else.")
-	flags.StringVar(&o.apiCAFile, "api-ca-file", "",
-		"A file with the PEM certificates to trust for the API, instead of the system's: for a proxy that terminates TLS.")
+	flags.StringVar(&o.apiCAFile, apiCAFileFlag, "",
+		"A file with the PEM certificates to trust for the API, instead of the system's: for a proxy that terminates TLS. Read again when it changes.")
 	flags.Func("namespaces", "The namespaces to watch, separated by commas. When absent, all of them.", o.setNamespaces)
 	flags.Float64Var(&o.tokenRequestsPerSecond, "token-requests-per-second", 5,
 		"How many tokens to ask Pipedream for in a second, for all PipedreamTokens together. 5 suffice for about 11,000 tokens that live an hour.")
@@ -100,7 +109,7 @@ func (o *options) register(flags *flag.FlagSet) {
 		"Let one of several replicas work at a time. The lease is in the pod's namespace; outside of a cluster, in the one that the environment variable POD_NAMESPACE names.")
 	flags.StringVar(&o.metricsBindAddress, "metrics-bind-address", ":8443",
 		"The address to serve metrics on, by HTTPS, for those whom the API server lets get /metrics. 0 turns them off.")
-	flags.StringVar(&o.metricsCertDir, "metrics-cert-dir", "",
+	flags.StringVar(&o.metricsCertDir, metricsCertDirFlag, "",
 		"A folder with tls.crt and tls.key for the metrics, read again when they change. When absent, the certificate is self-signed.")
 	flags.BoolVar(&o.perObjectMetrics, "per-object-metrics", true,
 		"Show times and conditions of each PipedreamToken in the metrics. When false, only how many there are of each condition, and the times of the most urgent one: for many thousands.")
@@ -136,8 +145,8 @@ func (o *options) validate() error {
 		validateCount("max-concurrent-reconciles", o.maxConcurrentReconciles),
 		validateBindAddress("metrics-bind-address", o.metricsBindAddress),
 		validateBindAddress("health-probe-bind-address", o.healthProbeBindAddress),
-		validateCertDir(o.metricsCertDir),
-		o.readCAs(),
+		o.openMetricsCertificate(),
+		o.openAPIRootCAs(),
 	)
 }
 
@@ -171,29 +180,41 @@ func validateBindAddress(name, address string) error {
 	return nil
 }
 
-// validateCertDir is there because a certificate that is absent would be replaced
-// by a self-signed one without a word.
-func validateCertDir(folder string) error {
-	if folder == "" {
+// openMetricsCertificate reads the certificate for the metrics. One that is absent would
+// be replaced by a self-signed one without a word.
+func (o *options) openMetricsCertificate() error {
+	if o.metricsCertDir == "" {
 		return nil
 	}
-	if _, err := tls.LoadX509KeyPair(filepath.Join(folder, "tls.crt"), filepath.Join(folder, "tls.key")); err != nil {
-		return fmt.Errorf("--metrics-cert-dir: %w", err)
+	certificate, err := rotating.Open(parseKeyPair, reportChange(metricsCertDirFlag),
+		filepath.Join(o.metricsCertDir, "tls.crt"), filepath.Join(o.metricsCertDir, "tls.key"))
+	if err != nil {
+		return fmt.Errorf("--%s: %w", metricsCertDirFlag, err)
 	}
+	o.metricsCertificate = certificate
 	return nil
 }
 
-func (o *options) readCAs() error {
+func parseKeyPair(contents [][]byte) (*tls.Certificate, error) {
+	pair, err := tls.X509KeyPair(contents[0], contents[1])
+	return &pair, err
+}
+
+func (o *options) openAPIRootCAs() error {
 	if o.apiCAFile == "" {
 		return nil
 	}
-	certificates, err := os.ReadFile(o.apiCAFile)
+	parse := func(contents [][]byte) (*x509.CertPool, error) {
+		roots, err := pipedream.ParseRootCAs(contents[0])
+		if err != nil {
+			return nil, fmt.Errorf("%s %w", o.apiCAFile, err)
+		}
+		return roots, nil
+	}
+	roots, err := rotating.Open(parse, reportChange(apiCAFileFlag), o.apiCAFile)
 	if err != nil {
-		return fmt.Errorf("--api-ca-file: %w", err)
+		return fmt.Errorf("--%s: %w", apiCAFileFlag, err)
 	}
-	o.apiRootCAs = x509.NewCertPool()
-	if !o.apiRootCAs.AppendCertsFromPEM(certificates) {
-		return fmt.Errorf("--api-ca-file: %s holds no PEM certificate", o.apiCAFile)
-	}
+	o.apiRootCAs = roots
 	return nil
 }

@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -59,15 +60,9 @@ func run(ctx context.Context, arguments []string, stdout io.Writer) error {
 		_, err := fmt.Fprintln(stdout, version())
 		return err
 	}
-	api, err := pipedream.NewClient(pipedream.Options{
-		Address:       options.apiURL,
-		AllowInsecure: options.allowInsecureAPIURL,
-		RootCAs:       options.apiRootCAs,
-		UserAgent:     "pipedream-operator/" + version(),
-		Now:           clock.RealClock{}.Now,
-	})
+	api, err := newClient(options)
 	if err != nil {
-		return &usageError{cause: fmt.Errorf("--api-url: %w", err)}
+		return err
 	}
 	logger := zap.New(zap.UseFlagOptions(&options.log))
 	ctrl.SetLogger(logger)
@@ -106,11 +101,32 @@ func run(ctx context.Context, arguments []string, stdout io.Writer) error {
 	if err := mgr.Add(demand); err != nil {
 		return fmt.Errorf("set up the watch of the demand: %w", err)
 	}
+	files := &fileWatch{files: options.files()}
+	if err := errors.Join(files.register(), mgr.Add(files)); err != nil {
+		return fmt.Errorf("set up the watch of the files: %w", err)
+	}
 	logger.Info("starting", "version", version(), "apiURL", api.Address(), "namespaces", options.namespaces)
 	if err := start(ctx, mgr); err != nil {
 		return fmt.Errorf("run the manager: %w", err)
 	}
 	return nil
+}
+
+func newClient(options *options) (*pipedream.Client, error) {
+	configured := pipedream.Options{
+		Address:       options.apiURL,
+		AllowInsecure: options.allowInsecureAPIURL,
+		UserAgent:     "pipedream-operator/" + version(),
+		Now:           clock.RealClock{}.Now,
+	}
+	if options.apiRootCAs != nil {
+		configured.RootCAs = options.apiRootCAs.Refresh
+	}
+	api, err := pipedream.NewClient(configured)
+	if err != nil {
+		return nil, &usageError{cause: fmt.Errorf("--api-url: %w", err)}
+	}
+	return api, nil
 }
 
 // start runs the manager until ctx ends. While a manager waits for its caches it does
@@ -168,7 +184,7 @@ func newManager(options *options) (ctrl.Manager, error) {
 		Metrics: metricsserver.Options{
 			BindAddress:    options.metricsBindAddress,
 			SecureServing:  true,
-			CertDir:        options.metricsCertDir,
+			TLSOpts:        []func(*tls.Config){options.serveMetricsCertificate},
 			FilterProvider: filters.WithAuthenticationAndAuthorization,
 		},
 		HealthProbeBindAddress:        options.healthProbeBindAddress,

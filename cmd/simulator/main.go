@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"strings"
@@ -21,12 +20,6 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
-)
-
-const (
-	headerTimeout = 10 * time.Second
-	// How long a request may still take once the simulator was told to stop.
-	stopTimeout = 5 * time.Second
 )
 
 func main() {
@@ -61,6 +54,9 @@ func parse(args []string, help io.Writer) (listen string, simulator *pipedreamte
 	flags.StringVar(&listen, "listen", "127.0.0.1:8099", "`address` to listen on; port 0 takes a free one")
 	lifetime := flags.Duration("token-lifetime", pipedreamtest.DefaultTokenLifetime, "life of a token, in whole seconds")
 	latency := flags.Duration("latency", 0, "what each answer takes at least")
+	withTLS := flags.Bool("tls", false, "speak TLS, with HTTP/2 or HTTP/1.1, with a certificate of a CA that is made at the start")
+	tlsNames := flags.String("tls-names", "localhost,127.0.0.1,::1", "with --tls, the host `names` and IP addresses in the certificate, separated by commas")
+	tlsCAFile := flags.String("tls-ca-file", "", "with --tls, a `file` to write the CA's certificate to, for clients to trust")
 	var clients []string
 	flags.Func("client", "OAuth client as `id:secret`; repeat it for more, at least one", func(client string) error {
 		clients = append(clients, client) // looked at later: flag's own errors would repeat the secret
@@ -80,7 +76,15 @@ func parse(args []string, help io.Writer) (listen string, simulator *pipedreamte
 	if err := simulator.SetTokenLifetime(*lifetime); err != nil {
 		return "", nil, fmt.Errorf("--token-lifetime: %w", err)
 	}
-	return listen, simulator, register(simulator, clients)
+	if err := register(simulator, clients); err != nil {
+		return "", nil, err
+	}
+	if *withTLS {
+		if err := simulator.EnableTLS(strings.Split(*tlsNames, ","), *tlsCAFile); err != nil {
+			return "", nil, fmt.Errorf("--tls: %w", err)
+		}
+	}
+	return listen, simulator, nil
 }
 
 func check(flags *flag.FlagSet, listen string, latency time.Duration) error {
@@ -92,6 +96,13 @@ func check(flags *flag.FlagSet, listen string, latency time.Duration) error {
 	}
 	if latency < 0 {
 		return errors.New("--latency must not be negative")
+	}
+	given := map[string]bool{}
+	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	for _, name := range []string{"tls-names", "tls-ca-file"} {
+		if given[name] && flags.Lookup("tls").Value.String() != "true" {
+			return fmt.Errorf("--%s needs --tls", name)
+		}
 	}
 	return nil
 }
@@ -116,29 +127,16 @@ func register(simulator *pipedreamtest.Simulator, clients []string) error {
 }
 
 // serve answers on the address until ctx ends.
-func serve(ctx context.Context, address string, handler http.Handler, stdout io.Writer) error {
+func serve(ctx context.Context, address string, simulator *pipedreamtest.Simulator, stdout io.Writer) error {
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", address)
 	if err != nil {
 		return fmt.Errorf("%w (another address: --listen)", err)
 	}
-	server := &http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: headerTimeout,
-		BaseContext:       func(net.Listener) context.Context { return ctx }, // ends delays when told to stop
+	scheme := "http"
+	if simulator.CA() != nil {
+		scheme = "https"
 	}
-	_, _ = fmt.Fprintf(stdout, "simulator: listening on http://%s\n", listener.Addr())
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-	select {
-	case err := <-served:
-		return err
-	case <-ctx.Done():
-	}
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
-	defer cancel()
-	if server.Shutdown(grace) != nil {
-		return server.Close()
-	}
-	return nil
+	_, _ = fmt.Fprintf(stdout, "simulator: listening on %s://%s\n", scheme, listener.Addr())
+	return simulator.Serve(ctx, listener)
 }

@@ -6,9 +6,13 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -32,6 +36,10 @@ func TestBadArgumentsGetOneLineAndExitCode2(t *testing.T) {
 		},
 		"a lifetime of nothing":     {[]string{"--client", "a:hidden", "--token-lifetime", "0s"}, "--token-lifetime: "},
 		"a lifetime without a unit": {[]string{"--client", "a:hidden", "--token-lifetime", "60"}, "-token-lifetime: parse error"},
+		"a CA file without TLS":     {[]string{"--client", "a:hidden", "--tls-ca-file", "/tmp/ca.pem"}, "--tls-ca-file needs --tls"},
+		"names without TLS":         {[]string{"--client", "a:hidden", "--tls-names", "localhost"}, "--tls-names needs --tls"},
+		"TLS without a name":        {[]string{"--client", "a:hidden", "--tls", "--tls-names", "localhost,"}, "--tls: a certificate needs"},
+		"a CA file in no folder":    {[]string{"--client", "a:hidden", "--tls", "--tls-ca-file", "/does/not/exist/ca.pem"}, "--tls: write the CA's certificate"},
 		"a negative latency":        {[]string{"--client", "a:hidden", "--latency", "-1s"}, "--latency must not be negative"},
 	}
 	for name, test := range tests {
@@ -58,7 +66,7 @@ func TestHelpNamesEveryFlag(t *testing.T) {
 	if code := run(t.Context(), []string{"--help"}, &stdout, &stderr); code != 0 || stderr.String() != "" {
 		t.Errorf("exit code = %d, stderr = %q", code, &stderr)
 	}
-	for _, name := range []string{"-listen", "-token-lifetime", "-client", "-latency"} {
+	for _, name := range []string{"-listen", "-token-lifetime", "-client", "-latency", "-tls", "-tls-names", "-tls-ca-file"} {
 		if !strings.Contains(stdout.String(), name) {
 			t.Errorf("%s is missing in:\n%s", name, &stdout)
 		}
@@ -165,4 +173,48 @@ func do(t *testing.T, request *http.Request, want int) string {
 		t.Fatalf("status = %d, want %d: %s %v", response.StatusCode, want, body, err)
 	}
 	return string(body)
+}
+
+func TestItServesByTLS(t *testing.T) {
+	t.Parallel()
+	caFile := filepath.Join(t.TempDir(), "ca.pem")
+	ctx, stop := context.WithCancel(t.Context())
+	reader, stdout := io.Pipe()
+	code := make(chan int, 1)
+	go func() {
+		code <- run(ctx, []string{
+			"--client", "a:b", "--listen", "127.0.0.1:0", "--tls", "--tls-names", "127.0.0.1", "--tls-ca-file", caFile,
+		}, stdout, io.Discard)
+	}()
+	line, err := bufio.NewReader(reader).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	url, ok := strings.CutPrefix(strings.TrimSpace(line), "simulator: listening on ")
+	if !ok || !strings.HasPrefix(url, "https://") {
+		t.Fatalf("line = %q", line)
+	}
+	ca, err := os.ReadFile(caFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca)
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/_sim/counters", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	if response.Proto != "HTTP/2.0" || response.StatusCode != http.StatusOK {
+		t.Errorf("it answers %s by %s, want 200 by HTTP/2.0", response.Status, response.Proto)
+	}
+	stop()
+	if got := <-code; got != 0 {
+		t.Errorf("exit code = %d, want 0", got)
+	}
 }

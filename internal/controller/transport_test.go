@@ -90,9 +90,13 @@ func newWorldBehind(t *testing.T, certificate *tls.Certificate, trusted ...*tls.
 	e.certificate.Store(certificate)
 	e.open()
 	t.Cleanup(func() { e.server.Close() })
-	options := pipedream.Options{Address: e.server.URL, AllowInsecure: certificate == nil, Now: w.clock.Now, RootCAs: x509.NewCertPool()}
+	roots := x509.NewCertPool()
 	for _, each := range trusted {
-		options.RootCAs.AddCert(each.Leaf)
+		roots.AddCert(each.Leaf)
+	}
+	options := pipedream.Options{
+		Address: e.server.URL, AllowInsecure: certificate == nil, Now: w.clock.Now,
+		RootCAs: func() *x509.CertPool { return roots },
 	}
 	var err error
 	w.api, err = pipedream.NewClient(options)
@@ -184,7 +188,7 @@ func TestCertificateThatIsNotAccepted(t *testing.T) {
 		certificate *tls.Certificate
 		detail      string
 	}{
-		"from a CA that nobody knows": {newCertificate(t), "the API's certificate is signed by an unknown authority; name its CA with the operator's flag --api-ca-file"},
+		"from a CA that nobody knows": {newCertificate(t), "the API's certificate is signed by an unknown authority: its CA is not in the file that --api-ca-file names"},
 		"that has expired":            {expired, "the API's certificate has expired or is not yet valid"},
 		"of another host":             {ofAnother, "the API's certificate is for another host name"},
 	}

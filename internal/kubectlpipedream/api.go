@@ -39,20 +39,22 @@ func (o *apiOptions) isChosen() bool { return o.flags.Changed("api-url") }
 
 // client returns a client for the API that the flags name.
 func (o *apiOptions) client(p *plugin) (*pipedream.Client, error) {
-	var roots *x509.CertPool
+	var trusted func() *x509.CertPool
 	if o.caFile != "" {
-		certificates, err := os.ReadFile(o.caFile)
+		content, err := os.ReadFile(o.caFile)
 		if err != nil {
 			return nil, usage("--api-ca-file: %w", err)
 		}
-		if roots = x509.NewCertPool(); !roots.AppendCertsFromPEM(certificates) {
-			return nil, usage("--api-ca-file: %s holds no PEM certificate", o.caFile)
+		roots, err := pipedream.ParseRootCAs(content)
+		if err != nil {
+			return nil, usage("--api-ca-file: %s %w", o.caFile, err)
 		}
+		trusted = func() *x509.CertPool { return roots }
 	}
 	client, err := pipedream.NewClient(pipedream.Options{
 		Address:       o.url,
 		AllowInsecure: o.allowInsecure,
-		RootCAs:       roots,
+		RootCAs:       trusted,
 		UserAgent:     "kubectl-pipedream/" + p.version(),
 		Now:           p.Now,
 	})

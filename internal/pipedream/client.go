@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -35,8 +36,9 @@ type Options struct {
 	// AllowInsecure permits an Address with http, over which client secrets and
 	// tokens travel in clear.
 	AllowInsecure bool
-	// RootCAs are trusted instead of the system's. Optional.
-	RootCAs *x509.CertPool
+	// RootCAs returns the certificates to trust instead of the system's. It is called
+	// before each request, and must be safe for concurrent use. Optional.
+	RootCAs func() *x509.CertPool
 	// UserAgent is sent with each request. Optional.
 	UserAgent string
 	// Now tells the time. Required.
@@ -45,11 +47,16 @@ type Options struct {
 
 // Client speaks to Pipedream's API. It is safe for concurrent use. It follows no
 // redirect, honours the proxy environment, and gives each request ten seconds.
+//
+// Each request has a connection of its own, which is closed after it. So no request is
+// sent on a connection that the network has forgotten, and each one follows the present
+// DNS answer and trusts in the present RootCAs.
 type Client struct {
 	address   string
 	userAgent string
-	// transport, and not an http.Client: a client secret must not follow a redirect
-	// to another host.
+	rootCAs   func() *x509.CertPool
+	// transport is what the transport of each request is a clone of. It is no
+	// http.Client: a client secret must not follow a redirect to another host.
 	transport *http.Transport
 	now       func() time.Time
 }
@@ -61,14 +68,39 @@ func NewClient(options Options) (*Client, error) {
 		return nil, err
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: options.RootCAs}
+	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	transport.OnProxyConnectResponse = proxyRejection
+	transport.DisableKeepAlives = true
 	return &Client{
 		address:   address,
 		userAgent: options.UserAgent,
+		rootCAs:   options.RootCAs,
 		transport: transport,
 		now:       options.Now,
 	}, nil
+}
+
+// transportFor returns a transport for one request, which ends with ctx. Its connection
+// is closed when the function end is called, whatever became of the request: net/http
+// goes on to connect after a request has ended, and keeps a connection of HTTP/2 that is
+// complete only then for the next request on the same transport.
+func (c *Client) transportFor(ctx context.Context) (transport *http.Transport, end func()) {
+	transport = c.transport.Clone()
+	if c.rootCAs != nil {
+		transport.TLSClientConfig.RootCAs = c.rootCAs()
+	}
+	lives, end := context.WithCancel(context.WithoutCancel(ctx))
+	dial := transport.DialContext
+	transport.DialContext = func(_ context.Context, network, address string) (net.Conn, error) {
+		// All addresses of a host share the time of the request, so that a dead one leaves
+		// time for the others.
+		connection, err := dial(ctx, network, address)
+		if err == nil {
+			context.AfterFunc(lives, func() { _ = connection.Close() })
+		}
+		return connection, err
+	}
+	return transport, end
 }
 
 // Address returns the address of the API, in its canonical form.
@@ -135,9 +167,11 @@ func (c *Client) do(ctx context.Context, method, path string, header http.Header
 	if c.userAgent != "" {
 		request.Header.Set("User-Agent", c.userAgent)
 	}
-	response, err := c.transport.RoundTrip(request)
+	transport, end := c.transportFor(ctx)
+	defer end()
+	response, err := transport.RoundTrip(request)
 	if err != nil {
-		return answer{}, unanswered(err)
+		return answer{}, c.unanswered(err)
 	}
 	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode == http.StatusSwitchingProtocols {
@@ -153,7 +187,7 @@ func (c *Client) do(ctx context.Context, method, path string, header http.Header
 	}
 	// The status of an answer that is not a success counts, however it ends.
 	if err != nil && got.isSuccess() {
-		return answer{}, unanswered(err)
+		return answer{}, c.unanswered(err)
 	}
 	return got, nil
 }

@@ -112,15 +112,17 @@ func proxyRejection(_ context.Context, _ *url.URL, _ *http.Request, answer *http
 
 // unanswered makes an Error of a failure in transport. The cause itself is not
 // kept: net/http quotes in it what the peer sent, which may be anything.
-func unanswered(cause error) *Error {
+func (c *Client) unanswered(cause error) *Error {
 	if rejected, ok := errors.AsType[*Error](cause); ok {
 		return rejected
 	}
-	return &Error{Kind: Unavailable, Detail: describe(cause)}
+	return &Error{Kind: Unavailable, Detail: describe(cause, c.rootCAs != nil)}
 }
 
-func describe(cause error) string {
-	if described := describeTLS(cause); described != "" {
+// describe says what happened. hasRootCAs is whether the certificates to trust were
+// given, and are not the system's.
+func describe(cause error, hasRootCAs bool) string {
+	if described := describeTLS(cause, hasRootCAs); described != "" {
 		return described
 	}
 	if dns, ok := errors.AsType[*net.DNSError](cause); ok {
@@ -143,8 +145,11 @@ func describe(cause error) string {
 	return "no valid HTTP answer"
 }
 
-func describeTLS(cause error) string {
+func describeTLS(cause error, hasRootCAs bool) string {
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](cause); ok {
+		if hasRootCAs {
+			return "the API's certificate is signed by an unknown authority: its CA is not in the file that --api-ca-file names"
+		}
 		return "the API's certificate is signed by an unknown authority; name its CA with the operator's flag --api-ca-file"
 	}
 	if _, ok := errors.AsType[x509.HostnameError](cause); ok {

@@ -30,9 +30,6 @@ func (c *Client) DialWith(dial func(ctx context.Context, network, address string
 // UseProxy makes the client use a proxy, also for addresses on this machine.
 func (c *Client) UseProxy(proxy *url.URL) { c.transport.Proxy = http.ProxyURL(proxy) }
 
-// Close closes the connections that are kept for the next request.
-func (c *Client) Close() { c.transport.CloseIdleConnections() }
-
 // Check returns an error when what a gate keeps of the same thing in several places
 // differs.
 func (g *Gate) Check() error {

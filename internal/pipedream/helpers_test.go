@@ -49,7 +49,6 @@ func newClient(t *testing.T, address string, configure ...func(*pipedream.Option
 	if err != nil {
 		t.Fatalf("NewClient: %v", err)
 	}
-	t.Cleanup(client.Close)
 	return client
 }
 

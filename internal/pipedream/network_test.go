@@ -203,8 +203,9 @@ func serveTLS(t *testing.T, configure func(*httptest.Server)) *httptest.Server {
 
 func trusting(server *httptest.Server) func(*pipedream.Options) {
 	return func(o *pipedream.Options) {
-		o.RootCAs = x509.NewCertPool()
-		o.RootCAs.AddCert(server.Certificate())
+		roots := x509.NewCertPool()
+		roots.AddCert(server.Certificate())
+		o.RootCAs = func() *x509.CertPool { return roots }
 	}
 }
 
@@ -216,12 +217,20 @@ func TestTLS(t *testing.T) {
 	tests := map[string]struct {
 		server   func(*httptest.Server)
 		distrust bool
+		trusted  func() *x509.CertPool // with distrust; without it, the system's are
 		address  func(string) string
 		want     string
 	}{
-		"a CA that is trusted":     {server: nothing, address: asIs},
-		"a CA that is not trusted": {server: nothing, distrust: true, address: asIs, want: "the API's certificate is signed by an unknown authority; name its CA with the operator's flag --api-ca-file"},
-		"another host's name":      {server: nothing, address: byName, want: "the API's certificate is for another host name"},
+		"a CA that is trusted": {server: nothing, address: asIs},
+		"a CA that the system does not trust": {
+			server: nothing, distrust: true, address: asIs,
+			want: "the API's certificate is signed by an unknown authority; name its CA with the operator's flag --api-ca-file",
+		},
+		"a CA that is not in the given file": {
+			server: nothing, distrust: true, trusted: x509.NewCertPool, address: asIs,
+			want: "the API's certificate is signed by an unknown authority: its CA is not in the file that --api-ca-file names",
+		},
+		"another host's name": {server: nothing, address: byName, want: "the API's certificate is for another host name"},
 		"a certificate that has expired": {
 			server: func(s *httptest.Server) {
 				s.TLS.Certificates = []tls.Certificate{certificate(t, now.AddDate(-1, 0, 0), now.AddDate(-1, 0, 1))}
@@ -259,7 +268,7 @@ func TestTLS(t *testing.T) {
 			server := serveTLS(t, test.server)
 			configure := trusting(server)
 			if test.distrust {
-				configure = func(o *pipedream.Options) { o.RootCAs = x509.NewCertPool() }
+				configure = func(o *pipedream.Options) { o.RootCAs = test.trusted }
 			}
 			client := newClient(t, test.address(server.URL), configure, func(o *pipedream.Options) { o.AllowInsecure = false })
 			_, err := issue(t, client)

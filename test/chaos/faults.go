@@ -5,8 +5,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net/http"
+	"os"
 	"strconv"
 	"time"
 )
@@ -29,6 +31,7 @@ var faults = map[kind]map[string]any{
 	refusedAll:     {"endpoint": "token", "status": http.StatusUnauthorized, "body": `{"error":"invalid_client"}`},
 	tokensRefused:  {"endpoint": "accounts", "status": http.StatusUnauthorized, "body": `{"error":"Unauthorized"}`},
 	listingsBroken: {"endpoint": "accounts", "status": http.StatusServiceUnavailable},
+	forgotten:      {"endpoint": "token", "delay": "1500ms"}, // so that there are connections to forget
 }
 
 // fault returns what the simulator is told to do for an action.
@@ -83,12 +86,7 @@ func (c *chaos) failPipedream(ctx context.Context, a action) error {
 	if a.kind == tokensRefused {
 		c.judge.explainVerified(began) // Each refused token is replaced, once.
 	}
-	err := c.stage.pipedream.fail(ctx, a.fault())
-	if err == nil {
-		c.diary.did(a)
-		pause(ctx, a.last)
-		err = c.stage.pipedream.heal(ctx)
-	}
+	err := c.fail(ctx, a)
 	now := time.Now()
 	c.promises.endFault(disturbed, now)
 	for _, d := range clients {
@@ -100,6 +98,44 @@ func (c *chaos) failPipedream(ctx context.Context, a action) error {
 		return c.resumeVerification(ctx)
 	}
 	return err
+}
+
+// fail has the simulator fail, and mends it after a while.
+func (c *chaos) fail(ctx context.Context, a action) error {
+	if a.kind == caRotated {
+		c.diary.did(a)
+		return c.rotateCA(ctx, a)
+	}
+	if err := c.stage.pipedream.fail(ctx, a.fault()); err != nil {
+		return err
+	}
+	c.diary.did(a)
+	pause(ctx, a.last)
+	var err error
+	if a.kind == forgotten {
+		err = c.forgetConnections(ctx)
+	}
+	return errors.Join(err, c.stage.pipedream.heal(ctx))
+}
+
+// forgetConnections has the simulator forget the connections that are open now. Tokens
+// that are issued on them reach nobody.
+func (c *chaos) forgetConnections(ctx context.Context) error {
+	lost, err := c.stage.pipedream.forgetConnections(ctx)
+	c.ledger.crash(0, lost)
+	return err
+}
+
+// rotateCA has the simulator rotate its CA, and lets the managers have the new one only
+// after a while, in which half of it is in their file.
+func (c *chaos) rotateCA(ctx context.Context, a action) error {
+	ca, err := c.stage.pipedream.rotateCA(ctx)
+	if err != nil {
+		return err
+	}
+	err = os.WriteFile(c.stage.caFile(), ca[:len(ca)/2], 0o600)
+	pause(ctx, a.last)
+	return errors.Join(err, os.WriteFile(c.stage.caFile(), ca, 0o600))
 }
 
 // payFor says what exchanges a fault may cost.

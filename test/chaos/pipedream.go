@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net/http"
@@ -33,8 +34,15 @@ type pipedream struct {
 
 func newPipedream(address string) *pipedream {
 	return &pipedream{address: address, client: &http.Client{
-		Timeout:   callTimeout,
-		Transport: &http.Transport{MaxIdleConnsPerHost: consumers},
+		Timeout: callTimeout,
+		Transport: &http.Transport{
+			MaxIdleConnsPerHost: consumers,
+			ForceAttemptHTTP2:   true,
+			// A forgotten connection is no news to those who look on.
+			HTTP2: &http.HTTP2Config{SendPingTimeout: time.Second, PingTimeout: time.Second},
+			// Nor is a CA: it is the managers who must trust in the right one.
+			TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // Our own simulator, on this machine.
+		},
 	}}
 }
 
@@ -82,6 +90,25 @@ func (p *pipedream) fail(ctx context.Context, fault map[string]any) error {
 
 func (p *pipedream) heal(ctx context.Context) error {
 	return p.control(context.WithoutCancel(ctx), http.MethodDelete, "faults", struct{}{}, nil)
+}
+
+// forgetConnections has the simulator forget all connections but the one of the call, and
+// returns how many these are.
+func (p *pipedream) forgetConnections(ctx context.Context) (int, error) {
+	var answer struct {
+		Forgotten int `json:"forgotten"`
+	}
+	err := p.control(ctx, http.MethodPost, "forget-connections", struct{}{}, &answer)
+	return answer.Forgotten, err
+}
+
+// rotateCA has the simulator rotate its CA, and returns the new one.
+func (p *pipedream) rotateCA(ctx context.Context) ([]byte, error) {
+	var answer struct {
+		CA string `json:"ca"`
+	}
+	err := p.control(ctx, http.MethodPost, "rotate-ca", struct{}{}, &answer)
+	return []byte(answer.CA), err
 }
 
 // counters returns what the simulator counted.

@@ -41,6 +41,8 @@ const (
 	refusedAll     kind = "401 to all OAuth clients"
 	tokensRefused  kind = "401 to every token"
 	listingsBroken kind = "503 to every use of a token"
+	forgotten      kind = "connections forgotten, without a word"
+	caRotated      kind = "CA rotated, and its file half written for a while"
 )
 
 // What the cluster does.
@@ -70,6 +72,7 @@ var (
 	// pipedreamKinds lacks refusedAll, which is drawn by itself: it regards every client.
 	pipedreamKinds = []kind{
 		throttled, busy, broken, html, dropped, cut, slow, tooSlow, refusedClient, tokensRefused, listingsBroken,
+		forgotten, caRotated,
 	}
 	clusterKinds = []kind{leaderKilled, leaderStopped, standbyKilled, managersKilled, apiRestarted, etcdRestarted}
 	peopleKinds  = []kind{

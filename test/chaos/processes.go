@@ -60,23 +60,29 @@ func (p *process) end(signal syscall.Signal, patience time.Duration) (took time.
 	}
 }
 
-// startSimulator starts the simulator, and returns its address.
-func startSimulator(binaries string, secrets []string) (*process, string, error) {
+// startSimulator starts the simulator, and returns its address. It writes its first CA to a
+// file.
+func startSimulator(binaries, caFile string, secrets []string) (*process, string, error) {
 	reader, writer, err := os.Pipe()
 	if err != nil {
 		return nil, "", fmt.Errorf("make a pipe: %w", err)
 	}
-	defer func() { _ = reader.Close() }()
-	arguments := []string{"--listen=127.0.0.1:0", "--token-lifetime=" + tokenLifetime.String()}
+	arguments := []string{"--listen=127.0.0.1:0", "--tls", "--tls-ca-file=" + caFile, "--token-lifetime=" + tokenLifetime.String()}
 	for i, secret := range secrets {
 		arguments = append(arguments, "--client="+clientID(i)+":"+secret)
 	}
 	started, err := start(nil, writer, filepath.Join(binaries, "simulator"), arguments...)
 	_ = writer.Close()
 	if err != nil {
+		_ = reader.Close()
 		return nil, "", err
 	}
-	line, err := bufio.NewReader(reader).ReadString('\n')
+	said := bufio.NewReader(reader)
+	line, err := said.ReadString('\n')
+	go func() { // It says more when a client does not trust in it.
+		_, _ = io.Copy(io.Discard, said)
+		_ = reader.Close()
+	}()
 	_, address, found := strings.Cut(strings.TrimSpace(line), "listening on ")
 	if err != nil || !found {
 		_, _ = started.end(syscall.SIGKILL, time.Second)

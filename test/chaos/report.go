@@ -64,6 +64,7 @@ func (c *chaos) reportExchanges(ctx context.Context, line func(string, ...any)) 
 	}
 	ideal, most, mostFailed := c.ledger.total()
 	row("all", issued, failed, ideal, most, mostFailed)
+	line("(calls by version of HTTP, and their connections)\t%v, %+v", counters.Protocols, counters.Connections)
 	line("(issued and never stored)\t%d\t\t\t%d", issued-c.judge.stored(), c.ledger.mostLost())
 }
 

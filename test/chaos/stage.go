@@ -81,12 +81,23 @@ func (s *stage) setUp(ctx context.Context) error {
 	}
 	s.diary.say("starting the simulator: %d OAuth clients, tokens live %v", clientCount, tokenLifetime)
 	var address string
-	if s.simulator, address, err = startSimulator(s.options.binaries, s.secrets); err != nil {
+	if s.simulator, address, err = startSimulator(s.options.binaries, filepath.Join(s.directory, "simulator-ca.pem"), s.secrets); err != nil {
 		return err
 	}
 	s.pipedream = newPipedream(address)
+	// The managers have a file of their own, so that they do not know a new CA at once.
+	ca, err := os.ReadFile(filepath.Join(s.directory, "simulator-ca.pem"))
+	if err != nil {
+		return fmt.Errorf("read the simulator's CA: %w", err)
+	}
+	if err := os.WriteFile(s.caFile(), ca, 0o600); err != nil {
+		return fmt.Errorf("write the managers' CA file: %w", err)
+	}
 	return s.startManagers(ctx)
 }
+
+// caFile is the file with the CA that the managers trust in.
+func (s *stage) caFile() string { return filepath.Join(s.directory, "ca.pem") }
 
 // newSecret makes up a client secret, and learns to find it.
 func (s *stage) newSecret(client int) string {
@@ -145,7 +156,7 @@ func (s *stage) addManager(ctx context.Context, name, level, kubeconfig string) 
 		path:    filepath.Join(s.options.binaries, "manager"),
 		metrics: "https://" + address + "/metrics",
 		arguments: []string{
-			"--kubeconfig=" + kubeconfig, "--api-url=" + s.pipedream.address, "--allow-insecure-api-url", "--leader-elect",
+			"--kubeconfig=" + kubeconfig, "--api-url=" + s.pipedream.address, "--api-ca-file=" + s.caFile(), "--leader-elect",
 			"--token-requests-per-second=" + requestsPerSecond, "--token-request-burst=" + requestsPerSecond,
 			"--verification-requests-per-second=" + requestsPerSecond,
 			"--metrics-bind-address=" + address, "--health-probe-bind-address=0", "--zap-log-level=" + level,

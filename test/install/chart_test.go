@@ -121,6 +121,9 @@ func TestTheAPIServerAcceptsTheChartWithEverythingInIt(t *testing.T) {
 	if strings.Contains(manifests, "helm.sh/resource-policy: keep") {
 		t.Error("the CRD is kept, though crds.keep is false")
 	}
+	if strings.Contains(manifests, "subPath:") {
+		t.Error("a file is mounted with subPath: the kubelet would never update it")
+	}
 }
 
 // TestTheSchemaKnowsEveryValue holds values.yaml, values.schema.json and the test

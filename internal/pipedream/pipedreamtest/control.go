@@ -27,6 +27,9 @@ func (s *Simulator) routeControl() {
 		{"POST /_sim/faults", s.controlAddFault},
 		{"DELETE /_sim/faults", s.controlClearFaults},
 		{"PUT /_sim/token-lifetime", s.controlTokenLifetime},
+		{"POST /_sim/forget-connections", s.controlForgetConnections},
+		{"POST /_sim/rotate-ca", s.controlRotateCA},
+		{"GET /_sim/ca", s.controlCA},
 		{"GET /_sim/counters", s.controlCounters},
 	}
 	patterns := make([]string, 0, len(calls))
@@ -139,6 +142,27 @@ func (s *Simulator) controlTokenLifetime(r *http.Request) (any, error) {
 		return nil, err
 	}
 	return nil, s.SetTokenLifetime(time.Duration(in.TokenLifetime))
+}
+
+// controlForgetConnections spares the connection that the call itself came by: its caller is to have an answer.
+func (s *Simulator) controlForgetConnections(r *http.Request) (any, error) {
+	return map[string]int{"forgotten": s.connections.forget(r.RemoteAddr)}, nil
+}
+
+// controlRotateCA answers with the new CA.
+func (s *Simulator) controlRotateCA(r *http.Request) (any, error) {
+	if err := s.RotateCA(); err != nil {
+		return nil, err
+	}
+	return s.controlCA(r)
+}
+
+func (s *Simulator) controlCA(*http.Request) (any, error) {
+	ca := s.CA()
+	if ca == nil {
+		return nil, errors.New("there is no CA, for the simulator does not speak TLS: start it with --tls")
+	}
+	return map[string]string{"ca": string(ca)}, nil
 }
 
 func (s *Simulator) controlCounters(*http.Request) (any, error) {

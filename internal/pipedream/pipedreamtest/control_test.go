@@ -225,7 +225,9 @@ func TestCountersTellWhatHappened(t *testing.T) {
 			"token": count(5, 1, 3, 1), "revoke": count(0, 0, 0, 0), "accounts": count(1, 1, 0, 0),
 			"users": count(0, 0, 0, 0), "projects": count(1, 0, 1, 0),
 		},
-		"faults": 2.0,
+		"faults":      2.0,
+		"protocols":   map[string]any{"HTTP/1.1": 7.0},
+		"connections": map[string]any{"accepted": 0.0, "open": 0.0, "forgotten": 0.0}, // httptest's own listener
 		"log": []any{
 			at(0, clientID), at(time.Second, clientID), at(time.Second, "(unknown)"), at(time.Second, "(unknown)"),
 			at(time.Second, clientID),

@@ -4,6 +4,7 @@
 package pipedreamtest
 
 import (
+	"maps"
 	"time"
 )
 
@@ -36,6 +37,10 @@ type Counters struct {
 	Calls map[Endpoint]Count `json:"calls"`
 	// Faults is how many calls a fault happened to, a mere delay included.
 	Faults int `json:"faults"`
+	// Protocols are the calls by the version of HTTP that they came by, such as HTTP/2.0.
+	Protocols map[string]int `json:"protocols"`
+	// Connections are those that calls came by, those of /_sim/ included.
+	Connections ConnectionCount `json:"connections"`
 	// Log are the latest MaxLog exchanges, oldest first.
 	Log []Exchange `json:"log"`
 }
@@ -45,12 +50,14 @@ type counters struct {
 	exchanges map[string]*Count
 	calls     map[Endpoint]*Count
 	faults    int
+	protocols map[string]int
 	log       []Exchange
 }
 
 func newCounters() counters {
 	return counters{
 		exchanges: map[string]*Count{UnknownClient: {}},
+		protocols: map[string]int{},
 		calls: map[Endpoint]*Count{
 			EndpointToken: {}, EndpointRevoke: {}, EndpointAccounts: {}, EndpointUsers: {}, EndpointProjects: {},
 		},
@@ -68,11 +75,19 @@ func (s *Simulator) Counters() Counters {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return Counters{
-		Exchanges: values(s.counters.exchanges),
-		Calls:     values(s.counters.calls),
-		Faults:    s.counters.faults,
-		Log:       append([]Exchange{}, s.counters.log...),
+		Exchanges:   values(s.counters.exchanges),
+		Calls:       values(s.counters.calls),
+		Faults:      s.counters.faults,
+		Protocols:   maps.Clone(s.counters.protocols),
+		Connections: s.connections.counted(),
+		Log:         append([]Exchange{}, s.counters.log...),
 	}
+}
+
+func (s *Simulator) countProtocol(version string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.counters.protocols[version]++
 }
 
 // A call is one that has arrived: what happens to it, and where it counts.

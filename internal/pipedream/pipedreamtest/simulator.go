@@ -72,6 +72,9 @@ type Simulator struct {
 	key     ed25519.PrivateKey
 	mux     *http.ServeMux
 
+	connections connections
+	identity    identity
+
 	mu       sync.Mutex
 	lifetime time.Duration
 	secrets  map[string]digest
@@ -135,6 +138,7 @@ type handler func(r *http.Request, body []byte) answer
 func (s *Simulator) handle(path string, e Endpoint, method string, next handler) {
 	s.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(io.LimitReader(r.Body, maxBody)) // what is cut off is malformed, and refused as such
+		s.countProtocol(r.Proto)
 		c := s.arrive(e, s.clientOf(e, r, body))
 		if wait(r.Context(), s.latency+c.fault.Delay) != nil {
 			panic(http.ErrAbortHandler)

@@ -1,0 +1,157 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package pipedreamtest
+
+import (
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// ConnectionCount counts the connections of the listeners that Simulator.Listener returned.
+type ConnectionCount struct {
+	Accepted  int `json:"accepted"`  // since the start
+	Open      int `json:"open"`      // now, without the forgotten ones
+	Forgotten int `json:"forgotten"` // since the start
+}
+
+// Listener returns a listener that accepts what inner accepts. Its connections are counted, and ForgetConnections
+// regards them. To close it closes the forgotten connections, too.
+func (s *Simulator) Listener(inner net.Listener) net.Listener {
+	return &listener{Listener: inner, connections: &s.connections}
+}
+
+// ForgetConnections imitates a load balancer that forgets a connection, and returns how many are forgotten. It regards
+// the connections that are open now. From now on the simulator drops all that a client sends on them, sends nothing
+// back, and closes none of them before its client does. New connections work.
+func (s *Simulator) ForgetConnections() int {
+	return s.connections.forget("")
+}
+
+// connections are the open connections of a Simulator, and its counts.
+type connections struct {
+	mu    sync.Mutex
+	open  map[*connection]struct{}
+	count ConnectionCount
+	// abandoned are forgotten connections that the HTTP server has closed, and their clients not. They stay open so
+	// that the client learns nothing.
+	abandoned map[*connection]struct{}
+}
+
+// forget forgets all open connections but the one that comes from an address.
+func (c *connections) forget(spared string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	forgotten := 0
+	for each := range c.open {
+		if each.RemoteAddr().String() == spared {
+			continue
+		}
+		each.isForgotten.Store(true)
+		delete(c.open, each)
+		forgotten++
+	}
+	c.count.Forgotten += forgotten
+	return forgotten
+}
+
+func (c *connections) counted() ConnectionCount {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	count := c.count
+	count.Open = len(c.open)
+	return count
+}
+
+func (c *connections) add(conn net.Conn) *connection {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.open == nil {
+		c.open, c.abandoned = map[*connection]struct{}{}, map[*connection]struct{}{}
+	}
+	added := &connection{Conn: conn, all: c}
+	c.open[added] = struct{}{}
+	c.count.Accepted++
+	return added
+}
+
+// closeAbandoned closes the connections that nobody uses any more but their clients.
+func (c *connections) closeAbandoned() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for each := range c.abandoned {
+		_ = each.Conn.Close()
+	}
+	clear(c.abandoned)
+}
+
+// listener hands out connections that can be forgotten.
+type listener struct {
+	net.Listener
+	connections *connections
+}
+
+// Accept implements net.Listener.
+func (l *listener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return l.connections.add(conn), nil
+}
+
+// Close implements net.Listener.
+func (l *listener) Close() error {
+	l.connections.closeAbandoned()
+	return l.Listener.Close()
+}
+
+// connection is one that can be forgotten. The HTTP server above it does not notice.
+type connection struct {
+	net.Conn
+	all         *connections
+	isForgotten atomic.Bool
+	// hasEnded is set when the client has closed the connection.
+	hasEnded atomic.Bool
+}
+
+// Read implements net.Conn. Of a forgotten connection it returns no data.
+func (c *connection) Read(into []byte) (int, error) {
+	for {
+		n, err := c.Conn.Read(into)
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			c.hasEnded.Store(true)
+		}
+		if !c.isForgotten.Load() {
+			return n, err
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+}
+
+// Write implements net.Conn. On a forgotten connection it sends nothing.
+func (c *connection) Write(data []byte) (int, error) {
+	if c.isForgotten.Load() {
+		return len(data), nil
+	}
+	return c.Conn.Write(data)
+}
+
+// Close implements net.Conn. A forgotten connection stays open for its client.
+func (c *connection) Close() error {
+	c.all.mu.Lock()
+	defer c.all.mu.Unlock()
+	if c.isForgotten.Load() && !c.hasEnded.Load() {
+		c.all.abandoned[c] = struct{}{}
+		return c.SetReadDeadline(time.Unix(1, 0)) // Ends a Read that waits.
+	}
+	delete(c.all.open, c)
+	delete(c.all.abandoned, c)
+	return c.Conn.Close()
+}

@@ -1,0 +1,48 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package pipedreamtest
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"time"
+)
+
+const (
+	headerTimeout = 10 * time.Second
+	// How long a request may still take once the simulator was told to stop.
+	stopTimeout = 5 * time.Second
+)
+
+// Serve answers on a listener until ctx ends: by TLS with HTTP/2 if EnableTLS was called before, else by HTTP/1.1. Its
+// connections are subject to ForgetConnections. It closes the listener.
+func (s *Simulator) Serve(ctx context.Context, on net.Listener) error {
+	server := &http.Server{
+		Handler:           s,
+		TLSConfig:         s.TLSConfig(),
+		ReadHeaderTimeout: headerTimeout,
+		BaseContext:       func(net.Listener) context.Context { return ctx }, // ends delays when told to stop
+	}
+	on = s.Listener(on)
+	served := make(chan error, 1)
+	go func() {
+		if server.TLSConfig != nil {
+			served <- server.ServeTLS(on, "", "")
+			return
+		}
+		served <- server.Serve(on)
+	}()
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	if server.Shutdown(grace) != nil {
+		return server.Close()
+	}
+	return nil
+}

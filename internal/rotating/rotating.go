@@ -1,0 +1,142 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package rotating reads files that are replaced while the program runs, such as
+// certificates in a mounted ConfigMap or Secret.
+package rotating
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"syscall"
+)
+
+// maxBytes bounds a file. The CA certificates of all the world take 300 KiB.
+const maxBytes = 4 << 20
+
+// Files are one or several files that belong together, and the value that they hold.
+// While the files are broken, the last good value stays in use. It is safe for
+// concurrent use.
+type Files[T any] struct {
+	paths  []string
+	parse  func(contents [][]byte) (T, error)
+	report func(problem error)
+
+	mu      sync.Mutex
+	seen    [sha256.Size]byte // of what was last read, good or broken
+	value   T
+	problem error
+}
+
+// Open reads the files for the first time. parse makes the value of their contents, in
+// the order of the paths. report is called after each change of the files that Refresh
+// has seen: with nil when the new value is in use, else with what is wrong with the
+// files. Open fails when the files are broken; it does not call report.
+func Open[T any](parse func(contents [][]byte) (T, error), report func(problem error), paths ...string) (*Files[T], error) {
+	f := &Files[T]{paths: paths, parse: parse, report: report}
+	f.read()
+	return f, f.problem
+}
+
+// Refresh reads the files again, and returns the last good value. Files that have not
+// changed are not parsed again.
+func (f *Files[T]) Refresh() T {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.read() {
+		f.report(f.problem)
+	}
+	return f.value
+}
+
+// IsValid tells whether the files were good when they were last read.
+func (f *Files[T]) IsValid() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.problem == nil
+}
+
+// read reads the files, and returns whether they have changed since. The caller holds
+// the lock.
+func (f *Files[T]) read() (hasChanged bool) {
+	contents, err := f.contents()
+	now := digest(contents, err)
+	if now == f.seen {
+		return false
+	}
+	value, problem := f.parsed(contents, err)
+	if problem != nil && len(f.paths) > 1 {
+		// One of them may have been replaced after the other was read.
+		contents, err = f.contents()
+		now = digest(contents, err)
+		value, problem = f.parsed(contents, err)
+	}
+	hasChanged = now != f.seen
+	f.seen, f.problem = now, problem
+	if problem == nil {
+		f.value = value
+	}
+	return hasChanged
+}
+
+func (f *Files[T]) parsed(contents [][]byte, err error) (T, error) {
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return f.parse(contents)
+}
+
+func (f *Files[T]) contents() ([][]byte, error) {
+	contents := make([][]byte, 0, len(f.paths))
+	for _, path := range f.paths {
+		content, err := readFile(path)
+		if err != nil {
+			return nil, err
+		}
+		contents = append(contents, content)
+	}
+	return contents, nil
+}
+
+// readFile returns the content of a regular file that is not too large.
+func readFile(path string) ([]byte, error) {
+	// Without O_NONBLOCK a named pipe would have to be written to before it is opened.
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no regular file", path)
+	}
+	content, err := io.ReadAll(io.LimitReader(file, maxBytes+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(content) == 0:
+		return nil, fmt.Errorf("%s is empty", path)
+	case len(content) > maxBytes:
+		return nil, fmt.Errorf("%s is larger than %d MiB", path, maxBytes>>20)
+	}
+	return content, nil
+}
+
+func digest(contents [][]byte, err error) [sha256.Size]byte {
+	hash := sha256.New()
+	for _, content := range contents {
+		each := sha256.Sum256(content)
+		_, _ = hash.Write(each[:])
+	}
+	if err != nil {
+		_, _ = io.WriteString(hash, err.Error())
+	}
+	return [sha256.Size]byte(hash.Sum(nil))
+}
