@@ -61,7 +61,13 @@ func parse(args []string, help io.Writer) (listen string, simulator *pipedreamte
 	flags.StringVar(&listen, "listen", "127.0.0.1:8099", "`address` to listen on; port 0 takes a free one")
 	lifetime := flags.Duration("token-lifetime", pipedreamtest.DefaultTokenLifetime, "life of a token, in whole seconds")
 	latency := flags.Duration("latency", 0, "what each answer takes at least")
-	var clients []string
+	scopeAnswer := flags.String("scope-answer", string(pipedreamtest.ScopeAbsent),
+		fmt.Sprintf("which scopes are granted, and how the answer names them: one of %q", pipedreamtest.ScopeAnswers))
+	var clients, limits []string
+	flags.Func("client-scopes", "the only scopes that a client may have, as `id:scope,scope`; repeat it for more clients", func(limit string) error {
+		limits = append(limits, limit)
+		return nil
+	})
 	flags.Func("client", "OAuth client as `id:secret`; repeat it for more, at least one", func(client string) error {
 		clients = append(clients, client) // looked at later: flag's own errors would repeat the secret
 		return nil
@@ -80,7 +86,27 @@ func parse(args []string, help io.Writer) (listen string, simulator *pipedreamte
 	if err := simulator.SetTokenLifetime(*lifetime); err != nil {
 		return "", nil, fmt.Errorf("--token-lifetime: %w", err)
 	}
-	return listen, simulator, register(simulator, clients)
+	if err := simulator.SetScopeAnswer(pipedreamtest.ScopeAnswer(*scopeAnswer)); err != nil {
+		return "", nil, fmt.Errorf("--scope-answer: %w", err)
+	}
+	if err := register(simulator, clients); err != nil {
+		return "", nil, err
+	}
+	return listen, simulator, limit(simulator, limits)
+}
+
+// limit lets clients have certain scopes only.
+func limit(simulator *pipedreamtest.Simulator, limits []string) error {
+	for _, one := range limits {
+		id, scopes, _ := strings.Cut(one, ":")
+		if scopes == "" {
+			return errors.New("--client-scopes must be id:scope,scope")
+		}
+		if err := simulator.SetClientScopes(id, strings.Split(scopes, ",")); err != nil {
+			return fmt.Errorf("--client-scopes: %w", err)
+		}
+	}
+	return nil
 }
 
 func check(flags *flag.FlagSet, listen string, latency time.Duration) error {
