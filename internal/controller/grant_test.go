@@ -96,6 +96,7 @@ func TestRestartDoesNotForgetScopesThatWereNotGranted(t *testing.T) {
 	w.createCredentials()
 	w.create(withScopes(scopeAccounts, scopeUsers))
 	w.reconcile()
+	w.wantNotGranted("`" + scopeUsers + "`")
 	before := w.token()
 	w.pass(30 * time.Second)
 	w.restart()
