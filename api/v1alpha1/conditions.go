@@ -18,9 +18,10 @@ const (
 	// store it.
 	//
 	// Reasons for True: Issued. Reasons for Unknown: NotAttempted, Queued. Reasons
-	// for False: CredentialsMissing, CredentialsRejected, ScopeRejected,
-	// RequestRejected, SecretNotOwned, SecretWriteRefused, TemplateInvalid,
-	// RateLimited, EndpointUnavailable, MalformedResponse.
+	// for False: CredentialsMissing, CredentialsInvalid, CredentialsRejected,
+	// ScopeRejected, ScopeNotGranted, RequestRejected, SecretNotOwned,
+	// SecretWriteRefused, TemplateInvalid, RateLimited, EndpointUnavailable,
+	// MalformedResponse.
 	ConditionRenewed = "Renewed"
 
 	// ConditionVerified is what Pipedream last answered to the held token. It
@@ -66,6 +67,11 @@ const (
 	// Secret that spec.clientSecretRef names, or a key of it, is absent or empty.
 	// Tried again as soon as that changes.
 	ReasonCredentialsMissing = "CredentialsMissing"
+	// ReasonCredentialsInvalid (Renewed=False, Stalled): the client ID or the client
+	// secret is a value that Pipedream can't have issued, such as UTF-16 text or a
+	// whole line `client_secret=…`. It is not sent. Tried again as soon as the Secret
+	// that spec.clientSecretRef names changes.
+	ReasonCredentialsInvalid = "CredentialsInvalid"
 	// ReasonCredentialsRejected (Renewed=False, Stalled): Pipedream does not accept
 	// the client ID and client secret. Tried again as soon as they change, else
 	// after a minute, doubling up to 15.
@@ -73,6 +79,10 @@ const (
 	// ReasonScopeRejected (Renewed=False, Stalled): Pipedream does not grant a
 	// scope that the spec asks for.
 	ReasonScopeRejected = "ScopeRejected"
+	// ReasonScopeNotGranted (Renewed=False, Stalled): Pipedream issued a token, and
+	// said that the token lacks a scope that the spec asks for. The token is not
+	// stored.
+	ReasonScopeNotGranted = "ScopeNotGranted"
 	// ReasonRequestRejected (Renewed=False, Stalled): Pipedream, or something in
 	// between, refuses the request in a way that trying again does not mend: any
 	// other 3xx or 4xx status. The operator's API address or proxy may be wrong.

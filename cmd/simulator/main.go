@@ -57,7 +57,13 @@ func parse(args []string, help io.Writer) (listen string, simulator *pipedreamte
 	withTLS := flags.Bool("tls", false, "speak TLS, with HTTP/2 or HTTP/1.1, with a certificate of a CA that is made at the start")
 	tlsNames := flags.String("tls-names", "localhost,127.0.0.1,::1", "with --tls, the host `names` and IP addresses in the certificate, separated by commas")
 	tlsCAFile := flags.String("tls-ca-file", "", "with --tls, a `file` to write the CA's certificate to, for clients to trust")
-	var clients []string
+	scopeAnswer := flags.String("scope-answer", string(pipedreamtest.ScopeAbsent),
+		fmt.Sprintf("which scopes are granted, and how the answer names them: one of %q", pipedreamtest.ScopeAnswers))
+	var clients, limits []string
+	flags.Func("client-scopes", "the only scopes that a client may have, as `id:scope,scope`; repeat it for more clients", func(limit string) error {
+		limits = append(limits, limit)
+		return nil
+	})
 	flags.Func("client", "OAuth client as `id:secret`; repeat it for more, at least one", func(client string) error {
 		clients = append(clients, client) // looked at later: flag's own errors would repeat the secret
 		return nil
@@ -76,7 +82,10 @@ func parse(args []string, help io.Writer) (listen string, simulator *pipedreamte
 	if err := simulator.SetTokenLifetime(*lifetime); err != nil {
 		return "", nil, fmt.Errorf("--token-lifetime: %w", err)
 	}
-	if err := register(simulator, clients); err != nil {
+	if err := simulator.SetScopeAnswer(pipedreamtest.ScopeAnswer(*scopeAnswer)); err != nil {
+		return "", nil, fmt.Errorf("--scope-answer: %w", err)
+	}
+	if err := errors.Join(register(simulator, clients), limit(simulator, limits)); err != nil {
 		return "", nil, err
 	}
 	if *withTLS {
@@ -85,6 +94,20 @@ func parse(args []string, help io.Writer) (listen string, simulator *pipedreamte
 		}
 	}
 	return listen, simulator, nil
+}
+
+// limit lets clients have certain scopes only.
+func limit(simulator *pipedreamtest.Simulator, limits []string) error {
+	for _, one := range limits {
+		id, scopes, _ := strings.Cut(one, ":")
+		if scopes == "" {
+			return errors.New("--client-scopes must be id:scope,scope")
+		}
+		if err := simulator.SetClientScopes(id, strings.Split(scopes, ",")); err != nil {
+			return fmt.Errorf("--client-scopes: %w", err)
+		}
+	}
+	return nil
 }
 
 func check(flags *flag.FlagSet, listen string, latency time.Duration) error {

@@ -41,6 +41,10 @@ func TestBadArgumentsGetOneLineAndExitCode2(t *testing.T) {
 		"TLS without a name":        {[]string{"--client", "a:hidden", "--tls", "--tls-names", "localhost,"}, "--tls: a certificate needs"},
 		"a CA file in no folder":    {[]string{"--client", "a:hidden", "--tls", "--tls-ca-file", "/does/not/exist/ca.pem"}, "--tls: write the CA's certificate"},
 		"a negative latency":        {[]string{"--client", "a:hidden", "--latency", "-1s"}, "--latency must not be negative"},
+		"a scope answer that there is not": {[]string{"--client", "a:hidden", "--scope-answer", "some"}, "--scope-answer: the scope answer must be one of"},
+		"scopes of no client":              {[]string{"--client", "a:hidden", "--client-scopes", "b:connect:proxy"}, "--client-scopes: there is no client"},
+		"scopes without a client":          {[]string{"--client", "a:hidden", "--client-scopes", "connect"}, "--client-scopes must be id:scope,scope"},
+		"a scope that there is not":        {[]string{"--client", "a:hidden", "--client-scopes", "a:connect:proxy,moon"}, "the scope \"moon\" is not known"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -66,7 +70,7 @@ func TestHelpNamesEveryFlag(t *testing.T) {
 	if code := run(t.Context(), []string{"--help"}, &stdout, &stderr); code != 0 || stderr.String() != "" {
 		t.Errorf("exit code = %d, stderr = %q", code, &stderr)
 	}
-	for _, name := range []string{"-listen", "-token-lifetime", "-client", "-latency", "-tls", "-tls-names", "-tls-ca-file"} {
+	for _, name := range []string{"-listen", "-token-lifetime", "-client", "-latency", "-tls", "-tls-names", "-tls-ca-file", "-scope-answer", "-client-scopes"} {
 		if !strings.Contains(stdout.String(), name) {
 			t.Errorf("%s is missing in:\n%s", name, &stdout)
 		}
@@ -99,7 +103,7 @@ func TestItServesUntilToldToStop(t *testing.T) {
 	var stderr strings.Builder
 	code := make(chan int, 1)
 	go func() {
-		code <- run(ctx, []string{"--client", "a:b:c", "--listen", "127.0.0.1:0"}, stdout, &stderr)
+		code <- run(ctx, []string{"--client", "a:b:c", "--listen", "127.0.0.1:0", "--scope-answer", "list", "--client-scopes", "a:connect:proxy,connect:users:read"}, stdout, &stderr)
 	}()
 	line, err := bufio.NewReader(reader).ReadString('\n')
 	if err != nil {
@@ -111,6 +115,9 @@ func TestItServesUntilToldToStop(t *testing.T) {
 	}
 	post(t, url+"/v1/oauth/token",
 		`{"grant_type":"client_credentials","client_id":"a","client_secret":"b:c"}`, http.StatusOK)
+
+	post(t, url+"/v1/oauth/token",
+		`{"grant_type":"client_credentials","client_id":"a","client_secret":"b:c","scope":"connect:accounts:read"}`, http.StatusBadRequest)
 
 	post(t, url+"/_sim/faults", `{"endpoint":"any","delay":"1h"}`, http.StatusNoContent)
 	waiting := make(chan error, 1)

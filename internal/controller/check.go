@@ -141,7 +141,7 @@ func (r *Reconciler) readTarget(ctx context.Context, o *observation) (*corev1.Se
 }
 
 // readCredentials reads the client credentials live, once a visit. It returns
-// nil if they are absent or incomplete, which the next decision takes into
+// nil if they are absent or can't be used, which the next decision takes into
 // account.
 func (r *Reconciler) readCredentials(ctx context.Context, o *observation) (*pipedream.Credentials, error) {
 	if o.clientCredentials != nil {
@@ -158,21 +158,47 @@ func (r *Reconciler) readCredentials(ctx context.Context, o *observation) (*pipe
 		return nil, err
 	}
 	o.credentials = &metav1.PartialObjectMetadata{ObjectMeta: secret.ObjectMeta}
-	idKey := orDefault(reference.ClientIDKey, v1alpha1.DefaultClientIDKey)
-	secretKey := orDefault(reference.ClientSecretKey, v1alpha1.DefaultClientSecretKey)
-	values := map[string]string{}
-	for _, key := range []string{idKey, secretKey} {
-		// A line feed at the end is an accident of making the Secret from a file.
-		if values[key] = strings.TrimSpace(string(secret.Data[key])); values[key] == "" {
-			o.memory.incomplete = incomplete{credentialsVersion: secret.ResourceVersion, generation: o.token.Generation, key: key}
-			return nil, nil
+	credentials, unusable := parseCredentials(secret, reference)
+	if unusable.reason != "" {
+		unusable.generation = o.token.Generation
+		o.memory.incomplete = unusable
+		return nil, nil
+	}
+	o.memory.incomplete = incomplete{}
+	o.clientCredentials = &credentials
+	return o.clientCredentials, nil
+}
+
+// parseCredentials returns the credentials in a Secret, or why they can't be used. What
+// it says of them is safe to show.
+func parseCredentials(secret *corev1.Secret, reference v1alpha1.ClientSecretReference) (pipedream.Credentials, incomplete) {
+	keys := []string{
+		orDefault(reference.ClientIDKey, v1alpha1.DefaultClientIDKey),
+		orDefault(reference.ClientSecretKey, v1alpha1.DefaultClientSecretKey),
+	}
+	var values, problems []string
+	for _, key := range keys {
+		value, err := pipedream.ParseCredential(secret.Data[key])
+		switch {
+		case err != nil:
+			problems = append(problems, "the value of key `"+key+"` "+err.Error())
+		case value == "":
+			return pipedream.Credentials{}, incomplete{
+				credentialsVersion: secret.ResourceVersion,
+				reason:             v1alpha1.ReasonCredentialsMissing,
+				what:               "The Secret that `spec.clientSecretRef` names has no key `" + key + "`, or nothing in it",
+			}
+		}
+		values = append(values, value)
+	}
+	if len(problems) > 0 {
+		return pipedream.Credentials{}, incomplete{
+			credentialsVersion: secret.ResourceVersion,
+			reason:             v1alpha1.ReasonCredentialsInvalid,
+			what:               "The Secret `" + secret.Name + "` holds no usable client credentials: " + strings.Join(problems, ", and "),
 		}
 	}
-	o.clientCredentials = &pipedream.Credentials{
-		ClientID:     values[idKey],
-		ClientSecret: pipedream.NewSensitive(values[secretKey]),
-	}
-	return o.clientCredentials, nil
+	return pipedream.Credentials{ClientID: values[0], ClientSecret: pipedream.NewSensitive(values[1])}, incomplete{}
 }
 
 func orDefault(value, byDefault string) string {

@@ -67,7 +67,8 @@ type failure struct {
 // isRefusal tells whether only a person can mend it.
 func (f *failure) isRefusal() bool {
 	switch f.reason {
-	case v1alpha1.ReasonCredentialsRejected, v1alpha1.ReasonScopeRejected, v1alpha1.ReasonRequestRejected,
+	case v1alpha1.ReasonCredentialsInvalid, v1alpha1.ReasonCredentialsRejected, v1alpha1.ReasonScopeRejected,
+		v1alpha1.ReasonScopeNotGranted, v1alpha1.ReasonRequestRejected,
 		v1alpha1.ReasonSecretNotOwned, v1alpha1.ReasonSecretWriteRefused, v1alpha1.ReasonTemplateInvalid:
 		return true
 	}
@@ -170,18 +171,42 @@ func (o *observation) meet(why renewal.Why) {
 	case why == renewal.OtherType:
 		reason, what = v1alpha1.ReasonSecretWriteRefused, "it exists already, and is of another type than `spec.secret.type`"
 	case o.credentials != nil:
-		what = "The Secret that `spec.clientSecretRef` names has no key `" + o.memory.incomplete.key + "`, or nothing in it"
+		reason, what = o.memory.incomplete.reason, o.memory.incomplete.what
+		if what == "" {
+			what = "The Secret that `spec.clientSecretRef` names holds no usable client credentials"
+		}
 	}
+	before := o.memory.obstacle
 	o.memory.obstacle = newFailure(o, reason, what, o.now).after(o.memory.trouble())
+	if before.isStill(o.memory.obstacle) {
+		o.memory.obstacle.told, o.memory.obstacle.toldReady = before.told, before.toldReady
+	}
+}
+
+// isStill tells whether a failure that is known from the status is the same as another
+// one, so that its message is still true.
+func (f *failure) isStill(other *failure) bool {
+	return f != nil && f.told != "" && f.reason == other.reason &&
+		f.tried.generation == other.tried.generation && f.tried.credentialsVersion == other.tried.credentialsVersion
+}
+
+// isTold tells whether the message in the status of an earlier process explains the
+// failure, while Ready is as given.
+func (f *failure) isTold(isReady bool) bool {
+	return f != nil && f.told != "" && f.toldReady == isReady
 }
 
 // reasonOf returns the condition reason of a failed token request.
 func reasonOf(kind pipedream.Kind) string {
 	switch kind {
+	case pipedream.CredentialsInvalid:
+		return v1alpha1.ReasonCredentialsInvalid
 	case pipedream.CredentialsRejected:
 		return v1alpha1.ReasonCredentialsRejected
 	case pipedream.ScopeRejected:
 		return v1alpha1.ReasonScopeRejected
+	case pipedream.ScopeNotGranted:
+		return v1alpha1.ReasonScopeNotGranted
 	case pipedream.RateLimited:
 		return v1alpha1.ReasonRateLimited
 	case pipedream.Malformed:
@@ -279,13 +304,13 @@ func (o *observation) refusal(err error) (what string, other error) {
 // explain says what happened, and what to do about it.
 func (f *failure) explain() (happened, advice string) {
 	switch f.reason {
-	case v1alpha1.ReasonCredentialsMissing:
-		return f.what, "Deliver it, or correct `spec.clientSecretRef`; that is noticed at once."
-	case v1alpha1.ReasonCredentialsRejected:
-		return "Pipedream rejects the client credentials (" + f.what + ")",
-			"Put the OAuth client's current ID and secret into the Secret that `spec.clientSecretRef` names; they are tried at once when they change."
+	case v1alpha1.ReasonCredentialsMissing, v1alpha1.ReasonCredentialsInvalid, v1alpha1.ReasonCredentialsRejected:
+		return f.explainCredentials()
 	case v1alpha1.ReasonScopeRejected:
 		return "Pipedream does not grant the scopes (" + f.what + ")", "Correct `spec.scopes`."
+	case v1alpha1.ReasonScopeNotGranted:
+		return "Pipedream issued a token without all the scopes that `spec.scopes` asks for (" + f.what + ")",
+			"The token was dropped. Remove these scopes from the spec, or let the OAuth client have them at Pipedream."
 	case v1alpha1.ReasonRequestRejected:
 		return "Pipedream refuses the token request (" + f.what + ")",
 			"Check the operator's --api-url and its proxy settings, and that the OAuth client exists and may have these scopes."
@@ -307,6 +332,19 @@ func (f *failure) explain() (happened, advice string) {
 	return "Pipedream is out of reach or out of order (" + f.what + ")", "Check the network, the operator's --api-url and its proxy settings if this stays."
 }
 
+// explainCredentials explains a failure that only other client credentials mend.
+func (f *failure) explainCredentials() (happened, advice string) {
+	switch f.reason {
+	case v1alpha1.ReasonCredentialsMissing:
+		return f.what, "Deliver it, or correct `spec.clientSecretRef`; that is noticed at once."
+	case v1alpha1.ReasonCredentialsInvalid:
+		return f.what, "Pipedream was not asked. Write the OAuth client's ID and secret into this Secret, each value alone and in visible ASCII characters; " +
+			"white space around a value is ignored. A change of the Secret is noticed at once."
+	}
+	return "Pipedream rejects the client credentials (" + f.what + ")",
+		"Put the OAuth client's current ID and secret into the Secret that `spec.clientSecretRef` names; they are tried at once when they change."
+}
+
 // since comes before when a failure has begun, and endOfWhat after its details.
 const (
 	since     = ", since "
@@ -317,7 +355,7 @@ const (
 // what to do.
 func (f *failure) message(status *v1alpha1.PipedreamTokenStatus) string {
 	isReady := meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady)
-	if f.told != "" && f.toldReady == isReady {
+	if f.isTold(isReady) {
 		return f.told
 	}
 	happened, advice := f.explain()

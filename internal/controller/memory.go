@@ -44,7 +44,7 @@ type memory struct {
 	// editor is the field manager that has last changed the Secret that we wrote, as
 	// far as the API server tells.
 	editor string
-	// incomplete are the last credentials that lacked a key.
+	// incomplete are the last credentials that could not be used.
 	incomplete incomplete
 
 	// reported is the last status applied, until the cache shows it.
@@ -93,11 +93,15 @@ type stored struct {
 	issueTime, expirationTime time.Time
 }
 
-// incomplete tells which key was found missing, and where.
+// incomplete are credentials that can't be used, because a key is missing or holds
+// something that is no credential.
 type incomplete struct {
+	// credentialsVersion and generation are of the Secret and of the spec that names it.
 	credentialsVersion string
 	generation         int64
-	key                string
+	// reason is the one of condition Renewed. what says which key it is; it is empty
+	// when only the status of an earlier process says that they can't be used.
+	reason, what string
 }
 
 // verification is what is known from trying the held token.

@@ -112,7 +112,7 @@ func NewMetrics(ctx context.Context, options MetricsOptions) *Metrics {
 func (m *Metrics) beginAtZero() {
 	m.requests.WithLabelValues(v1alpha1.ReasonIssued)
 	for _, kind := range []pipedream.Kind{
-		pipedream.CredentialsRejected, pipedream.ScopeRejected, pipedream.RequestRejected,
+		pipedream.CredentialsRejected, pipedream.ScopeRejected, pipedream.ScopeNotGranted, pipedream.RequestRejected,
 		pipedream.RateLimited, pipedream.Unavailable, pipedream.Malformed,
 	} {
 		m.requests.WithLabelValues(reasonOf(kind))

@@ -39,10 +39,13 @@ func (m *memory) recall(o *observation) {
 	recalled := recallFailure(o)
 	switch {
 	case recalled == nil:
-	case recalled.reason == v1alpha1.ReasonCredentialsMissing:
+	case recalled.reason == v1alpha1.ReasonCredentialsMissing, recalled.reason == v1alpha1.ReasonCredentialsInvalid:
 		m.obstacle = recalled
-		// Which key is missing the status does not say: the credentials are read anew.
-		return
+		m.incomplete = incomplete{
+			credentialsVersion: status.ClientSecretResourceVersion,
+			generation:         status.ObservedGeneration,
+			reason:             recalled.reason,
+		}
 	case recalled.reason == v1alpha1.ReasonSecretNotOwned:
 		m.obstacle = recalled
 	case recalled.reason == v1alpha1.ReasonTemplateInvalid:

@@ -134,7 +134,7 @@ func (r *Reconciler) act(ctx context.Context, o *observation) (again bool, err e
 	case renewal.Keep:
 		o.memory.failure, o.memory.rewriteFailure, o.memory.unstored = nil, nil, nil
 	case renewal.Blocked:
-		o.meet(o.decision.Why)
+		return r.block(ctx, o)
 	case renewal.Read:
 		return true, r.check(ctx, o)
 	case renewal.Verify:
@@ -147,5 +147,19 @@ func (r *Reconciler) act(ctx context.Context, o *observation) (again bool, err e
 		return r.rewrite(ctx, o)
 	case renewal.Wait:
 	}
+	return false, nil
+}
+
+// block remembers what makes an attempt impossible. It reads the credentials when only
+// the status of an earlier process says that they can't be used, and its message does not
+// fit any more. When they can be used after all, another decision is due.
+func (r *Reconciler) block(ctx context.Context, o *observation) (again bool, err error) {
+	isUnread := o.decision.Why == renewal.NoCredentials && o.credentials != nil && o.memory.incomplete.what == ""
+	if isUnread && !o.memory.obstacle.isTold(renewal.HeldToken(o.wanted, o.observed(), o.now) == renewal.StateValid) {
+		if credentials, err := r.readCredentials(ctx, o); err != nil || credentials != nil {
+			return err == nil, err
+		}
+	}
+	o.meet(o.decision.Why)
 	return false, nil
 }

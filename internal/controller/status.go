@@ -6,6 +6,7 @@ package controller
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -136,7 +137,7 @@ func (o *observation) renewedCondition(status *v1alpha1.PipedreamTokenStatus, no
 		return *previous // Nothing was tried since it failed.
 	case status.IssueTime != nil:
 		renewed.Status, renewed.Reason = metav1.ConditionTrue, v1alpha1.ReasonIssued
-		renewed.Message = "A token was issued at " + show(status.IssueTime) + ", and is renewed at " + show(status.RenewalTime) + "." + o.explainFight()
+		renewed.Message = "A token was issued at " + show(status.IssueTime) + ", and is renewed at " + show(status.RenewalTime) + "." + o.explainGrant() + o.explainFight()
 	case previous != nil:
 		return *previous
 	default:
@@ -176,6 +177,25 @@ func (o *observation) explainSpacing() string {
 		message += fmt.Sprintf(" The Secret was changed by the field manager %q: it must leave the Secret's data and annotations to this operator.", editor)
 	}
 	return message
+}
+
+// explainGrant says which scopes the held token has beyond the ones that were asked for;
+// nothing if there are none. It goes by the record on the Secret, so that a restart does
+// not change the message. Pipedream's answer may be any text: only scopes are shown.
+func (o *observation) explainGrant() string {
+	record := o.record()
+	if record == nil || record.Scopes == "" {
+		return ""
+	}
+	granted := slices.DeleteFunc(strings.Fields(o.target.Annotations[v1alpha1.GrantedScopeAnnotation]), func(scope string) bool {
+		return !pipedream.IsScope(scope)
+	})
+	slices.Sort(granted)
+	extra := pipedream.NotCovered(strings.Fields(record.Scopes), slices.Compact(granted))
+	if len(extra) == 0 {
+		return ""
+	}
+	return " Pipedream granted scopes that the spec does not ask for: " + pipedream.ShowScopes(extra) + "."
 }
 
 // explainFight tells who changes the shape of the Secret again and again.

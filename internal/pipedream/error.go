@@ -23,10 +23,14 @@ type Kind string
 
 // The kinds of failure.
 const (
+	// CredentialsInvalid: the client ID or client secret can't be one, and was not sent.
+	CredentialsInvalid Kind = "CredentialsInvalid"
 	// CredentialsRejected: the client ID and client secret are not accepted.
 	CredentialsRejected Kind = "CredentialsRejected"
 	// ScopeRejected: a scope that was asked for is not granted.
 	ScopeRejected Kind = "ScopeRejected"
+	// ScopeNotGranted: a token was issued without a scope that was asked for.
+	ScopeNotGranted Kind = "ScopeNotGranted"
 	// RequestRejected: the request is refused, and trying it again is no help.
 	RequestRejected Kind = "RequestRejected"
 	// RateLimited: the API wants fewer requests.

@@ -348,7 +348,7 @@ func failure(err error) (*Error, Kind) {
 func (g *Gate) learn(s sending, failed *Error, kind Kind, now time.Time) (refusal *Error) {
 	s.client.inFlight--
 	s.client.users--
-	if kind == "" || kind == ScopeRejected {
+	if kind == "" || kind == ScopeRejected || kind == ScopeNotGranted {
 		s.client.accept(s.at, now)
 		g.clients.boundAccepted()
 	}

@@ -22,19 +22,13 @@ const (
 // TokenType is the type of all tokens, as it is written in an Authorization header.
 const TokenType = "Bearer"
 
-// Credentials are those of an OAuth client of Pipedream.
-type Credentials struct {
-	ClientID     string
-	ClientSecret Sensitive
-}
-
 // Token is an access token with all that is known of it.
 type Token struct {
 	AccessToken Sensitive
 	// Type is TokenType.
 	Type string
-	// GrantedScope is what the answer says was granted, separated by spaces; empty
-	// when it does not say.
+	// GrantedScope is what the answer says was granted: scopes of RFC 6749, separated by
+	// spaces; empty when it does not say.
 	GrantedScope string
 	// IssueTime is the moment before the token was asked for, in whole seconds.
 	IssueTime time.Time
@@ -44,7 +38,14 @@ type Token struct {
 
 // Issue exchanges credentials for a token of the given scopes; with none,
 // Pipedream gives its own default. Its error is an *Error.
+//
+// Credentials that can't be any are not sent: the error is CredentialsInvalid. When the
+// answer says which scopes it grants, and these do not cover all given scopes, the error
+// is ScopeNotGranted, and the token is dropped.
 func (c *Client) Issue(ctx context.Context, credentials Credentials, scopes []string) (Token, error) {
+	if err := credentials.check(); err != nil {
+		return Token{}, &Error{Kind: CredentialsInvalid, Detail: err.Error()}
+	}
 	fields := map[string]string{
 		"grant_type":    "client_credentials",
 		"client_id":     credentials.ClientID,
@@ -70,7 +71,30 @@ func (c *Client) Issue(ctx context.Context, credentials Credentials, scopes []st
 	if err != nil {
 		return Token{}, &Error{Kind: Malformed, StatusCode: got.status, Detail: err.Error()}
 	}
+	token.forgetEcho(credentials)
+	if missing := token.notGranted(scopes); len(missing) > 0 {
+		return Token{}, &Error{Kind: ScopeNotGranted, StatusCode: got.status, Detail: "not granted: " + ShowScopes(missing)}
+	}
 	return token, nil
+}
+
+// notGranted returns the asked scopes that the answer does not grant. An answer that
+// does not say what it grants has granted all.
+func (t Token) notGranted(asked []string) []string {
+	if t.GrantedScope == "" {
+		return nil
+	}
+	return NotCovered(strings.Fields(t.GrantedScope), asked)
+}
+
+// forgetEcho drops a granted scope that repeats something secret: it is stored and shown
+// as the metadata of a Secret and in messages.
+func (t *Token) forgetEcho(credentials Credentials) {
+	for _, secret := range []Sensitive{credentials.ClientSecret, t.AccessToken} {
+		if !secret.IsEmpty() && strings.Contains(t.GrantedScope, secret.Reveal()) {
+			t.GrantedScope = ""
+		}
+	}
 }
 
 // parseToken reads a successful answer. Its errors quote nothing of the answer.
@@ -136,7 +160,7 @@ func parseScope(raw json.RawMessage) string {
 	}
 	fields := strings.Fields(scope)
 	for _, field := range fields {
-		if !isVisibleASCII(field) {
+		if !IsScope(field) {
 			return ""
 		}
 	}

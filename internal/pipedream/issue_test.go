@@ -83,25 +83,6 @@ func TestTheTokenRequest(t *testing.T) {
 	}
 }
 
-func TestCredentialsArriveAsTheyAre(t *testing.T) {
-	t.Parallel()
-	odd := pipedream.Credentials{
-		ClientID:     `<id>&"\ü`,
-		ClientSecret: pipedream.NewSensitive("a b\t\"\\/\u2028 =&?#<>日本\n"),
-	}
-	var got map[string]string
-	server := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		_ = json.NewDecoder(r.Body).Decode(&got)
-		answerWith(http.StatusOK, nil, goodAnswer)(w, r)
-	})
-	if _, err := newClient(t, server.URL).Issue(t.Context(), odd, nil); err != nil {
-		t.Fatal(err)
-	}
-	if got["client_id"] != odd.ClientID || got["client_secret"] != odd.ClientSecret.Reveal() {
-		t.Errorf("they arrive as %q, want %q and %q", got, odd.ClientID, odd.ClientSecret.Reveal())
-	}
-}
-
 func TestIssueAgainstTheSimulator(t *testing.T) {
 	t.Parallel()
 	simulator := pipedreamtest.New(pipedreamtest.Options{

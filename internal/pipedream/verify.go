@@ -4,6 +4,7 @@
 package pipedream
 
 import (
+	"bytes"
 	"context"
 	"net/http"
 	"net/url"
@@ -15,7 +16,7 @@ type Verdict string
 
 // The verdicts.
 const (
-	// Accepted: the API served a request with the token.
+	// Accepted: the API served a request with the token, and answered with a listing.
 	Accepted Verdict = "Accepted"
 	// Refused: the API answered 401. The token is revoked or expired, or the
 	// endpoint wants a scope that it does not have.
@@ -44,6 +45,9 @@ func (c *Client) Verify(ctx context.Context, token Sensitive, trial Trial) (Verd
 	switch {
 	case err != nil:
 		return Inconclusive, err
+	case got.isSuccess() && !bytes.HasPrefix(bytes.TrimSpace(got.body), []byte("{")):
+		// A listing is a JSON object. The sign-in page of a network is not, and accepts any token.
+		return Inconclusive, &Error{Kind: Malformed, StatusCode: got.status, Detail: "the answer is not a JSON object"}
 	case got.isSuccess():
 		return Accepted, nil
 	case got.status == http.StatusUnauthorized:

@@ -5,6 +5,7 @@ package pipedream_test
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,6 +20,11 @@ var trial = pipedream.Trial{
 	Scopes:      []string{"connect:accounts:read"},
 }
 
+// noListing is the error of a success that is none.
+func noListing(status int) *pipedream.Error {
+	return &pipedream.Error{Kind: pipedream.Malformed, StatusCode: status, Detail: "the answer is not a JSON object"}
+}
+
 func TestVerdicts(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -28,12 +34,16 @@ func TestVerdicts(t *testing.T) {
 		want   pipedream.Verdict
 		err    *pipedream.Error
 	}{
-		"200":               {status: 200, body: `{"data":[]}`, want: pipedream.Accepted},
-		"200 with no sense": {status: 200, body: "c4n4ry", want: pipedream.Accepted},
-		"204":               {status: 204, want: pipedream.Accepted},
-		"401":               {status: 401, body: `{"error":"Unauthorized"}`, want: pipedream.Refused},
-		"401 without body":  {status: 401, want: pipedream.Refused},
-		"400":               {status: 400, want: pipedream.Inconclusive, err: &pipedream.Error{Kind: pipedream.RequestRejected, StatusCode: 400}},
+		"200":                                 {status: 200, body: `{"data":[]}`, want: pipedream.Accepted},
+		"200 with a listing of another shape": {status: 200, body: " \n{\"data\":{\"accounts\":[]}}", want: pipedream.Accepted},
+		"200 with a long listing":             {status: 200, body: `{"data":["` + strings.Repeat("x", 1<<20) + `"]}`, want: pipedream.Accepted},
+		"200 with a sign-in page":             {status: 200, body: "<html>c4n4ry</html>", want: pipedream.Inconclusive, err: noListing(200)},
+		"200 with a text":                     {status: 200, body: "c4n4ry", want: pipedream.Inconclusive, err: noListing(200)},
+		"200 without body":                    {status: 200, want: pipedream.Inconclusive, err: noListing(200)},
+		"204":                                 {status: 204, want: pipedream.Inconclusive, err: noListing(204)},
+		"401":                                 {status: 401, body: `{"error":"Unauthorized"}`, want: pipedream.Refused},
+		"401 without body":                    {status: 401, want: pipedream.Refused},
+		"400":                                 {status: 400, want: pipedream.Inconclusive, err: &pipedream.Error{Kind: pipedream.RequestRejected, StatusCode: 400}},
 		"400 with a code that is another endpoint's": {
 			status: 400, body: oauthError("invalid_client"),
 			want: pipedream.Inconclusive, err: &pipedream.Error{Kind: pipedream.RequestRejected, StatusCode: 400},
@@ -102,7 +112,10 @@ func TestTheRequestThatTriesAToken(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var got *http.Request
-			server := serve(t, func(_ http.ResponseWriter, r *http.Request) { got = r })
+			server := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				got = r
+				answerWith(http.StatusOK, nil, `{"data":[]}`)(w, r)
+			})
 			test.trial.Environment = "development"
 			if verdict, err := newClient(t, server.URL).Verify(t.Context(), pipedream.NewSensitive(token), test.trial); err != nil {
 				t.Fatalf("%s: %v", verdict, err)

@@ -34,6 +34,7 @@ func (s *Simulator) DeleteClient(id string) bool {
 	defer s.mu.Unlock()
 	_, known := s.secrets[id]
 	delete(s.secrets, id)
+	delete(s.allowed, id)
 	return known
 }
 

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 )
 
 var projectID = regexp.MustCompile(`^proj_[A-Za-z0-9]+$`)
@@ -31,7 +33,7 @@ func (s *Simulator) list(scope string, where func(*http.Request) *answer) handle
 		if !ok {
 			return apiError(http.StatusUnauthorized, "Unauthorized")
 		}
-		if !covers(c.Scopes, scope) {
+		if !pipedream.Covers(c.Scopes, scope) {
 			return apiError(http.StatusForbidden, "Forbidden")
 		}
 		if refused := where(r); refused != nil {
@@ -65,15 +67,4 @@ func (s *Simulator) authorize(r *http.Request) (claims, grant, bool) {
 		return claims{}, grant{}, false
 	}
 	return s.lookup(token)
-}
-
-// covers tells whether one of the scopes held is the wanted one, or ends in a * that stands for it.
-func covers(held []string, wanted string) bool {
-	for _, scope := range held {
-		prefix, wild := strings.CutSuffix(scope, "*")
-		if scope == wanted || wild && strings.HasPrefix(wanted, prefix) {
-			return true
-		}
-	}
-	return false
 }

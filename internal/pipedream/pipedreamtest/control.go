@@ -23,6 +23,8 @@ func (s *Simulator) routeControl() {
 		{"PUT /_sim/clients/{id}", s.controlSetClient},
 		{"POST /_sim/clients/{id}", s.controlSetClient},
 		{"DELETE /_sim/clients/{id}", s.controlDeleteClient},
+		{"PUT /_sim/clients/{id}/scopes", s.controlSetClientScopes},
+		{"PUT /_sim/scope-answer", s.controlScopeAnswer},
 		{"POST /_sim/revoke", s.controlRevoke},
 		{"POST /_sim/faults", s.controlAddFault},
 		{"DELETE /_sim/faults", s.controlClearFaults},
@@ -65,6 +67,29 @@ func (s *Simulator) controlSetClient(r *http.Request) (any, error) {
 		return nil, err
 	}
 	return nil, s.SetClient(r.PathValue("id"), in.Secret)
+}
+
+func (s *Simulator) controlSetClientScopes(r *http.Request) (any, error) {
+	var in struct {
+		Scopes []string `json:"scopes"`
+	}
+	if err := decode(r, &in, `{"scopes":["connect:accounts:read"]}`); err != nil {
+		return nil, err
+	}
+	if in.Scopes == nil {
+		return nil, errors.New(`send JSON like {"scopes":["connect:accounts:read"]}; an empty list lets the client have all scopes`)
+	}
+	return nil, s.SetClientScopes(r.PathValue("id"), in.Scopes)
+}
+
+func (s *Simulator) controlScopeAnswer(r *http.Request) (any, error) {
+	var in struct {
+		ScopeAnswer ScopeAnswer `json:"scope_answer"`
+	}
+	if err := decode(r, &in, `{"scope_answer":"granted"}`); err != nil {
+		return nil, err
+	}
+	return nil, s.SetScopeAnswer(in.ScopeAnswer)
 }
 
 func (s *Simulator) controlDeleteClient(r *http.Request) (any, error) {

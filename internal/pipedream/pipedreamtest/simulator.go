@@ -11,6 +11,7 @@
 package pipedreamtest
 
 import (
+	"cmp"
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/json"
@@ -46,6 +47,8 @@ const (
 type Client struct {
 	ID     string
 	Secret string
+	// Scopes are the only ones that it may have. None is all.
+	Scopes []string
 }
 
 // Options are what a Simulator starts with.
@@ -58,6 +61,8 @@ type Options struct {
 	Latency time.Duration
 	// Clients are registered from the start. None is allowed: see SetClient.
 	Clients []Client
+	// ScopeAnswer says which scopes are granted, and how the answer names them. Empty is ScopeAbsent.
+	ScopeAnswer ScopeAnswer
 	// Issuer is the "iss" claim of tokens. Empty is DefaultIssuer.
 	Issuer string
 }
@@ -78,13 +83,17 @@ type Simulator struct {
 	mu       sync.Mutex
 	lifetime time.Duration
 	secrets  map[string]digest
-	live     liveTokens
-	faults   []Fault
-	counters counters
+	// allowed are the scopes that a client may have, if not all.
+	allowed     map[string][]string
+	scopeAnswer ScopeAnswer
+	live        liveTokens
+	faults      []Fault
+	counters    counters
 }
 
 // New returns a Simulator with a signing key of its own: no other Simulator accepts its tokens.
-// It panics when Options.Now is missing, or when SetTokenLifetime or SetClient would refuse what Options say.
+// It panics when Options.Now is missing, or when SetTokenLifetime, SetClient, SetClientScopes or SetScopeAnswer would
+// refuse what Options say.
 func New(o Options) *Simulator {
 	if o.Now == nil {
 		panic("pipedreamtest: Options.Now is required")
@@ -102,12 +111,15 @@ func New(o Options) *Simulator {
 		key:      newKey(),
 		mux:      http.NewServeMux(),
 		secrets:  map[string]digest{},
+		allowed:  map[string][]string{},
 		live:     liveTokens{byID: map[string]grant{}},
 		counters: newCounters(),
 	}
 	must(s.SetTokenLifetime(o.TokenLifetime))
+	must(s.SetScopeAnswer(cmp.Or(o.ScopeAnswer, ScopeAbsent)))
 	for _, c := range o.Clients {
 		must(s.SetClient(c.ID, c.Secret))
+		must(s.SetClientScopes(c.ID, c.Scopes))
 	}
 	s.route()
 	return s

@@ -49,6 +49,8 @@ type tokenResponse struct {
 	TokenType   string `json:"token_type"`
 	ExpiresIn   int64  `json:"expires_in"`
 	CreatedAt   int64  `json:"created_at"`
+	// Scope is a text, a list, null, or absent.
+	Scope json.RawMessage `json:"scope,omitempty"`
 }
 
 // SetTokenLifetime changes the lifetime of the tokens issued from now on: whole seconds, at least one.
@@ -85,13 +87,22 @@ func (s *Simulator) exchange(r *http.Request, body []byte) answer {
 	}
 	for _, scope := range scopes {
 		if !slices.Contains(knownScopes, scope) {
-			return oauthError(http.StatusBadRequest, "invalid_scope",
-				"The requested scope is invalid, unknown, or malformed.")
+			return invalidScope()
 		}
 	}
-	a := jsonAnswer(http.StatusOK, s.issue(in.ClientID, scopes))
+	granted, said := s.grantedTo(in.ClientID, scopes)
+	if len(granted) == 0 {
+		return invalidScope()
+	}
+	issued := s.issue(in.ClientID, granted)
+	issued.Scope = said
+	a := jsonAnswer(http.StatusOK, issued)
 	a.headers["Cache-Control"] = "no-store"
 	return a
+}
+
+func invalidScope() answer {
+	return oauthError(http.StatusBadRequest, "invalid_scope", "The requested scope is invalid, unknown, or malformed.")
 }
 
 // revoke answers POST /v1/oauth/revoke. A token that is none, or dead, counts as revoked (RFC 7009).

@@ -1,0 +1,127 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package pipedreamtest
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+)
+
+// ScopeAnswer says which scopes an exchange grants, and whether and how the answer names them in its field "scope".
+type ScopeAnswer string
+
+// The ways to answer. Pipedream documents no field "scope"; RFC 6749, section 5.1, has one.
+const (
+	// ScopeAbsent grants what was asked for. The answer has no field "scope".
+	ScopeAbsent ScopeAnswer = "absent"
+	// ScopeGranted grants what was asked for, and the answer says so.
+	ScopeGranted ScopeAnswer = "granted"
+	// ScopeFewer grants what was asked for without the last scope, and the answer says so. When nothing is left, it
+	// grants a scope that was not asked for.
+	ScopeFewer ScopeAnswer = "fewer"
+	// ScopeMore grants what was asked for and one scope more, and the answer says so.
+	ScopeMore ScopeAnswer = "more"
+	// ScopeList grants what was asked for, and the answer says so in a JSON list.
+	ScopeList ScopeAnswer = "list"
+	// ScopeNull grants what was asked for. The field "scope" is null.
+	ScopeNull ScopeAnswer = "null"
+	// ScopeEmpty grants what was asked for. The field "scope" is an empty text.
+	ScopeEmpty ScopeAnswer = "empty"
+)
+
+// ScopeAnswers are all ways to answer.
+var ScopeAnswers = []ScopeAnswer{ScopeAbsent, ScopeGranted, ScopeFewer, ScopeMore, ScopeList, ScopeNull, ScopeEmpty}
+
+// SetScopeAnswer changes how exchanges are answered from now on. It fails when there is no such way.
+func (s *Simulator) SetScopeAnswer(way ScopeAnswer) error {
+	if !slices.Contains(ScopeAnswers, way) {
+		return fmt.Errorf("the scope answer must be one of %q, not %q", ScopeAnswers, way)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.scopeAnswer = way
+	return nil
+}
+
+// SetClientScopes lets a client have these scopes only, from the next exchange on; with none it may have all. Of the
+// scopes that are asked for, an exchange then grants those that the client may have, and is refused when it may have
+// none of them. It fails when there is no such client, or when a scope is not one that Pipedream is known to grant.
+func (s *Simulator) SetClientScopes(id string, scopes []string) error {
+	for _, scope := range scopes {
+		if !slices.Contains(knownScopes, scope) {
+			return fmt.Errorf("the scope %q is not known; there are %s", scope, strings.Join(knownScopes, ", "))
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, known := s.secrets[id]; !known {
+		return fmt.Errorf("there is no client %q: register it with PUT /_sim/clients/{id}", id)
+	}
+	s.allowed[id] = slices.Clone(scopes)
+	return nil
+}
+
+// grantedTo returns the scopes that a client is granted when it asks for some, and the answer's field "scope": nil for
+// none. There are no scopes when the client may have none of them.
+func (s *Simulator) grantedTo(id string, asked []string) (scopes []string, said json.RawMessage) {
+	s.mu.Lock()
+	allowed, way := s.allowed[id], s.scopeAnswer
+	s.mu.Unlock()
+	scopes = permitted(allowed, asked)
+	if len(scopes) == 0 {
+		return nil, nil
+	}
+	switch way {
+	case ScopeFewer:
+		if scopes = scopes[:len(scopes)-1]; len(scopes) == 0 {
+			scopes = []string{notAmong(asked)}
+		}
+	case ScopeMore:
+		scopes = append(slices.Clone(scopes), notAmong(scopes))
+	case ScopeAbsent, ScopeGranted, ScopeList, ScopeNull, ScopeEmpty:
+	}
+	return scopes, way.field(scopes)
+}
+
+// permitted returns those of the asked scopes that a client may have.
+func permitted(allowed, asked []string) []string {
+	switch {
+	case len(allowed) == 0:
+		return asked
+	case slices.Equal(asked, []string{"*"}):
+		return allowed // All that there is for this client.
+	}
+	return slices.DeleteFunc(slices.Clone(asked), func(scope string) bool { return !pipedream.Covers(allowed, scope) })
+}
+
+// field returns the answer's field "scope"; nil for none.
+func (way ScopeAnswer) field(scopes []string) json.RawMessage {
+	switch way {
+	case ScopeAbsent:
+		return nil
+	case ScopeNull:
+		return json.RawMessage("null")
+	case ScopeEmpty:
+		return json.RawMessage(`""`)
+	case ScopeList:
+		return jsonAnswer(http.StatusOK, scopes).body
+	case ScopeGranted, ScopeFewer, ScopeMore:
+	}
+	return jsonAnswer(http.StatusOK, strings.Join(scopes, " ")).body
+}
+
+// notAmong returns a scope that these scopes do not permit; connect:* when they permit all.
+func notAmong(scopes []string) string {
+	for _, scope := range []string{"connect:usage:read", "connect:proxy", "*"} {
+		if !pipedream.Covers(scopes, scope) {
+			return scope
+		}
+	}
+	return "connect:*"
+}
