@@ -60,6 +60,7 @@ func parse(args []string, help io.Writer) (listen string, simulator *pipedreamte
 	flags.SetOutput(io.Discard)
 	flags.StringVar(&listen, "listen", "127.0.0.1:8099", "`address` to listen on; port 0 takes a free one")
 	lifetime := flags.Duration("token-lifetime", pipedreamtest.DefaultTokenLifetime, "life of a token, in whole seconds")
+	knownAfter := flags.Duration("token-known-after", 0, "time after its issue until a token is accepted; 401 before")
 	latency := flags.Duration("latency", 0, "what each answer takes at least")
 	var clients []string
 	flags.Func("client", "OAuth client as `id:secret`; repeat it for more, at least one", func(client string) error {
@@ -79,6 +80,9 @@ func parse(args []string, help io.Writer) (listen string, simulator *pipedreamte
 	simulator = pipedreamtest.New(pipedreamtest.Options{Now: clock.RealClock{}.Now, Latency: *latency})
 	if err := simulator.SetTokenLifetime(*lifetime); err != nil {
 		return "", nil, fmt.Errorf("--token-lifetime: %w", err)
+	}
+	if err := simulator.SetTokenKnownAfter(*knownAfter); err != nil {
+		return "", nil, fmt.Errorf("--token-known-after: %w", err)
 	}
 	return listen, simulator, register(simulator, clients)
 }

@@ -64,7 +64,8 @@ func (s *Simulator) authorize(r *http.Request) (claims, grant, bool) {
 	if !strings.EqualFold(scheme, "Bearer") {
 		return claims{}, grant{}, false
 	}
-	return s.lookup(token)
+	c, g, ok := s.lookup(token)
+	return c, g, ok && !s.now().Before(g.known)
 }
 
 // covers tells whether one of the scopes held is the wanted one, or ends in a * that stands for it.

@@ -27,6 +27,7 @@ func (s *Simulator) routeControl() {
 		{"POST /_sim/faults", s.controlAddFault},
 		{"DELETE /_sim/faults", s.controlClearFaults},
 		{"PUT /_sim/token-lifetime", s.controlTokenLifetime},
+		{"PUT /_sim/token-known-after", s.controlTokenKnownAfter},
 		{"GET /_sim/counters", s.controlCounters},
 	}
 	patterns := make([]string, 0, len(calls))
@@ -139,6 +140,20 @@ func (s *Simulator) controlTokenLifetime(r *http.Request) (any, error) {
 		return nil, err
 	}
 	return nil, s.SetTokenLifetime(time.Duration(in.TokenLifetime))
+}
+
+func (s *Simulator) controlTokenKnownAfter(r *http.Request) (any, error) {
+	var in struct {
+		TokenKnownAfter *duration `json:"token_known_after"`
+	}
+	const want = `{"token_known_after":"3s"}`
+	if err := decode(r, &in, want); err != nil {
+		return nil, err
+	}
+	if in.TokenKnownAfter == nil {
+		return nil, errors.New("send JSON like " + want)
+	}
+	return nil, s.SetTokenKnownAfter(time.Duration(*in.TokenKnownAfter))
 }
 
 func (s *Simulator) controlCounters(*http.Request) (any, error) {

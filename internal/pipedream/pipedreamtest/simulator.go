@@ -72,12 +72,13 @@ type Simulator struct {
 	key     ed25519.PrivateKey
 	mux     *http.ServeMux
 
-	mu       sync.Mutex
-	lifetime time.Duration
-	secrets  map[string]digest
-	live     liveTokens
-	faults   []Fault
-	counters counters
+	mu         sync.Mutex
+	lifetime   time.Duration
+	knownAfter time.Duration
+	secrets    map[string]digest
+	live       liveTokens
+	faults     []Fault
+	counters   counters
 }
 
 // New returns a Simulator with a signing key of its own: no other Simulator accepts its tokens.
