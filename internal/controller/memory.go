@@ -117,8 +117,8 @@ type verification struct {
 	// at is when the held token is verified next, whatever the interval says; zero when
 	// the interval decides.
 	at time.Time
-	// refusals counts the 401 answers in a row to the token with these inputs. The first
-	// of them came at refusedSince.
+	// refusals counts the 401 answers in a row to the token with these inputs, and the
+	// answers in between that say nothing about it. The first one came at refusedSince.
 	refusals     int
 	refusedSince time.Time
 	// replacement are the inputs of the token that has replaced a refused one, until it

@@ -78,6 +78,12 @@ func (r *Reconciler) verifyHeld(ctx context.Context, o *observation) (again bool
 func (o *observation) judge(verdict pipedream.Verdict, err error) {
 	v, held := &o.memory.verification, o.heldInputs()
 	v.last = o.now.Round(0) // By the wall clock, as the times that it is compared with.
+	v.triedFor, v.restored = o.token.Generation, false
+	if verdict == pipedream.Inconclusive && v.verdict == pipedream.Refused && v.inputs == held {
+		v.refusals++ // It is refused until it is accepted.
+		v.at = v.last.Add(renewal.RefusedRetry(v.refusals))
+		return
+	}
 	switch {
 	case verdict != pipedream.Refused:
 		v.refusals = 0
@@ -86,8 +92,7 @@ func (o *observation) judge(verdict pipedream.Verdict, err error) {
 	default:
 		v.refusals++
 	}
-	v.verdict, v.inputs, v.detail, v.at, v.restored = verdict, held, "", time.Time{}, false
-	v.triedFor = o.token.Generation
+	v.verdict, v.inputs, v.detail, v.at = verdict, held, "", time.Time{}
 	if v.suspendedFor != o.token.Generation {
 		v.suspendedFor = 0
 	}

@@ -104,8 +104,8 @@ type Observed struct {
 	// VerifyAt is when a token that was refused is to be verified again, or the token that
 	// has replaced it, whatever the interval says. It is zero when the interval decides.
 	VerifyAt time.Time
-	// VerifyNow tells that the interval is not waited for, because the spec has changed
-	// since the last verification.
+	// VerifyNow tells that neither the interval nor VerifyAt is waited for, because the
+	// spec has changed since the last verification.
 	VerifyNow bool
 	// VerificationQueued tells that the verification waits for its turn.
 	VerificationQueued bool
@@ -492,8 +492,8 @@ func VerificationInterval(wanted Wanted, observed Observed) time.Duration {
 	return wanted.VerifyEvery
 }
 
-// nextVerification returns when the held token is to be verified: at VerifyAt if that is
-// set, and else at the first point after LastVerified on a grid that depends on nothing
+// nextVerification returns when the held token is to be verified: now if the spec has
+// changed, else at VerifyAt if that is set, and else at the first point after LastVerified on a grid that depends on nothing
 // but the identity and the interval. So neither a renewal nor a restart moves the grid,
 // and a restart verifies nobody early. A token that is not old enough by then is
 // verified when it is.
@@ -501,7 +501,7 @@ func nextVerification(wanted Wanted, observed Observed, now time.Time) (time.Tim
 	if wanted.VerifyEvery <= 0 || observed.VerificationRests || observed.Record == nil {
 		return time.Time{}, false
 	}
-	if at := observed.VerifyAt; !at.IsZero() {
+	if at := observed.VerifyAt; !at.IsZero() && !observed.VerifyNow {
 		if at.Sub(now) > maxRefusedRetry {
 			at = now // The clock was set back.
 		}
