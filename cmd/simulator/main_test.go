@@ -32,7 +32,10 @@ func TestBadArgumentsGetOneLineAndExitCode2(t *testing.T) {
 		},
 		"a lifetime of nothing":     {[]string{"--client", "a:hidden", "--token-lifetime", "0s"}, "--token-lifetime: "},
 		"a lifetime without a unit": {[]string{"--client", "a:hidden", "--token-lifetime", "60"}, "-token-lifetime: parse error"},
-		"a negative latency":        {[]string{"--client", "a:hidden", "--latency", "-1s"}, "--latency must not be negative"},
+		"a negative time until tokens are known": {
+			[]string{"--client", "a:hidden", "--token-known-after", "-1s"}, "--token-known-after: ",
+		},
+		"a negative latency": {[]string{"--client", "a:hidden", "--latency", "-1s"}, "--latency must not be negative"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -58,7 +61,7 @@ func TestHelpNamesEveryFlag(t *testing.T) {
 	if code := run(t.Context(), []string{"--help"}, &stdout, &stderr); code != 0 || stderr.String() != "" {
 		t.Errorf("exit code = %d, stderr = %q", code, &stderr)
 	}
-	for _, name := range []string{"-listen", "-token-lifetime", "-client", "-latency"} {
+	for _, name := range []string{"-listen", "-token-lifetime", "-token-known-after", "-client", "-latency"} {
 		if !strings.Contains(stdout.String(), name) {
 			t.Errorf("%s is missing in:\n%s", name, &stdout)
 		}
