@@ -56,9 +56,9 @@ func (p *plugin) verify(ctx context.Context, options *verifyOptions, arguments [
 	}
 	trial := options.trial(found.token, held)
 	outcome, err := api.Verify(ctx, held.token(), trial)
-	if outcome != pipedream.Accepted && !trial.CanList() {
-		p.say("%s not known: %s", found.fullName(), "the scopes of the held token may list neither the project's accounts (connect:accounts:read) nor the projects (connect:projects:read), "+
-			"so the answer says nothing about it")
+	if outcome == pipedream.Refused && !trial.CanList() {
+		p.say("%s not known: %s answers 401, which says nothing about the held token: its scopes may list neither the project's accounts (connect:accounts:read) "+
+			"nor the projects (connect:projects:read)", found.fullName(), api.Address())
 		return &verdict{code: exitUnknown}
 	}
 	return p.tell(found, api.Address(), outcome, err)
