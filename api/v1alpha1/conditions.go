@@ -28,7 +28,8 @@ const (
 	// exists only while spec.verification is set.
 	//
 	// Reasons for True: TokenAccepted. Reasons for Unknown:
-	// VerificationInconclusive. Reasons for False: TokenRevoked.
+	// VerificationInconclusive, VerificationSuspended. Reasons for False:
+	// TokenRevoked.
 	ConditionVerified = "Verified"
 
 	// ConditionStalled exists only while it is True: attempts keep failing in a way
@@ -114,4 +115,10 @@ const (
 	// ReasonVerificationInconclusive (Verified=Unknown): Pipedream's answer, or the
 	// lack of one, says nothing about the held token.
 	ReasonVerificationInconclusive = "VerificationInconclusive"
+	// ReasonVerificationSuspended (Verified=Unknown): Pipedream answers 401 to the
+	// current token, and has not accepted any token since the spec last changed.
+	// The answer therefore says nothing about the token. The operator tries again
+	// within an hour (or within the interval, if that is longer), and at once when
+	// the spec changes.
+	ReasonVerificationSuspended = "VerificationSuspended"
 )

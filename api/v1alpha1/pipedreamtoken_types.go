@@ -130,7 +130,9 @@ type PipedreamTokenSpec struct {
 	// that a revoked token is seen and replaced. When absent, it is off, and a
 	// revoked token stays until it is renewed. It needs `projectID`, and a scope
 	// that may list the project's accounts (`connect:accounts:read`) or the
-	// projects (`connect:projects:read`).
+	// projects (`connect:projects:read`). `connect:*`, `*` and no scopes at all
+	// include these. With other scopes only, the operator does not try the
+	// token, and condition Verified says which scope is missing.
 	// +optional
 	Verification Verification `json:"verification,omitzero"`
 }
@@ -253,9 +255,12 @@ type ValueTemplate string
 
 // Verification says how often the held token is tried on Pipedream's API.
 type Verification struct {
-	// intervalSeconds is the time between two tries; 300 suits most. A revoked
-	// token is seen after this time at the latest, unless many PipedreamTokens
-	// share the operator's `--verification-requests-per-second`.
+	// intervalSeconds is the longest time between two tries; 300 suits most. A
+	// revoked token is seen after this time at the latest, unless many
+	// PipedreamTokens share the operator's `--verification-requests-per-second`.
+	// While Verified is Unknown, tries are at most an hour apart. While
+	// verification is suspended (Pipedream refuses every token for this spec),
+	// they are at least an hour apart.
 	// +kubebuilder:validation:Minimum=10
 	// +kubebuilder:validation:Maximum=86400
 	// +required
@@ -302,6 +307,14 @@ type PipedreamTokenStatus struct {
 	// failed attempt that is tried again at a time, not at an event.
 	// +optional
 	NextAttemptTime *metav1.Time `json:"nextAttemptTime,omitempty"`
+
+	// acceptedGeneration is the generation of the spec, if it is the current one,
+	// for which Pipedream has accepted a token when it was verified. It is set
+	// only while condition Verified is Unknown or False, and tells the operator
+	// that a 401 answer is about the token, and not about the spec.
+	// +kubebuilder:validation:Minimum=1
+	// +optional
+	AcceptedGeneration int64 `json:"acceptedGeneration,omitempty"`
 
 	// secret is the Secret that holds the token, as it was last checked. It is
 	// absent while there is none of ours.

@@ -53,6 +53,7 @@ func parse(args []string, help io.Writer) (listen string, simulator *pipedreamte
 	flags.SetOutput(io.Discard)
 	flags.StringVar(&listen, "listen", "127.0.0.1:8099", "`address` to listen on; port 0 takes a free one")
 	lifetime := flags.Duration("token-lifetime", pipedreamtest.DefaultTokenLifetime, "life of a token, in whole seconds")
+	knownAfter := flags.Duration("token-known-after", 0, "time after its issue until a token is accepted; 401 before")
 	latency := flags.Duration("latency", 0, "what each answer takes at least")
 	withTLS := flags.Bool("tls", false, "speak TLS, with HTTP/2 or HTTP/1.1, with a certificate of a CA that is made at the start")
 	tlsNames := flags.String("tls-names", "localhost,127.0.0.1,::1", "with --tls, the host `names` and IP addresses in the certificate, separated by commas")
@@ -81,6 +82,9 @@ func parse(args []string, help io.Writer) (listen string, simulator *pipedreamte
 	simulator = pipedreamtest.New(pipedreamtest.Options{Now: clock.RealClock{}.Now, Latency: *latency})
 	if err := simulator.SetTokenLifetime(*lifetime); err != nil {
 		return "", nil, fmt.Errorf("--token-lifetime: %w", err)
+	}
+	if err := simulator.SetTokenKnownAfter(*knownAfter); err != nil {
+		return "", nil, fmt.Errorf("--token-known-after: %w", err)
 	}
 	if err := simulator.SetScopeAnswer(pipedreamtest.ScopeAnswer(*scopeAnswer)); err != nil {
 		return "", nil, fmt.Errorf("--scope-answer: %w", err)

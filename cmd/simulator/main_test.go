@@ -34,17 +34,20 @@ func TestBadArgumentsGetOneLineAndExitCode2(t *testing.T) {
 		"an address without port": {
 			[]string{"--client", "a:hidden", "--listen", "localhost"}, "--listen must be host:port",
 		},
-		"a lifetime of nothing":     {[]string{"--client", "a:hidden", "--token-lifetime", "0s"}, "--token-lifetime: "},
-		"a lifetime without a unit": {[]string{"--client", "a:hidden", "--token-lifetime", "60"}, "-token-lifetime: parse error"},
-		"a CA file without TLS":     {[]string{"--client", "a:hidden", "--tls-ca-file", "/tmp/ca.pem"}, "--tls-ca-file needs --tls"},
-		"names without TLS":         {[]string{"--client", "a:hidden", "--tls-names", "localhost"}, "--tls-names needs --tls"},
-		"TLS without a name":        {[]string{"--client", "a:hidden", "--tls", "--tls-names", "localhost,"}, "--tls: a certificate needs"},
-		"a CA file in no folder":    {[]string{"--client", "a:hidden", "--tls", "--tls-ca-file", "/does/not/exist/ca.pem"}, "--tls: write the CA's certificate"},
-		"a negative latency":        {[]string{"--client", "a:hidden", "--latency", "-1s"}, "--latency must not be negative"},
+		"a lifetime of nothing":            {[]string{"--client", "a:hidden", "--token-lifetime", "0s"}, "--token-lifetime: "},
+		"a lifetime without a unit":        {[]string{"--client", "a:hidden", "--token-lifetime", "60"}, "-token-lifetime: parse error"},
+		"a CA file without TLS":            {[]string{"--client", "a:hidden", "--tls-ca-file", "/tmp/ca.pem"}, "--tls-ca-file needs --tls"},
+		"names without TLS":                {[]string{"--client", "a:hidden", "--tls-names", "localhost"}, "--tls-names needs --tls"},
+		"TLS without a name":               {[]string{"--client", "a:hidden", "--tls", "--tls-names", "localhost,"}, "--tls: a certificate needs"},
+		"a CA file in no folder":           {[]string{"--client", "a:hidden", "--tls", "--tls-ca-file", "/does/not/exist/ca.pem"}, "--tls: write the CA's certificate"},
+		"a negative latency":               {[]string{"--client", "a:hidden", "--latency", "-1s"}, "--latency must not be negative"},
 		"a scope answer that there is not": {[]string{"--client", "a:hidden", "--scope-answer", "some"}, "--scope-answer: the scope answer must be one of"},
 		"scopes of no client":              {[]string{"--client", "a:hidden", "--client-scopes", "b:connect:proxy"}, "--client-scopes: there is no client"},
 		"scopes without a client":          {[]string{"--client", "a:hidden", "--client-scopes", "connect"}, "--client-scopes must be id:scope,scope"},
 		"a scope that there is not":        {[]string{"--client", "a:hidden", "--client-scopes", "a:connect:proxy,moon"}, "the scope \"moon\" is not known"},
+		"a negative time until tokens are known": {
+			[]string{"--client", "a:hidden", "--token-known-after", "-1s"}, "--token-known-after: ",
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -70,7 +73,7 @@ func TestHelpNamesEveryFlag(t *testing.T) {
 	if code := run(t.Context(), []string{"--help"}, &stdout, &stderr); code != 0 || stderr.String() != "" {
 		t.Errorf("exit code = %d, stderr = %q", code, &stderr)
 	}
-	for _, name := range []string{"-listen", "-token-lifetime", "-client", "-latency", "-tls", "-tls-names", "-tls-ca-file", "-scope-answer", "-client-scopes"} {
+	for _, name := range []string{"-listen", "-token-lifetime", "-token-known-after", "-client", "-latency", "-tls", "-tls-names", "-tls-ca-file", "-scope-answer", "-client-scopes"} {
 		if !strings.Contains(stdout.String(), name) {
 			t.Errorf("%s is missing in:\n%s", name, &stdout)
 		}

@@ -258,20 +258,6 @@ func TestRevokedTokenThatCanNotBeReplaced(t *testing.T) {
 	w.wantAccepted()
 }
 
-func TestEndpointThatRefusesEveryTokenIsInconclusive(t *testing.T) {
-	w := newWorld(t)
-	w.issued(withVerification)
-	must(t, w.pipedream.AddFault(pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointAccounts, Status: 401}))
-	for range 20 {
-		w.pass(time.Minute)
-		w.reconcile()
-	}
-	w.wantExchanges(2)
-	w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonTokenValid)
-	w.wantCondition(v1alpha1.ConditionVerified, metav1.ConditionUnknown, v1alpha1.ReasonVerificationInconclusive)
-	w.wantNoCondition(v1alpha1.ConditionStalled)
-}
-
 func TestVerificationThatIsTurnedOffLeavesNoCondition(t *testing.T) {
 	w := newWorld(t)
 	w.issued(withVerification)

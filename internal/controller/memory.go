@@ -104,19 +104,46 @@ type incomplete struct {
 	reason, what string
 }
 
-// verification is what is known from trying the held token.
+// verification is what is known from verifying the held token.
 type verification struct {
+	// last is when a token of the object was last verified, or when the object was first
+	// seen.
 	last time.Time
-	// verdict is about the token that was issued for these inputs, and detail says why
-	// it is inconclusive.
+	// verdict is about the token with these inputs, and detail says why it is
+	// inconclusive.
 	verdict pipedream.Verdict
 	inputs  string
 	detail  string
-	// replacement are the inputs of the token that has replaced a refused one, until
-	// it is tried.
+	// restored tells that all this is known from the status, and that nothing was
+	// verified since the process started.
+	restored bool
+
+	// at is when the held token is verified next, whatever the interval says; zero when
+	// the interval decides.
+	at time.Time
+	// refusals counts the 401 answers in a row to the token with these inputs, and the
+	// answers in between that say nothing about it. The first one came at refusedSince.
+	refusals     int
+	refusedSince time.Time
+	// replacement are the inputs of the token that has replaced a refused one, until it
+	// is known what the API thinks of it.
 	replacement string
-	// restsFor is the generation for which trying has proved to be no use.
-	restsFor int64
+
+	// These are generations of the spec; zero means none.
+	//
+	// triedFor is the generation for which a token was last verified.
+	triedFor int64
+	// acceptedFor is the generation for which the API has accepted a token. A refusal is
+	// then about the token.
+	acceptedFor int64
+	// replacedFor is the generation for which a refused token was replaced already, in
+	// order to find out whether the API refuses every token.
+	replacedFor int64
+	// suspendedFor is the generation for which the API refuses every token.
+	suspendedFor int64
+
+	// toldUnknown is since when condition Verified is Unknown, if that was told.
+	toldUnknown time.Time
 }
 
 // memories holds the memory of each PipedreamToken. The queue never gives the

@@ -150,15 +150,18 @@ func (o *observation) observed() renewal.Observed {
 		LastByEvent:        m.byEvent.last,
 		Repeats:            m.byEvent.count,
 		LastVerified:       m.verification.last,
+		VerifyAt:           o.verifyAt(),
+		VerifyNow:          m.verification.triedFor != 0 && m.verification.triedFor != o.token.Generation,
 		VerificationQueued: isWaiting(o.verificationPlace),
-		VerifyNow:          m.verification.replacement != "" && m.verification.replacement == o.heldInputs(),
-		VerificationRests:  m.verification.restsFor == o.token.Generation || o.hasNoTokenKey(),
+		Unverified:         o.isUnverified(),
+		VerificationRests:  o.hasNoTokenKey() || !o.trial().CanList(),
 		TemplateInvalid:    o.templateError() != nil,
 		OtherType:          o.isOfOtherType(),
 		Reverted:           o.isReverted(),
 		LastRewrite:        m.rewrites.last,
 		Rewrites:           m.rewrites.count,
 	}
+	observed.VerificationSuspended = m.verification.suspendedFor == o.token.Generation
 	if m.failure != nil {
 		observed.NotBefore = m.failure.notBefore
 		observed.Changed = !m.failure.isAbout(o)

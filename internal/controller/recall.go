@@ -82,21 +82,38 @@ func toldMisfit(message string) string {
 	return misfitMark + what
 }
 
-// recall restores what must not be lost: that the held token was refused, and that
-// trying is no use.
+// recall restores what a restart must not lose: that the held token was refused, for
+// which generation of the spec the API has accepted a token, and that verification is
+// suspended.
 func (v *verification) recall(o *observation) {
-	v.last = o.now.Round(0)
-	status, record := o.token.Status, o.record()
+	v.last, v.restored = o.now.Round(0), true
+	status, generation := o.token.Status, o.token.Generation
+	if status.AcceptedGeneration == generation {
+		v.acceptedFor = generation
+	}
 	verified := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionVerified)
-	if verified == nil || record == nil {
+	if verified == nil {
 		return
 	}
-	isAboutHeld := status.IssueTime != nil && status.IssueTime.Time.Equal(record.IssueTime)
-	switch {
-	case verified.Message == restsMessage && verified.ObservedGeneration == o.token.Generation:
-		v.verdict, v.detail, v.restsFor = pipedream.Inconclusive, restsMessage, o.token.Generation
-	case verified.Status == metav1.ConditionFalse && isAboutHeld:
-		v.verdict, v.inputs = pipedream.Refused, o.heldInputs()
+	v.triedFor = verified.ObservedGeneration
+	switch record := o.record(); {
+	case verified.Status == metav1.ConditionTrue:
+		v.verdict = pipedream.Accepted
+		// Another API may refuse what this one has accepted.
+		if verified.ObservedGeneration == generation && record != nil && record.API == o.wanted.API {
+			v.acceptedFor = generation
+		}
+	case verified.Status == metav1.ConditionFalse:
+		if record != nil && status.IssueTime != nil && status.IssueTime.Time.Equal(record.IssueTime) {
+			v.verdict, v.inputs, v.refusals, v.refusedSince = pipedream.Refused, o.heldInputs(), 1, v.last
+			v.at = v.last.Add(renewal.RefusedRetry(v.refusals))
+		}
+	case verified.Reason == v1alpha1.ReasonVerificationSuspended:
+		v.verdict, v.suspendedFor = pipedream.Inconclusive, verified.ObservedGeneration
+	case verified.ObservedGeneration == generation && !o.now.Before(verified.LastTransitionTime.Add(min(o.wanted.VerifyEvery, renewal.VerificationRecheck))):
+		// A token was tried by now, and nothing came of it. It is not known whether the API
+		// has refused it, so no new token is spent to find out whether it refuses all.
+		v.replacedFor = generation
 	}
 }
 

@@ -133,6 +133,7 @@ func (r *Reconciler) act(ctx context.Context, o *observation) (again bool, err e
 	switch o.decision.Action {
 	case renewal.Keep:
 		o.memory.failure, o.memory.rewriteFailure, o.memory.unstored = nil, nil, nil
+		o.place = pipedream.Place{} // The held token is good: none is waited for any longer.
 	case renewal.Blocked:
 		return r.block(ctx, o)
 	case renewal.Read:

@@ -29,6 +29,7 @@ func (r *Reconciler) report(ctx context.Context, o *observation) (sleep time.Dur
 	sleep = o.sleep(now)
 	previous := o.previousStatus()
 	status := o.project(previous, now)
+	r.tellOfLongUnknown(ctx, o, status, now)
 	if o.isAboutToIssueFirst(previous, now) || o.saysNothingNew(status, previous, now) {
 		return sleep, nil
 	}
@@ -159,10 +160,29 @@ func (r *Reconciler) announce(ctx context.Context, o *observation, previous, sta
 		logger.Info("token issued out of turn", "reason", o.storedFor)
 	}
 	for _, condition := range []*metav1.Condition{renewed, ready, changed(previous, status, v1alpha1.ConditionVerified)} {
-		if condition != nil && condition.Status != metav1.ConditionUnknown {
+		if condition != nil && (condition.Status != metav1.ConditionUnknown || condition.Reason == v1alpha1.ReasonVerificationSuspended) {
 			r.tell(ctx, o.token, *condition)
 		}
 	}
+}
+
+// tellOfLongUnknown tells once, in an event and a log line, that condition Verified has
+// been Unknown for an hour. If the hour was over before this process has first seen the
+// object, another process has told.
+func (r *Reconciler) tellOfLongUnknown(ctx context.Context, o *observation, status v1alpha1.PipedreamTokenStatus, now time.Time) {
+	verified := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionVerified)
+	if verified == nil || verified.Status != metav1.ConditionUnknown {
+		return
+	}
+	since, told := verified.LastTransitionTime.Time, &o.memory.verification.toldUnknown
+	if at := since.Add(longUnknown); now.Before(at) || !at.After(o.memory.firstSeen) || told.Equal(since) {
+		return
+	}
+	*told = since
+	log.FromContext(ctx).Info("verification has had no result for an hour", "since", show(&verified.LastTransitionTime),
+		"reason", verified.Reason, "message", verified.Message)
+	r.Events.Eventf(o.token, nil, corev1.EventTypeWarning, verified.Reason, verified.Type,
+		"For an hour it has not been known whether Pipedream accepts the token. %s", verified.Message)
 }
 
 // outcome returns what has changed in the conditions about the token, as far as it is
@@ -200,7 +220,7 @@ func changed(previous, status v1alpha1.PipedreamTokenStatus, kind string) *metav
 
 func (r *Reconciler) tell(ctx context.Context, token *v1alpha1.PipedreamToken, condition metav1.Condition) {
 	severity := corev1.EventTypeNormal
-	if condition.Status == metav1.ConditionFalse {
+	if condition.Status != metav1.ConditionTrue {
 		severity = corev1.EventTypeWarning
 	}
 	log.FromContext(ctx).Info("condition changed", "condition", condition.Type, "status", condition.Status,

@@ -87,38 +87,6 @@ func TestClientThatIsLostWhileATokenIsHeld(t *testing.T) {
 	}
 }
 
-// TestEndpointThatRefusesEveryTokenStaysInconclusive lives with it for hours,
-// through renewals and restarts: one exchange is spent for each version of the spec.
-func TestEndpointThatRefusesEveryTokenStaysInconclusive(t *testing.T) {
-	w := newWorld(t)
-	w.issued(withVerification)
-	w.pass(10 * time.Second) // A verification that comes sooner finds the next token spaced.
-	must(t, w.pipedream.AddFault(pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointAccounts, Status: 401}))
-	look := func() { w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonTokenValid) }
-	for range 3 {
-		w.live(time.Hour, look)
-		w.wantCondition(v1alpha1.ConditionVerified, metav1.ConditionUnknown, v1alpha1.ReasonVerificationInconclusive)
-		w.wantNoCondition(v1alpha1.ConditionStalled)
-		w.restart()
-	}
-	// A token lives for 34 to 40 minutes.
-	w.wantExchangesBetween(1+4+1, 1+5+1)
-	tries := w.pipedream.Counters().Calls[pipedreamtest.EndpointAccounts].Total
-	if tries != 2 {
-		t.Errorf("tokens were tried %d times, want the held one and its replacement", tries)
-	}
-
-	before := w.exchanges()
-	change(w, w.token(), func(p *v1alpha1.PipedreamToken) { p.Spec.Environment = v1alpha1.EnvironmentDevelopment })
-	w.live(5*time.Minute, look)
-	if got := w.exchanges() - before; got > 2 {
-		t.Errorf("%d tokens were issued after the spec has changed, want one for a try, and one that may have been due", got)
-	}
-	if got := w.pipedream.Counters().Calls[pipedreamtest.EndpointAccounts].Total - tries; got != 2 {
-		t.Errorf("tokens were tried %d times after the spec has changed, want twice", got)
-	}
-}
-
 // TestConsumerOfARevokedTokenIsRefusedOnce revokes tokens at many moments between two
 // verifications, beside a consumer that uses the token as often as it is verified, at
 // many moments too: it never meets the same revocation twice.

@@ -189,19 +189,6 @@ func TestRevokedTokenIsReplacedOnceWhenTheAnswerIsLost(t *testing.T) {
 	w.wantExchanges(2)
 }
 
-func TestRestingVerificationSurvivesARestart(t *testing.T) {
-	w := newWorld(t)
-	w.issued(withVerification)
-	must(t, w.pipedream.AddFault(pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointAccounts, Status: 401}))
-	for range 5 {
-		w.pass(2 * time.Minute)
-		w.reconcile()
-		w.restart()
-	}
-	w.wantExchanges(2)
-	w.wantCondition(v1alpha1.ConditionVerified, metav1.ConditionUnknown, v1alpha1.ReasonVerificationInconclusive)
-}
-
 func TestRestartDoesNotForgetThatAKeyIsMissing(t *testing.T) {
 	w := newWorld(t)
 	w.issued()

@@ -55,7 +55,11 @@ func (o *observation) projectConditions(status *v1alpha1.PipedreamTokenStatus, h
 	set(o.readyCondition(status, held))
 	set(o.renewedCondition(status, now))
 	if o.wanted.VerifyEvery > 0 {
-		set(o.verifiedCondition(status))
+		verified := o.verifiedCondition(status)
+		set(verified)
+		if verified.Status != metav1.ConditionTrue && o.memory.verification.acceptedFor == o.token.Generation {
+			status.AcceptedGeneration = o.token.Generation
+		}
 	} else {
 		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionVerified)
 	}
@@ -208,27 +212,34 @@ func (o *observation) explainFight() string {
 }
 
 func (o *observation) verifiedCondition(status *v1alpha1.PipedreamTokenStatus) metav1.Condition {
-	verified := metav1.Condition{Type: v1alpha1.ConditionVerified}
+	verified := metav1.Condition{
+		Type: v1alpha1.ConditionVerified, Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonVerificationInconclusive,
+	}
 	known := o.memory.verification
-	previous := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionVerified)
 	switch {
 	case o.hasNoTokenKey():
-		verified.Status, verified.Reason = metav1.ConditionUnknown, v1alpha1.ReasonVerificationInconclusive
 		verified.Message = noTokenKeyMessage
+		return verified
+	case !o.trial().CanList():
+		verified.Message = cannotListMessage
+		return verified
 	case known.verdict == pipedream.Accepted:
 		verified.Status, verified.Reason = metav1.ConditionTrue, v1alpha1.ReasonTokenAccepted
 		verified.Message = "Pipedream accepted the token that was held at the last try."
 	case known.verdict == pipedream.Refused && known.inputs == o.heldInputs():
 		verified.Status, verified.Reason = metav1.ConditionFalse, v1alpha1.ReasonTokenRevoked
 		verified.Message = "Pipedream answers 401 to the held token."
-	case known.verdict == "" && previous != nil && previous.Status == metav1.ConditionTrue:
-		return *previous
+	case known.suspendedFor == o.token.Generation:
+		verified.Reason, verified.Message = v1alpha1.ReasonVerificationSuspended, suspendedMessage
+	case known.detail != "":
+		verified.Message = known.detail
 	default:
-		verified.Status, verified.Reason = metav1.ConditionUnknown, v1alpha1.ReasonVerificationInconclusive
 		verified.Message = "The held token was not tried yet."
-		if known.detail != "" {
-			verified.Message = known.detail
-		}
+	}
+	previous := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionVerified)
+	if known.restored && previous != nil && previous.ObservedGeneration == o.token.Generation &&
+		previous.Status == verified.Status && previous.Reason == verified.Reason {
+		verified.Message = previous.Message // A new release that words it better writes nothing at its start.
 	}
 	return verified
 }

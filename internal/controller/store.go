@@ -83,7 +83,7 @@ func (r *Reconciler) stored(o *observation) (again bool) {
 	r.Metrics.attempted(o.decision.Why, v1alpha1.ReasonIssued)
 	o.storedFor = o.decision.Why
 	if again = o.decision.Why == renewal.Revoked; again {
-		o.memory.verification.replacement = o.memory.unstored.inputs
+		o.memory.verification.replaced(o.memory.unstored.inputs, o.token.Generation, o.now)
 	}
 	o.memory.unstored, o.memory.failure = nil, nil
 	return again

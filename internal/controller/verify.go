@@ -6,21 +6,46 @@ package controller
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 )
 
-// restsMessage is the message of condition Verified while trying is no use. It is
-// recognized after a restart.
-const restsMessage = "Pipedream answers 401 to a token that it has just issued, so that the answer says nothing about the token. " +
-	"Verification rests until the spec changes: check that `spec.scopes` may list the project's accounts."
-
 // noTokenKeyMessage is the message of condition Verified while the held token can't be
 // tried.
 const noTokenKeyMessage = "The held token can't be tried, because no key of the Secret holds it and nothing else. " +
 	"Give one of the templates in `spec.secret.data` nothing but `{{ .AccessToken }}`, or remove `spec.verification`."
+
+// cannotListMessage is the message of condition Verified while no answer of the API can
+// tell anything about the held token.
+const cannotListMessage = "The operator does not verify the current token: no scope in `spec.scopes` may list the project's accounts or the projects, " +
+	"so no answer of Pipedream would tell whether the token is accepted. " +
+	"Add the scope `connect:accounts:read` (or `connect:projects:read`) to `spec.scopes`, or remove `spec.verification`."
+
+// suspendedMessage is the message of condition Verified while verification is
+// suspended.
+const suspendedMessage = "Pipedream answers 401 to the current token, and has not accepted any token since the spec last changed. " +
+	"The answer therefore says nothing about the token, and verification is suspended. " +
+	"The operator tries again within an hour, or within the interval if that is longer, and at once when the spec changes. " +
+	"Until then, a revoked token stays until its renewal. " +
+	"Check `spec.projectID`, `spec.environment`, and that the OAuth client may list the project's accounts."
+
+// newTokenRefusedMessage is the detail while a token that replaces a refused one is
+// refused, too, and it is not known yet what that means.
+const newTokenRefusedMessage = "Pipedream answers 401 to a token that it has just issued. It may not know the token yet: " +
+	"the operator tries the token again 10 s and 1 min after the first answer, before it concludes anything."
+
+const (
+	// firstRetry and lastRetry are when a token that has replaced a refused one is
+	// verified again if it is refused, too, counted from the first refusal. Only the last
+	// of these answers is believed.
+	firstRetry = 10 * time.Second
+	lastRetry  = time.Minute
+	// longUnknown is how long condition Verified is Unknown before that is told.
+	longUnknown = time.Hour
+)
 
 // verifyHeld tries the held token on Pipedream's API. What follows from the
 // verdict is for the next decision.
@@ -49,20 +74,89 @@ func (r *Reconciler) verifyHeld(ctx context.Context, o *observation) (again bool
 	return true, nil
 }
 
-// judge remembers a verdict about the held token. When the one that has replaced a
-// refused token is refused too, the endpoint refuses, and not the token: trying is no
-// use then.
+// judge remembers the API's answer to the held token.
 func (o *observation) judge(verdict pipedream.Verdict, err error) {
-	known := &o.memory.verification
-	isReplacement := known.replacement != "" && known.replacement == o.heldInputs()
-	known.last = o.now.Round(0) // By the wall clock, as the issue time that it is compared with.
-	known.verdict, known.inputs, known.replacement, known.detail = verdict, o.heldInputs(), "", ""
-	switch {
-	case err != nil:
-		known.detail = "Pipedream's answer says nothing about the token (" + err.Error() + ")."
-	case verdict == pipedream.Refused && isReplacement:
-		known.verdict, known.detail, known.restsFor = pipedream.Inconclusive, restsMessage, o.token.Generation
+	v, held := &o.memory.verification, o.heldInputs()
+	v.last = o.now.Round(0) // By the wall clock, as the times that it is compared with.
+	v.triedFor, v.restored = o.token.Generation, false
+	if verdict == pipedream.Inconclusive && v.verdict == pipedream.Refused && v.inputs == held {
+		v.refusals++ // It is refused until it is accepted.
+		v.at = v.last.Add(renewal.RefusedRetry(v.refusals))
+		return
 	}
+	switch {
+	case verdict != pipedream.Refused:
+		v.refusals = 0
+	case v.refusals == 0 || v.inputs != held || v.refusedSince.After(o.now):
+		v.refusals, v.refusedSince = 1, v.last
+	default:
+		v.refusals++
+	}
+	v.verdict, v.inputs, v.detail, v.at = verdict, held, "", time.Time{}
+	if v.suspendedFor != o.token.Generation {
+		v.suspendedFor = 0
+	}
+	switch {
+	case verdict == pipedream.Accepted:
+		v.acceptedFor, v.suspendedFor, v.replacement = o.token.Generation, 0, ""
+	case verdict == pipedream.Refused:
+		v.judgeRefusal(o.token.Generation)
+	case err != nil:
+		v.detail = "Pipedream's answer says nothing about the token (" + err.Error() + ")."
+	}
+}
+
+// judgeRefusal decides what a 401 answer means. It is about the token if the API has
+// accepted another one for this generation of the spec, or if no refused token was
+// replaced yet; then the token is replaced. Otherwise the API refuses every token, and
+// verification is suspended.
+func (v *verification) judgeRefusal(generation int64) {
+	isReplacement := v.replacement != "" && v.replacement == v.inputs
+	switch {
+	case v.suspendedFor == generation:
+		v.verdict = pipedream.Inconclusive
+	case isReplacement && v.last.Before(v.refusedSince.Add(lastRetry)):
+		v.verdict, v.detail = pipedream.Inconclusive, newTokenRefusedMessage
+		v.at = v.refusedSince.Add(lastRetry)
+		if v.refusals == 1 {
+			v.at = v.refusedSince.Add(firstRetry)
+		}
+	case v.acceptedFor == generation, v.replacedFor != generation:
+		v.replacement = ""
+		v.at = v.last.Add(renewal.RefusedRetry(v.refusals))
+	default:
+		v.verdict, v.suspendedFor, v.replacement = pipedream.Inconclusive, generation, ""
+	}
+}
+
+// replaced remembers that a refused token was replaced by the one with these inputs,
+// which is to be verified at once.
+func (v *verification) replaced(inputs string, generation int64, now time.Time) {
+	v.replacement, v.replacedFor, v.at = inputs, generation, now
+}
+
+// isUnverified tells whether it is not known whether the API accepts the held token.
+// After a renewal, the verdict about the last token stands until the new one is verified.
+func (o *observation) isUnverified() bool {
+	v := o.memory.verification
+	switch v.verdict {
+	case pipedream.Accepted:
+		return false
+	case pipedream.Refused:
+		return v.inputs != o.heldInputs()
+	case pipedream.Inconclusive:
+	}
+	return true
+}
+
+// verifyAt returns when the held token is to be verified, whatever the interval says;
+// zero when the interval decides.
+func (o *observation) verifyAt() time.Time {
+	v, held := o.memory.verification, o.heldInputs()
+	if v.inputs == held || v.replacement != "" && v.replacement == held {
+		return v.at
+	}
+	return time.Time{} // It was about another token.
 }
 
 func (o *observation) trial() pipedream.Trial {

@@ -41,5 +41,6 @@ var wordsFor = map[string]plainWords{
 	v1alpha1.ReasonEndpointUnavailable:      {"Pipedream is out of reach or out of order.", operator + "; when this stays, " + administrator + ": network and proxy"},
 	v1alpha1.ReasonMalformedResponse:        {"Something answers that is not Pipedream's API as it is known.", operator + "; when this stays, " + administrator + ": --api-url and proxy"},
 	v1alpha1.ReasonTokenAccepted:            {"Pipedream has accepted the token when it was last tried.", nobody},
+	v1alpha1.ReasonVerificationSuspended:    {"Pipedream answers 401 to every token that is tried for this spec, so verification is suspended.", author + ": project, environment and scopes; the operator tries again within an hour, and at once when the spec changes"},
 	v1alpha1.ReasonVerificationInconclusive: {"Pipedream's answer, or the lack of one, says nothing about the token.", "nobody, unless it stays; then " + author + ": project, environment and scopes"},
 }

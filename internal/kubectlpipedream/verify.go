@@ -54,7 +54,13 @@ func (p *plugin) verify(ctx context.Context, options *verifyOptions, arguments [
 	if err := options.check(found.token, held, api.Address()); err != nil {
 		return err
 	}
-	outcome, err := api.Verify(ctx, held.token(), options.trial(found.token, held))
+	trial := options.trial(found.token, held)
+	outcome, err := api.Verify(ctx, held.token(), trial)
+	if outcome == pipedream.Refused && !trial.CanList() {
+		p.say("%s not known: %s answers 401, which says nothing about the held token: its scopes may list neither the project's accounts (connect:accounts:read) "+
+			"nor the projects (connect:projects:read)", found.fullName(), api.Address())
+		return &verdict{code: exitUnknown}
+	}
 	return p.tell(found, api.Address(), outcome, err)
 }
 

@@ -31,12 +31,15 @@ func TestVerifyTriesTheHeldToken(t *testing.T) {
 	w.create("unseen")
 	w.issued("revoked")
 	w.pipedream.RevokeToken(w.heldToken("revoked"))
+	w.issued("revoked-users", func(token *v1alpha1.PipedreamToken) { token.Spec.Scopes = []string{"connect:users:read"} })
+	w.pipedream.RevokeToken(w.heldToken("revoked-users"))
 	there := []string{"--api-url=" + w.address, "--allow-insecure-api-url"}
 	for name, arguments := range map[string][]string{
 		"verify-accepted":      {"orders"},
 		"verify-projects":      {"projects"},
 		"verify-refused":       {"revoked"},
 		"verify-inconclusive":  {"users"},
+		"verify-cannot-list":   {"revoked-users"},
 		"verify-hidden":        {"hidden"},
 		"verify-without-token": {"unseen"},
 		"verify-no-project":    {"anywhere"},

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 )
 
 // Verdict is what an answer says about a token.
@@ -56,9 +57,23 @@ func (c *Client) Verify(ctx context.Context, token Sensitive, trial Trial) (Verd
 	return Inconclusive, rejection(got, "", c.now())
 }
 
-// NeedsProject tells whether the token is tried on a listing of the ProjectID.
+// The scopes that the listings need.
+const (
+	accountsScope = "connect:accounts:read"
+	projectsScope = "connect:projects:read"
+)
+
+// CanList tells whether the scopes may read one of the two listings. If they may not,
+// no answer says anything about the token: Pipedream does not document the status for a
+// missing scope, which may well be 401.
+func (t Trial) CanList() bool {
+	return covers(t.Scopes, accountsScope) || covers(t.Scopes, projectsScope)
+}
+
+// NeedsProject tells whether the token is tried on a listing of the ProjectID. That is
+// so unless the scopes may read the listing of the projects only.
 func (t Trial) NeedsProject() bool {
-	return slices.Contains(t.Scopes, "connect:accounts:read") || !slices.Contains(t.Scopes, "connect:projects:read")
+	return covers(t.Scopes, accountsScope) || !covers(t.Scopes, projectsScope)
 }
 
 func (t Trial) path() string {
@@ -66,4 +81,16 @@ func (t Trial) path() string {
 		return "/v1/connect/projects?limit=1"
 	}
 	return "/v1/connect/" + url.PathEscape(t.ProjectID) + "/accounts?limit=1"
+}
+
+// covers tells whether a token of these scopes has the needed scope. A token without
+// scopes has Pipedream's default, which is every scope.
+func covers(scopes []string, needed string) bool {
+	if len(scopes) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(scopes, func(scope string) bool {
+		prefix, isWild := strings.CutSuffix(scope, ":*")
+		return scope == needed || scope == "*" || isWild && strings.HasPrefix(needed, prefix+":")
+	})
 }

@@ -105,6 +105,10 @@ func TestTheRequestThatTriesAToken(t *testing.T) {
 		"a scope that may list accounts":         {trial: pipedream.Trial{ProjectID: "proj_abc123", Scopes: []string{"connect:accounts:read"}}, want: accounts},
 		"a scope that may list projects":         {trial: pipedream.Trial{ProjectID: "proj_abc123", Scopes: []string{"connect:proxy", "connect:projects:read"}}, want: projects},
 		"scopes that may list both":              {trial: pipedream.Trial{ProjectID: "proj_abc123", Scopes: []string{"connect:projects:read", "connect:accounts:read"}}, want: accounts},
+		"all scopes of accounts":                 {trial: pipedream.Trial{ProjectID: "proj_abc123", Scopes: []string{"connect:accounts:*"}}, want: accounts},
+		"all scopes of projects":                 {trial: pipedream.Trial{ProjectID: "proj_abc123", Scopes: []string{"connect:projects:*"}}, want: projects},
+		"projects, and all scopes":               {trial: pipedream.Trial{ProjectID: "proj_abc123", Scopes: []string{"connect:projects:read", "*"}}, want: accounts},
+		"projects, and all scopes of Connect":    {trial: pipedream.Trial{ProjectID: "proj_abc123", Scopes: []string{"connect:projects:read", "connect:*"}}, want: accounts},
 		"a scope that may list neither":          {trial: pipedream.Trial{ProjectID: "proj_abc123", Scopes: []string{"connect:proxy"}}, want: accounts},
 		"a project that would lead out of there": {trial: pipedream.Trial{ProjectID: "../users/me?a=b#"}, want: "/v1/connect/..%2Fusers%2Fme%3Fa=b%23/accounts?limit=1"},
 	}
@@ -134,6 +138,39 @@ func TestTheRequestThatTriesAToken(t *testing.T) {
 			}
 			if got.ContentLength != 0 {
 				t.Errorf("it has a body of %d bytes", got.ContentLength)
+			}
+		})
+	}
+}
+
+func TestScopesThatMayList(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		scopes []string
+		want   bool
+	}{
+		"none, which is Pipedream's default":         {want: true},
+		"*":                                          {scopes: []string{"*"}, want: true},
+		"connect:*":                                  {scopes: []string{"connect:*"}, want: true},
+		"connect:accounts:*":                         {scopes: []string{"connect:accounts:*"}, want: true},
+		"connect:projects:*":                         {scopes: []string{"connect:projects:*"}, want: true},
+		"connect:accounts:read":                      {scopes: []string{"connect:accounts:read"}, want: true},
+		"connect:projects:read":                      {scopes: []string{"connect:projects:read"}, want: true},
+		"the last of three":                          {scopes: []string{"connect:proxy", "connect:users:read", "connect:*"}, want: true},
+		"connect:accounts:write":                     {scopes: []string{"connect:accounts:write"}},
+		"connect:actions:* and connect:apps:*":       {scopes: []string{"connect:actions:*", "connect:apps:*"}},
+		"a longer name that begins the same":         {scopes: []string{"connect:accounts:readonly"}},
+		"a shorter name that begins the same":        {scopes: []string{"connect:acc:*"}},
+		"a star that does not stand for a part":      {scopes: []string{"connect:acc*"}},
+		"a part without a star":                      {scopes: []string{"connect", "connect:accounts"}},
+		"a star for nothing":                         {scopes: []string{":*"}},
+		"everything below a scope that may list all": {scopes: []string{"connect:accounts:read:*"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := (pipedream.Trial{Scopes: test.scopes}).CanList(); got != test.want {
+				t.Errorf("CanList() = %t, want %t", got, test.want)
 			}
 		})
 	}

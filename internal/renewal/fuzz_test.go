@@ -56,6 +56,7 @@ func FuzzDecide(f *testing.F) {
 			NotBefore: near(notBefore), LastIssue: near(lastIssue), LastByEvent: near(lastByEvent),
 			LastVerified: near(lastVerified), Repeats: repeats,
 			VerificationQueued: verification&1 == 1, VerifyNow: verification&2 == 2,
+			Unverified: verification&32 == 32, VerificationSuspended: verification&64 == 64, VerifyAt: near(verification >> 7),
 			TemplateInvalid: verification&4 == 4, OtherType: verification&16 == 16, Reverted: verification&8 == 8,
 			RewriteNotBefore: near(notBefore / 2), LastRewrite: near(lastByEvent / 2), Rewrites: repeats,
 		}
@@ -108,7 +109,7 @@ func checkDecision(t *testing.T, wanted renewal.Wanted, observed renewal.Observe
 			t.Errorf("%+v at %s", decision, now)
 		}
 	case renewal.Verify:
-		observed.LastVerified = now
+		observed.LastVerified, observed.VerifyAt = now, time.Time{}
 		if again := renewal.Decide(wanted, observed, now); again.Action == renewal.Verify {
 			t.Error("the token is tried a second time at once")
 		}

@@ -100,11 +100,22 @@ type Observed struct {
 	// were in a row, each within RepeatWindow of the one before.
 	LastIssue, LastByEvent time.Time
 	Repeats                int
-	// LastVerified is when the held token was last tried, or first seen.
+	// LastVerified is when a token of this object was last verified, or when the object
+	// was first seen.
 	LastVerified time.Time
-	// VerificationQueued tells that trying the token has to wait for its turn, and
-	// VerifyNow that it is to be tried whenever it was last.
-	VerificationQueued, VerifyNow bool
+	// VerifyAt is when a token that was refused is to be verified again, or the token that
+	// has replaced it, whatever the interval says. It is zero when the interval decides.
+	VerifyAt time.Time
+	// VerifyNow tells that neither the interval nor VerifyAt is waited for, because the
+	// spec has changed since the last verification.
+	VerifyNow bool
+	// VerificationQueued tells that the verification waits for its turn.
+	VerificationQueued bool
+	// Unverified tells that it is not known whether the API accepts the held token.
+	Unverified bool
+	// VerificationSuspended tells that the API refuses every token on which it was tried
+	// for this version of the spec, so that verification waits for long.
+	VerificationSuspended bool
 	// TemplateInvalid tells that what is wanted can't be made of any token.
 	TemplateInvalid bool
 	// OtherType tells that the target can never hold what is wanted, since its type is
@@ -118,7 +129,8 @@ type Observed struct {
 	// LastByEvent and Repeats are to tokens, which it costs none of.
 	RewriteNotBefore, LastRewrite time.Time
 	Rewrites                      int
-	// VerificationRests tells that trying the token has proved to be no use.
+	// VerificationRests tells that a verification can't tell anything about the held
+	// token, whatever the API answers.
 	VerificationRests bool
 }
 
@@ -443,28 +455,88 @@ func (w Why) IsByEvent() bool {
 	return slices.Contains([]Why{Missing, SecretEdited, Revoked, Outdated, Requested, NewCredentials, OtherTemplates}, w)
 }
 
-// nextVerification returns the first point after LastVerified on a grid that
-// begins at the issue time, moved by Identity: a restart verifies nobody early.
+const (
+	// VerificationRecheck is the longest time between two verifications of a token while
+	// it is not known whether the API accepts it, and the shortest time while
+	// verification is suspended.
+	VerificationRecheck = time.Hour
+	// firstVerification is the age before which a token is not verified, unless it has
+	// replaced a refused one: the API may need a few seconds to know a token that it has
+	// issued. It is not longer than the shortest interval, so that no revocation is seen
+	// later for it.
+	firstVerification = 10 * time.Second
+	// gridShortening is the part of the interval by which two verifications are closer
+	// together than the interval. Without it, an operator that is restarted at the same
+	// second of each hour or day would miss the verifications of the same objects each
+	// time.
+	gridShortening = 128
+	// maxRefusedRetry is the longest time between two tries of a refused token.
+	maxRefusedRetry = 2 * time.Minute
+)
+
+// RefusedRetry returns how long to wait before a refused token is verified again, after
+// so many refusals in a row: 10 s, doubling to two minutes.
+func RefusedRetry(refusals int) time.Duration {
+	return doubled(minInterval, maxRefusedRetry, refusals)
+}
+
+// VerificationInterval returns the longest time between two verifications of the held
+// token that go well: the interval of the spec, but at most an hour while it is not
+// known whether the API accepts the token, and at least an hour while verification is
+// suspended.
+func VerificationInterval(wanted Wanted, observed Observed) time.Duration {
+	switch {
+	case observed.VerificationSuspended:
+		return max(wanted.VerifyEvery, VerificationRecheck)
+	case observed.Unverified:
+		return min(wanted.VerifyEvery, VerificationRecheck)
+	}
+	return wanted.VerifyEvery
+}
+
+// nextVerification returns when the held token is to be verified: now if the spec has
+// changed, else at VerifyAt if that is set, and else at the first point after LastVerified on a grid that depends on nothing
+// but the identity and the interval. So neither a renewal nor a restart moves the grid,
+// and a restart verifies nobody early. A token that is not old enough by then is
+// verified when it is.
 func nextVerification(wanted Wanted, observed Observed, now time.Time) (time.Time, bool) {
 	if wanted.VerifyEvery <= 0 || observed.VerificationRests || observed.Record == nil {
 		return time.Time{}, false
 	}
+	if at := observed.VerifyAt; !at.IsZero() && !observed.VerifyNow {
+		if at.Sub(now) > maxRefusedRetry {
+			at = now // The clock was set back.
+		}
+		return at, true
+	}
+	interval := VerificationInterval(wanted, observed)
+	every := interval - interval/gridShortening
 	last := observed.LastVerified
 	if last.After(now) {
-		last = now.Add(-wanted.VerifyEvery) // The clock was set back.
+		last = now.Add(-every) // The clock was set back.
 	}
-	next := observed.Record.IssueTime.Add(wanted.VerifyEvery - spread(wanted.Identity, wanted.VerifyEvery))
-	if passed := last.Sub(next); passed >= 0 {
-		next = last.Add(wanted.VerifyEvery - passed%wanted.VerifyEvery)
+	offset := spread(wanted.Identity, every)
+	next := last.Add(-offset).Truncate(every).Add(every).Add(offset)
+	if observed.VerifyNow {
+		next = now
+	}
+	// A token from the future was issued by a clock that has been set back since.
+	if first := observed.Record.IssueTime.Add(firstVerification); next.Before(first) && first.Sub(now) <= firstVerification {
+		return first, true
 	}
 	return next, true
 }
 
-// VerificationDue tells whether the held token is to be tried now, whatever else is
-// due. One that is known to be worth nothing is not.
+// VerificationDue tells whether the held token is to be verified now, whatever else is
+// due. A refused token is verified again, because the refusal may have been about
+// something else.
 func VerificationDue(wanted Wanted, observed Observed, now time.Time) bool {
 	next, ok := nextVerification(wanted, observed, now)
-	return ok && HeldToken(wanted, observed, now) == StateValid && !observed.VerificationQueued && (observed.VerifyNow || !now.Before(next))
+	if !ok || observed.VerificationQueued || now.Before(next) {
+		return false
+	}
+	held := HeldToken(wanted, observed, now)
+	return held == StateValid || held == StateRevoked
 }
 
 // Sleep returns how long nothing is to be done unless something changes: until the
@@ -486,6 +558,9 @@ func Sleep(wanted Wanted, observed Observed, decision Decision, now time.Time) t
 	}
 	if next, ok := nextVerification(wanted, observed, now); ok {
 		consider(next)
+	}
+	if VerificationDue(wanted, observed, now) {
+		wake = now.Add(time.Millisecond) // It came due after the decision, by its outcome.
 	}
 	return wake.Sub(now)
 }

@@ -138,11 +138,79 @@ func TestDecideWhenNothingIsDue(t *testing.T) {
 			},
 			want: renewal.Decision{Action: renewal.Verify},
 		},
-		"verification is due, and the token is known to be refused": {
+		"the token is refused, no newer one can be had, and it is time to try it again": {
 			given: func(s *scene) {
 				s.wanted.VerifyEvery, s.observed.Refused, s.observed.NotBefore = time.Minute, true, later
+				s.observed.LastVerified, s.observed.VerifyAt = now.Add(-10*time.Second), now
+			},
+			want: renewal.Decision{Action: renewal.Verify},
+		},
+		"the token is refused, there are no credentials, and it is time to try it again": {
+			given: func(s *scene) {
+				s.wanted.VerifyEvery, s.observed.Refused, s.observed.HasCredentials = day, true, false
+				s.observed.LastVerified, s.observed.VerifyAt = now.Add(-10*time.Second), now
+			},
+			want: renewal.Decision{Action: renewal.Verify},
+		},
+		"the token is refused, and it is not yet time to try it again": {
+			given: func(s *scene) {
+				s.wanted.VerifyEvery, s.observed.Refused, s.observed.NotBefore = time.Minute, true, later
+				s.observed.VerifyAt = now.Add(1)
 			},
 			want: renewal.Decision{Action: renewal.Wait, Why: renewal.Revoked, Until: later},
+		},
+		"the token is refused, and a newer one can be had": {
+			given: func(s *scene) {
+				s.wanted.VerifyEvery, s.observed.Refused, s.observed.VerifyAt = time.Minute, true, now
+			},
+			want: renewal.Decision{Action: renewal.Issue, Why: renewal.Revoked},
+		},
+		"the token is refused, and was to be tried again by a clock that was an hour ahead": {
+			given: func(s *scene) {
+				s.wanted.VerifyEvery, s.observed.Refused, s.observed.NotBefore = time.Minute, true, later
+				s.observed.VerifyAt = now.Add(time.Hour)
+			},
+			want: renewal.Decision{Action: renewal.Verify},
+		},
+		"verification is due, and the token is a few seconds old": {
+			given: func(s *scene) {
+				s.wanted.VerifyEvery = 10 * time.Second
+				s.observed.LastVerified, s.observed.Record.IssueTime = now.Add(-time.Minute), now.Add(-9*time.Second)
+			},
+			want: renewal.Decision{Action: renewal.Keep},
+		},
+		"verification is due, and the token is ten seconds old": {
+			given: func(s *scene) {
+				s.wanted.VerifyEvery = 10 * time.Second
+				s.observed.LastVerified, s.observed.Record.IssueTime = now.Add(-time.Minute), now.Add(-10*time.Second)
+			},
+			want: renewal.Decision{Action: renewal.Verify},
+		},
+		"the token has replaced a refused one, and is to be tried at once": {
+			given: func(s *scene) {
+				s.wanted.VerifyEvery, s.observed.VerifyAt = day, now
+				s.observed.LastVerified, s.observed.Record.IssueTime = now, now
+			},
+			want: renewal.Decision{Action: renewal.Verify},
+		},
+		"the spec has changed since the last verification, and the token is a few seconds old": {
+			given: func(s *scene) {
+				s.wanted.VerifyEvery, s.observed.VerifyNow = day, true
+				s.observed.LastVerified, s.observed.Record.IssueTime = now, now.Add(-time.Second)
+			},
+			want: renewal.Decision{Action: renewal.Keep},
+		},
+		"verification is suspended, and would be due otherwise": {
+			given: func(s *scene) {
+				s.wanted.VerifyEvery, s.observed.VerificationSuspended, s.observed.LastVerified = time.Minute, true, now.Add(-2*time.Minute)
+			},
+			want: renewal.Decision{Action: renewal.Keep},
+		},
+		"verification is suspended, and was so for an hour": {
+			given: func(s *scene) {
+				s.wanted.VerifyEvery, s.observed.VerificationSuspended, s.observed.LastVerified = time.Minute, true, now.Add(-time.Hour)
+			},
+			want: renewal.Decision{Action: renewal.Verify},
 		},
 		"the target is about to be removed": {
 			given: func(s *scene) { s.observed.Target, s.observed.LeavesBy = renewal.Leaving, later },

@@ -66,5 +66,6 @@ func (s *Simulator) authorize(r *http.Request) (claims, grant, bool) {
 	if !strings.EqualFold(scheme, "Bearer") {
 		return claims{}, grant{}, false
 	}
-	return s.lookup(token)
+	c, g, ok := s.lookup(token)
+	return c, g, ok && !s.now().Before(g.known)
 }

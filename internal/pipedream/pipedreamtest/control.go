@@ -29,6 +29,7 @@ func (s *Simulator) routeControl() {
 		{"POST /_sim/faults", s.controlAddFault},
 		{"DELETE /_sim/faults", s.controlClearFaults},
 		{"PUT /_sim/token-lifetime", s.controlTokenLifetime},
+		{"PUT /_sim/token-known-after", s.controlTokenKnownAfter},
 		{"POST /_sim/forget-connections", s.controlForgetConnections},
 		{"POST /_sim/rotate-ca", s.controlRotateCA},
 		{"GET /_sim/ca", s.controlCA},
@@ -188,6 +189,20 @@ func (s *Simulator) controlCA(*http.Request) (any, error) {
 		return nil, errors.New("there is no CA, for the simulator does not speak TLS: start it with --tls")
 	}
 	return map[string]string{"ca": string(ca)}, nil
+}
+
+func (s *Simulator) controlTokenKnownAfter(r *http.Request) (any, error) {
+	var in struct {
+		TokenKnownAfter *duration `json:"token_known_after"`
+	}
+	const want = `{"token_known_after":"3s"}`
+	if err := decode(r, &in, want); err != nil {
+		return nil, err
+	}
+	if in.TokenKnownAfter == nil {
+		return nil, errors.New("send JSON like " + want)
+	}
+	return nil, s.SetTokenKnownAfter(time.Duration(*in.TokenKnownAfter))
 }
 
 func (s *Simulator) controlCounters(*http.Request) (any, error) {

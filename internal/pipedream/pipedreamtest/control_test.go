@@ -120,6 +120,32 @@ func TestControlOfFaultsAndLifetime(t *testing.T) {
 	}
 }
 
+func TestControlOfTheTimeUntilTokensAreKnown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	before := w.token(t, "")
+	w.control(t, http.MethodPut, "token-known-after", `{"token_known_after":"3s"}`).wantStatus(t, http.StatusNoContent)
+	token, revoked := w.token(t, ""), w.token(t, "")
+	if !w.alive(t, before) || w.alive(t, token) {
+		t.Error("want the token from before accepted, and the new one refused")
+	}
+	if !w.RevokeToken(revoked) {
+		t.Error("a token that is not known yet can't be revoked")
+	}
+	w.clock.Step(3*time.Second - 1)
+	if w.alive(t, token) {
+		t.Error("accepted before its time")
+	}
+	w.clock.Step(1)
+	if !w.alive(t, token) || w.alive(t, revoked) {
+		t.Error("want the token accepted after 3 s, and the revoked one refused")
+	}
+	w.control(t, http.MethodPut, "token-known-after", `{"token_known_after":"0s"}`).wantStatus(t, http.StatusNoContent)
+	if !w.alive(t, w.token(t, "")) {
+		t.Error("a new token is not known at once")
+	}
+}
+
 func TestControlRefusesBadInput(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -164,6 +190,12 @@ func TestControlRefusesBadInput(t *testing.T) {
 		},
 		"no lifetime": {
 			method: http.MethodPut, path: "token-lifetime", body: `{}`, want: "at least 1s, not 0s",
+		},
+		"a time until tokens are known that is negative": {
+			method: http.MethodPut, path: "token-known-after", body: `{"token_known_after":"-1s"}`, want: "must not be negative, and is -1s",
+		},
+		"no time until tokens are known": {
+			method: http.MethodPut, path: "token-known-after", body: `{}`, want: `send JSON like {"token_known_after":"3s"}`,
 		},
 		"an unknown call": {
 			method: http.MethodGet, path: "counter", wantStatus: http.StatusNotFound,

@@ -14,7 +14,8 @@ const sweepFloor = 1024
 // A grant is what is remembered of an issued token: enough to revoke it, not enough to use it.
 type grant struct {
 	clientID string
-	expires  time.Time
+	// known is from when on the API proper accepts the token.
+	known, expires time.Time
 }
 
 // liveTokens are the grants of the tokens that are neither revoked nor long expired, by the tokens' jti.
@@ -40,7 +41,7 @@ func (s *Simulator) issue(clientID string, scopes []string) tokenResponse {
 	defer s.mu.Unlock()
 	now := s.now()
 	c := newClaims(s.issuer, now, s.lifetime, scopes)
-	s.live.add(c.ID, grant{clientID: clientID, expires: time.Unix(c.Expires, 0)}, now)
+	s.live.add(c.ID, grant{clientID: clientID, known: now.Add(s.knownAfter), expires: time.Unix(c.Expires, 0)}, now)
 	return tokenResponse{
 		AccessToken: c.sign(s.key),
 		TokenType:   "Bearer",
@@ -49,7 +50,7 @@ func (s *Simulator) issue(clientID string, scopes []string) tokenResponse {
 	}
 }
 
-// lookup returns what is known of a token that is good now.
+// lookup returns what is known of a token that was issued, has not expired and was not revoked.
 func (s *Simulator) lookup(token string) (claims, grant, bool) {
 	c, ok := parse(token, s.publicKey())
 	if !ok {

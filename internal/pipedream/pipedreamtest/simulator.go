@@ -80,9 +80,10 @@ type Simulator struct {
 	connections connections
 	identity    identity
 
-	mu       sync.Mutex
-	lifetime time.Duration
-	secrets  map[string]digest
+	mu         sync.Mutex
+	lifetime   time.Duration
+	knownAfter time.Duration
+	secrets    map[string]digest
 	// allowed are the scopes that a client may have, if not all.
 	allowed     map[string][]string
 	scopeAnswer ScopeAnswer

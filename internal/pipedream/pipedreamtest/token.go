@@ -64,6 +64,18 @@ func (s *Simulator) SetTokenLifetime(d time.Duration) error {
 	return nil
 }
 
+// SetTokenKnownAfter changes how long after its issue a token is accepted, for the tokens issued from now on. Until then
+// each call with the token is answered 401. 0, the default, means at once. It must not be negative.
+func (s *Simulator) SetTokenKnownAfter(d time.Duration) error {
+	if d < 0 {
+		return fmt.Errorf("the time after which a token is known must not be negative, and is %s", d)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.knownAfter = d
+	return nil
+}
+
 // exchange answers POST /v1/oauth/token.
 func (s *Simulator) exchange(r *http.Request, body []byte) answer {
 	in, refused := parseOAuth(r, body)

@@ -114,6 +114,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.PipedreamTokenStatus
   map:
     fields:
+    - name: acceptedGeneration
+      type:
+        scalar: numeric
     - name: clientSecretResourceVersion
       type:
         scalar: string

@@ -48,7 +48,9 @@ type PipedreamTokenSpecApplyConfiguration struct {
 	// that a revoked token is seen and replaced. When absent, it is off, and a
 	// revoked token stays until it is renewed. It needs `projectID`, and a scope
 	// that may list the project's accounts (`connect:accounts:read`) or the
-	// projects (`connect:projects:read`).
+	// projects (`connect:projects:read`). `connect:*`, `*` and no scopes at all
+	// include these. With other scopes only, the operator does not try the
+	// token, and condition Verified says which scope is missing.
 	Verification *VerificationApplyConfiguration `json:"verification,omitempty"`
 }
 

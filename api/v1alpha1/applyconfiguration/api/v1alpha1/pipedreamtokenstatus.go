@@ -35,6 +35,11 @@ type PipedreamTokenStatusApplyConfiguration struct {
 	// nextAttemptTime is when the operator tries again. It is set only after a
 	// failed attempt that is tried again at a time, not at an event.
 	NextAttemptTime *metav1.Time `json:"nextAttemptTime,omitempty"`
+	// acceptedGeneration is the generation of the spec, if it is the current one,
+	// for which Pipedream has accepted a token when it was verified. It is set
+	// only while condition Verified is Unknown or False, and tells the operator
+	// that a 401 answer is about the token, and not about the spec.
+	AcceptedGeneration *int64 `json:"acceptedGeneration,omitempty"`
 	// secret is the Secret that holds the token, as it was last checked. It is
 	// absent while there is none of ours.
 	Secret *CheckedSecretApplyConfiguration `json:"secret,omitempty"`
@@ -99,6 +104,14 @@ func (b *PipedreamTokenStatusApplyConfiguration) WithRenewalTime(value metav1.Ti
 // If called multiple times, the NextAttemptTime field is set to the value of the last call.
 func (b *PipedreamTokenStatusApplyConfiguration) WithNextAttemptTime(value metav1.Time) *PipedreamTokenStatusApplyConfiguration {
 	b.NextAttemptTime = &value
+	return b
+}
+
+// WithAcceptedGeneration sets the AcceptedGeneration field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the AcceptedGeneration field is set to the value of the last call.
+func (b *PipedreamTokenStatusApplyConfiguration) WithAcceptedGeneration(value int64) *PipedreamTokenStatusApplyConfiguration {
+	b.AcceptedGeneration = &value
 	return b
 }
 

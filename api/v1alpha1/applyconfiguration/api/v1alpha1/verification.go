@@ -10,9 +10,12 @@ package v1alpha1
 //
 // Verification says how often the held token is tried on Pipedream's API.
 type VerificationApplyConfiguration struct {
-	// intervalSeconds is the time between two tries; 300 suits most. A revoked
-	// token is seen after this time at the latest, unless many PipedreamTokens
-	// share the operator's `--verification-requests-per-second`.
+	// intervalSeconds is the longest time between two tries; 300 suits most. A
+	// revoked token is seen after this time at the latest, unless many
+	// PipedreamTokens share the operator's `--verification-requests-per-second`.
+	// While Verified is Unknown, tries are at most an hour apart. While
+	// verification is suspended (Pipedream refuses every token for this spec),
+	// they are at least an hour apart.
 	IntervalSeconds *int32 `json:"intervalSeconds,omitempty"`
 }
 
