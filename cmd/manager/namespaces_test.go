@@ -5,7 +5,6 @@ package main
 
 import (
 	"fmt"
-	"maps"
 	"net/http"
 	"regexp"
 	"slices"
@@ -18,11 +17,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 )
 
 // shortLife is the life of the tokens in the namespaces that must not notice anything.
@@ -207,15 +203,6 @@ func (s *tenants) calm(kind string) (wantRenewed func()) {
 	}
 }
 
-// gone tells whether the PipedreamToken of a namespace has had no token for a while.
-func (s *tenants) isReady(tenant *site) bool {
-	s.Helper()
-	token := &v1alpha1.PipedreamToken{}
-	err := s.admin.Get(s.Context(), tenant.key(tenant.namespace), token)
-	must(s.T, client.IgnoreNotFound(err))
-	return err == nil && meta.IsStatusConditionTrue(token.Status.Conditions, v1alpha1.ConditionReady)
-}
-
 // TestNamespacesInTroubleStopNoOther lets one namespace after the other get into trouble,
 // restarts the manager meanwhile, and mends them all. In the first namespace a consumer
 // uses the token all the time, and must not notice anything.
@@ -294,7 +281,6 @@ func TestNamespaceThatIsMadeAnew(t *testing.T) {
 	tenant := s.tenant("anew")
 	for round := range 2 {
 		s.make(tenant)
-		s.granted = nil
 		s.grant(tenant.namespace, "manager")
 		s.fill(tenant)
 		if round == 0 {
@@ -354,7 +340,7 @@ func TestForbiddenNamespaceCostsFewRequests(t *testing.T) {
 	s.launch()
 	denied := func() (count int) {
 		_, all := audited(t, s.user)
-		for p, times := range maps.All(all) {
+		for p, times := range all {
 			if p.namespace == forbidden.namespace {
 				count += times
 			}

@@ -40,13 +40,15 @@ const (
 	refusalWindow = 2 * time.Minute
 	// probeTimeout bounds one try to open the watches of a namespace.
 	probeTimeout = 10 * time.Second
+	// probeLabel is on no object, so that a watch of the objects with it gets none.
+	probeLabel = "pipedream-operator.io/probe"
 	// suspicionInterval is the shortest time between two probes of a watched namespace.
 	suspicionInterval = 30 * time.Second
 )
 
 // refusedRetry paces the tries to watch a namespace that the API server refuses: after
-// 2 to 3 seconds at first, and every 20 to 30 seconds in the end.
-var refusedRetry = wait.Backoff{Duration: 2 * time.Second, Factor: 2, Jitter: 0.5, Cap: 20 * time.Second, Steps: 10}
+// 2 to 3 seconds at first, and every 18 to 27 seconds in the end.
+var refusedRetry = wait.Backoff{Duration: 2 * time.Second, Factor: 2, Jitter: 0.5, Cap: 18 * time.Second, Steps: 10}
 
 // NewCache returns the function that makes the manager's cache. Without namespaces it is
 // the usual cache of the whole cluster, else a NamespacedCache.
@@ -209,7 +211,7 @@ func (n *NamespacedCache) keepWatching(ctx context.Context, name string) {
 			retry, isReported = n.retry, false
 		}
 		if !isReported {
-			n.log.Error(err, "this namespace can't be watched, and its PipedreamTokens are not renewed; it is tried again every 30 seconds", "namespace", name)
+			n.log.Error(err, "this namespace can't be watched, and its PipedreamTokens are not renewed; the operator tries again at least every 30 seconds", "namespace", name)
 			isReported = true
 		}
 		for {
@@ -228,19 +230,21 @@ func (n *NamespacedCache) keepWatching(ctx context.Context, name string) {
 // whether it was watched, and the refusal.
 func (n *NamespacedCache) watch(ctx context.Context, name string, isReported bool) (wasWatched bool, err error) {
 	watching, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
+	var running sync.WaitGroup
+	defer func() {
+		stop(nil)
+		running.Wait()
+	}()
 	made, err := n.newCacheOf(watching, name, stop)
 	if err != nil {
 		n.explain(name, err)
 		return false, err
 	}
-	var running sync.WaitGroup
 	running.Go(func() {
 		if err := made.Start(watching); err != nil {
 			stop(err)
 		}
 	})
-	defer running.Wait()
 	if !made.WaitForCacheSync(watching) {
 		n.explain(name, context.Cause(watching))
 		return false, context.Cause(watching)
@@ -309,10 +313,14 @@ func isRefusal(err error) bool {
 	return apierrors.IsForbidden(err) || apierrors.IsNotFound(err) || meta.IsNoMatchError(err)
 }
 
-// publish lets readers and event handlers have the objects of a namespace.
+// publish lets readers and event handlers have the objects of a namespace, unless ctx has
+// ended.
 func (n *NamespacedCache) publish(ctx context.Context, name string, made cache.Cache) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	for _, kind := range n.kinds {
 		for _, registered := range kind.handlers {
 			if err := registered.addTo(ctx, name, made); err != nil {
@@ -399,7 +407,7 @@ func (n *NamespacedCache) probe(ctx context.Context, name string) error {
 	defer cancel()
 	for _, kind := range n.kinds {
 		opened, err := n.prober.Watch(ctx, kind.list.DeepCopyObject().(client.ObjectList), client.InNamespace(name),
-			client.MatchingFields{"metadata.name": "pipedream-operator-probe"})
+			client.MatchingLabels{probeLabel: "none"})
 		if err != nil {
 			return err
 		}
