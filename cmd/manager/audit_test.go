@@ -51,10 +51,12 @@ func (p permission) String() string {
 func audited(t *testing.T, user string) (used, denied map[permission]int) {
 	t.Helper()
 	used, denied = map[permission]int{}, map[permission]int{}
+	counted := map[string]bool{}
 	content, err := os.ReadFile(auditLog)
 	must(t, err)
 	for line := range bytes.Lines(content) {
 		var event struct {
+			ID   string `json:"auditID"`
 			Verb string `json:"verb"`
 			User struct {
 				Username string `json:"username"`
@@ -71,9 +73,11 @@ func audited(t *testing.T, user string) (used, denied map[permission]int) {
 			break // It is being written.
 		}
 		must(t, json.Unmarshal(line, &event))
-		if event.User.Username != user || event.Object == nil {
+		if event.User.Username != user || event.Object == nil || counted[event.ID] {
 			continue
 		}
+		// A watch is there twice: when it begins and when it ends.
+		counted[event.ID] = true
 		p := permission{event.Object.Namespace, event.Object.APIGroup, event.Object.Resource, event.Verb}
 		if event.Object.Subresource != "" {
 			p.resource += "/" + event.Object.Subresource

@@ -103,7 +103,7 @@ func runWithCluster(m *testing.M) int {
 	flags, remove, err := auditing()
 	if err == nil {
 		defer remove()
-		cluster, err = controlplane.Start(controlplane.Options{APIServerFlags: flags})
+		cluster, err = controlplane.Start(controlplane.Options{ControllerManager: true, APIServerFlags: flags})
 	}
 	if err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, err)

@@ -31,24 +31,22 @@ type harm struct {
 func harms() map[string]harm {
 	noToken := func(d *deprived) bool { return len(d.secrets("orders")) == 0 }
 	noMetrics := func(d *deprived) bool { return d.scrape() != http.StatusOK }
-	listsAgain := func(resource, group string) func(*deprived) bool {
-		return func(d *deprived) bool {
-			used, _ := audited(d.T, d.user)
-			return used[permission{d.namespace, group, resource, "list"}] > 1
-		}
+	notWatched := func(d *deprived) bool {
+		_, metrics := get(d.T, "https://"+d.metrics+"/metrics", d.reader)
+		return strings.Contains(metrics, `pipedream_namespace_watched{namespace="`+d.namespace+`"} 0`)
 	}
 	const ours = "pipedream-operator.io"
 	return map[string]harm{
 		"get secrets":    {"no token is issued, for the credentials can't be read", noToken},
 		"list secrets":   {"no token is issued, for nothing is known of Secrets", noToken},
-		"watch secrets":  {"all Secrets are listed again and again", listsAgain("secrets", "")},
+		"watch secrets":  {"the namespace is not watched", notWatched},
 		"create secrets": {"no token is stored", noToken},
 		"update secrets": {"the Secret does not get its label", func(d *deprived) bool { return d.secrets("orders")[0].Labels["tier"] == "" }},
 		"create events.events.k8s.io": {"nothing is told of a PipedreamToken", func(d *deprived) bool {
 			return d.events(d.namespace) == 0
 		}},
 		"list pipedreamtokens." + ours:  {"nothing is known of PipedreamTokens", noToken},
-		"watch pipedreamtokens." + ours: {"all PipedreamTokens are listed again and again", listsAgain("pipedreamtokens", ours)},
+		"watch pipedreamtokens." + ours: {"the namespace is not watched", notWatched},
 		"patch pipedreamtokens/status." + ours: {"there is no status", func(d *deprived) bool {
 			return d.token("orders").Status.ObservedGeneration == 0
 		}},

@@ -178,9 +178,10 @@ func newManager(options *options) (ctrl.Manager, error) {
 		return nil, fmt.Errorf("build the scheme: %w", err)
 	}
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
-		Scheme: scheme,
-		Cache:  controller.CacheOptions(options.namespaces),
-		Client: controller.ClientOptions(),
+		Scheme:   scheme,
+		Cache:    controller.CacheOptions(),
+		NewCache: controller.NewCache(options.namespaces),
+		Client:   controller.ClientOptions(),
 		Metrics: metricsserver.Options{
 			BindAddress:    options.metricsBindAddress,
 			SecureServing:  true,
@@ -203,6 +204,7 @@ func newManager(options *options) (ctrl.Manager, error) {
 	if err := errors.Join(
 		mgr.AddHealthzCheck("ping", healthz.Ping),
 		mgr.AddReadyzCheck("caches", cachesSynced(mgr.GetCache())),
+		showNamespaces(mgr),
 	); err != nil {
 		return nil, fmt.Errorf("set up the health probes: %w", err)
 	}

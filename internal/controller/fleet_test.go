@@ -17,7 +17,6 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
@@ -43,9 +42,9 @@ func newFleet(t *testing.T) *fleet {
 	f := &fleet{world: newWorld(t), next: map[types.NamespacedName]time.Time{}}
 	config := rest.CopyConfig(cluster.Config)
 	config.QPS = -1
-	options := CacheOptions([]string{f.namespace})
+	options := CacheOptions()
 	options.Scheme = newScheme(t)
-	informers, err := cache.New(config, options)
+	informers, err := NewCache([]string{f.namespace})(config, options)
 	must(t, err)
 	secrets := &metav1.PartialObjectMetadata{}
 	secrets.SetGroupVersionKind(secretKind)

@@ -61,10 +61,11 @@ func (w *world) startManager(wrap func(http.RoundTripper) http.RoundTripper) {
 		user.Wrap(wrap)
 	}
 	mgr, err := ctrl.NewManager(user, ctrl.Options{
-		Scheme:  newScheme(w.T),
-		Cache:   CacheOptions([]string{w.namespace}),
-		Client:  ClientOptions(),
-		Metrics: metricsserver.Options{BindAddress: "0"},
+		Scheme:   newScheme(w.T),
+		Cache:    CacheOptions(),
+		NewCache: NewCache([]string{w.namespace}),
+		Client:   ClientOptions(),
+		Metrics:  metricsserver.Options{BindAddress: "0"},
 		// The name is for metrics, and each test has a controller of its own.
 		Controller: config.Controller{SkipNameValidation: new(true)},
 	})

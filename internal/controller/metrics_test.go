@@ -30,7 +30,7 @@ import (
 )
 
 // scrape returns what Prometheus would read.
-func scrape(t *testing.T, metrics *Metrics) string {
+func scrape(t *testing.T, metrics prometheus.Collector) string {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
 	must(t, registry.Register(metrics))
@@ -100,11 +100,19 @@ func busyWorld(t *testing.T) *world {
 	return w
 }
 
+// shopAndCheckout is a cache that watches the namespace shop, and can't watch checkout.
+func shopAndCheckout() *NamespacedCache {
+	n := &NamespacedCache{names: []string{"shop", "checkout"}, states: map[string]*namespaceState{"checkout": {cause: errNotListed}}}
+	n.states["shop"] = &namespaceState{cache: n}
+	return n
+}
+
 func TestMetrics(t *testing.T) {
 	w := busyWorld(t)
 	for name, got := range map[string]string{
 		"metrics.txt":        w.scrape(w.reconciler.Metrics),
 		"metrics-of-all.txt": w.scrape(w.metricsOfAll()),
+		"namespaces.txt":     scrape(t, shopAndCheckout()),
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join("testdata", name)

@@ -5,6 +5,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -48,19 +49,12 @@ const (
 // CacheOptions returns what the manager's cache must and must not hold: of
 // Secrets only metadata, and of foreign ones only what tells one version from
 // another.
-func CacheOptions(namespaces []string) cache.Options {
-	options := cache.Options{
+func CacheOptions() cache.Options {
+	return cache.Options{
 		ReaderFailOnMissingInformer: true,
 		DefaultTransform:            stripMetadata,
 		ByObject:                    map[client.Object]cache.ByObject{&corev1.Secret{}: {Transform: stripSecret}},
 	}
-	for _, namespace := range namespaces {
-		if options.DefaultNamespaces == nil {
-			options.DefaultNamespaces = map[string]cache.Config{}
-		}
-		options.DefaultNamespaces[namespace] = cache.Config{}
-	}
-	return options
 }
 
 // ClientOptions returns how the manager's client must read: Secrets live.
@@ -121,7 +115,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, max
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](minRetry, maxRetry),
 			EnableWarmup:            new(true),
 		}).
-		Complete(r)
+		Complete(r.reconcilerFor(mgr.GetCache()))
 	if err != nil {
 		return fmt.Errorf("set up the controller: %w", err)
 	}
@@ -146,6 +140,9 @@ func (r *Reconciler) tokensOf(ctx context.Context, secret client.Object) []recon
 	tokens := &v1alpha1.PipedreamTokenList{}
 	err := r.Cache.List(ctx, tokens, client.InNamespace(secret.GetNamespace()), client.MatchingFields{secretNames: secret.GetName()},
 		client.UnsafeDisableDeepCopy)
+	if _, isUnknown := errors.AsType[*NotWatchedError](err); isUnknown {
+		return nil // Its PipedreamTokens are as if deleted, too.
+	}
 	if err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "could not list the PipedreamTokens of a Secret")
 		return nil
