@@ -23,6 +23,11 @@ missing() {
 }
 
 required() { awk -v module="$1" '$1 == module && $2 ~ /^v/ { print $2; exit }' "$root/hack/cluster/go.mod"; }
+
+# The version of Kubernetes that is built, and the folder of the Go module that requires it.
+kubernetes=$(required k8s.io/kubernetes)
+kubernetes_module=$root/hack/cluster
+
 current() { [[ -f $folder/versions && $(<"$folder/versions") == "$versions" && -z $(missing "$folder") ]]; }
 
 lock() {
@@ -96,19 +101,20 @@ run() {
   return "$status"
 }
 
-# build NAME...: builds those of hack/cluster/go.mod into $tmp/new.
+# build NAME...: builds these binaries into $tmp/new: etcd and etcdctl from hack/cluster, the others
+# from $kubernetes_module.
 build() {
-  local name package began n=0
+  local name package module began n=0
   for name in "$@"; do
     n=$((n + 1)) began=$SECONDS
     case $name in
-      etcd) package=go.etcd.io/etcd/server/v3 ;;
-      etcdctl) package=go.etcd.io/etcd/etcdctl/v3 ;;
-      *) package=k8s.io/kubernetes/cmd/$name ;;
+      etcd) module=$root/hack/cluster package=go.etcd.io/etcd/server/v3 ;;
+      etcdctl) module=$root/hack/cluster package=go.etcd.io/etcd/etcdctl/v3 ;;
+      *) module=$kubernetes_module package=k8s.io/kubernetes/cmd/$name ;;
     esac
     echo "Building $name, $n of $# ($(since 0) so far)"
-    if ! run 7200 "building $name" go -C "$root/hack/cluster" build -trimpath \
-      -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$(required k8s.io/kubernetes)" -o "$tmp/new/$name" "$package"; then
+    if ! run 7200 "building $name" go -C "$module" build -trimpath \
+      -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$kubernetes" -o "$tmp/new/$name" "$package"; then
       tail -n 20 "$tmp/log"
       die "$name could not be built: the reason is above."
     fi
