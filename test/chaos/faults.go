@@ -153,7 +153,7 @@ func (c *chaos) payFor(a action, lasted time.Duration) {
 }
 
 // resumeVerification does what a person would do after Pipedream had refused every
-// token: verification rests until the spec is changed.
+// token. Verification may be suspended for an hour; a changed spec is verified at once.
 func (c *chaos) resumeVerification(ctx context.Context) error {
 	for i := range objectCount {
 		if !isVerified(i) {
