@@ -8,8 +8,6 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"slices"
-	"strings"
 )
 
 // Verdict is what an answer says about a token.
@@ -67,13 +65,19 @@ const (
 // no answer says anything about the token: Pipedream does not document the status for a
 // missing scope, which may well be 401.
 func (t Trial) CanList() bool {
-	return covers(t.Scopes, accountsScope) || covers(t.Scopes, projectsScope)
+	return t.has(accountsScope) || t.has(projectsScope)
 }
 
 // NeedsProject tells whether the token is tried on a listing of the ProjectID. That is
 // so unless the scopes may read the listing of the projects only.
 func (t Trial) NeedsProject() bool {
-	return covers(t.Scopes, accountsScope) || !covers(t.Scopes, projectsScope)
+	return t.has(accountsScope) || !t.has(projectsScope)
+}
+
+// has reports whether the token has a scope. A token that was asked for without scopes has
+// Pipedream's default, which is every scope.
+func (t Trial) has(scope string) bool {
+	return len(t.Scopes) == 0 || Covers(t.Scopes, scope)
 }
 
 func (t Trial) path() string {
@@ -81,16 +85,4 @@ func (t Trial) path() string {
 		return "/v1/connect/projects?limit=1"
 	}
 	return "/v1/connect/" + url.PathEscape(t.ProjectID) + "/accounts?limit=1"
-}
-
-// covers tells whether a token of these scopes has the needed scope. A token without
-// scopes has Pipedream's default, which is every scope.
-func covers(scopes []string, needed string) bool {
-	if len(scopes) == 0 {
-		return true
-	}
-	return slices.ContainsFunc(scopes, func(scope string) bool {
-		prefix, isWild := strings.CutSuffix(scope, ":*")
-		return scope == needed || scope == "*" || isWild && strings.HasPrefix(needed, prefix+":")
-	})
 }
