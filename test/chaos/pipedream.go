@@ -39,7 +39,7 @@ func newPipedream(address string) *pipedream {
 			MaxIdleConnsPerHost: consumers,
 			ForceAttemptHTTP2:   true,
 			// A forgotten connection is no news to those who look on.
-			HTTP2: &http.HTTP2Config{SendPingTimeout: time.Second, PingTimeout: time.Second},
+			HTTP2: &http.HTTP2Config{SendPingTimeout: callTimeout, PingTimeout: 2 * callTimeout},
 			// Nor is a CA: it is the managers who must trust in the right one.
 			TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // Our own simulator, on this machine.
 		},
