@@ -54,8 +54,8 @@ func (s *tenants) tenant(kind string) *site {
 	return &tenant
 }
 
-// make makes the namespace, which must not exist.
-func (s *tenants) make(tenant *site) {
+// found makes the namespace, which must not exist.
+func (s *tenants) found(tenant *site) {
 	s.Helper()
 	must(s.T, s.admin.Create(s.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: tenant.namespace}}))
 }
@@ -105,10 +105,10 @@ func (s *tenants) remove(tenant *site) {
 }
 
 // launch starts the manager. It returns when /readyz answers 200.
-func (s *tenants) launch(environment ...string) {
+func (s *tenants) launch() {
 	s.Helper()
 	s.probes, s.metrics = freeAddress(s.T), freeAddress(s.T)
-	s.running = s.startReplica(environment, "--namespaces="+strings.Join(s.names, ","),
+	s.running = s.startReplica(nil, "--namespaces="+strings.Join(s.names, ","),
 		"--health-probe-bind-address="+s.probes, "--metrics-bind-address="+s.metrics)
 	s.eventually("the manager is ready", func() bool {
 		status, _ := get(s.T, "http://"+s.probes+"/readyz", "")
@@ -187,12 +187,12 @@ func (s *tenants) linesAbout(tenant *site) map[string]int {
 	return messages
 }
 
-// calm adds a namespace with a token that a consumer uses all the time. The function that
-// it returns checks that the token was renewed again and again, each time when it was due.
-func (s *tenants) calm(kind string) (wantRenewed func()) {
+// calm adds a namespace with a token that lives for a short time. The function that it
+// returns waits until the token is renewed once more, and checks the Secret and the status.
+func (s *tenants) calm() (wantRenewed func()) {
 	s.Helper()
-	tenant := s.tenant(kind)
-	s.make(tenant)
+	tenant := s.tenant("calm")
+	s.found(tenant)
 	s.grant(tenant.namespace, "manager")
 	s.fill(tenant)
 	return func() {
@@ -209,12 +209,12 @@ func (s *tenants) calm(kind string) (wantRenewed func()) {
 func TestNamespacesInTroubleStopNoOther(t *testing.T) {
 	t.Parallel()
 	s := newTenants(t)
-	wantRenewed := s.calm("calm")
+	wantRenewed := s.calm()
 	calm := *s.site
 	calm.namespace = s.names[0]
 	absent, late, deleted, unbound, secretless := s.tenant("absent"), s.tenant("late"), s.tenant("deleted"), s.tenant("unbound"), s.tenant("secretless")
 	for _, tenant := range []*site{late, deleted, unbound, secretless} {
-		s.make(tenant)
+		s.found(tenant)
 		if tenant != late {
 			s.grant(tenant.namespace, "manager")
 		}
@@ -250,8 +250,8 @@ func TestNamespacesInTroubleStopNoOther(t *testing.T) {
 	wantRenewed()
 
 	// All is mended.
-	s.make(absent)
-	s.make(deleted)
+	s.found(absent)
+	s.found(deleted)
 	for _, tenant := range []*site{absent, late, deleted} {
 		s.grant(tenant.namespace, "manager")
 	}
@@ -277,10 +277,10 @@ func TestNamespacesInTroubleStopNoOther(t *testing.T) {
 func TestNamespaceThatIsMadeAnew(t *testing.T) {
 	t.Parallel()
 	s := newTenants(t)
-	wantRenewed := s.calm("calm")
+	wantRenewed := s.calm()
 	tenant := s.tenant("anew")
 	for round := range 2 {
-		s.make(tenant)
+		s.found(tenant)
 		s.grant(tenant.namespace, "manager")
 		s.fill(tenant)
 		if round == 0 {
@@ -302,7 +302,7 @@ func TestAllNamespacesForbiddenAtFirst(t *testing.T) {
 	t.Parallel()
 	s := newTenants(t)
 	first, second := s.tenant("first"), s.tenant("second")
-	s.make(first)
+	s.found(first)
 	s.probes, s.metrics = freeAddress(t), freeAddress(t)
 	start := func() {
 		s.running = s.startReplica(nil, "--namespaces="+strings.Join(s.names, ","), "--health-probe-bind-address="+s.probes, "--metrics-bind-address="+s.metrics)
@@ -321,7 +321,7 @@ func TestAllNamespacesForbiddenAtFirst(t *testing.T) {
 	s.fill(first)
 	first.awaitRight(first.namespace)
 	s.awaitUnwatched(second)
-	s.make(second)
+	s.found(second)
 	s.grant(second.namespace, "manager")
 	s.fill(second)
 	second.awaitRight(second.namespace)
@@ -334,9 +334,9 @@ func TestAllNamespacesForbiddenAtFirst(t *testing.T) {
 func TestForbiddenNamespaceCostsFewRequests(t *testing.T) {
 	t.Parallel()
 	s := newTenants(t)
-	wantRenewed := s.calm("calm")
+	wantRenewed := s.calm()
 	forbidden := s.tenant("forbidden")
-	s.make(forbidden)
+	s.found(forbidden)
 	s.launch()
 	denied := func() (count int) {
 		_, all := audited(t, s.user)
@@ -375,7 +375,7 @@ func TestManyNamespaces(t *testing.T) {
 			absent = append(absent, tenant)
 			continue
 		}
-		s.make(tenant)
+		s.found(tenant)
 		s.grant(tenant.namespace, "manager")
 		s.fill(tenant)
 		there = append(there, tenant)
