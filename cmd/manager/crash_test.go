@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
 )
 
 const goodSecret = "the-client-secret"
@@ -31,6 +33,7 @@ type site struct {
 	// it in.
 	*testing.T
 	owner      *testing.T
+	plane      *controlplane.ControlPlane
 	admin      client.Client
 	namespace  string
 	pipedream  *pipedreamtest.Simulator
@@ -38,23 +41,31 @@ type site struct {
 	kubeconfig string
 	apiURL     string
 	manager    *manager
+	project    int // the last project that wantNoticed has set
 }
 
 func newSite(t *testing.T) *site {
 	t.Helper()
+	return newSiteOn(t, cluster)
+}
+
+// newSiteOn returns a site on a control plane.
+func newSiteOn(t *testing.T, plane *controlplane.ControlPlane) *site {
+	t.Helper()
 	scheme := runtime.NewScheme()
 	must(t, corev1.AddToScheme(scheme))
+	must(t, coordinationv1.AddToScheme(scheme))
 	must(t, v1alpha1.AddToScheme(scheme))
-	s := &site{T: t, owner: t, wire: &tripwire{}}
+	s := &site{T: t, owner: t, plane: plane, wire: &tripwire{}}
 	var err error
-	s.admin, err = client.New(cluster.Config, client.Options{Scheme: scheme})
+	s.admin, err = client.New(plane.Config, client.Options{Scheme: scheme})
 	must(t, err)
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "crash-"}}
 	must(t, s.admin.Create(t.Context(), namespace))
 	s.namespace = namespace.Name
 	s.pipedream = pipedreamtest.New(pipedreamtest.Options{Now: time.Now})
 	s.apiURL = s.wire.toPipedream(t, s.pipedream)
-	s.kubeconfig = writeKubeconfig(t, s.wire.toAPIServer(t))
+	s.kubeconfig = writeKubeconfig(t, s.wire.toAPIServer(t, plane.Config))
 	return s
 }
 

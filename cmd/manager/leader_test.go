@@ -37,7 +37,7 @@ type replica struct {
 func (s *site) startReplica() *replica {
 	s.Helper()
 	r := &replica{wire: &tripwire{}}
-	s.kubeconfig = writeKubeconfig(s.T, r.wire.toAPIServer(s.T))
+	s.kubeconfig = writeKubeconfig(s.T, r.wire.toAPIServer(s.T, s.plane.Config))
 	r.manager = startManagerIn(s.T, []string{"POD_NAMESPACE=" + s.namespace}, append(s.arguments(), "--leader-elect")...)
 	s.eventually("the manager watches", func() bool {
 		made := r.wire.counted()

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"runtime/debug"
 	"time"
 
@@ -161,6 +160,10 @@ func newManager(options *options) (ctrl.Manager, error) {
 	if err := errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return nil, fmt.Errorf("build the scheme: %w", err)
 	}
+	election, err := newElection(config, options.leaderElect)
+	if err != nil {
+		return nil, err
+	}
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme: scheme,
 		Cache:  controller.CacheOptions(options.namespaces),
@@ -171,18 +174,19 @@ func newManager(options *options) (ctrl.Manager, error) {
 			CertDir:        options.metricsCertDir,
 			FilterProvider: filters.WithAuthenticationAndAuthorization,
 		},
-		HealthProbeBindAddress:        options.healthProbeBindAddress,
-		LeaderElection:                options.leaderElect,
-		LeaderElectionID:              "pipedream-operator",
-		LeaderElectionNamespace:       os.Getenv("POD_NAMESPACE"),
-		LeaderElectionReleaseOnCancel: true,
-		GracefulShutdownTimeout:       new(shutdownTimeout),
+		HealthProbeBindAddress:              options.healthProbeBindAddress,
+		LeaderElection:                      options.leaderElect,
+		LeaderElectionID:                    leaseName,
+		LeaderElectionResourceLockInterface: election.resourceLock(),
+		LeaderElectionReleaseOnCancel:       true,
+		RenewDeadline:                       new(renewDeadline),
+		GracefulShutdownTimeout:             new(shutdownTimeout),
 	})
-	if err != nil && options.leaderElect && os.Getenv("POD_NAMESPACE") == "" {
-		err = fmt.Errorf("%w (outside of a cluster, --leader-elect needs POD_NAMESPACE in the environment)", err)
-	}
 	if err != nil {
 		return nil, fmt.Errorf("set up the manager: %w", err)
+	}
+	if err := election.joins(mgr); err != nil {
+		return nil, err
 	}
 	if err := errors.Join(
 		mgr.AddHealthzCheck("ping", healthz.Ping),

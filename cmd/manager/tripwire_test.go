@@ -111,14 +111,14 @@ func (w *tripwire) guard(next http.Handler, name func(*http.Request) string) htt
 
 // toAPIServer returns the address of a way to the real API server, as its
 // administrator.
-func (w *tripwire) toAPIServer(t *testing.T) string {
+func (w *tripwire) toAPIServer(t *testing.T, admin *rest.Config) string {
 	t.Helper()
-	transport, err := rest.TransportFor(cluster.Config)
+	transport, err := rest.TransportFor(admin)
 	must(t, err)
-	target, err := url.Parse(cluster.Config.Host)
+	target, err := url.Parse(admin.Host)
 	must(t, err)
 	if target.Host == "" {
-		target = &url.URL{Scheme: "https", Host: cluster.Config.Host}
+		target = &url.URL{Scheme: "https", Host: admin.Host}
 	}
 	proxy := &httputil.ReverseProxy{
 		Transport:     transport,

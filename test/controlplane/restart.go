@@ -5,6 +5,7 @@ package controlplane
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"time"
 )
@@ -52,6 +53,36 @@ func (c *ControlPlane) StopEtcd() error {
 func (c *ControlPlane) StartEtcd() error {
 	if err := c.environment.ControlPlane.Etcd.Start(); err != nil {
 		return fmt.Errorf("start etcd again: %w", err)
+	}
+	return nil
+}
+
+// SaveEtcd copies what etcd has stored, as a backup does, and returns the folder of
+// the copy, which lives until Stop. etcd must be stopped.
+func (c *ControlPlane) SaveEtcd() (string, error) {
+	saved, err := os.MkdirTemp(c.directory, "etcd-saved-")
+	if err != nil {
+		return "", fmt.Errorf("make a folder: %w", err)
+	}
+	if err := os.CopyFS(saved, os.DirFS(c.environment.ControlPlane.Etcd.DataDir)); err != nil {
+		return "", fmt.Errorf("save etcd: %w", err)
+	}
+	return saved, nil
+}
+
+// RestoreEtcd puts a copy that SaveEtcd made in place of what etcd has stored. etcd
+// and kube-apiserver must be stopped: what the kube-apiserver remembers would be of another
+// history.
+func (c *ControlPlane) RestoreEtcd(saved string) error {
+	data := c.environment.ControlPlane.Etcd.DataDir
+	if err := os.RemoveAll(data); err != nil {
+		return fmt.Errorf("restore etcd: %w", err)
+	}
+	if err := os.CopyFS(data, os.DirFS(saved)); err != nil {
+		return fmt.Errorf("restore etcd: %w", err)
+	}
+	if err := os.Chmod(data, 0o700); err != nil { //nolint:gosec // It is a folder.
+		return fmt.Errorf("restore etcd: %w", err)
 	}
 	return nil
 }
