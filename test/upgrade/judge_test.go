@@ -62,8 +62,8 @@ func dueFrom(seen *sight) time.Time {
 // isDue tells whether an object was due at a time or shortly before.
 func isDue(history []*sight, at time.Time) bool {
 	for i, seen := range history {
-		if seen.at.After(at.Add(rounding)) {
-			break
+		if seen.at.After(at.Add(-rounding)) {
+			break // This may be the outcome of the request, which must not be its own reason.
 		}
 		isReplaced := i+1 < len(history) && history[i+1].at.Before(at.Add(-aftermath))
 		if !isReplaced && !dueFrom(seen).After(at.Add(rounding)) {
@@ -131,7 +131,7 @@ func (s *site) judge(during string) {
 		}
 		if o := s.ofClient(e.client); o == nil {
 			s.Errorf("%s: a token was asked for with the client ID %q, which belongs to no PipedreamToken", during, e.client)
-		} else if history, _ := s.observer.sights(o); o.isJudged(e.at) && !isDue(history, e.at) {
+		} else if history, _ := s.observer.sights(o); o.isJudged(e.at) && !isDue(history, e.at) && (o.triesAtStart == "" || !s.isStarting(e.at)) {
 			s.Errorf("%s: a token was asked for at %s for %s, which was not due (the answer was %d); its status:\n%s",
 				during, e.at.Format("15:04:05.000"), o, e.status, statusOf(s.observer.last(o)))
 		}
@@ -144,7 +144,7 @@ func (s *site) judge(during string) {
 		history, _ := s.observer.sights(o)
 		for ; o.judgedSights+1 < len(history); o.judgedSights++ {
 			before, after := history[o.judgedSights], history[o.judgedSights+1]
-			if what := lost(before, after); what != "" && o.isJudged(after.at) {
+			if what := lost(before, after); what != "" && o.isJudged(after.at) && !o.adapts {
 				s.Errorf("%s: the status of %s has lost something at %s: %s; before:\n%s\nafter:\n%s", during, o, after.at.Format("15:04:05.000"),
 					what, statusOf(before), statusOf(after))
 			}
@@ -168,13 +168,20 @@ func (s *site) judgeRequest(r *request) string {
 	if !o.isJudged(r.At) || isDue(history, r.At) || s.isForVerification(o, r) {
 		return ""
 	}
-	if r.Verb == "get" {
-		if o.readsAtStart != "" && s.isStarting(r.At) {
+	isStarting := s.isStarting(r.At)
+	switch {
+	case isStarting && o.triesAtStart != "":
+		return ""
+	case r.Verb == "get":
+		interval := o.manifest.Spec.Verification.IntervalSeconds
+		if interval > 0 && interval < day {
+			return "" // The manager reads the token to try it, and may find then that it is not its turn.
+		}
+		if isStarting && (o.readsAtStart != "" || o.adapts) {
 			return ""
 		}
 		return "an object that was not due was read"
-	}
-	if o.adapts && r.Object.Resource != "secrets" {
+	case r.Object.Resource != "secrets" && (o.adapts || isStarting && o.rewritesAtStart != ""):
 		return ""
 	}
 	return "an object that was not due was written"
@@ -191,7 +198,7 @@ func (s *site) isForVerification(o *object, r *request) bool {
 		history, _ := s.observer.sights(o)
 		wasUnknown := false
 		for _, seen := range history {
-			if !seen.at.After(at.Add(rounding)) {
+			if !seen.at.After(at) {
 				wasUnknown = seen.condition(v1alpha1.ConditionVerified).Status == metav1.ConditionUnknown && len(s.pipedream.verificationsOf(o.client())) == 1
 			}
 		}
@@ -200,10 +207,11 @@ func (s *site) isForVerification(o *object, r *request) bool {
 	return false
 }
 
-// isStarting tells whether a manager has begun to lead shortly before.
+// isStarting tells whether a manager has begun to lead shortly before. What it does at first may have to wait until
+// Pipedream may be asked again.
 func (s *site) isStarting(at time.Time) bool {
 	for _, began := range s.leading {
-		if since := at.Sub(began); since > -aftermath && since < 2*aftermath {
+		if since := at.Sub(began); since > -aftermath && since < pause+2*aftermath {
 			return true
 		}
 	}

@@ -66,7 +66,7 @@ func (o *object) isJudged(at time.Time) bool {
 func (o *object) excuse() { o.excuses = append(o.excuses, excuse{time.Now(), never}) }
 
 // accuse ends that time: the operator has done what the test asked for, and may still send an Event.
-func (o *object) accuse() { o.excuses[len(o.excuses)-1].to = time.Now().Add(rounding) }
+func (o *object) accuse() { o.excuses[len(o.excuses)-1].to = time.Now().Add(aftermath) }
 
 // all returns the objects; it is safe for concurrent use.
 func (s *site) all() []*object {
@@ -163,6 +163,22 @@ func (s *site) touch(namespace, name, value string) {
 	s.Helper()
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 	patch := fmt.Sprintf(`{"metadata":{"labels":{"seen-by":%q}}}`, value)
+	must(s.T, s.admin.Patch(s.Context(), secret, client.RawPatch(types.MergePatchType, []byte(patch))))
+}
+
+// rotate changes the client secret of an object, at Pipedream and in the cluster.
+func (s *site) rotate(o *object) {
+	s.Helper()
+	const rotated = "the-rotated-client-secret"
+	must(s.T, s.pipedream.SetClient(o.client(), rotated))
+	s.writeClientSecret(o, rotated)
+}
+
+// writeClientSecret changes the client secret of an object in the cluster only.
+func (s *site) writeClientSecret(o *object, value string) {
+	s.Helper()
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: o.namespace, Name: o.credentialsName()}}
+	patch := fmt.Sprintf(`{"stringData":{"client_secret":%q}}`, value)
 	must(s.T, s.admin.Patch(s.Context(), secret, client.RawPatch(types.MergePatchType, []byte(patch))))
 }
 

@@ -54,8 +54,12 @@ type state struct {
 	lapses bool
 	// touched tells that after each switch something is changed that must not cost a token.
 	touched bool
-	// readsAtStart says why a manager that starts reads a Secret of this object though nothing is due.
-	readsAtStart string
+	// The fields below are exceptions: what a manager that starts does for this object though nothing is due, and why. The
+	// previous version has these faults. Mend the tree, and remove an exception when hack/release/previous names the mended
+	// version; never add one for a fault of the tree alone.
+	//
+	// readsAtStart allows to read its Secrets, rewritesAtStart to write its status, and triesAtStart to ask for a token.
+	readsAtStart, rewritesAtStart, triesAtStart string
 }
 
 var (
@@ -210,6 +214,7 @@ func verifiedStates() []*state {
 	accepted := verified("verified", 10, v1alpha1.ReasonTokenAccepted)
 	unclear := verified("verification-inconclusive", 10, v1alpha1.ReasonVerificationInconclusive)
 	unclear.prepare, unclear.arrived = accounts(http.StatusInternalServerError), tried(1)
+	unclear.rewritesAtStart = "the manager does not restore why the last try was inconclusive, and says that the token was not tried yet"
 	// The endpoint refuses every token, also the one that has replaced the first: the operator gives up trying.
 	suspended := verified("verification-suspended", 10, v1alpha1.ReasonVerificationInconclusive, reasonVerificationSuspended)
 	suspended.prepare, suspended.arrived = accounts(http.StatusUnauthorized), tried(2)
@@ -238,13 +243,16 @@ func credentialsStates() []*state {
 			name: "credentials-without-key", ready: none, renewed: missing,
 			credentials:  func(o *object) map[string]string { return map[string]string{"client_id": o.client()} },
 			readsAtStart: "the status does not say which key of the credentials is missing, so the manager reads them once",
+			rewritesAtStart: "until the manager has read them it believes that it can ask for a token; " +
+				"if it has to wait for its turn then, the status says Queued, and CredentialsMissing with a new time after that",
 		},
 		{
 			name: "credentials-deleted", ready: valid, renewed: missing,
-			disturb: func(s *site, o *object) { s.deleteCredentials(o) },
+			disturb: func(s *site, o *object) { s.deleteCredentials(o) }, readsAtStart: unchecked,
 		},
 		{
-			name: "outdated", ready: reason(v1alpha1.ReasonTokenOutdated), renewed: missing,
+			name: "outdated", ready: reason(v1alpha1.ReasonTokenOutdated), renewed: missing, readsAtStart: unchecked,
+			rewritesAtStart: unsettled,
 			disturb: func(s *site, o *object) {
 				s.deleteCredentials(o)
 				s.change(o, func(spec *v1alpha1.PipedreamTokenSpec) { spec.Scopes = []string{"connect:users:read"} })
@@ -253,7 +261,7 @@ func credentialsStates() []*state {
 		{
 			name: "expired", ready: reason(v1alpha1.ReasonTokenExpired), renewed: missing, lapses: true,
 			prepare: func(s *site, o *object) { s.pipedream.behave(o.client(), behaviour{lifetime: shortestLifetime}) },
-			disturb: func(s *site, o *object) { s.deleteCredentials(o) },
+			disturb: func(s *site, o *object) { s.deleteCredentials(o) }, readsAtStart: unchecked,
 		},
 	}
 }
@@ -273,10 +281,17 @@ func refusedStates() []*state {
 	scopes := reason(v1alpha1.ReasonScopeRejected)
 	return []*state{
 		{name: "credentials-rejected", ready: none, renewed: rejected, prepare: rotate},
-		{name: "credentials-rejected-with-token", ready: valid, renewed: rejected, disturb: func(s *site, o *object) {
-			rotate(s, o)
-			s.requestRenewal(o, "now")
+		{name: "credentials-rejected-with-token", ready: valid, renewed: rejected, readsAtStart: unchecked, disturb: func(s *site, o *object) {
+			s.writeClientSecret(o, "a secret that Pipedream does not know")
 		}},
+		{
+			name: "requested-and-rejected", ready: valid, renewed: rejected,
+			triesAtStart: "the status does not say for which renew request the last attempt was made, so that a manager that starts makes another one",
+			disturb: func(s *site, o *object) {
+				rotate(s, o)
+				s.requestRenewal(o, "now")
+			},
+		},
 		{
 			name: "credentials-garbled", ready: none, renewed: reason(v1alpha1.ReasonCredentialsRejected, reasonCredentialsInvalid),
 			credentials: func(o *object) map[string]string {
@@ -285,7 +300,7 @@ func refusedStates() []*state {
 		},
 		{name: "scope-rejected", ready: none, renewed: scopes, spec: unknownScope},
 		{
-			name: "scope-rejected-with-token", ready: reason(v1alpha1.ReasonTokenOutdated), renewed: scopes,
+			name: "scope-rejected-with-token", ready: reason(v1alpha1.ReasonTokenOutdated), renewed: scopes, readsAtStart: unchecked,
 			disturb: func(s *site, o *object) { s.change(o, unknownScope) },
 		},
 		{
@@ -302,10 +317,10 @@ func refusedStates() []*state {
 			prepare: answer(pipedreamtest.Fault{Status: http.StatusForbidden}),
 		},
 		{
-			name: "request-rejected-with-token", ready: valid, renewed: reason(v1alpha1.ReasonRequestRejected),
+			name: "request-rejected-with-token", ready: valid, renewed: reason(v1alpha1.ReasonRequestRejected), readsAtStart: unchecked,
 			disturb: func(s *site, o *object) {
 				answer(pipedreamtest.Fault{Status: http.StatusForbidden})(s, o)
-				s.requestRenewal(o, "now")
+				s.rotate(o)
 			},
 		},
 	}
@@ -322,9 +337,9 @@ func outageStates() []*state {
 		}
 		return []*state{
 			{name: name, ready: none, renewed: reason(why), prepare: begin},
-			{name: name + "-with-token", ready: valid, renewed: reason(why), disturb: func(s *site, o *object) {
+			{name: name + "-with-token", ready: valid, renewed: reason(why), readsAtStart: unchecked, disturb: func(s *site, o *object) {
 				begin(s, o)
-				s.requestRenewal(o, "now")
+				s.rotate(o)
 			}},
 		}
 	}
@@ -346,8 +361,8 @@ func clusterStates() []*state {
 			},
 		},
 		{name: refusedToCreate, ready: none, renewed: refused},
-		{name: refusedToUpdate, ready: valid, renewed: refused, disturb: func(s *site, o *object) { s.requestRenewal(o, "now") }},
-		{name: refusedToUpdate + "-labels", ready: valid, renewed: refused, disturb: func(s *site, o *object) {
+		{name: refusedToUpdate, ready: valid, renewed: refused, readsAtStart: unchecked, disturb: func(s *site, o *object) { s.rotate(o) }},
+		{name: refusedToUpdate + "-labels", ready: valid, renewed: refused, readsAtStart: unchecked, disturb: func(s *site, o *object) {
 			s.change(o, func(spec *v1alpha1.PipedreamTokenSpec) {
 				spec.Secret.Labels = map[string]v1alpha1.LabelValue{"team": "billing"}
 			})
@@ -364,8 +379,9 @@ func templateStates() []*state {
 	return []*state{
 		{name: "template-invalid", ready: none, renewed: invalid, spec: broken},
 		{
-			name: "template-invalid-with-token", ready: valid, renewed: invalid,
-			disturb: func(s *site, o *object) { s.change(o, broken) },
+			name: "template-invalid-with-token", ready: valid, renewed: invalid, readsAtStart: unchecked,
+			rewritesAtStart: unsettled,
+			disturb:         func(s *site, o *object) { s.change(o, broken) },
 		},
 		{
 			// The templates are small enough with a token of the usual size, and too large with the issued one.
@@ -407,6 +423,12 @@ func endStates() []*state {
 		},
 	}
 }
+
+// unchecked is why Secrets are read at a start.
+const unchecked = "the status names no version of the Secret that is known to be as it should be, so the manager reads it once"
+
+// unsettled is why a status is written at a start.
+const unsettled = "when changes come quickly one after the other, the status may say of the two Secrets what a manager that starts finds no longer to be so"
 
 // relabelled is the name of the object whose labels are changed again and again.
 const relabelled = "good-relabelled"

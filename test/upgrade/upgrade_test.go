@@ -107,7 +107,7 @@ func (s *site) wantAllAsBefore(during string) {
 	s.Helper()
 	s.observer.awaitLook()
 	for _, o := range s.live() {
-		if !o.adapts {
+		if !o.adapts && !o.judgedFrom.IsZero() {
 			s.await(o)
 		}
 	}
