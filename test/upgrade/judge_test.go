@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -26,6 +27,12 @@ const (
 	// stallsAfter is how long credentials are missing before the operator says Stalled.
 	stallsAfter = 2 * time.Minute
 )
+
+// triedAgain are the reasons after which the operator tries again by itself. After the others it waits for a change.
+var triedAgain = []string{
+	v1alpha1.ReasonCredentialsRejected, v1alpha1.ReasonScopeRejected, v1alpha1.ReasonRequestRejected,
+	v1alpha1.ReasonRateLimited, v1alpha1.ReasonEndpointUnavailable, v1alpha1.ReasonMalformedResponse,
+}
 
 // never is after every test.
 var never = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -45,6 +52,8 @@ func dueFrom(seen *sight) time.Time {
 	switch {
 	case status.ObservedGeneration != seen.token.Generation, renewed.Status == metav1.ConditionUnknown, renewed.Status == "":
 		return time.Time{} // The operator has not done yet what is asked for.
+	case renewed.Status == metav1.ConditionFalse && status.NextAttemptTime == nil && slices.Contains(triedAgain, renewed.Reason):
+		return time.Time{} // The next attempt waits for its turn, and while it waits the status names no time.
 	case renewed.Status == metav1.ConditionTrue && status.RenewalTime != nil:
 		earlier(status.RenewalTime.Time)
 	case renewed.Status == metav1.ConditionFalse && status.NextAttemptTime != nil:

@@ -45,13 +45,15 @@ func TestWhatIsDue(t *testing.T) {
 		history []*sight
 		want    bool
 	}{
-		"nothing":          {[]*sight{seenAt(time.Hour, v1alpha1.PipedreamTokenStatus{RenewalTime: in(time.Minute), ExpirationTime: in(time.Hour)}, good, ready)}, false},
-		"a renewal":        {[]*sight{seenAt(time.Hour, v1alpha1.PipedreamTokenStatus{RenewalTime: in(-time.Minute)}, good)}, true},
-		"another attempt":  {[]*sight{seenAt(time.Hour, v1alpha1.PipedreamTokenStatus{NextAttemptTime: in(0)}, bad)}, true},
-		"a later attempt":  {[]*sight{seenAt(time.Hour, v1alpha1.PipedreamTokenStatus{NextAttemptTime: in(3 * time.Second)}, bad)}, false},
-		"no other attempt": {[]*sight{seenAt(time.Hour, v1alpha1.PipedreamTokenStatus{RenewalTime: in(-time.Minute)}, bad)}, false},
-		"the expiry":       {[]*sight{seenAt(time.Hour, v1alpha1.PipedreamTokenStatus{ExpirationTime: in(0)}, bad, ready)}, true},
-		"a new object":     {[]*sight{seenAt(time.Hour, v1alpha1.PipedreamTokenStatus{})}, true},
+		"nothing":                            {[]*sight{seenAt(time.Hour, v1alpha1.PipedreamTokenStatus{RenewalTime: in(time.Minute), ExpirationTime: in(time.Hour)}, good, ready)}, false},
+		"a renewal":                          {[]*sight{seenAt(time.Hour, v1alpha1.PipedreamTokenStatus{RenewalTime: in(-time.Minute)}, good)}, true},
+		"another attempt":                    {[]*sight{seenAt(time.Hour, v1alpha1.PipedreamTokenStatus{NextAttemptTime: in(0)}, bad)}, true},
+		"a later attempt":                    {[]*sight{seenAt(time.Hour, v1alpha1.PipedreamTokenStatus{NextAttemptTime: in(3 * time.Second)}, bad)}, false},
+		"an attempt that waits for its turn": {[]*sight{seenAt(time.Hour, v1alpha1.PipedreamTokenStatus{}, bad)}, true},
+		"no other attempt": {[]*sight{seenAt(time.Hour, v1alpha1.PipedreamTokenStatus{RenewalTime: in(-time.Minute)},
+			condition("Renewed", "False", "TemplateInvalid", time.Hour))}, false},
+		"the expiry":   {[]*sight{seenAt(time.Hour, v1alpha1.PipedreamTokenStatus{ExpirationTime: in(0)}, bad, ready)}, true},
+		"a new object": {[]*sight{seenAt(time.Hour, v1alpha1.PipedreamTokenStatus{})}, true},
 		"a call for a person": {[]*sight{seenAt(time.Hour, v1alpha1.PipedreamTokenStatus{},
 			condition("Renewed", "False", "CredentialsMissing", 2*time.Minute))}, true},
 		"a deleted object": {[]*sight{{at: noon.Add(-time.Hour)}}, false},

@@ -57,36 +57,36 @@ func TestUpgrade(t *testing.T) {
 	s.wantAllAsBefore("after the upgrade")
 	s.populate("made-by-the-tree")
 
-	// The way back, as a rolling update: the next manager stands by while the last one still leads. What a version that is
-	// yet to come has written into a status must not cost a token either.
-	s.install(previous)
-	next := s.start(previous)
-	flight = s.takeOff("downgrade")
-	s.overwriteStatus(s.find("made-by-the-tree/credentials-rejected"), v1alpha1.ConditionRenewed, v1alpha1.ConditionStalled)
-	s.overwriteStatus(s.find("made-by-the-tree/credentials-rejected-with-token"), v1alpha1.ConditionRenewed, v1alpha1.ConditionStalled)
-	s.overwriteStatus(s.find("made-by-the-tree/verified-once-a-day"), v1alpha1.ConditionVerified)
-	s.stop(running)
-	adopted = s.adopt(orphans[1])
-	s.awaitLeader(next)
-	running = next
-	s.wantAdopted(adopted)
-	s.land(flight)
+	// The way back, as a rolling update. What a version that is yet to come has written into a status must not cost a token.
+	running = s.roll(running, previous, "downgrade", func() {
+		s.overwriteStatus(s.find("made-by-the-tree/credentials-rejected"), v1alpha1.ConditionRenewed, v1alpha1.ConditionStalled)
+		s.overwriteStatus(s.find("made-by-the-tree/credentials-rejected-with-token"), v1alpha1.ConditionRenewed, v1alpha1.ConditionStalled)
+		s.overwriteStatus(s.find("made-by-the-tree/verified-once-a-day"), v1alpha1.ConditionVerified)
+	})
+	s.wantAdopted(s.adopt(orphans[1]))
 	s.wantAllAsBefore("after the way back")
 
-	// The upgrade once more, as a rolling update.
-	s.install(tree)
-	next = s.start(tree)
-	flight = s.takeOff("second-upgrade")
-	s.stop(running)
-	s.awaitLeader(next)
-	running = next
-	s.land(flight)
+	running = s.roll(running, tree, "second-upgrade", func() {})
 	s.wantAllAsBefore("after the second upgrade")
 
 	s.keepQuiet()
 	s.stop(running)
 	t.Logf("the consumers used tokens %d times; at the least %s were left of one; it took %s in all",
 		s.observer.uses, s.observer.leastAge.Round(time.Second), time.Since(began).Round(time.Second))
+}
+
+// roll replaces the manager that leads as a rolling update does: the next one stands by while the last one still leads.
+// Just before the last one is told to stop, meanwhile is called.
+func (s *site) roll(last *manager, v *version, name string, meanwhile func()) *manager {
+	s.Helper()
+	s.install(v)
+	next := s.start(v)
+	flight := s.takeOff(name)
+	meanwhile()
+	s.stop(last)
+	s.awaitLeader(next)
+	s.land(flight)
+	return next
 }
 
 // find returns an object by its name.
