@@ -32,6 +32,7 @@ const (
 var triedAgain = []string{
 	v1alpha1.ReasonCredentialsRejected, v1alpha1.ReasonScopeRejected, v1alpha1.ReasonRequestRejected,
 	v1alpha1.ReasonRateLimited, v1alpha1.ReasonEndpointUnavailable, v1alpha1.ReasonMalformedResponse,
+	v1alpha1.ReasonSecretWriteRefused,
 }
 
 // never is after every test.
