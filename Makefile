@@ -60,6 +60,10 @@ test-prometheus: control-plane ## Try alerts and dashboard with the real Prometh
 	hack/prometheus
 	KUBEBUILDER_ASSETS="$$(hack/cluster/control-plane)" go test -count=1 -tags prometheus ./test/prometheus
 
+.PHONY: test-upgrade
+test-upgrade: control-plane ## Switch from the previous version of the operator to this tree and back, with live objects in every state.
+	KUBEBUILDER_ASSETS="$$(hack/cluster/control-plane)" go test -count=1 -timeout=20m -v -tags upgrade ./test/upgrade
+
 .PHONY: chaos
 chaos: build control-plane ## Break all around the operator at random, and check its promises. DURATION=10m, SEED=any.
 	@KUBEBUILDER_ASSETS="$$(hack/cluster/control-plane)" bin/chaos --duration=$(or $(DURATION),10m) --seed=$(or $(SEED),0) $(ARGS)

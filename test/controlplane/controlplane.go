@@ -34,6 +34,8 @@ type Options struct {
 	Log io.Writer
 	// APIServerFlags are more flags of the API server, without the leading dashes.
 	APIServerFlags map[string]string
+	// WithoutCRDs leaves it to the caller to apply the product's CRDs.
+	WithoutCRDs bool
 }
 
 // ControlPlane is a running one.
@@ -76,8 +78,8 @@ func Assets() string {
 	return filepath.Join(Root(), "bin", "k8s")
 }
 
-// Start starts a control plane that has the product's CRDs. It is ready when
-// Start returns; Stop ends it.
+// Start starts a control plane that has the product's CRDs, unless the options say
+// otherwise. It is ready when Start returns; Stop ends it.
 func Start(options Options) (*ControlPlane, error) {
 	if _, err := os.Stat(filepath.Join(Assets(), "kube-apiserver")); err != nil {
 		return nil, fmt.Errorf("run `make control-plane` first, or set KUBEBUILDER_ASSETS: %w", err)
@@ -93,6 +95,9 @@ func Start(options Options) (*ControlPlane, error) {
 		// Machines are busy.
 		ControlPlaneStartTimeout: time.Minute,
 		ControlPlaneStopTimeout:  cmp.Or(options.KillAfter, time.Minute),
+	}
+	if options.WithoutCRDs {
+		environment.CRDDirectoryPaths = nil
 	}
 	environment.ControlPlane.GetAPIServer().Configure().
 		Append("enable-admission-plugins", "OwnerReferencesPermissionEnforcement", "ResourceQuota")

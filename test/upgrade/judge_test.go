@@ -1,0 +1,275 @@
+//go:build upgrade
+
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package upgrade_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+)
+
+const (
+	// aftermath is how long after an object was due a request may still come of it: the exchange is followed by a write of
+	// the Secret, a write of the status, and an Event, on a machine that may be busy.
+	aftermath = 5 * time.Second
+	// rounding is how much the times of a status, of the audit log and of the simulator may be apart.
+	rounding = time.Second
+	// stallsAfter is how long credentials are missing before the operator says Stalled.
+	stallsAfter = 2 * time.Minute
+)
+
+// triedAgain are the reasons after which the operator tries again by itself. After the others it waits for a change.
+var triedAgain = []string{
+	v1alpha1.ReasonCredentialsRejected, v1alpha1.ReasonScopeRejected, v1alpha1.ReasonRequestRejected,
+	v1alpha1.ReasonRateLimited, v1alpha1.ReasonEndpointUnavailable, v1alpha1.ReasonMalformedResponse,
+	v1alpha1.ReasonSecretWriteRefused,
+}
+
+// never is after every test.
+var never = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// dueFrom returns from when on the operator has something to do for an object if nobody changes anything. All of it is
+// in the status: whoever reads the status must come to the same answer, and a manager that has just started reads it.
+func dueFrom(seen *sight) time.Time {
+	if seen.token == nil || seen.token.DeletionTimestamp != nil {
+		return never
+	}
+	status, renewed, due := seen.token.Status, seen.condition(v1alpha1.ConditionRenewed), never
+	earlier := func(at time.Time) {
+		if at.Before(due) {
+			due = at
+		}
+	}
+	switch {
+	case status.ObservedGeneration != seen.token.Generation, renewed.Status == metav1.ConditionUnknown, renewed.Status == "":
+		return time.Time{} // The operator has not done yet what is asked for.
+	case renewed.Status == metav1.ConditionFalse && status.NextAttemptTime == nil && slices.Contains(triedAgain, renewed.Reason):
+		return time.Time{} // The next attempt waits for its turn, and while it waits the status names no time.
+	case renewed.Status == metav1.ConditionTrue && status.RenewalTime != nil:
+		earlier(status.RenewalTime.Time)
+	case renewed.Status == metav1.ConditionFalse && status.NextAttemptTime != nil:
+		earlier(status.NextAttemptTime.Time)
+	}
+	if seen.condition(v1alpha1.ConditionReady).Status == metav1.ConditionTrue && status.ExpirationTime != nil {
+		earlier(status.ExpirationTime.Time) // The condition Ready changes then.
+	}
+	if renewed.Reason == v1alpha1.ReasonCredentialsMissing && seen.condition(v1alpha1.ConditionStalled).Status == "" {
+		earlier(renewed.LastTransitionTime.Add(stallsAfter))
+	}
+	return due
+}
+
+// isDue tells whether an object was due at a time or shortly before.
+func isDue(history []*sight, at time.Time) bool {
+	for i, seen := range history {
+		if seen.at.After(at.Add(-rounding)) {
+			break // This may be the outcome of the request, which must not be its own reason.
+		}
+		isReplaced := i+1 < len(history) && history[i+1].at.Before(at.Add(-aftermath))
+		if !isReplaced && !dueFrom(seen).After(at.Add(rounding)) {
+			return true
+		}
+	}
+	return false
+}
+
+// lost returns what a status says no longer, though nothing has happened that makes it untrue; nothing if it says all.
+func lost(before, after *sight) string {
+	if before.token == nil || after.token == nil || before.token.UID != after.token.UID {
+		return ""
+	}
+	old, now := before.token.Status, after.token.Status
+	if now.ObservedGeneration < old.ObservedGeneration {
+		return fmt.Sprintf("observedGeneration went from %d to %d", old.ObservedGeneration, now.ObservedGeneration)
+	}
+	for _, was := range old.Conditions {
+		is := after.condition(was.Type)
+		switch {
+		case was.LastTransitionTime.Unix() == 0: // The default of the schema: nobody has observed it.
+		case is.Type == "" && was.Type == v1alpha1.ConditionStalled:
+			if reason := after.condition(v1alpha1.ConditionRenewed).Reason; reason == was.Reason {
+				return "the condition Stalled is gone, and Renewed still says " + reason
+			}
+		case is.Type == "":
+			return "the condition " + was.Type + " is gone"
+		case is.Status == was.Status && !is.LastTransitionTime.Equal(&was.LastTransitionTime):
+			return fmt.Sprintf("the condition %s is %s since %s, and before it was so since %s", was.Type, is.Status, is.LastTransitionTime, was.LastTransitionTime)
+		}
+	}
+	if isSameSecret(before.secret, after.secret) {
+		for name, times := range map[string][2]*metav1.Time{
+			"issueTime": {old.IssueTime, now.IssueTime}, "expirationTime": {old.ExpirationTime, now.ExpirationTime}, "renewalTime": {old.RenewalTime, now.RenewalTime},
+		} {
+			if times[0] != nil && (times[1] == nil || times[1].Time.Before(times[0].Time)) {
+				return fmt.Sprintf("%s went from %s to %s, and the Secret is the same", name, times[0], times[1])
+			}
+		}
+	}
+	return ""
+}
+
+func isSameSecret(before, after *corev1.Secret) bool {
+	return before != nil && after != nil && before.UID == after.UID
+}
+
+// judge looks at all that has happened since the last call, and reports what must not have happened.
+func (s *site) judge(during string) {
+	s.Helper()
+	s.observer.awaitLook()
+	_, until := s.observer.sights(s.objects[0])
+	until = until.Add(-rounding)
+	var requests []*request
+	requests, s.judgedUntil = s.requests(s.judgedUntil, until)
+	for _, r := range requests {
+		if wrong := s.judgeRequest(r); wrong != "" {
+			s.Errorf("%s: %s: %s", during, wrong, r)
+		}
+	}
+	for _, e := range s.pipedream.exchangesOf("", s.judgedExchanges) {
+		if e.at.After(until) {
+			continue
+		}
+		if o := s.ofClient(e.client); o == nil {
+			s.Errorf("%s: a token was asked for with the client ID %q, which belongs to no PipedreamToken", during, e.client)
+		} else if history, _ := s.observer.sights(o); o.isJudged(e.at) && !isDue(history, e.at) && (o.triesAtStart == "" || !s.isStarting(e.at)) {
+			s.Errorf("%s: a token was asked for at %s for %s, which was not due (the answer was %d); its status:\n%s",
+				during, e.at.Format("15:04:05.000"), o, e.status, statusOf(s.observer.last(o)))
+		}
+	}
+	s.judgedExchanges = until
+	for _, problem := range s.observer.take() {
+		s.Errorf("%s: %s", during, problem)
+	}
+	for _, o := range s.objects {
+		history, _ := s.observer.sights(o)
+		for ; o.judgedSights+1 < len(history); o.judgedSights++ {
+			before, after := history[o.judgedSights], history[o.judgedSights+1]
+			if what := lost(before, after); what != "" && o.isJudged(after.at) && !o.adapts {
+				s.Errorf("%s: the status of %s has lost something at %s: %s; before:\n%s\nafter:\n%s", during, o, after.at.Format("15:04:05.000"),
+					what, statusOf(before), statusOf(after))
+			}
+		}
+	}
+}
+
+// judgeRequest returns what is wrong with a request of a manager; nothing if it was needed.
+func (s *site) judgeRequest(r *request) string {
+	if r.isForbidden() {
+		return "the RBAC rules of this version do not allow a request that its manager makes"
+	}
+	if r.isWatching() || r.isLease() || r.isDiscovery() {
+		return ""
+	}
+	o := s.concerns(r)
+	if o == nil {
+		return "a request about no PipedreamToken of this test"
+	}
+	history, _ := s.observer.sights(o)
+	if !o.isJudged(r.At) || isDue(history, r.At) || s.isForVerification(o, r) {
+		return ""
+	}
+	isStarting := s.isStarting(r.At)
+	switch {
+	case isStarting && o.triesAtStart != "":
+		return ""
+	case r.Verb == "get":
+		interval := o.manifest.Spec.Verification.IntervalSeconds
+		if interval > 0 && interval < day {
+			return "" // The manager reads the token to try it, and may find then that it is not its turn.
+		}
+		if isStarting && (o.readsAtStart != "" || o.adapts) {
+			return ""
+		}
+		return "an object that was not due was read"
+	case r.Object.Resource != "secrets" && (o.adapts || isStarting && o.rewritesAtStart != ""):
+		return ""
+	}
+	return "an object that was not due was written"
+}
+
+// isForVerification tells whether a request belongs to trying the token: the operator reads the Secret, and says in the
+// status and in an Event what it has found, once.
+func (s *site) isForVerification(o *object, r *request) bool {
+	for _, at := range s.pipedream.verificationsOf(o.client()) {
+		sinceTry := r.At.Sub(at)
+		if sinceTry < -rounding || sinceTry > aftermath {
+			continue
+		}
+		history, _ := s.observer.sights(o)
+		wasUnknown := false
+		for _, seen := range history {
+			if !seen.at.After(at) {
+				wasUnknown = seen.condition(v1alpha1.ConditionVerified).Status == metav1.ConditionUnknown && len(s.pipedream.verificationsOf(o.client())) == 1
+			}
+		}
+		return r.Verb == "get" || wasUnknown && r.Object.Resource != "secrets"
+	}
+	return false
+}
+
+// isStarting tells whether a manager has begun to lead shortly before. What it does at first may have to wait until
+// Pipedream may be asked again.
+func (s *site) isStarting(at time.Time) bool {
+	for _, began := range s.leading {
+		if since := at.Sub(began); since > -aftermath && since < pause+2*aftermath {
+			return true
+		}
+	}
+	return false
+}
+
+// judgeQuiet checks that in a time in which nothing is due the managers have only followed objects and held the lease.
+func (s *site) judgeQuiet(offset int64, from, to time.Time) {
+	s.Helper()
+	requests, _ := s.requests(offset, to)
+	leases := 0
+	for _, r := range requests {
+		switch {
+		case r.At.Before(from) || r.isWatching():
+		case r.Object.Resource == "leases":
+			leases++
+		case r.Verb == "get" && s.concerns(r) != nil && s.isForVerification(s.concerns(r), r):
+			s.Errorf("in the quiet time a token was tried: %s", r) // The intervals are chosen so that none is.
+		default:
+			s.Errorf("in the quiet time a manager made a request: %s", r)
+		}
+	}
+	if leases < int(to.Sub(from)/(10*time.Second)) {
+		s.Errorf("in the quiet time of %s the audit log shows %d requests about leases: it does not show what the managers do", to.Sub(from), leases)
+	}
+	if made := s.pipedream.exchangesOf("", from); len(made) > 0 {
+		s.Errorf("in the quiet time %d tokens were asked for: %+v", len(made), made)
+	}
+}
+
+func statusOf(seen *sight) string {
+	if seen == nil || seen.token == nil {
+		return "(none)"
+	}
+	text, err := json.MarshalIndent(seen.token.Status, "  ", "  ")
+	if err != nil {
+		return err.Error()
+	}
+	return "  " + string(text)
+}
+
+// issuedSince returns how many tokens Pipedream has issued for an object since a time.
+func (s *site) issuedSince(o *object, since time.Time) int {
+	count := 0
+	for _, e := range s.pipedream.exchangesOf(o.client(), since) {
+		if e.status == http.StatusOK {
+			count++
+		}
+	}
+	return count
+}
