@@ -161,7 +161,7 @@ func TestScopesThatMayList(t *testing.T) {
 		"connect:actions:* and connect:apps:*":       {scopes: []string{"connect:actions:*", "connect:apps:*"}},
 		"a longer name that begins the same":         {scopes: []string{"connect:accounts:readonly"}},
 		"a shorter name that begins the same":        {scopes: []string{"connect:acc:*"}},
-		"a star that does not stand for a part":      {scopes: []string{"connect:acc*"}},
+		"a star in the middle of a name":             {scopes: []string{"connect:acc*"}, want: true},
 		"a part without a star":                      {scopes: []string{"connect", "connect:accounts"}},
 		"a star for nothing":                         {scopes: []string{":*"}},
 		"everything below a scope that may list all": {scopes: []string{"connect:accounts:read:*"}},
