@@ -31,11 +31,11 @@ func (w *world) answerScopes(way pipedreamtest.ScopeAnswer) {
 	must(w.T, w.pipedream.SetScopeAnswer(way))
 }
 
-// wantNotGranted checks that the scopes are said to be missing.
-func (w *world) wantNotGranted(missing string) metav1.Condition {
+// wantNotGranted checks that the scope connect:users:read is said to be missing.
+func (w *world) wantNotGranted() metav1.Condition {
 	w.Helper()
 	renewed := w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionFalse, v1alpha1.ReasonScopeNotGranted)
-	w.wantMessage(renewed, "(HTTP status 200 OK, not granted: "+missing+"), since ")
+	w.wantMessage(renewed, "(HTTP status 200 OK, not granted: `"+scopeUsers+"`), since ")
 	stalled := w.wantCondition(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonScopeNotGranted)
 	if stalled.Message != renewed.Message {
 		w.Errorf("Stalled says %q, and Renewed %q", stalled.Message, renewed.Message)
@@ -51,17 +51,18 @@ func TestScopesThatWereNotGranted(t *testing.T) {
 	w.createCredentials()
 	w.create(withScopes(scopeAccounts, scopeUsers))
 	w.reconcile()
-	w.wantNotGranted("`" + scopeUsers + "`")
+	w.wantNotGranted()
 	w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonNotIssued)
 	if w.hasTarget() {
 		t.Error("the token was written")
 	}
 	// One minute, doubling to 15; a restart in between costs nothing.
 	exchanges := 1
-	for _, wait := range []time.Duration{1, 2, 4, 8, 15, 15} {
+	for _, minutes := range []int{1, 2, 4, 8, 15, 15} {
+		wait := time.Duration(minutes) * time.Minute
 		next := w.token().Status.NextAttemptTime
-		if got := next.Sub(w.clock.Now().Truncate(time.Second)); got != wait*time.Minute {
-			t.Fatalf("the next attempt is in %s, want it in %s", got, wait*time.Minute)
+		if got := next.Sub(w.clock.Now().Truncate(time.Second)); got != wait {
+			t.Fatalf("the next attempt is in %s, want it in %s", got, wait)
 		}
 		before := w.token().ResourceVersion
 		w.passUntil(next)
@@ -77,7 +78,7 @@ func TestScopesThatWereNotGranted(t *testing.T) {
 		w.reconcile()
 		exchanges++
 		w.wantExchanges(exchanges)
-		w.wantNotGranted("`" + scopeUsers + "`")
+		w.wantNotGranted()
 	}
 	// Whoever corrects the spec need not wait.
 	change(w, w.token(), withScopes(scopeAccounts))
@@ -96,7 +97,7 @@ func TestRestartDoesNotForgetScopesThatWereNotGranted(t *testing.T) {
 	w.createCredentials()
 	w.create(withScopes(scopeAccounts, scopeUsers))
 	w.reconcile()
-	w.wantNotGranted("`" + scopeUsers + "`")
+	w.wantNotGranted()
 	before := w.token()
 	w.pass(30 * time.Second)
 	w.restart()
@@ -126,7 +127,7 @@ func TestHeldTokenOutlivesScopesThatAreNotGranted(t *testing.T) {
 	written := w.target().ResourceVersion
 	w.passUntil(w.token().Status.RenewalTime)
 	w.reconcile()
-	w.wantMessage(w.wantNotGranted("`"+scopeUsers+"`"), "The held token is good until ")
+	w.wantMessage(w.wantNotGranted(), "The held token is good until ")
 	w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonTokenValid)
 	if got := w.target().ResourceVersion; got != written {
 		t.Error("the Secret was written")
@@ -135,7 +136,7 @@ func TestHeldTokenOutlivesScopesThatAreNotGranted(t *testing.T) {
 	w.passUntil(w.token().Status.ExpirationTime)
 	w.reconcile()
 	w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonTokenExpired)
-	w.wantNotGranted("`" + scopeUsers + "`")
+	w.wantNotGranted()
 	// The client was mended at Pipedream: a request cuts the wait short.
 	must(t, w.pipedream.SetClientScopes(clientID, nil))
 	w.askForRenewal("now")
@@ -246,6 +247,6 @@ func TestSecretOfTheVersionBeforeIsKeptUntilItsRenewal(t *testing.T) {
 	w.passUntil(w.token().Status.RenewalTime)
 	w.reconcile()
 	w.wantExchanges(2)
-	w.wantNotGranted("`" + scopeUsers + "`")
+	w.wantNotGranted()
 	w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonTokenValid)
 }

@@ -91,16 +91,21 @@ func (v *verification) recall(o *observation) {
 	if status.AcceptedGeneration == generation {
 		v.acceptedFor = generation
 	}
-	verified := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionVerified)
-	if verified == nil {
-		return
+	if verified := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionVerified); verified != nil {
+		v.recallVerdict(o, *verified)
 	}
+}
+
+// recallVerdict restores what the condition Verified says.
+func (v *verification) recallVerdict(o *observation, verified metav1.Condition) {
+	status, generation, record := o.token.Status, o.token.Generation, o.record()
+	isCurrent := verified.ObservedGeneration == generation
 	v.triedFor = verified.ObservedGeneration
-	switch record := o.record(); {
+	switch {
 	case verified.Status == metav1.ConditionTrue:
 		v.verdict = pipedream.Accepted
 		// Another API may refuse what this one has accepted.
-		if verified.ObservedGeneration == generation && record != nil && record.API == o.wanted.API {
+		if isCurrent && record != nil && record.API == o.wanted.API {
 			v.acceptedFor = generation
 		}
 	case verified.Status == metav1.ConditionFalse:
@@ -110,7 +115,7 @@ func (v *verification) recall(o *observation) {
 		}
 	case verified.Reason == v1alpha1.ReasonVerificationSuspended:
 		v.verdict, v.suspendedFor = pipedream.Inconclusive, verified.ObservedGeneration
-	case verified.ObservedGeneration == generation && !o.now.Before(verified.LastTransitionTime.Add(min(o.wanted.VerifyEvery, renewal.VerificationRecheck))):
+	case isCurrent && !o.now.Before(verified.LastTransitionTime.Add(min(o.wanted.VerifyEvery, renewal.VerificationRecheck))):
 		// A token was tried by now, and nothing came of it. It is not known whether the API
 		// has refused it, so no new token is spent to find out whether it refuses all.
 		v.replacedFor = generation

@@ -160,10 +160,16 @@ func (r *Reconciler) announce(ctx context.Context, o *observation, previous, sta
 		logger.Info("token issued out of turn", "reason", o.storedFor)
 	}
 	for _, condition := range []*metav1.Condition{renewed, ready, changed(previous, status, v1alpha1.ConditionVerified)} {
-		if condition != nil && (condition.Status != metav1.ConditionUnknown || condition.Reason == v1alpha1.ReasonVerificationSuspended) {
+		if isToBeTold(condition) {
 			r.tell(ctx, o.token, *condition)
 		}
 	}
+}
+
+// isToBeTold reports whether a condition that has changed is worth an event. Unknown is
+// what lasts until something is known, except when verification is suspended.
+func isToBeTold(condition *metav1.Condition) bool {
+	return condition != nil && (condition.Status != metav1.ConditionUnknown || condition.Reason == v1alpha1.ReasonVerificationSuspended)
 }
 
 // tellOfLongUnknown tells once, in an event and a log line, that condition Verified has

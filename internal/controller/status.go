@@ -212,6 +212,21 @@ func (o *observation) explainFight() string {
 }
 
 func (o *observation) verifiedCondition(status *v1alpha1.PipedreamTokenStatus) metav1.Condition {
+	verified := o.verdictCondition()
+	previous := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionVerified)
+	if o.memory.verification.restored && previous != nil && previous.ObservedGeneration == o.token.Generation &&
+		previous.Status == verified.Status && previous.Reason == verified.Reason && o.isVerifiable() {
+		verified.Message = previous.Message // A new release that words it better writes nothing at its start.
+	}
+	return verified
+}
+
+// isVerifiable reports whether an answer of Pipedream can say anything about the current
+// token.
+func (o *observation) isVerifiable() bool { return !o.hasNoTokenKey() && o.trial().CanList() }
+
+// verdictCondition returns the condition Verified in the words of this release.
+func (o *observation) verdictCondition() metav1.Condition {
 	verified := metav1.Condition{
 		Type: v1alpha1.ConditionVerified, Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonVerificationInconclusive,
 	}
@@ -219,10 +234,8 @@ func (o *observation) verifiedCondition(status *v1alpha1.PipedreamTokenStatus) m
 	switch {
 	case o.hasNoTokenKey():
 		verified.Message = noTokenKeyMessage
-		return verified
 	case !o.trial().CanList():
 		verified.Message = cannotListMessage
-		return verified
 	case known.verdict == pipedream.Accepted:
 		verified.Status, verified.Reason = metav1.ConditionTrue, v1alpha1.ReasonTokenAccepted
 		verified.Message = "Pipedream accepted the token that was held at the last try."
@@ -235,11 +248,6 @@ func (o *observation) verifiedCondition(status *v1alpha1.PipedreamTokenStatus) m
 		verified.Message = known.detail
 	default:
 		verified.Message = "The held token was not tried yet."
-	}
-	previous := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionVerified)
-	if known.restored && previous != nil && previous.ObservedGeneration == o.token.Generation &&
-		previous.Status == verified.Status && previous.Reason == verified.Reason {
-		verified.Message = previous.Message // A new release that words it better writes nothing at its start.
 	}
 	return verified
 }

@@ -20,7 +20,7 @@ import (
 // verifiedEach returns a change of a PipedreamToken that sets its interval.
 func verifiedEach(interval time.Duration) func(*v1alpha1.PipedreamToken) {
 	return func(token *v1alpha1.PipedreamToken) {
-		token.Spec.Verification = v1alpha1.Verification{IntervalSeconds: int32(interval / time.Second)}
+		token.Spec.Verification = v1alpha1.Verification{IntervalSeconds: int32(interval / time.Second)} //nolint:gosec // A day at most.
 	}
 }
 
@@ -448,6 +448,7 @@ func TestRestartInEveryStateOfVerification(t *testing.T) {
 	}{
 		"not verified yet": {
 			prepare: func(t *testing.T) *world {
+				t.Helper()
 				w := newWorld(t)
 				w.issued(withVerification)
 				w.pass(11 * time.Second)
@@ -455,9 +456,13 @@ func TestRestartInEveryStateOfVerification(t *testing.T) {
 			},
 			revoked: true, spent: 1,
 		},
-		"accepted": {prepare: func(t *testing.T) *world { return accepted(t) }, revoked: true, spent: 1},
+		"accepted": {prepare: func(t *testing.T) *world {
+			t.Helper()
+			return accepted(t)
+		}, revoked: true, spent: 1},
 		"accepted, and then no answer for ten minutes": {
 			prepare: func(t *testing.T) *world {
+				t.Helper()
 				w := accepted(t)
 				must(t, w.pipedream.AddFault(pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointAccounts, Status: 503}))
 				w.live(10*time.Minute, func() {})
@@ -466,19 +471,29 @@ func TestRestartInEveryStateOfVerification(t *testing.T) {
 			}, revoked: true, spent: 1,
 		},
 		"accepted, and the replacement of a refused one is refused": {
-			prepare: func(t *testing.T) *world { w := accepted(t); refusedReplacement(w); return w }, revoked: true, spent: 1,
+			prepare: func(t *testing.T) *world {
+				t.Helper()
+				w := accepted(t)
+				refusedReplacement(w)
+				return w
+			}, revoked: true, spent: 1,
 		},
 		"the replacement of a refused one is refused": {
 			prepare: func(t *testing.T) *world {
+				t.Helper()
 				w := newWorld(t)
 				w.issued(withVerification)
 				refusedReplacement(w)
 				return w
 			},
 		},
-		"suspended": {prepare: func(t *testing.T) *world { return suspended(t) }},
+		"suspended": {prepare: func(t *testing.T) *world {
+			t.Helper()
+			return suspended(t)
+		}},
 		"suspended, and accepted again": {
 			prepare: func(t *testing.T) *world {
+				t.Helper()
 				w := suspended(t)
 				w.pipedream.ClearFaults()
 				w.live(time.Hour, func() {})
@@ -489,6 +504,7 @@ func TestRestartInEveryStateOfVerification(t *testing.T) {
 		},
 		"refused, and no newer one can be had": {
 			prepare: func(t *testing.T) *world {
+				t.Helper()
 				w := accepted(t)
 				w.reconciler.TokenRequests.Pause(w.clock.Now().Add(time.Hour))
 				w.pass(11 * time.Second)
@@ -727,9 +743,16 @@ func TestVerificationNeedsAScopeThatCanList(t *testing.T) {
 // A verification that changes nothing reads the Secret, and writes nothing.
 func TestVerificationThatChangesNothingWritesNothing(t *testing.T) {
 	tests := map[string]func(t *testing.T) *world{
-		"accepted":  func(t *testing.T) *world { return accepted(t) },
-		"suspended": func(t *testing.T) *world { return suspended(t) },
+		"accepted": func(t *testing.T) *world {
+			t.Helper()
+			return accepted(t)
+		},
+		"suspended": func(t *testing.T) *world {
+			t.Helper()
+			return suspended(t)
+		},
 		"no answer": func(t *testing.T) *world {
+			t.Helper()
 			w := accepted(t)
 			must(t, w.pipedream.AddFault(pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointAccounts, Status: 503}))
 			w.liveUntilVerified()

@@ -84,14 +84,7 @@ func (o *observation) judge(verdict pipedream.Verdict, err error) {
 		v.at = v.last.Add(renewal.RefusedRetry(v.refusals))
 		return
 	}
-	switch {
-	case verdict != pipedream.Refused:
-		v.refusals = 0
-	case v.refusals == 0 || v.inputs != held || v.refusedSince.After(o.now):
-		v.refusals, v.refusedSince = 1, v.last
-	default:
-		v.refusals++
-	}
+	v.countRefusals(verdict, held)
 	v.verdict, v.inputs, v.detail, v.at = verdict, held, "", time.Time{}
 	if v.suspendedFor != o.token.Generation {
 		v.suspendedFor = 0
@@ -103,6 +96,18 @@ func (o *observation) judge(verdict pipedream.Verdict, err error) {
 		v.judgeRefusal(o.token.Generation)
 	case err != nil:
 		v.detail = "Pipedream's answer says nothing about the token (" + err.Error() + ")."
+	}
+}
+
+// countRefusals counts the 401 answers in a row to the token with these inputs.
+func (v *verification) countRefusals(verdict pipedream.Verdict, inputs string) {
+	switch {
+	case verdict != pipedream.Refused:
+		v.refusals = 0
+	case v.refusals == 0 || v.inputs != inputs || v.refusedSince.After(v.last):
+		v.refusals, v.refusedSince = 1, v.last
+	default:
+		v.refusals++
 	}
 }
 

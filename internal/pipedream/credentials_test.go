@@ -20,7 +20,7 @@ import (
 func inUTF16(text string, littleEndian bool) string {
 	var encoded []byte
 	for _, unit := range utf16.Encode([]rune(text)) {
-		high, low := byte(unit>>8), byte(unit)
+		high, low := byte(unit>>8), byte(unit&0xff)
 		if littleEndian {
 			high, low = low, high
 		}

@@ -332,7 +332,7 @@ func looksDueFor(wanted Wanted, observed Observed, now time.Time) Why {
 		return FromFuture
 	case isOutdated(wanted, record):
 		return Outdated
-	case wanted.RenewRequest != "" && record.RenewRequest != wanted.RenewRequest:
+	case isRequested(wanted, record):
 		return Requested
 	case observed.Check == InputsChanged:
 		return NewCredentials
@@ -344,6 +344,10 @@ func looksDueFor(wanted Wanted, observed Observed, now time.Time) Why {
 
 func isOutdated(wanted Wanted, record *Record) bool {
 	return record.Scopes != wanted.Scopes || record.API != wanted.API
+}
+
+func isRequested(wanted Wanted, record *Record) bool {
+	return wanted.RenewRequest != "" && record.RenewRequest != wanted.RenewRequest
 }
 
 // State is what the held token is worth.

@@ -265,12 +265,12 @@ func (w week) tries(identity string) (tries []time.Time, renewals int) {
 			continue
 		}
 		decision := renewal.Decide(s.wanted, s.observed, now)
-		switch decision.Action {
-		case renewal.Verify:
+		if decision.Action == renewal.Verify {
 			tries = append(tries, now)
 			s.observed.LastVerified = now
 			continue
-		case renewal.Issue:
+		}
+		if decision.Action == renewal.Issue {
 			renewals++
 			s.observed.Record.IssueTime, s.observed.Record.ExpirationTime, s.observed.LastIssue = now, now.Add(time.Hour), now
 		}
