@@ -88,7 +88,7 @@ func toldMisfit(message string) string {
 func (v *verification) recall(o *observation) {
 	v.last, v.restored = o.now.Round(0), true
 	status, generation := o.token.Status, o.token.Generation
-	if status.AcceptedGeneration == generation {
+	if status.AcceptedGeneration == generation && o.isOfThisAPI() {
 		v.acceptedFor = generation
 	}
 	if verified := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionVerified); verified != nil {
@@ -104,8 +104,7 @@ func (v *verification) recallVerdict(o *observation, verified metav1.Condition) 
 	switch {
 	case verified.Status == metav1.ConditionTrue:
 		v.verdict = pipedream.Accepted
-		// Another API may refuse what this one has accepted.
-		if isCurrent && record != nil && record.API == o.wanted.API {
+		if isCurrent && o.isOfThisAPI() {
 			v.acceptedFor = generation
 		}
 	case verified.Status == metav1.ConditionFalse:
@@ -115,11 +114,19 @@ func (v *verification) recallVerdict(o *observation, verified metav1.Condition) 
 		}
 	case verified.Reason == v1alpha1.ReasonVerificationSuspended:
 		v.verdict, v.suspendedFor = pipedream.Inconclusive, verified.ObservedGeneration
-	case isCurrent && !o.now.Before(verified.LastTransitionTime.Add(min(o.wanted.VerifyEvery, renewal.VerificationRecheck))):
-		// A token was tried by now, and nothing came of it. It is not known whether the API
-		// has refused it, so no new token is spent to find out whether it refuses all.
+	case isCurrent && record != nil && !o.now.Before(verified.LastTransitionTime.Add(min(o.wanted.VerifyEvery, renewal.VerificationRecheck))):
+		// The operator has verified a token of this generation, without a result. The version
+		// before this one said the same of a spec for which Pipedream refuses every token. So no
+		// new token is spent to find out whether Pipedream refuses every token.
 		v.replacedFor = generation
 	}
+}
+
+// isOfThisAPI reports whether the current token is of the API that is asked now: another
+// API may refuse what this one has accepted.
+func (o *observation) isOfThisAPI() bool {
+	record := o.record()
+	return record != nil && record.API == o.wanted.API
 }
 
 func recallFailure(o *observation) *failure {

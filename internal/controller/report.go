@@ -177,8 +177,8 @@ func isToBeTold(condition *metav1.Condition) bool {
 // object, another process has told.
 func (r *Reconciler) tellOfLongUnknown(ctx context.Context, o *observation, status v1alpha1.PipedreamTokenStatus, now time.Time) {
 	verified := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionVerified)
-	if verified == nil || verified.Status != metav1.ConditionUnknown {
-		return
+	if verified == nil || verified.Status != metav1.ConditionUnknown || status.IssueTime == nil {
+		return // Without a token, condition Renewed says what is wrong.
 	}
 	since, told := verified.LastTransitionTime.Time, &o.memory.verification.toldUnknown
 	if at := since.Add(longUnknown); now.Before(at) || !at.After(o.memory.firstSeen) || told.Equal(since) {
@@ -188,7 +188,7 @@ func (r *Reconciler) tellOfLongUnknown(ctx context.Context, o *observation, stat
 	log.FromContext(ctx).Info("verification has had no result for an hour", "since", show(&verified.LastTransitionTime),
 		"reason", verified.Reason, "message", verified.Message)
 	r.Events.Eventf(o.token, nil, corev1.EventTypeWarning, verified.Reason, verified.Type,
-		"For an hour it has not been known whether Pipedream accepts the token. %s", verified.Message)
+		"For an hour, verification has not shown whether Pipedream accepts the token. %s", verified.Message)
 }
 
 // outcome returns what has changed in the conditions about the token, as far as it is

@@ -57,6 +57,7 @@ func (o *observation) projectConditions(status *v1alpha1.PipedreamTokenStatus, h
 	if o.wanted.VerifyEvery > 0 {
 		verified := o.verifiedCondition(status)
 		set(verified)
+		o.dateVerified(status)
 		if verified.Status != metav1.ConditionTrue && o.memory.verification.acceptedFor == o.token.Generation {
 			status.AcceptedGeneration = o.token.Generation
 		}
@@ -214,11 +215,18 @@ func (o *observation) explainFight() string {
 func (o *observation) verifiedCondition(status *v1alpha1.PipedreamTokenStatus) metav1.Condition {
 	verified := o.verdictCondition()
 	previous := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionVerified)
-	if o.memory.verification.restored && previous != nil && previous.ObservedGeneration == o.token.Generation &&
+	if o.memory.verification.restored && previous != nil && previous.ObservedGeneration == o.memory.verification.triedFor &&
 		previous.Status == verified.Status && previous.Reason == verified.Reason && o.isVerifiable() {
 		verified.Message = previous.Message // A new release that words it better writes nothing at its start.
 	}
 	return verified
+}
+
+// dateVerified makes the generation of condition Verified the one for which a token was
+// verified last; none before the first verification. A restart knows from it whether
+// the verdict is about the spec as it is.
+func (o *observation) dateVerified(status *v1alpha1.PipedreamTokenStatus) {
+	meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionVerified).ObservedGeneration = o.memory.verification.triedFor
 }
 
 // isVerifiable reports whether an answer of Pipedream can say anything about the current

@@ -20,16 +20,15 @@ const noTokenKeyMessage = "The held token can't be tried, because no key of the 
 
 // cannotListMessage is the message of condition Verified while no answer of the API can
 // tell anything about the held token.
-const cannotListMessage = "The operator does not verify the current token: no scope in `spec.scopes` may list the project's accounts or the projects, " +
-	"so no answer of Pipedream would tell whether the token is accepted. " +
-	"Add the scope `connect:accounts:read` (or `connect:projects:read`) to `spec.scopes`, or remove `spec.verification`."
+const cannotListMessage = "The operator can't verify the token: `spec.scopes` needs `connect:accounts:read` or `connect:projects:read`. " +
+	"Add one of these scopes, or remove `spec.verification`."
 
 // suspendedMessage is the message of condition Verified while verification is
 // suspended.
-const suspendedMessage = "Pipedream answers 401 to the current token, and has not accepted any token since the spec last changed. " +
-	"The answer therefore says nothing about the token, and verification is suspended. " +
-	"The operator tries again within an hour, or within the interval if that is longer, and at once when the spec changes. " +
-	"Until then, a revoked token stays until its renewal. " +
+const suspendedMessage = "Pipedream answered 401 to the current token. The operator knows of no token that Pipedream has accepted for this spec, " +
+	"so it can't tell whether this token is revoked. Verification is suspended: " +
+	"the operator tries again within an hour (or at `spec.verification.intervalSeconds`, if that is longer), and at once when the spec changes. " +
+	"A revoked token stays in the Secret until its renewal. " +
 	"Check `spec.projectID`, `spec.environment`, and that the OAuth client may list the project's accounts."
 
 // newTokenRefusedMessage is the detail while a token that replaces a refused one is
@@ -38,9 +37,10 @@ const newTokenRefusedMessage = "Pipedream answers 401 to a token that it has jus
 	"the operator tries the token again 10 s and 1 min after the first answer, before it concludes anything."
 
 const (
-	// firstRetry and lastRetry are when a token that has replaced a refused one is
-	// verified again if it is refused, too, counted from the first refusal. Only the last
-	// of these answers is believed.
+	// firstRetry and lastRetry are when a new token that Pipedream refuses is verified
+	// again, counted from the first refusal: Pipedream may not know the token yet. The
+	// operator believes only the last of these answers. A token is new if it has replaced
+	// a refused one, or for as long as lastRetry after its issue.
 	firstRetry = 10 * time.Second
 	lastRetry  = time.Minute
 	// longUnknown is how long condition Verified is Unknown before that is told.
@@ -93,7 +93,8 @@ func (o *observation) judge(verdict pipedream.Verdict, err error) {
 	case verdict == pipedream.Accepted:
 		v.acceptedFor, v.suspendedFor, v.replacement = o.token.Generation, 0, ""
 	case verdict == pipedream.Refused:
-		v.judgeRefusal(o.token.Generation)
+		isReplacement := v.replacement != "" && v.replacement == v.inputs
+		v.judgeRefusal(o.token.Generation, isReplacement || o.isYoung())
 	case err != nil:
 		v.detail = "Pipedream's answer says nothing about the token (" + err.Error() + ")."
 	}
@@ -115,12 +116,11 @@ func (v *verification) countRefusals(verdict pipedream.Verdict, inputs string) {
 // accepted another one for this generation of the spec, or if no refused token was
 // replaced yet; then the token is replaced. Otherwise the API refuses every token, and
 // verification is suspended.
-func (v *verification) judgeRefusal(generation int64) {
-	isReplacement := v.replacement != "" && v.replacement == v.inputs
+func (v *verification) judgeRefusal(generation int64, isNew bool) {
 	switch {
 	case v.suspendedFor == generation:
 		v.verdict = pipedream.Inconclusive
-	case isReplacement && v.last.Before(v.refusedSince.Add(lastRetry)):
+	case isNew && v.last.Before(v.refusedSince.Add(lastRetry)):
 		v.verdict, v.detail = pipedream.Inconclusive, newTokenRefusedMessage
 		v.at = v.refusedSince.Add(lastRetry)
 		if v.refusals == 1 {
@@ -132,6 +132,13 @@ func (v *verification) judgeRefusal(generation int64) {
 	default:
 		v.verdict, v.suspendedFor, v.replacement = pipedream.Inconclusive, generation, ""
 	}
+}
+
+// isYoung reports whether the current token was issued so recently that Pipedream may not
+// know it everywhere.
+func (o *observation) isYoung() bool {
+	record := o.record()
+	return record != nil && o.now.Before(record.IssueTime.Add(lastRetry))
 }
 
 // replaced remembers that a refused token was replaced by the one with these inputs,

@@ -44,15 +44,22 @@ func (c *Client) Verify(ctx context.Context, token Sensitive, trial Trial) (Verd
 	switch {
 	case err != nil:
 		return Inconclusive, err
-	case got.isSuccess() && !bytes.HasPrefix(bytes.TrimSpace(got.body), []byte("{")):
-		// A listing is a JSON object. The sign-in page of a network is not, and accepts any token.
-		return Inconclusive, &Error{Kind: Malformed, StatusCode: got.status, Detail: "the answer is not a JSON object"}
+	case got.isSuccess() && !isListing(got.body):
+		return Inconclusive, &Error{Kind: Malformed, StatusCode: got.status, Detail: "the answer is neither a JSON object nor a JSON list"}
 	case got.isSuccess():
 		return Accepted, nil
 	case got.status == http.StatusUnauthorized:
 		return Refused, nil
 	}
 	return Inconclusive, rejection(got, "", c.now())
+}
+
+// isListing reports whether a body can be a listing of the API, which is a JSON object or,
+// in some of its versions, a JSON list. The sign-in page of a network is neither, and
+// says nothing about the token.
+func isListing(body []byte) bool {
+	text := bytes.TrimSpace(body)
+	return bytes.HasPrefix(text, []byte("{")) || bytes.HasPrefix(text, []byte("["))
 }
 
 // The scopes that the listings need.

@@ -22,7 +22,7 @@ var trial = pipedream.Trial{
 
 // noListing is the error of a success that is none.
 func noListing(status int) *pipedream.Error {
-	return &pipedream.Error{Kind: pipedream.Malformed, StatusCode: status, Detail: "the answer is not a JSON object"}
+	return &pipedream.Error{Kind: pipedream.Malformed, StatusCode: status, Detail: "the answer is neither a JSON object nor a JSON list"}
 }
 
 func TestVerdicts(t *testing.T) {
@@ -37,6 +37,7 @@ func TestVerdicts(t *testing.T) {
 		"200":                                 {status: 200, body: `{"data":[]}`, want: pipedream.Accepted},
 		"200 with a listing of another shape": {status: 200, body: " \n{\"data\":{\"accounts\":[]}}", want: pipedream.Accepted},
 		"200 with a long listing":             {status: 200, body: `{"data":["` + strings.Repeat("x", 1<<20) + `"]}`, want: pipedream.Accepted},
+		"200 with a bare list":                {status: 200, body: "[]", want: pipedream.Accepted},
 		"200 with a sign-in page":             {status: 200, body: "<html>c4n4ry</html>", want: pipedream.Inconclusive, err: noListing(200)},
 		"200 with a text":                     {status: 200, body: "c4n4ry", want: pipedream.Inconclusive, err: noListing(200)},
 		"200 without body":                    {status: 200, want: pipedream.Inconclusive, err: noListing(200)},

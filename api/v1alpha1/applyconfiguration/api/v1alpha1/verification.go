@@ -12,7 +12,8 @@ package v1alpha1
 type VerificationApplyConfiguration struct {
 	// intervalSeconds is the longest time between two tries; 300 suits most. A
 	// revoked token is seen after this time at the latest, unless many
-	// PipedreamTokens share the operator's `--verification-requests-per-second`.
+	// PipedreamTokens share the operator's `--verification-requests-per-second`,
+	// or the operator does not run when a try is due.
 	// While Verified is Unknown, tries are at most an hour apart. While
 	// verification is suspended (Pipedream refuses every token for this spec),
 	// they are at least an hour apart.
