@@ -53,10 +53,10 @@ func reportChange(flag string) func(problem error) {
 	return func(problem error) {
 		logger := ctrl.Log.WithName("files").WithValues("flag", flag)
 		if problem != nil {
-			logger.Error(problem, "a file is broken; the operator goes on with its last good content")
+			logger.Error(problem, "cannot use the file that the flag names; the operator keeps using the last valid content")
 			return
 		}
-		logger.Info("a file has changed; the operator uses its new content")
+		logger.Info("the file that the flag names is valid; the operator uses its present content")
 	}
 }
 
