@@ -12,7 +12,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/util/wait"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 )
 
 // filesInterval is how often the files are read when nothing else reads them. They are
@@ -64,12 +63,12 @@ func reportChange(flag string) func(problem error) {
 // needed. It is a Runnable of the manager that needs no leader.
 type fileWatch struct{ files []watchedFile }
 
-// register shows in the metrics whether each file is valid.
-func (w *fileWatch) register() error {
+// register adds a metric that shows whether each file is valid.
+func (w *fileWatch) register(into prometheus.Registerer) error {
 	for _, file := range w.files {
 		gauge := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name:        "pipedream_operator_file_valid",
-			Help:        "Whether the file that a flag names was good when it was last read: 1, or 0 while its last good content stays in use.",
+			Help:        "1 if the file that a flag names was valid when it was last read, or 0 while the operator keeps using its last valid content.",
 			ConstLabels: prometheus.Labels{"file": file.flag},
 		}, func() float64 {
 			if file.isValid() {
@@ -77,7 +76,7 @@ func (w *fileWatch) register() error {
 			}
 			return 0
 		})
-		if err := metrics.Registry.Register(gauge); err != nil {
+		if err := into.Register(gauge); err != nil {
 			return fmt.Errorf("register the metric of --%s: %w", file.flag, err)
 		}
 	}
