@@ -94,11 +94,17 @@ func (s *site) hasEnded() bool {
 
 func (s *site) eventually(what string, holds func() bool) {
 	s.Helper()
-	deadline := time.After(patience)
+	s.within(patience, what, holds)
+}
+
+// within is eventually with another limit than the usual one.
+func (s *site) within(limit time.Duration, what string, holds func() bool) {
+	s.Helper()
+	deadline := time.After(limit)
 	for !holds() {
 		select {
 		case <-deadline:
-			s.Fatalf("after %v: %s did not come true", patience, what)
+			s.Fatalf("after %v: %s did not come true", limit, what)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}

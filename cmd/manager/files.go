@@ -12,7 +12,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/util/wait"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 )
 
 // filesInterval is how often the files are read when nothing else reads them. They are
@@ -53,10 +52,10 @@ func reportChange(flag string) func(problem error) {
 	return func(problem error) {
 		logger := ctrl.Log.WithName("files").WithValues("flag", flag)
 		if problem != nil {
-			logger.Error(problem, "a file is broken; the operator goes on with its last good content")
+			logger.Error(problem, "cannot use the file that the flag names; the operator keeps using the last valid content")
 			return
 		}
-		logger.Info("a file has changed; the operator uses its new content")
+		logger.Info("the file that the flag names is valid; the operator uses its present content")
 	}
 }
 
@@ -64,12 +63,12 @@ func reportChange(flag string) func(problem error) {
 // needed. It is a Runnable of the manager that needs no leader.
 type fileWatch struct{ files []watchedFile }
 
-// register shows in the metrics whether each file is valid.
-func (w *fileWatch) register() error {
+// register adds a metric that shows whether each file is valid.
+func (w *fileWatch) register(into prometheus.Registerer) error {
 	for _, file := range w.files {
 		gauge := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name:        "pipedream_operator_file_valid",
-			Help:        "Whether the file that a flag names was good when it was last read: 1, or 0 while its last good content stays in use.",
+			Help:        "1 if the file that a flag names was valid when it was last read, or 0 while the operator keeps using its last valid content.",
 			ConstLabels: prometheus.Labels{"file": file.flag},
 		}, func() float64 {
 			if file.isValid() {
@@ -77,7 +76,7 @@ func (w *fileWatch) register() error {
 			}
 			return 0
 		})
-		if err := metrics.Registry.Register(gauge); err != nil {
+		if err := into.Register(gauge); err != nil {
 			return fmt.Errorf("register the metric of --%s: %w", file.flag, err)
 		}
 	}

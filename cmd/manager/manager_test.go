@@ -51,9 +51,27 @@ func TestMain(m *testing.M) {
 // manager is a running one, and what it prints.
 type manager struct {
 	*exec.Cmd
-	log *bytes.Buffer
+	log *lockedBuffer
 	// ended is closed when it has ended.
 	ended chan struct{}
+}
+
+// lockedBuffer is a buffer that may be read while a process writes into it.
+type lockedBuffer struct {
+	mu      sync.Mutex
+	written bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(data []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.written.Write(data)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.written.String()
 }
 
 func startManager(t *testing.T, arguments ...string) *manager {
@@ -70,7 +88,7 @@ func startManagerIn(t *testing.T, environment []string, arguments ...string) *ma
 // startManagerBy starts a manager by a command, with more in its environment.
 func startManagerBy(t *testing.T, command []string, environment ...string) *manager {
 	t.Helper()
-	m := &manager{Cmd: exec.CommandContext(t.Context(), command[0], command[1:]...), log: &bytes.Buffer{}, ended: make(chan struct{})}
+	m := &manager{Cmd: exec.CommandContext(t.Context(), command[0], command[1:]...), log: &lockedBuffer{}, ended: make(chan struct{})}
 	m.Env = slices.Concat(os.Environ(), environment, []string{beManager + "=1"})
 	m.Stdout, m.Stderr = m.log, m.log
 	must(t, m.Start())

@@ -198,7 +198,7 @@ func (s *tenants) calm() (wantRenewed func()) {
 	return func() {
 		s.Helper()
 		before := s.exchanges(tenant.namespace)
-		s.eventually("another renewal in "+tenant.namespace, func() bool { return s.exchanges(tenant.namespace) > before })
+		s.within(2*time.Minute, "another renewal in "+tenant.namespace, func() bool { return s.exchanges(tenant.namespace) > before })
 		tenant.awaitRight(tenant.namespace)
 	}
 }
@@ -209,6 +209,8 @@ func (s *tenants) calm() (wantRenewed func()) {
 func TestNamespacesInTroubleStopNoOther(t *testing.T) {
 	t.Parallel()
 	s := newTenants(t)
+	// About every 40 seconds a token is renewed, so that a busy machine has 20 seconds for it before the token expires.
+	must(t, s.pipedream.SetTokenLifetime(time.Minute))
 	wantRenewed := s.calm()
 	calm := *s.site
 	calm.namespace = s.names[0]
@@ -232,15 +234,15 @@ func TestNamespacesInTroubleStopNoOther(t *testing.T) {
 	rules := s.forbidSecrets(secretless)
 	s.remove(deleted)
 	wantRenewed()
-	s.eventually("the trouble is noticed", func() bool {
+	s.within(2*time.Minute, "the trouble is noticed", func() bool {
 		now := s.unwatched()
 		return slices.Contains(now, unbound.namespace) && slices.Contains(now, secretless.namespace)
 	})
 	wantRenewed()
 	for _, tenant := range []*site{absent, late, unbound, secretless} {
-		if got := s.linesAbout(tenant)["this namespace can't be watched"]; got != 1 {
-			t.Errorf("the log says %d times that %s can't be watched, want once:\n%s", got, tenant.namespace, s.running.log)
-		}
+		s.eventually("the log says once that "+tenant.namespace+" can't be watched", func() bool {
+			return s.linesAbout(tenant)["this namespace can't be watched"] == 1
+		})
 	}
 
 	// A manager that starts.
@@ -263,9 +265,10 @@ func TestNamespacesInTroubleStopNoOther(t *testing.T) {
 	must(t, s.admin.Update(t.Context(), role))
 	for _, tenant := range []*site{absent, late, deleted, unbound, secretless} {
 		tenant.awaitRight(tenant.namespace)
-		if diff := cmp.Diff(map[string]int{"this namespace can't be watched": 1, "this namespace is watched again": 1}, s.linesAbout(tenant)); diff != "" {
-			t.Errorf("what the log says of %s (-want +got): %s", tenant.namespace, diff)
-		}
+		want := map[string]int{"this namespace can't be watched": 1, "this namespace is watched again": 1}
+		s.eventually(fmt.Sprintf("the log has these lines about %s: %v", tenant.namespace, want), func() bool {
+			return cmp.Equal(want, s.linesAbout(tenant))
+		})
 	}
 	s.awaitUnwatched()
 	wantRenewed()
@@ -329,8 +332,9 @@ func TestAllNamespacesForbiddenAtFirst(t *testing.T) {
 	s.stop()
 }
 
-// TestForbiddenNamespaceCostsFewRequests counts what the manager asks for in a namespace
-// in which it may do nothing, from half a minute after its start on.
+// TestForbiddenNamespaceCostsFewRequests counts the requests of the manager in a namespace
+// in which it may do nothing: until it says that the namespace is not watched, and from
+// half a minute later on, when it tries the namespace every 18 to 27 seconds.
 func TestForbiddenNamespaceCostsFewRequests(t *testing.T) {
 	t.Parallel()
 	s := newTenants(t)
@@ -347,15 +351,20 @@ func TestForbiddenNamespaceCostsFewRequests(t *testing.T) {
 		}
 		return count
 	}
-	s.awaitUnwatched(forbidden)
-	begin := time.Now()
-	first := denied()
-	for time.Since(begin) < 45*time.Second {
-		wantRenewed()
+	pass := func(span time.Duration) {
+		t.Helper()
+		for begin := time.Now(); time.Since(begin) < span; {
+			wantRenewed()
+		}
 	}
-	made, minutes := denied()-first, time.Since(begin).Minutes()
-	t.Logf("%d requests in the first seconds, then %d in %.1f minutes", first, made, minutes)
-	if perMinute := float64(made) / minutes; perMinute > 8 || made == 0 {
+	s.awaitUnwatched(forbidden)
+	first := denied()
+	pass(30 * time.Second) // The tries follow each other faster at first.
+	begin, before := time.Now(), denied()
+	pass(45 * time.Second)
+	made, minutes := denied()-before, time.Since(begin).Minutes()
+	t.Logf("%d requests in the first seconds, %d in the time of the fast tries, then %d in %.1f minutes", first, before-first, made, minutes)
+	if perMinute := float64(made) / minutes; perMinute > 6 || made == 0 {
 		t.Errorf("a forbidden namespace costs %.1f requests a minute, want a few", perMinute)
 	}
 	if first > 8 {

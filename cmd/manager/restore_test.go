@@ -56,6 +56,9 @@ func (s *site) awaitLead(r *replica) {
 func (s *site) freeze(r *replica) {
 	s.Helper()
 	s.awaitRenewal()
+	// The leader must have read the answer to this renewal, or it would not know that the Lease has
+	// changed. It renews the Lease every two seconds.
+	<-time.After(500 * time.Millisecond)
 	must(s.T, r.Process.Signal(syscall.SIGSTOP))
 }
 

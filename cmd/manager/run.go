@@ -101,7 +101,7 @@ func run(ctx context.Context, arguments []string, stdout io.Writer) error {
 		return fmt.Errorf("set up the watch of the demand: %w", err)
 	}
 	files := &fileWatch{files: options.files()}
-	if err := errors.Join(files.register(), mgr.Add(files)); err != nil {
+	if err := errors.Join(files.register(metrics.Registry), mgr.Add(files)); err != nil {
 		return fmt.Errorf("set up the watch of the files: %w", err)
 	}
 	logger.Info("starting", "version", version(), "apiURL", api.Address(), "namespaces", options.namespaces)

@@ -27,6 +27,7 @@ required() { awk -v module="$1" '$1 == module && $2 ~ /^v/ { print $2; exit }' "
 # The version of Kubernetes that is built, and the folder of the Go module that requires it.
 kubernetes=$(required k8s.io/kubernetes)
 kubernetes_module=$root/hack/cluster
+kubernetes_flags= # more flags of go build in this module
 
 current() { [[ -f $folder/versions && $(<"$folder/versions") == "$versions" && -z $(missing "$folder") ]]; }
 
@@ -104,16 +105,16 @@ run() {
 # build NAME...: builds these binaries into $tmp/new: etcd and etcdctl from hack/cluster, the others
 # from $kubernetes_module.
 build() {
-  local name package module began n=0
+  local name package module flags began n=0
   for name in "$@"; do
-    n=$((n + 1)) began=$SECONDS
+    n=$((n + 1)) began=$SECONDS flags=
     case $name in
       etcd) module=$root/hack/cluster package=go.etcd.io/etcd/server/v3 ;;
       etcdctl) module=$root/hack/cluster package=go.etcd.io/etcd/etcdctl/v3 ;;
-      *) module=$kubernetes_module package=k8s.io/kubernetes/cmd/$name ;;
+      *) module=$kubernetes_module package=k8s.io/kubernetes/cmd/$name flags=$kubernetes_flags ;;
     esac
     echo "Building $name, $n of $# ($(since 0) so far)"
-    if ! run 7200 "building $name" go -C "$module" build -trimpath \
+    if ! run 7200 "building $name" go -C "$module" build -trimpath ${flags:+"$flags"} \
       -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$kubernetes" -o "$tmp/new/$name" "$package"; then
       tail -n 20 "$tmp/log"
       die "$name could not be built: the reason is above."

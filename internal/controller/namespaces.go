@@ -22,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -104,6 +105,10 @@ type NamespacedCache struct {
 	kinds []*unionInformer
 	// retry paces the tries to watch a namespace that is refused.
 	retry wait.Backoff
+	// settleAfter is how long the start waits for namespaces without an answer.
+	settleAfter time.Duration
+	// clock tells how much time lies between two refusals.
+	clock clock.PassiveClock
 	// synced is closed when all namespaces were tried, and one of them is watched.
 	synced chan struct{}
 
@@ -121,6 +126,9 @@ type namespaceState struct {
 	cache cache.Cache
 	// cause is why it is not watched; nil while nothing is known yet.
 	cause error
+	// reported is the line of the log that says why it is not watched; empty after it was
+	// watched again, and before such a line.
+	reported string
 	// suspected has an entry when a request in the namespace was forbidden.
 	suspected chan struct{}
 }
@@ -136,14 +144,16 @@ func newNamespacedCache(config *rest.Config, options cache.Options, namespaces [
 		return nil, fmt.Errorf("make a client: %w", err)
 	}
 	n := &NamespacedCache{
-		config:  config,
-		options: options,
-		prober:  prober,
-		log:     ctrl.Log.WithName("namespaces"),
-		names:   namespaces,
-		retry:   refusedRetry,
-		synced:  make(chan struct{}),
-		states:  map[string]*namespaceState{},
+		config:      config,
+		options:     options,
+		prober:      prober,
+		log:         ctrl.Log.WithName("namespaces"),
+		names:       namespaces,
+		retry:       refusedRetry,
+		settleAfter: settleTime,
+		clock:       clock.RealClock{},
+		synced:      make(chan struct{}),
+		states:      map[string]*namespaceState{},
 	}
 	secret, secrets := &metav1.PartialObjectMetadata{}, &metav1.PartialObjectMetadataList{}
 	secret.SetGroupVersionKind(secretKind)
@@ -176,10 +186,11 @@ func (n *NamespacedCache) Start(ctx context.Context) error {
 	for _, name := range n.names {
 		running.Go(func() { n.keepWatching(ctx, name) })
 	}
-	if sleep(ctx, settleTime) {
+	if sleep(ctx, n.settleAfter) {
 		n.mu.Lock()
 		n.overdue = true
 		n.settle()
+		n.reportUnanswered()
 		n.mu.Unlock()
 	}
 	running.Wait()
@@ -201,19 +212,17 @@ func (n *NamespacedCache) WaitForCacheSync(ctx context.Context) bool {
 // keepWatching watches a namespace, and tries again when that is refused.
 func (n *NamespacedCache) keepWatching(ctx context.Context, name string) {
 	retry := n.retry
-	isReported := false
 	for {
-		wasWatched, err := n.watch(ctx, name, isReported)
+		wasWatched, err := n.watch(ctx, name)
 		if ctx.Err() != nil {
 			return
 		}
 		if wasWatched {
-			retry, isReported = n.retry, false
+			retry = n.retry
 		}
-		if !isReported {
-			n.log.Error(err, "this namespace can't be watched, and its PipedreamTokens are not renewed; the operator tries again at least every 30 seconds", "namespace", name)
-			isReported = true
-		}
+		n.mu.Lock()
+		n.report(name, refusedLine, err)
+		n.mu.Unlock()
 		for {
 			if !sleep(ctx, retry.Step()) {
 				return
@@ -226,9 +235,36 @@ func (n *NamespacedCache) keepWatching(ctx context.Context, name string) {
 	}
 }
 
+// The lines of the log about a namespace that is not watched.
+const (
+	refusedLine    = "this namespace can't be watched, and its PipedreamTokens are not renewed; the operator tries again at least every 30 seconds"
+	unansweredLine = "the API server has not answered requests for this namespace since the start, and its PipedreamTokens are not renewed; the operator asks again until the API server answers"
+)
+
+// report logs why a namespace is not watched, unless the log says the same already. The
+// caller holds the lock.
+func (n *NamespacedCache) report(name, line string, cause error) {
+	state := n.states[name]
+	if state.reported == line {
+		return
+	}
+	state.reported = line
+	n.log.Error(cause, line, "namespace", name)
+}
+
+// reportUnanswered logs the namespaces that are neither watched nor refused. The caller
+// holds the lock.
+func (n *NamespacedCache) reportUnanswered() {
+	for _, name := range n.names {
+		if state := n.states[name]; state.cache == nil && !isRefusal(state.cause) {
+			n.report(name, unansweredLine, state.cause)
+		}
+	}
+}
+
 // watch watches a namespace until the API server refuses that, or ctx ends. It returns
 // whether it was watched, and the refusal.
-func (n *NamespacedCache) watch(ctx context.Context, name string, isReported bool) (wasWatched bool, err error) {
+func (n *NamespacedCache) watch(ctx context.Context, name string) (wasWatched bool, err error) {
 	watching, stop := context.WithCancelCause(ctx)
 	var running sync.WaitGroup
 	defer func() {
@@ -249,28 +285,27 @@ func (n *NamespacedCache) watch(ctx context.Context, name string, isReported boo
 		n.explain(name, context.Cause(watching))
 		return false, context.Cause(watching)
 	}
-	if err := n.publish(watching, name, made); err != nil {
+	err = n.publish(watching, name, made)
+	wasWatched = err == nil
+	if wasWatched {
+		n.probeWhenSuspected(watching, name, stop)
+	} else {
 		stop(err)
-		n.withdraw(name, context.Cause(watching))
-		return false, context.Cause(watching)
 	}
-	if isReported {
-		n.log.Info("this namespace is watched again", "namespace", name)
-	}
-	n.probeWhenSuspected(watching, name, stop)
 	if ctx.Err() == nil {
 		handlers := n.withdraw(name, context.Cause(watching))
 		running.Wait()
-		n.tellGone(made, handlers)
+		n.tellGone(ctx, made, handlers)
 	}
-	return true, context.Cause(watching)
+	return wasWatched, context.Cause(watching)
 }
 
 // newCacheOf makes the cache of a namespace. It calls stop with the error when the API
 // server refuses to list or to watch something of the namespace.
 func (n *NamespacedCache) newCacheOf(ctx context.Context, name string, stop context.CancelCauseFunc) (cache.Cache, error) {
 	var mu sync.Mutex
-	var lastRefusal time.Time
+	// Each kind has a reflector of its own, and one hiccup of the API server may refuse both.
+	lastRefusals := map[*toolscache.Reflector]time.Time{}
 	options := n.options
 	// With the selector, the requests are for this namespace. DefaultNamespaces would leave a
 	// goroutine behind for each cache that is stopped before it has all objects.
@@ -283,10 +318,11 @@ func (n *NamespacedCache) newCacheOf(ctx context.Context, name string, stop cont
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		if !n.isWatched(name) || time.Since(lastRefusal) < refusalWindow {
+		last, isSecond := lastRefusals[reflector]
+		if !n.isWatched(name) || isSecond && n.clock.Since(last) < refusalWindow {
 			stop(err)
 		}
-		lastRefusal = time.Now()
+		lastRefusals[reflector] = n.clock.Now()
 	}
 	made, err := cache.New(n.config, options)
 	if err != nil {
@@ -330,6 +366,10 @@ func (n *NamespacedCache) publish(ctx context.Context, name string, made cache.C
 	}
 	state := n.states[name]
 	state.cache, state.cause = made, nil
+	if state.reported != "" {
+		n.log.Info("this namespace is watched again", "namespace", name)
+		state.reported = ""
+	}
 	n.settle()
 	return nil
 }
@@ -344,18 +384,20 @@ func (n *NamespacedCache) withdraw(name string, cause error) [][]toolscache.Reso
 	handlers := make([][]toolscache.ResourceEventHandler, len(n.kinds))
 	for i, kind := range n.kinds {
 		for _, registered := range kind.handlers {
+			if _, hasSeen := registered.added[name]; hasSeen {
+				handlers[i] = append(handlers[i], registered.handler)
+			}
 			delete(registered.added, name)
-			handlers[i] = append(handlers[i], registered.handler)
 		}
 	}
 	return handlers
 }
 
 // tellGone tells event handlers that the objects of a stopped cache are gone.
-func (n *NamespacedCache) tellGone(stopped cache.Cache, handlers [][]toolscache.ResourceEventHandler) {
+func (n *NamespacedCache) tellGone(ctx context.Context, stopped cache.Cache, handlers [][]toolscache.ResourceEventHandler) {
 	for i, kind := range n.kinds {
 		list := kind.list.DeepCopyObject().(client.ObjectList)
-		if err := stopped.List(context.Background(), list, client.UnsafeDisableDeepCopy); err != nil {
+		if err := stopped.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
 			n.log.Error(err, "could not list the objects of a namespace that is not watched any longer")
 			continue
 		}
@@ -576,19 +618,32 @@ func (n *NamespacedCache) RemoveInformer(context.Context, client.Object) error {
 	return errors.New("the kinds of a namespace are watched together, and none of them can be removed")
 }
 
-// Check returns an error that names the namespaces that are not watched, and says what
-// that means; nil when all are watched.
+// Check returns an error that names the namespaces that are not watched, and says of each
+// whether the API server refuses it or has not answered; nil when all are watched.
 func (n *NamespacedCache) Check() error {
-	var missing []string
+	var refused, unanswered []string
+	n.mu.RLock()
 	for _, name := range n.names {
-		if _, err := n.of(name); err != nil {
-			missing = append(missing, name)
+		switch state := n.states[name]; {
+		case state.cache != nil:
+		case isRefusal(state.cause):
+			refused = append(refused, name)
+		default:
+			unanswered = append(unanswered, name)
 		}
 	}
-	if len(missing) == 0 {
+	n.mu.RUnlock()
+	var says []string
+	if len(refused) > 0 {
+		says = append(says, fmt.Sprintf("these namespaces are not watched, because the API server refuses it: %s. Each is watched as soon as it exists and the operator's RoleBinding is in it; the log says what the API server refuses", strings.Join(refused, ", ")))
+	}
+	if len(unanswered) > 0 {
+		says = append(says, fmt.Sprintf("these namespaces are not watched, because the API server gives no answer yet: %s. Each is watched as soon as the API server answers", strings.Join(unanswered, ", ")))
+	}
+	if len(says) == 0 {
 		return nil
 	}
-	return fmt.Errorf("these namespaces are not watched: %s. Each is watched as soon as it exists and the operator's RoleBinding is in it; the log says what the API server refuses", strings.Join(missing, ", "))
+	return errors.New(strings.Join(says, "; "))
 }
 
 var namespaceWatched = prometheus.NewDesc("pipedream_namespace_watched",

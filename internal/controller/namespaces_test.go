@@ -144,6 +144,16 @@ func (m *moody) hang(request *http.Request) (*http.Response, error) {
 	}
 }
 
+// onWatches answers watches only, and leaves other requests to the API server.
+func onWatches(given answer) answer {
+	return func(request *http.Request) (*http.Response, error) {
+		if isWatch(request) {
+			return given(request)
+		}
+		return nil, nil
+	}
+}
+
 func always(given answer) func(*moody) answer { return func(*moody) answer { return given } }
 
 // neighbours are two namespaces that one manager watches. The API server is moody about
@@ -187,6 +197,7 @@ func (n *neighbours) start() {
 				return nil, err
 			}
 			made.retry = wait.Backoff{Duration: 100 * time.Millisecond}
+			made.settleAfter = time.Second
 			made.log = zap.New(zap.WriteTo(n.log))
 			n.cache = made
 			return made, nil
@@ -232,8 +243,9 @@ func (n *neighbours) wantServed() {
 func (n *neighbours) lines(text string) int { return strings.Count(n.log.String(), text) }
 
 const (
-	lostLine = "this namespace can't be watched"
-	backLine = "this namespace is watched again"
+	lostLine   = "this namespace can't be watched"
+	silentLine = "the API server has not answered requests for this namespace"
+	backLine   = "this namespace is watched again"
 )
 
 // TestNamespaceInTroubleFromTheStart starts the manager while the API server treats one of
@@ -243,14 +255,15 @@ func TestNamespaceInTroubleFromTheStart(t *testing.T) {
 		answer func(*moody) answer
 		// cause is in the error that a reader gets.
 		cause string
-		// lines is how often the log says that the namespace can't be watched.
-		lines int
+		// line is in the log, once, and says is in the answer of the check.
+		line, says string
 	}{
-		"all is forbidden":      {always(forbid), "no RoleBinding", 1},
-		"watching is forbidden": {always(forbidWatches), "no RoleBinding", 1},
-		"Secrets are forbidden": {always(forbidSecrets), "no RoleBinding", 1},
-		"the API server fails":  {always(failAll), "etcd is away", 0},
-		"there are no answers":  {func(m *moody) answer { return m.hang }, "is not watched yet", 0},
+		"all is forbidden":         {always(forbid), "no RoleBinding", lostLine, "refuses"},
+		"watching is forbidden":    {always(forbidWatches), "no RoleBinding", lostLine, "refuses"},
+		"Secrets are forbidden":    {always(forbidSecrets), "no RoleBinding", lostLine, "refuses"},
+		"the API server fails":     {always(failAll), "etcd is away", silentLine, "no answer yet"},
+		"there are no answers":     {func(m *moody) answer { return m.hang }, "is not watched yet", silentLine, "no answer yet"},
+		"watches are not answered": {func(m *moody) answer { return onWatches(m.hang) }, "is not watched yet", silentLine, "no answer yet"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNeighbours(t)
@@ -262,9 +275,10 @@ func TestNamespaceInTroubleFromTheStart(t *testing.T) {
 			if _, ok := errors.AsType[*NotWatchedError](err); !ok || apierrors.IsNotFound(err) || !strings.Contains(err.Error(), test.cause) {
 				t.Errorf("reading an object gives %v, want a NotWatchedError with %q, which is no NotFound", err, test.cause)
 			}
-			if err := n.cache.Check(); err == nil || !strings.Contains(err.Error(), n.other.namespace) || strings.Contains(err.Error(), n.namespace) {
-				t.Errorf("the check says %v, want it to name the one namespace that is not watched", err)
+			if err := n.cache.Check(); err == nil || !strings.Contains(err.Error(), n.other.namespace) || strings.Contains(err.Error(), n.namespace) || !strings.Contains(err.Error(), test.says) || strings.Contains(err.Error(), "RoleBinding") != (test.says == "refuses") {
+				t.Errorf("the check says %v, want it to name the one namespace that is not watched, and %q", err, test.says)
 			}
+			n.eventually("the log says why", func() bool { return n.lines(test.line) == 1 })
 			n.wantMetric(0)
 			n.wantServed()
 			n.moody.become(nil, true)
@@ -274,9 +288,9 @@ func TestNamespaceInTroubleFromTheStart(t *testing.T) {
 			if err := n.cache.Check(); err != nil {
 				t.Errorf("the check says %v, want nil", err)
 			}
-			n.eventually("the log says that it is back", func() bool { return n.lines(backLine) == test.lines })
-			if lost := n.lines(lostLine); lost != test.lines {
-				t.Errorf("the log says %d times that it can't be watched, want %d:\n%s", lost, test.lines, n.log)
+			n.eventually("the log says that it is back", func() bool { return n.lines(backLine) == 1 })
+			if said := n.lines(lostLine) + n.lines(silentLine); said != 1 || n.lines(test.line) != 1 {
+				t.Errorf("the log says %d times that it is not watched, want once, and that %s:\n%s", said, test.line, n.log)
 			}
 		})
 	}
@@ -344,37 +358,46 @@ func (n *neighbours) remembers(w *world) bool {
 }
 
 // TestNamespaceIsGivenUpAfterTheSecondRefusal breaks the watches of a namespace. One
-// refusal after that is taken for a hiccup, and nothing is forgotten.
+// refusal of each kind after that is taken for a hiccup, and nothing is forgotten.
 func TestNamespaceIsGivenUpAfterTheSecondRefusal(t *testing.T) {
-	n := newNeighbours(t)
-	n.start()
-	n.eventually("the other is Ready", n.other.isReady)
-	var mu sync.Mutex
-	refused := 0
-	n.moody.become(func(request *http.Request) (*http.Response, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		// A watch that is refused is followed by a list.
-		if !strings.Contains(request.URL.Path, "pipedreamtokens") || refused == 2 {
-			return nil, nil
-		}
-		refused++
-		return forbid(request)
-	}, true)
-	n.eventually("one refusal, and then another watch", func() bool {
-		n.moody.mu.Lock()
-		defer n.moody.mu.Unlock()
-		return len(n.moody.watches) >= 2
-	})
-	if refused == 0 {
-		t.Error("nothing was refused")
+	for name, kinds := range map[string][]string{
+		"PipedreamTokens are refused once": {"/pipedreamtokens"},
+		"Secrets are refused once":         {"/secrets"},
+		"both are refused once":            {"/pipedreamtokens", "/secrets"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNeighbours(t)
+			n.start()
+			n.eventually("the other is Ready", n.other.isReady)
+			var mu sync.Mutex
+			refused := map[string]int{}
+			n.moody.become(func(request *http.Request) (*http.Response, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				for _, kind := range kinds {
+					// A watch that is refused is followed by a list.
+					if strings.HasSuffix(request.URL.Path, kind) && refused[kind] < 2 {
+						refused[kind]++
+						return forbid(request)
+					}
+				}
+				return nil, nil
+			}, true)
+			n.eventually("refusals, and then other watches", func() bool {
+				mu.Lock()
+				defer mu.Unlock()
+				n.moody.mu.Lock()
+				defer n.moody.mu.Unlock()
+				return len(refused) == len(kinds) && len(n.moody.watches) >= 2 || !n.cache.isWatched(n.other.namespace)
+			})
+			if !n.cache.isWatched(n.other.namespace) || n.lines(lostLine) != 0 {
+				t.Errorf("the namespace is given up after a single refusal of each kind:\n%s", n.log)
+			}
+			n.moody.become(forbid, true)
+			n.awaitWatched(false)
+			n.wantServed()
+		})
 	}
-	if !n.cache.isWatched(n.other.namespace) || n.lines(lostLine) != 0 {
-		t.Errorf("the namespace is given up after a single refusal:\n%s", n.log)
-	}
-	n.moody.become(forbid, true)
-	n.awaitWatched(false)
-	n.wantServed()
 }
 
 // TestOutageOfTheAPIServerGivesUpNoNamespace has the API server fail for a namespace that

@@ -48,9 +48,11 @@ func (r *unionRegistration) addTo(ctx context.Context, name string, made cache.C
 	if err != nil {
 		return fmt.Errorf("find an informer: %w", err)
 	}
-	if r.added[name], err = informer.AddEventHandlerWithOptions(r.handler, r.options); err != nil {
+	added, err := informer.AddEventHandlerWithOptions(r.handler, r.options)
+	if err != nil {
 		return fmt.Errorf("add an event handler: %w", err)
 	}
+	r.added[name] = added
 	return nil
 }
 
@@ -75,9 +77,10 @@ func (i *unionInformer) AddEventHandlerWithOptions(handler toolscache.ResourceEv
 		}
 		// The informer may have been stopped a moment ago. Then its namespace is about to be
 		// withdrawn, and the handler has seen nothing of it.
-		if err := registered.addTo(context.Background(), name, state.cache); err != nil {
+		//nolint:forbidigo // cache.Informer passes no context, and this call does not wait.
+		err := registered.addTo(context.Background(), name, state.cache)
+		if err != nil {
 			i.union.log.V(1).Info("an event handler was not added to a namespace that is being stopped", "namespace", name, "error", err.Error())
-			delete(registered.added, name)
 		}
 	}
 	i.handlers = append(i.handlers, registered)
@@ -96,6 +99,7 @@ func (i *unionInformer) RemoveEventHandler(handle toolscache.ResourceEventHandle
 	i.handlers = slices.Delete(i.handlers, index, index+1)
 	var failed []error
 	for name, added := range registered.added {
+		//nolint:forbidigo // cache.Informer passes no context, and this call does not wait.
 		informer, err := i.union.states[name].cache.GetInformer(context.Background(), i.object, cache.BlockUntilSynced(false))
 		if err == nil {
 			err = informer.RemoveEventHandler(added)
@@ -155,6 +159,7 @@ func (r *unionRegistration) HasSyncedChecker() toolscache.DoneChecker {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		//nolint:forbidigo // client-go passes no context here.
 		_ = wait.PollUntilContextCancel(context.Background(), syncedInterval, true, func(context.Context) (bool, error) {
 			return r.HasSynced(), nil
 		})

@@ -57,6 +57,7 @@ func TestWhatAFileOfCertificatesMayHold(t *testing.T) {
 		"DER":                              {"\x30\x82\x01\x0a", "holds no PEM certificate"},
 		"a certificate and half of one":    {good + good[:len(good)/2], "ends in the middle of a certificate"},
 		"a certificate and half of a line": {good + "-----BEG", "ends in the middle of a certificate"},
+		"half of a certificate":            {good[:len(good)/2], "ends in the middle of a certificate"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -64,6 +65,41 @@ func TestWhatAFileOfCertificatesMayHold(t *testing.T) {
 			_, err := pipedream.ParseRootCAs([]byte(test.content))
 			if test.refused == "" && err != nil || test.refused != "" && (err == nil || err.Error() != test.refused) {
 				t.Errorf("the error is %v, want %q", err, test.refused)
+			}
+		})
+	}
+}
+
+// With a part of its certificates, the file would take the place of a good file, and the
+// operator would lose the CA that it needs.
+func TestAFileWithADamagedCertificateIsRefused(t *testing.T) {
+	t.Parallel()
+	first, second := string(pemCertificate(t)), string(pemCertificate(t))
+	const begin, end = "-----BEGIN CERTIFICATE-----\n", "-----END CERTIFICATE-----\n"
+	without := func(content, part string) string { return strings.Replace(content, part, "", 1) }
+	tests := map[string]struct{ content, unreadable string }{
+		"a byte order mark":                          {"\ufeff" + first + second, "1 of 2"},
+		"a byte order mark before one certificate":   {"\ufeff" + first, "1 of 1"},
+		"a lost character":                           {first + second[:100] + second[101:], "1 of 2"},
+		"a lost character in the first":              {first[:100] + first[101:] + second, "1 of 2"},
+		"the first line is indented":                 {" " + first + second, "1 of 2"},
+		"all lines are indented":                     {"  " + strings.ReplaceAll(first+second, "\n", "\n  "), "2 of 2"},
+		"no line feed between two":                   {strings.TrimSuffix(first, "\n") + second, "2 of 2"},
+		"no line feed between the last two of three": {first + strings.TrimSuffix(second, "\n") + first, "2 of 3"},
+		"all on one line":                            {first + strings.ReplaceAll(second, "\n", " "), "1 of 2"},
+		"the first line is lost":                     {first + without(second, begin), "1 of 2"},
+		"a dash of the first line is lost":           {first + without(second, "-"), "1 of 2"},
+		"a last line in the middle is lost":          {without(first, end) + second, "1 of 2"},
+		"a letter that is not of base64":             {first + strings.Replace(second, "MII", "M!I", 1), "1 of 2"},
+		"with headers":                               {first + strings.Replace(second, begin, begin+"Name: CA\n\n", 1), "1 of 2"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			roots, err := pipedream.ParseRootCAs([]byte(test.content))
+			want := "is damaged: " + test.unreadable + " certificates can't be read."
+			if roots != nil || err == nil || !strings.HasPrefix(err.Error(), want) {
+				t.Errorf("the error is %v, want %q", err, want)
 			}
 		})
 	}

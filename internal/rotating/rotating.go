@@ -14,7 +14,7 @@ import (
 	"syscall"
 )
 
-// maxBytes bounds a file. The CA certificates of all the world take 300 KiB.
+// maxBytes bounds a file. All public CA certificates together take 300 KiB.
 const maxBytes = 4 << 20
 
 // Files are one or several files that belong together, and the value that they hold.
@@ -68,8 +68,9 @@ func (f *Files[T]) read() (hasChanged bool) {
 		return false
 	}
 	value, problem := f.parsed(contents, err)
-	if problem != nil && len(f.paths) > 1 {
-		// One of them may have been replaced after the other was read.
+	if problem != nil {
+		// One of several files may have been replaced after the other was read. And while the kubelet
+		// replaces the folder of a mounted file, the file may be missing for a moment.
 		contents, err = f.contents()
 		now = digest(contents, err)
 		value, problem = f.parsed(contents, err)
@@ -105,6 +106,7 @@ func (f *Files[T]) contents() ([][]byte, error) {
 // readFile returns the content of a regular file that is not too large.
 func readFile(path string) ([]byte, error) {
 	// Without O_NONBLOCK a named pipe would have to be written to before it is opened.
+	//nolint:gosec // The administrator names the file in a flag.
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err

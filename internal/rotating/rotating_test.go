@@ -213,3 +213,32 @@ func TestManyAskAtOnce(t *testing.T) {
 		t.Errorf("reported is %q, want one change", w.reported)
 	}
 }
+
+// While the kubelet replaces a mounted file, a look may find nothing, or an old part. The second look
+// finds the new file, so nothing is reported as broken.
+func TestASingleFileIsLookedAtTwice(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	isReplaced := false
+	var err error
+	w.files, err = rotating.Open(func(contents [][]byte) (string, error) {
+		value, err := parse(contents)
+		if err != nil && isReplaced {
+			w.write("good 2")
+		}
+		return value, err
+	}, func(problem error) {
+		if problem != nil {
+			w.reported = append(w.reported, problem.Error())
+			return
+		}
+		w.reported = append(w.reported, "good")
+	}, w.path)
+	w.must(err)
+	isReplaced = true
+	w.write("half")
+	w.want("good 2", true, "good")
+	isReplaced = false
+	w.write("half")
+	w.want("good 2", false, "is no good")
+}

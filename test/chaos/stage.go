@@ -90,6 +90,7 @@ func (s *stage) setUp(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the simulator's CA: %w", err)
 	}
+	//nolint:gosec // The folder is the one of this run.
 	if err := os.WriteFile(s.caFile(), ca, 0o600); err != nil {
 		return fmt.Errorf("write the managers' CA file: %w", err)
 	}

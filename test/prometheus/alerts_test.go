@@ -130,7 +130,8 @@ func used(t *testing.T) map[string]string {
 }
 
 func TestAlertsAndDashboardNameMetricsThatThereAre(t *testing.T) {
-	golden := read(t, "internal", "controller", "testdata", "metrics.txt") + read(t, "internal", "controller", "testdata", "namespaces.txt")
+	golden := read(t, "internal", "controller", "testdata", "metrics.txt") + read(t, "internal", "controller", "testdata", "namespaces.txt") +
+		read(t, "cmd", "manager", "testdata", "files.txt")
 	ours := 0
 	for name, where := range used(t) {
 		if !strings.HasPrefix(name, "pipedream_") {

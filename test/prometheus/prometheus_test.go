@@ -180,11 +180,13 @@ func (r *run) startManagers() (metrics []string) {
 		r.Fatalf("build the manager: %v: %s", err, said)
 	}
 	kubeconfig := r.write("kubeconfig", r.cluster.Kubeconfig)
+	// Some metrics are there with these flags only. No CA is needed for a Pipedream without TLS: any will do.
+	certificates := r.write("ca.pem", r.cluster.Config.CAData)
 	for range 2 {
 		address := freeAddress(r.T)
 		metrics = append(metrics, address)
 		r.start([]string{"POD_NAMESPACE=" + r.namespace}, manager,
-			"--kubeconfig="+kubeconfig, "--api-url="+r.apiURL, "--allow-insecure-api-url",
+			"--kubeconfig="+kubeconfig, "--namespaces="+r.namespace, "--api-ca-file="+certificates, "--api-url="+r.apiURL, "--allow-insecure-api-url",
 			"--leader-elect", "--metrics-bind-address="+address, "--health-probe-bind-address=0")
 	}
 	return metrics

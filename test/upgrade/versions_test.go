@@ -48,10 +48,10 @@ func previousCommit(path string) (string, error) {
 func extract(t *testing.T, repository, commit, folder string) error {
 	t.Helper()
 	if said, err := exec.CommandContext(t.Context(), "git", "-C", repository, "cat-file", "-e", commit+"^{commit}").CombinedOutput(); err != nil {
-		return fmt.Errorf("this clone does not have the commit %s that hack/release/previous names (%s): "+
-			"fetch the history with `git fetch --unshallow`, or in CI with `fetch-depth: 0`", commit, strings.TrimSpace(string(said)))
+		return fmt.Errorf("look up the commit %s that hack/release/previous names: %w: %s. If this clone lacks the commit, fetch it with "+
+			"`git fetch origin %s` or `git fetch --unshallow`, or in CI with `fetch-depth: 0`", commit, err, strings.TrimSpace(string(said)), commit)
 	}
-	if err := os.MkdirAll(folder, 0o755); err != nil {
+	if err := os.MkdirAll(folder, 0o750); err != nil {
 		return err
 	}
 	archive := filepath.Join(folder, "source.tar")
@@ -79,7 +79,8 @@ func buildVersions(t *testing.T) (previous, tree *version) {
 	kustomization := filepath.Join("test", "upgrade", "kustomization.yaml")
 	content, err := os.ReadFile(filepath.Join(root, kustomization))
 	must(t, err)
-	must(t, os.MkdirAll(filepath.Join(previous.source, "test", "upgrade"), 0o755))
+	must(t, os.MkdirAll(filepath.Join(previous.source, "test", "upgrade"), 0o750))
+	//nolint:gosec // The folder is one of this test.
 	must(t, os.WriteFile(filepath.Join(previous.source, kustomization), content, 0o600))
 	for _, v := range []*version{previous, tree} {
 		v.manager = filepath.Join(folder, "bin", v.name, "manager")

@@ -26,6 +26,8 @@ func (s *Simulator) Serve(ctx context.Context, on net.Listener) error {
 		BaseContext:       func(net.Listener) context.Context { return ctx }, // ends delays when told to stop
 	}
 	on = s.Listener(on)
+	// A connection may be forgotten after the listener was closed, while the last requests end.
+	defer s.connections.closeAbandoned()
 	served := make(chan error, 1)
 	go func() {
 		if server.TLSConfig != nil {

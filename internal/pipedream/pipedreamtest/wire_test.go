@@ -182,10 +182,12 @@ func TestAConnectionIsForgottenInTheMiddleOfAnAnswer(t *testing.T) {
 			w, _ := newTLSWorld(t)
 			transport := w.client.Transport.(*http.Transport)
 			transport.ForceAttemptHTTP2 = protocol == "HTTP/2.0"
-			if err := w.AddFault(pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointToken, BodyDelay: 50 * time.Millisecond}); err != nil {
+			// The rest of the answer is written within the time that the client waits. Otherwise the client would
+			// wait in vain on any connection.
+			if err := w.AddFault(pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointToken, BodyDelay: 2 * time.Second}); err != nil {
 				t.Fatal(err)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
 			defer cancel()
 			request, err := http.NewRequestWithContext(ctx, http.MethodPost, w.url+"/v1/oauth/token", strings.NewReader(jsonOf(t, map[string]string{
 				"grant_type": "client_credentials", "client_id": clientID, "client_secret": goodKey,
