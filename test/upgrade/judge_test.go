@@ -13,6 +13,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
@@ -197,24 +198,38 @@ func (s *site) judgeRequest(r *request) string {
 	return "an object that was not due was written"
 }
 
-// isForVerification tells whether a request belongs to trying the token: the operator reads the Secret, and says in the
-// status and in an Event what it has found, once.
+// isForVerification tells whether a request belongs to verifying the token: the operator reads the Secret. While the
+// outcome is not known, it says in the status and in an Event what it has found, if that is something new.
 func (s *site) isForVerification(o *object, r *request) bool {
 	for _, at := range s.pipedream.verificationsOf(o.client()) {
 		sinceTry := r.At.Sub(at)
 		if sinceTry < -rounding || sinceTry > aftermath {
 			continue
 		}
+		if r.Verb == "get" || r.Object.Resource == "secrets" {
+			return r.Verb == "get"
+		}
+		var before metav1.Condition
 		history, _ := s.observer.sights(o)
-		wasUnknown := false
 		for _, seen := range history {
 			if !seen.at.After(at) {
-				wasUnknown = seen.condition(v1alpha1.ConditionVerified).Status == metav1.ConditionUnknown && len(s.pipedream.verificationsOf(o.client())) == 1
+				before = seen.condition(v1alpha1.ConditionVerified)
 			}
 		}
-		return r.Verb == "get" || wasUnknown && r.Object.Resource != "secrets"
+		return before.Status == metav1.ConditionUnknown && (len(r.Body.Status) == 0 || r.saysAnother(before))
 	}
 	return false
+}
+
+// saysAnother tells whether the status that a request writes has a condition of the type of another one, with another
+// status, reason or message.
+func (r *request) saysAnother(than metav1.Condition) bool {
+	var status v1alpha1.PipedreamTokenStatus
+	if json.Unmarshal(r.Body.Status, &status) != nil {
+		return false
+	}
+	is := meta.FindStatusCondition(status.Conditions, than.Type)
+	return is != nil && (is.Status != than.Status || is.Reason != than.Reason || is.Message != than.Message)
 }
 
 // isStarting tells whether a manager has begun to lead shortly before. What it does at first may have to wait until
