@@ -98,7 +98,7 @@ func (v *verification) recall(o *observation) {
 
 // recallVerdict restores what the condition Verified says.
 func (v *verification) recallVerdict(o *observation, verified metav1.Condition) {
-	status, generation, record := o.token.Status, o.token.Generation, o.record()
+	generation := o.token.Generation
 	isCurrent := verified.ObservedGeneration == generation
 	v.triedFor = verified.ObservedGeneration
 	switch {
@@ -108,18 +108,24 @@ func (v *verification) recallVerdict(o *observation, verified metav1.Condition) 
 			v.acceptedFor = generation
 		}
 	case verified.Status == metav1.ConditionFalse:
-		if record != nil && status.IssueTime != nil && status.IssueTime.Time.Equal(record.IssueTime) {
+		if o.isOfStatus() {
 			v.verdict, v.inputs, v.refusals, v.refusedSince = pipedream.Refused, o.heldInputs(), 1, v.last
 			v.at = v.last.Add(renewal.RefusedRetry(v.refusals))
 		}
 	case verified.Reason == v1alpha1.ReasonVerificationSuspended:
 		v.verdict, v.suspendedFor = pipedream.Inconclusive, verified.ObservedGeneration
-	case isCurrent && record != nil && !o.now.Before(verified.LastTransitionTime.Add(min(o.wanted.VerifyEvery, renewal.VerificationRecheck))):
+	case isCurrent && o.record() != nil && !o.now.Before(verified.LastTransitionTime.Add(min(o.wanted.VerifyEvery, renewal.VerificationRecheck))):
 		// The operator has verified a token of this generation, without a result. The version
 		// before this one said the same of a spec for which Pipedream refuses every token. So no
 		// new token is spent to find out whether Pipedream refuses every token.
 		v.replacedFor = generation
 	}
+}
+
+// isOfStatus reports whether the current token is the one that the status is about.
+func (o *observation) isOfStatus() bool {
+	record, issued := o.record(), o.token.Status.IssueTime
+	return record != nil && issued != nil && issued.Time.Equal(record.IssueTime)
 }
 
 // isOfThisAPI reports whether the current token is of the API that is asked now: another
