@@ -206,8 +206,9 @@ func (s *site) wrong(o *object) string {
 		v1alpha1.ConditionReady: o.ready, v1alpha1.ConditionRenewed: o.renewed, v1alpha1.ConditionVerified: o.verified,
 	} {
 		is := seen.condition(kind)
-		isOfAnother := is.ObservedGeneration != seen.token.Generation && kind != v1alpha1.ConditionVerified // That of Verified is of the last verification.
-		if len(reasons) > 0 && (!slices.Contains(reasons, is.Reason) || !isGone && isOfAnother) {
+		// The condition Verified is of the generation for which a token was verified last.
+		isOfAnother := !isGone && kind != v1alpha1.ConditionVerified && is.ObservedGeneration != seen.token.Generation
+		if len(reasons) > 0 && (!slices.Contains(reasons, is.Reason) || isOfAnother) {
 			return fmt.Sprintf("the condition %s is %s %s of generation %d, and its reason must be one of %q", kind, is.Status, is.Reason, is.ObservedGeneration, reasons)
 		}
 	}
