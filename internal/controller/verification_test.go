@@ -30,8 +30,8 @@ func (w *world) refuse(verifications int) {
 	must(w.T, w.pipedream.AddFault(pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointAccounts, Status: 401, Calls: verifications}))
 }
 
-// mature is an age from which on a 401 answer to a token is believed at once.
-const mature = 61 * time.Second
+// mature is an age from which on a token is verified and replaced without delay.
+const mature = 11 * time.Second
 
 func (w *world) verifications() int {
 	return w.pipedream.Counters().Calls[pipedreamtest.EndpointAccounts].Total

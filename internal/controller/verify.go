@@ -37,10 +37,9 @@ const newTokenRefusedMessage = "Pipedream answers 401 to a token that it has jus
 	"the operator tries the token again 10 s and 1 min after the first answer, before it concludes anything."
 
 const (
-	// firstRetry and lastRetry are when a new token that Pipedream refuses is verified
-	// again, counted from the first refusal: Pipedream may not know the token yet. The
-	// operator believes only the last of these answers. A token is new if it has replaced
-	// a refused one, or for as long as lastRetry after its issue.
+	// firstRetry and lastRetry are when a token that has replaced a refused one is verified
+	// again if Pipedream refuses it, too, counted from the first refusal: Pipedream may not
+	// know the token yet. The operator believes only the last of these answers.
 	firstRetry = 10 * time.Second
 	lastRetry  = time.Minute
 	// longUnknown is how long condition Verified is Unknown before that is told.
@@ -93,8 +92,7 @@ func (o *observation) judge(verdict pipedream.Verdict, err error) {
 	case verdict == pipedream.Accepted:
 		v.acceptedFor, v.suspendedFor, v.replacement = o.token.Generation, 0, ""
 	case verdict == pipedream.Refused:
-		isReplacement := v.replacement != "" && v.replacement == v.inputs
-		v.judgeRefusal(o.token.Generation, isReplacement || o.isYoung())
+		v.judgeRefusal(o.token.Generation)
 	case err != nil:
 		v.detail = "Pipedream's answer says nothing about the token (" + err.Error() + ")."
 	}
@@ -116,11 +114,12 @@ func (v *verification) countRefusals(verdict pipedream.Verdict, inputs string) {
 // accepted another one for this generation of the spec, or if no refused token was
 // replaced yet; then the token is replaced. Otherwise the API refuses every token, and
 // verification is suspended.
-func (v *verification) judgeRefusal(generation int64, isNew bool) {
+func (v *verification) judgeRefusal(generation int64) {
+	isReplacement := v.replacement != "" && v.replacement == v.inputs
 	switch {
 	case v.suspendedFor == generation:
 		v.verdict = pipedream.Inconclusive
-	case isNew && v.last.Before(v.refusedSince.Add(lastRetry)):
+	case isReplacement && v.last.Before(v.refusedSince.Add(lastRetry)):
 		v.verdict, v.detail = pipedream.Inconclusive, newTokenRefusedMessage
 		v.at = v.refusedSince.Add(lastRetry)
 		if v.refusals == 1 {
@@ -132,13 +131,6 @@ func (v *verification) judgeRefusal(generation int64, isNew bool) {
 	default:
 		v.verdict, v.suspendedFor, v.replacement = pipedream.Inconclusive, generation, ""
 	}
-}
-
-// isYoung reports whether the current token was issued so recently that Pipedream may not
-// know it everywhere.
-func (o *observation) isYoung() bool {
-	record := o.record()
-	return record != nil && o.now.Before(record.IssueTime.Add(lastRetry))
 }
 
 // replaced remembers that a refused token was replaced by the one with these inputs,

@@ -142,6 +142,8 @@ func (s *site) judge(during string) {
 		}
 		if o := s.ofClient(e.client); o == nil {
 			s.Errorf("%s: a token was asked for with the client ID %q, which belongs to no PipedreamToken", during, e.client)
+		} else if o.adapts && e.status != http.StatusOK {
+			continue // A version that does not know why the last attempt failed makes another one. It must bring no token.
 		} else if history, _ := s.observer.sights(o); o.isJudged(e.at) && !isDue(history, e.at) && (o.triesAtStart == "" || !s.isStarting(e.at)) {
 			s.Errorf("%s: a token was asked for at %s for %s, which was not due (the answer was %d); its status:\n%s",
 				during, e.at.Format("15:04:05.000"), o, e.status, statusOf(s.observer.last(o)))
@@ -188,7 +190,7 @@ func (s *site) judgeRequest(r *request) string {
 		if interval > 0 && interval < day {
 			return "" // The manager reads the token to try it, and may find then that it is not its turn.
 		}
-		if isStarting && (o.readsAtStart != "" || o.adapts) {
+		if o.adapts || isStarting && o.readsAtStart != "" {
 			return ""
 		}
 		return "an object that was not due was read"

@@ -9,8 +9,12 @@
 package upgrade_test
 
 import (
+	"bytes"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -83,10 +87,31 @@ func (s *site) roll(last *manager, v *version, name string, meanwhile func()) *m
 	next := s.start(v)
 	flight := s.takeOff(name)
 	meanwhile()
+	s.markUnknownReasons(v)
 	s.stop(last)
 	s.awaitLeader(next)
 	s.land(flight)
 	return next
+}
+
+// markUnknownReasons marks the objects whose status has a reason that a version does not know. Such a version takes the
+// reason for one after which it tries again.
+func (s *site) markUnknownReasons(v *version) {
+	s.Helper()
+	known, err := os.ReadFile(filepath.Join(v.source, "api", "v1alpha1", "conditions.go"))
+	must(s.T, err)
+	s.observer.awaitLook()
+	for _, o := range s.live() {
+		token := s.observer.last(o).token
+		if token == nil {
+			continue
+		}
+		for _, condition := range token.Status.Conditions {
+			if !bytes.Contains(known, []byte(strconv.Quote(condition.Reason))) {
+				o.adapts = true
+			}
+		}
+	}
 }
 
 // find returns an object by its name.
