@@ -218,6 +218,7 @@ func verifiedStates() []*state {
 	// The endpoint refuses every token, also the one that has replaced the first: the operator gives up trying.
 	suspended := verified("verification-suspended", 10, v1alpha1.ReasonVerificationInconclusive, reasonVerificationSuspended)
 	suspended.prepare, suspended.arrived = accounts(http.StatusUnauthorized), tried(2)
+	suspended.rewritesAtStart = unclear.rewritesAtStart
 	revoked := verified("revoked", 10, v1alpha1.ReasonTokenRevoked)
 	revoked.ready, revoked.renewed, revoked.lapses = reason(v1alpha1.ReasonTokenRevoked), reason(v1alpha1.ReasonCredentialsRejected), true
 	revoked.disturb = func(s *site, o *object) {
