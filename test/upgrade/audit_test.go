@@ -71,13 +71,18 @@ type request struct {
 	Annotations map[string]string `json:"annotations"`
 }
 
-func (r *request) String() string {
+// version returns the name of the version that has made the request.
+func (r *request) version() string {
 	version, _, _ := strings.Cut(strings.TrimPrefix(r.UserAgent, "pipedream-operator/"), " ")
+	return version
+}
+
+func (r *request) String() string {
 	what := r.Object.Resource
 	if r.Object.Subresource != "" {
 		what += "/" + r.Object.Subresource
 	}
-	text := fmt.Sprintf("%s version %q: %s %s %s/%s, answered %d", r.At.Format("15:04:05.000"), version, r.Verb, what, r.Object.Namespace, r.Object.Name, r.Answer.Code)
+	text := fmt.Sprintf("%s version %q: %s %s %s/%s, answered %d", r.At.Format("15:04:05.000"), r.version(), r.Verb, what, r.Object.Namespace, r.Object.Name, r.Answer.Code)
 	if strings.Contains(r.URI, "dryRun=") {
 		text += " (dry run)"
 	}

@@ -196,8 +196,22 @@ func (s *site) judgeRequest(r *request) string {
 		return "an object that was not due was read"
 	case r.Object.Resource != "secrets" && (o.adapts || isStarting && o.rewritesAtStart != ""):
 		return ""
+	case r.Object.Resource != "secrets" && isStarting && r.version() == "previous" && isInTrouble(history, r.At):
+		return "" // The version before does not restore all that a status says of a failure. That can't be mended any more.
 	}
 	return "an object that was not due was written"
+}
+
+// isInTrouble tells whether the status said at a time that something is wrong.
+func isInTrouble(history []*sight, at time.Time) bool {
+	var before *sight
+	for _, seen := range history {
+		if !seen.at.After(at.Add(-rounding)) {
+			before = seen
+		}
+	}
+	return before != nil && (before.condition(v1alpha1.ConditionRenewed).Status != metav1.ConditionTrue ||
+		before.condition(v1alpha1.ConditionVerified).Status == metav1.ConditionUnknown)
 }
 
 // isForVerification tells whether a request belongs to verifying the token: the operator reads the Secret. While the
