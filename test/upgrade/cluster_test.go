@@ -65,6 +65,8 @@ type site struct {
 	// judgedUntil is the end of the part of the audit log that was judged already, in bytes, and the time of that end.
 	judgedUntil     int64
 	judgedExchanges time.Time
+	// isBack tells that the version before leads again.
+	isBack bool
 	// leading is when each manager has begun to lead.
 	leading []time.Time
 }

@@ -142,7 +142,7 @@ func (s *site) judge(during string) {
 		}
 		if o := s.ofClient(e.client); o == nil {
 			s.Errorf("%s: a token was asked for with the client ID %q, which belongs to no PipedreamToken", during, e.client)
-		} else if o.adapts && e.status != http.StatusOK {
+		} else if o.adapts && (e.status != http.StatusOK || s.mayFindOut(o)) {
 			continue // A version that does not know why the last attempt failed makes another one. It must bring no token.
 		} else if history, _ := s.observer.sights(o); o.isJudged(e.at) && !isDue(history, e.at) && (o.triesAtStart == "" || !s.isStarting(e.at)) {
 			s.Errorf("%s: a token was asked for at %s for %s, which was not due (the answer was %d); its status:\n%s",
@@ -183,6 +183,8 @@ func (s *site) judgeRequest(r *request) string {
 	}
 	isStarting := s.isStarting(r.At)
 	switch {
+	case s.mayFindOut(o):
+		return ""
 	case isStarting && o.triesAtStart != "":
 		return ""
 	case r.Verb == "get":
@@ -201,6 +203,10 @@ func (s *site) judgeRequest(r *request) string {
 	}
 	return "an object that was not due was written"
 }
+
+// mayFindOut tells whether the version before may spend a token on an object whose verification is suspended: it knows a
+// suspension by the words of its own message only, and so finds out again that Pipedream refuses every token.
+func (s *site) mayFindOut(o *object) bool { return s.isBack && o.name == suspendedObject }
 
 // isInTrouble tells whether the status said at a time that something is wrong.
 func isInTrouble(history []*sight, at time.Time) bool {

@@ -75,6 +75,8 @@ const (
 	reasonCredentialsInvalid    = "CredentialsInvalid"
 	reasonScopeNotGranted       = "ScopeNotGranted"
 	reasonVerificationSuspended = "VerificationSuspended"
+	// suspendedObject is the name of the objects whose verification is suspended.
+	suspendedObject = "verification-suspended"
 )
 
 // states returns each state that a PipedreamToken stays in.
@@ -216,7 +218,7 @@ func verifiedStates() []*state {
 	unclear.prepare, unclear.arrived = accounts(http.StatusInternalServerError), tried(1)
 	unclear.rewritesAtStart = "the manager does not restore why the last try was inconclusive, and says that the token was not tried yet"
 	// The endpoint refuses every token, also the one that has replaced the first: the operator gives up trying.
-	suspended := verified("verification-suspended", 10, v1alpha1.ReasonVerificationInconclusive, reasonVerificationSuspended)
+	suspended := verified(suspendedObject, 10, v1alpha1.ReasonVerificationInconclusive, reasonVerificationSuspended)
 	suspended.prepare, suspended.arrived = accounts(http.StatusUnauthorized), tried(2)
 	suspended.rewritesAtStart = unclear.rewritesAtStart
 	revoked := verified("revoked", 10, v1alpha1.ReasonTokenRevoked)

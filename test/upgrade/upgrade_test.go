@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 )
 
@@ -89,6 +91,7 @@ func (s *site) roll(last *manager, v *version, name string, meanwhile func()) *m
 	meanwhile()
 	s.markUnknownReasons(v)
 	s.stop(last)
+	s.isBack = v.name == "previous"
 	s.awaitLeader(next)
 	s.land(flight)
 	return next
@@ -106,6 +109,7 @@ func (s *site) markUnknownReasons(v *version) {
 		if token == nil {
 			continue
 		}
+		o.adapts = o.adapts || o.name == suspendedObject
 		for _, condition := range token.Status.Conditions {
 			if !bytes.Contains(known, []byte(strconv.Quote(condition.Reason))) {
 				o.adapts = true
@@ -181,7 +185,9 @@ func (s *site) keepQuiet() {
 	reasons := map[string]int{}
 	for _, o := range s.live() {
 		seen := s.observer.last(o)
-		verifies := o.manifest.Spec.Verification.IntervalSeconds > 0 && o.manifest.Spec.Verification.IntervalSeconds < day
+		// While nothing is known of a token, it is verified within an hour, also when the interval is a day.
+		interval, isUnknown := o.manifest.Spec.Verification.IntervalSeconds, seen.condition(v1alpha1.ConditionVerified).Status == metav1.ConditionUnknown
+		verifies := interval > 0 && (interval < day || isUnknown)
 		if verifies || dueFrom(seen).Before(until) {
 			o.retired.Store(true)
 			s.deleteToken(o, "Background")
