@@ -142,8 +142,8 @@ func (s *site) judge(during string) {
 		}
 		if o := s.ofClient(e.client); o == nil {
 			s.Errorf("%s: a token was asked for with the client ID %q, which belongs to no PipedreamToken", during, e.client)
-		} else if o.adapts && (e.status != http.StatusOK || s.mayFindOut(o)) {
-			continue // A version that does not know why the last attempt failed makes another one. It must bring no token.
+		} else if last := s.observer.last(o); o.adapts && (e.status != http.StatusOK || s.mayFindOut(o) || last.secret == nil) {
+			continue // A version that does not know why the last attempt failed makes another one. It must replace no token.
 		} else if history, _ := s.observer.sights(o); o.isJudged(e.at) && !isDue(history, e.at) && (o.triesAtStart == "" || !s.isStarting(e.at)) {
 			s.Errorf("%s: a token was asked for at %s for %s, which was not due (the answer was %d); its status:\n%s",
 				during, e.at.Format("15:04:05.000"), o, e.status, statusOf(s.observer.last(o)))
