@@ -32,7 +32,7 @@ run: build ## Run the manager on this machine, against the cluster of your kubec
 
 .PHONY: test
 test: control-plane bin/helm ## Run all tests, with the race detector, on a real etcd and kube-apiserver.
-	KUBEBUILDER_ASSETS="$$(hack/cluster/control-plane)" go test -race -shuffle=on ./...
+	KUBEBUILDER_ASSETS="$$(hack/cluster/control-plane)" go test -race -shuffle=on -timeout=30m ./...
 
 .PHONY: test-argocd
 test-argocd: ## Judge recorded PipedreamTokens with Argo CD's own code. The first time it compiles for minutes.
