@@ -80,7 +80,7 @@ func TestSpecsStoredBeforeListsWereAtomicAreAppliedWhole(t *testing.T) {
 	t.Parallel()
 	atomic := definition(t)
 	merging := atomic.DeepCopy()
-	forEachList(merging.Object, func(schema map[string]any) {
+	forEachSchema(merging.Object, func(schema map[string]any) {
 		if schema["x-kubernetes-list-type"] == "atomic" {
 			schema["x-kubernetes-list-type"] = "set"
 		}
@@ -141,19 +141,19 @@ func definition(t *testing.T) *unstructured.Unstructured {
 	return parse(t, []byte(strings.ReplaceAll(string(content), "pipedream-operator.io\n", "earlier.example.com\n")))
 }
 
-// forEachList calls visit with each object below a value that has a type.
-func forEachList(value any, visit func(schema map[string]any)) {
+// forEachSchema calls change with each schema in a CRD: each JSON object that has a type.
+func forEachSchema(value any, change func(schema map[string]any)) {
 	switch value := value.(type) {
 	case map[string]any:
 		if _, isSchema := value["type"].(string); isSchema {
-			visit(value)
+			change(value)
 		}
 		for _, part := range value {
-			forEachList(part, visit)
+			forEachSchema(part, change)
 		}
 	case []any:
 		for _, part := range value {
-			forEachList(part, visit)
+			forEachSchema(part, change)
 		}
 	}
 }

@@ -44,7 +44,7 @@ func newTenants(t *testing.T) *tenants {
 	return s
 }
 
-// tenant adds a namespace to those that the manager watches, and returns it as a site of
+// tenant adds a namespace to the namespaces that the manager watches, and returns it as a site of
 // its own. Its PipedreamToken has the name of the namespace.
 func (s *tenants) tenant(kind string) *site {
 	s.Helper()

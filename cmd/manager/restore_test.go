@@ -108,7 +108,7 @@ func newRestorable(t *testing.T) *restorable {
 	return r
 }
 
-// start starts etcd and kube-apiserver, those that were stopped, and waits until
+// start starts the stopped etcd and kube-apiserver again, and waits until
 // they answer.
 func (r *restorable) start(parts ...func() error) {
 	r.Helper()

@@ -85,7 +85,7 @@ func servePipedream(t *testing.T, address string) (simulator *pipedreamtest.Simu
 	return simulator, port
 }
 
-// arguments are those of a manager that finds Pipedream at a host.
+// arguments returns the flags of a manager that asks Pipedream at a host.
 func (w *wired) arguments(host string) []string {
 	return []string{
 		"--namespaces=" + w.namespace, "--api-url=https://" + net.JoinHostPort(host, w.port), "--api-ca-file=" + w.caFile.path(),
