@@ -334,9 +334,11 @@ func TestNamespaceWithoutItsRole(t *testing.T) {
 	a.grant(a.system, "leader-election")
 	probes := freeAddress(t)
 	waiting := a.startReplica(nil, "--namespaces="+a.namespace, "--health-probe-bind-address="+probes, "--metrics-bind-address=0")
+	// Both the cache and each later try open a watch. A list comes only if the API server
+	// refused the PipedreamTokens before the Secrets.
 	a.eventually("a refusal", func() bool {
 		_, denied := audited(a.T, a.user)
-		return denied[permission{a.namespace, v1alpha1.SchemeGroupVersion.Group, "pipedreamtokens", "list"}] > 0
+		return denied[permission{a.namespace, v1alpha1.SchemeGroupVersion.Group, "pipedreamtokens", "watch"}] > 0
 	})
 	if status, _ := get(t, "http://"+probes+"/readyz", ""); status != http.StatusInternalServerError {
 		t.Errorf("/readyz answers %d, want 500", status)
