@@ -76,7 +76,7 @@ bench: build control-plane ## Measure what the manager costs, on a real kube-api
 .PHONY: build
 build: ## Build the manager, the simulator, the plugin of kubectl, the demo and the chaos run into bin/.
 	CGO_ENABLED=0 go build -trimpath -buildvcs=auto -o bin/ ./cmd/manager ./cmd/simulator ./cmd/kubectl-pipedream
-	go build -o bin/ ./hack/demo ./test/chaos
+	go build -o bin/ ./test/demo ./test/chaos
 
 .PHONY: generate
 generate: ## Make what is made from the API's types: deepcopy, apply configurations, CRD, RBAC rules, the chart's files.

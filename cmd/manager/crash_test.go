@@ -20,7 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
 )
 
@@ -36,7 +36,7 @@ type site struct {
 	plane      *controlplane.ControlPlane
 	admin      client.Client
 	namespace  string
-	pipedream  *pipedreamtest.Simulator
+	pipedream  *simulator.Simulator
 	wire       *tripwire
 	kubeconfig string
 	apiURL     string
@@ -63,7 +63,7 @@ func newSiteOn(t *testing.T, plane *controlplane.ControlPlane) *site {
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "crash-"}}
 	must(t, s.admin.Create(t.Context(), namespace))
 	s.namespace = namespace.Name
-	s.pipedream = pipedreamtest.New(pipedreamtest.Options{Now: time.Now})
+	s.pipedream = simulator.New(simulator.Options{Now: time.Now})
 	s.apiURL = s.wire.toPipedream(t, s.pipedream)
 	s.kubeconfig = writeKubeconfig(t, s.wire.toAPIServer(t, plane.Config))
 	return s

@@ -28,7 +28,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
 )
 
@@ -247,8 +247,8 @@ func TestAPIServerThatGoesAwayAndComesBack(t *testing.T) {
 	must(t, v1alpha1.AddToScheme(scheme))
 	admin, err := client.New(cluster.Config, client.Options{Scheme: scheme})
 	must(t, err)
-	simulator := pipedreamtest.New(pipedreamtest.Options{Now: time.Now, Clients: []pipedreamtest.Client{{ID: "id", Secret: "the-client-secret"}}})
-	server := httptest.NewServer(simulator)
+	api := simulator.New(simulator.Options{Now: time.Now, Clients: []simulator.Client{{ID: "id", Secret: "the-client-secret"}}})
+	server := httptest.NewServer(api)
 	defer server.Close()
 
 	way := &gateway{}
@@ -292,7 +292,7 @@ func TestAPIServerThatGoesAwayAndComesBack(t *testing.T) {
 	create("meanwhile")
 	way.open(t)
 	awaitReady("meanwhile")
-	if got := simulator.Counters().Exchanges["id"].Total; got != 2 {
+	if got := api.Counters().Exchanges["id"].Total; got != 2 {
 		t.Errorf("Pipedream was asked for %d tokens, want one for each object", got)
 	}
 

@@ -26,7 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
 // wired is a namespace whose manager speaks to a Pipedream by TLS with HTTP/2.
@@ -34,7 +34,7 @@ type wired struct {
 	*testing.T
 	admin     client.Client
 	namespace string
-	pipedream *pipedreamtest.Simulator
+	pipedream *simulator.Simulator
 	port      string
 	caFile    mountedFile
 	manager   *manager
@@ -64,16 +64,16 @@ func newWired(t *testing.T) *wired {
 const apiName = "api.pipedream.test"
 
 // servePipedream serves a Pipedream by TLS until the test ends, and returns its port.
-func servePipedream(t *testing.T, address string) (simulator *pipedreamtest.Simulator, port string) {
+func servePipedream(t *testing.T, address string) (api *simulator.Simulator, port string) {
 	t.Helper()
-	simulator = pipedreamtest.New(pipedreamtest.Options{
-		Now: time.Now, Clients: []pipedreamtest.Client{{ID: "id", Secret: "the-client-secret"}},
+	api = simulator.New(simulator.Options{
+		Now: time.Now, Clients: []simulator.Client{{ID: "id", Secret: "the-client-secret"}},
 	})
-	must(t, simulator.EnableTLS([]string{apiName, "127.0.0.1"}, ""))
+	must(t, api.EnableTLS([]string{apiName, "127.0.0.1"}, ""))
 	listener := listen(t, address)
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error, 1)
-	go func() { ended <- simulator.Serve(ctx, listener) }()
+	go func() { ended <- api.Serve(ctx, listener) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-ended; err != nil {
@@ -82,7 +82,7 @@ func servePipedream(t *testing.T, address string) (simulator *pipedreamtest.Simu
 	})
 	_, port, err := net.SplitHostPort(listener.Addr().String())
 	must(t, err)
-	return simulator, port
+	return api, port
 }
 
 // arguments returns the flags of a manager that asks Pipedream at a host.
@@ -295,9 +295,9 @@ func TestAChangedDNSAnswerIsFollowed(t *testing.T) {
 	// One of two addresses is dead: its connections are never accepted.
 	hosts.put(t, deafAddress(t, "127.0.0.3:"+w.port), "127.0.0.2")
 	time.Sleep(6 * time.Second) // For 5 s Go does not look at /etc/hosts again.
-	before := elsewhere.Counters().Calls[pipedreamtest.EndpointToken].Accepted
+	before := elsewhere.Counters().Calls[simulator.EndpointToken].Accepted
 	w.mustIssue("beside-a-dead-address")
-	if got := elsewhere.Counters().Calls[pipedreamtest.EndpointToken].Accepted; got != before+1 {
+	if got := elsewhere.Counters().Calls[simulator.EndpointToken].Accepted; got != before+1 {
 		t.Errorf("the address that is left has issued %d tokens, want 1", got-before)
 	}
 	w.wantHTTP2()
@@ -333,7 +333,7 @@ func deafAddress(t *testing.T, address string) string {
 // is replaced. The manager must not turn that off.
 func TestAForgottenConnectionToTheAPIServerIsReplaced(t *testing.T) {
 	w := newWired(t)
-	ways := pipedreamtest.New(pipedreamtest.Options{Now: time.Now})
+	ways := simulator.New(simulator.Options{Now: time.Now})
 	way := &gateway{wrap: ways.Listener}
 	way.open(t)
 	defer way.cut()

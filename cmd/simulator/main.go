@@ -19,7 +19,7 @@ import (
 
 	"k8s.io/utils/clock"
 
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
 func main() {
@@ -32,7 +32,7 @@ func main() {
 // run is the program, until ctx ends. It returns the exit code: 0 when it was asked to stop or to help, 1 when it
 // could not serve, 2 when the arguments are wrong.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	listen, simulator, err := parse(args, stdout)
+	listen, api, err := parse(args, stdout)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
@@ -40,7 +40,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		_, _ = fmt.Fprintf(stderr, "simulator: %v (see --help)\n", err)
 		return 2
 	}
-	if err := serve(ctx, listen, simulator, stdout); err != nil {
+	if err := serve(ctx, listen, api, stdout); err != nil {
 		_, _ = fmt.Fprintf(stderr, "simulator: %v\n", err)
 		return 1
 	}
@@ -48,18 +48,18 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 }
 
 // parse reads the arguments. When they ask for help it prints that and returns flag.ErrHelp.
-func parse(args []string, help io.Writer) (listen string, simulator *pipedreamtest.Simulator, err error) {
+func parse(args []string, help io.Writer) (listen string, api *simulator.Simulator, err error) {
 	flags := flag.NewFlagSet("simulator", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.StringVar(&listen, "listen", "127.0.0.1:8099", "`address` to listen on; port 0 takes a free one")
-	lifetime := flags.Duration("token-lifetime", pipedreamtest.DefaultTokenLifetime, "life of a token, in whole seconds")
+	lifetime := flags.Duration("token-lifetime", simulator.DefaultTokenLifetime, "life of a token, in whole seconds")
 	knownAfter := flags.Duration("token-known-after", 0, "time after its issue until a token is accepted; 401 before")
 	latency := flags.Duration("latency", 0, "what each answer takes at least")
 	withTLS := flags.Bool("tls", false, "speak TLS, with HTTP/2 or HTTP/1.1, with a certificate of a CA that is made at the start")
 	tlsNames := flags.String("tls-names", "localhost,127.0.0.1,::1", "with --tls, the host `names` and IP addresses in the certificate, separated by commas")
 	tlsCAFile := flags.String("tls-ca-file", "", "with --tls, a `file` to write the CA's certificate to, for clients to trust")
-	scopeAnswer := flags.String("scope-answer", string(pipedreamtest.ScopeAbsent),
-		fmt.Sprintf("which scopes are granted, and how the answer names them: one of %q", pipedreamtest.ScopeAnswers))
+	scopeAnswer := flags.String("scope-answer", string(simulator.ScopeAbsent),
+		fmt.Sprintf("which scopes are granted, and how the answer names them: one of %q", simulator.ScopeAnswers))
 	var clients, limits []string
 	flags.Func("client-scopes", "the only scopes that a client may have, as `id:scope,scope`; repeat it for more clients", func(limit string) error {
 		limits = append(limits, limit)
@@ -79,35 +79,35 @@ func parse(args []string, help io.Writer) (listen string, simulator *pipedreamte
 	if err := check(flags, listen, *latency); err != nil {
 		return "", nil, err
 	}
-	simulator = pipedreamtest.New(pipedreamtest.Options{Now: clock.RealClock{}.Now, Latency: *latency})
-	if err := simulator.SetTokenLifetime(*lifetime); err != nil {
+	api = simulator.New(simulator.Options{Now: clock.RealClock{}.Now, Latency: *latency})
+	if err := api.SetTokenLifetime(*lifetime); err != nil {
 		return "", nil, fmt.Errorf("--token-lifetime: %w", err)
 	}
-	if err := simulator.SetTokenKnownAfter(*knownAfter); err != nil {
+	if err := api.SetTokenKnownAfter(*knownAfter); err != nil {
 		return "", nil, fmt.Errorf("--token-known-after: %w", err)
 	}
-	if err := simulator.SetScopeAnswer(pipedreamtest.ScopeAnswer(*scopeAnswer)); err != nil {
+	if err := api.SetScopeAnswer(simulator.ScopeAnswer(*scopeAnswer)); err != nil {
 		return "", nil, fmt.Errorf("--scope-answer: %w", err)
 	}
-	if err := errors.Join(register(simulator, clients), limit(simulator, limits)); err != nil {
+	if err := errors.Join(register(api, clients), limit(api, limits)); err != nil {
 		return "", nil, err
 	}
 	if *withTLS {
-		if err := simulator.EnableTLS(strings.Split(*tlsNames, ","), *tlsCAFile); err != nil {
+		if err := api.EnableTLS(strings.Split(*tlsNames, ","), *tlsCAFile); err != nil {
 			return "", nil, fmt.Errorf("--tls: %w", err)
 		}
 	}
-	return listen, simulator, nil
+	return listen, api, nil
 }
 
 // limit lets clients have certain scopes only.
-func limit(simulator *pipedreamtest.Simulator, limits []string) error {
+func limit(api *simulator.Simulator, limits []string) error {
 	for _, one := range limits {
 		id, scopes, _ := strings.Cut(one, ":")
 		if scopes == "" {
 			return errors.New("--client-scopes must be id:scope,scope")
 		}
-		if err := simulator.SetClientScopes(id, strings.Split(scopes, ",")); err != nil {
+		if err := api.SetClientScopes(id, strings.Split(scopes, ",")); err != nil {
 			return fmt.Errorf("--client-scopes: %w", err)
 		}
 	}
@@ -135,14 +135,14 @@ func check(flags *flag.FlagSet, listen string, latency time.Duration) error {
 }
 
 // register makes the clients known. Its errors do not repeat them: what is malformed may well be a secret.
-func register(simulator *pipedreamtest.Simulator, clients []string) error {
+func register(api *simulator.Simulator, clients []string) error {
 	if len(clients) == 0 {
 		return errors.New("at least one --client id:secret is required")
 	}
 	seen := map[string]bool{}
 	for i, client := range clients {
 		id, secret, _ := strings.Cut(client, ":")
-		if err := simulator.SetClient(id, secret); err != nil {
+		if err := api.SetClient(id, secret); err != nil {
 			return fmt.Errorf("--client number %d must be id:secret: %w", i+1, err)
 		}
 		if seen[id] {
@@ -154,16 +154,16 @@ func register(simulator *pipedreamtest.Simulator, clients []string) error {
 }
 
 // serve answers on the address until ctx ends.
-func serve(ctx context.Context, address string, simulator *pipedreamtest.Simulator, stdout io.Writer) error {
+func serve(ctx context.Context, address string, api *simulator.Simulator, stdout io.Writer) error {
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", address)
 	if err != nil {
 		return fmt.Errorf("%w (another address: --listen)", err)
 	}
 	scheme := "http"
-	if simulator.CA() != nil {
+	if api.CA() != nil {
 		scheme = "https"
 	}
 	_, _ = fmt.Fprintf(stdout, "simulator: listening on %s://%s\n", scheme, listener.Addr())
-	return simulator.Serve(ctx, listener)
+	return api.Serve(ctx, listener)
 }

@@ -23,7 +23,7 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
 // blindToSecret is a cache that has not seen a Secret yet.
@@ -167,7 +167,7 @@ func TestRenewRequestCutsAWaitShort(t *testing.T) {
 	w := newWorld(t)
 	w.createCredentials()
 	w.create()
-	must(t, w.pipedream.AddFault(pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointToken, Status: 400, Calls: 1}))
+	must(t, w.pipedream.AddFault(simulator.Fault{Endpoint: simulator.EndpointToken, Status: 400, Calls: 1}))
 	w.reconcile()
 	w.reconcile()
 	w.wantExchanges(1)
@@ -415,8 +415,8 @@ func TestNothingSecretIsShown(t *testing.T) {
 	w.issued(withVerification)
 	token := string(w.target().Data["access_token"])
 	// A server that sends back all that it gets.
-	must(t, w.pipedream.AddFault(pipedreamtest.Fault{
-		Endpoint: pipedreamtest.EndpointAny, Status: 400,
+	must(t, w.pipedream.AddFault(simulator.Fault{
+		Endpoint: simulator.EndpointAny, Status: 400,
 		Headers: map[string]string{"Retry-After": clientSecret, "Location": "https://" + clientSecret},
 		Body:    `{"error":"` + clientSecret + `","error_description":"` + token + `"}`,
 	}))

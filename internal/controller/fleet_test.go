@@ -21,7 +21,7 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
 // workers is how many PipedreamTokens of a fleet are visited at the same time.
@@ -220,8 +220,8 @@ func TestARateLimitAmongManyLosesNone(t *testing.T) {
 		t.Errorf("in 20 s Pipedream was asked for %d tokens, want 5 a second and the burst", issued)
 	}
 
-	must(t, f.pipedream.AddFault(pipedreamtest.Fault{
-		Endpoint: pipedreamtest.EndpointToken, Status: 429, Headers: map[string]string{"Retry-After": "120"}, Calls: 1,
+	must(t, f.pipedream.AddFault(simulator.Fault{
+		Endpoint: simulator.EndpointToken, Status: 429, Headers: map[string]string{"Retry-After": "120"}, Calls: 1,
 	}))
 	f.runFor(time.Second)
 	limited := f.exchanges()

@@ -22,7 +22,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
 )
 
@@ -92,7 +92,7 @@ func wantRecorded(t *testing.T, object *unstructured.Unstructured, path string) 
 // unavailable lets Pipedream answer 503 to all token requests.
 func (w *world) unavailable() {
 	w.Helper()
-	must(w.T, w.pipedream.AddFault(pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointToken, Status: http.StatusServiceUnavailable}))
+	must(w.T, w.pipedream.AddFault(simulator.Fault{Endpoint: simulator.EndpointToken, Status: http.StatusServiceUnavailable}))
 }
 
 // enter puts the client secret of an object.

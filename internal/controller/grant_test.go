@@ -13,7 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
 const (
@@ -26,7 +26,7 @@ func withScopes(scopes ...string) func(*v1alpha1.PipedreamToken) {
 }
 
 // answerScopes has Pipedream answer so from now on.
-func (w *world) answerScopes(way pipedreamtest.ScopeAnswer) {
+func (w *world) answerScopes(way simulator.ScopeAnswer) {
 	w.Helper()
 	must(w.T, w.pipedream.SetScopeAnswer(way))
 }
@@ -47,7 +47,7 @@ func (w *world) wantNotGranted() metav1.Condition {
 func TestScopesThatWereNotGranted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.answerScopes(pipedreamtest.ScopeFewer)
+	w.answerScopes(simulator.ScopeFewer)
 	w.createCredentials()
 	w.create(withScopes(scopeAccounts, scopeUsers))
 	w.reconcile()
@@ -82,7 +82,7 @@ func TestScopesThatWereNotGranted(t *testing.T) {
 	}
 	// Whoever corrects the spec need not wait.
 	change(w, w.token(), withScopes(scopeAccounts))
-	w.answerScopes(pipedreamtest.ScopeGranted)
+	w.answerScopes(simulator.ScopeGranted)
 	w.reconcile()
 	w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonTokenValid)
 	w.wantNoCondition(v1alpha1.ConditionStalled)
@@ -93,7 +93,7 @@ func TestScopesThatWereNotGranted(t *testing.T) {
 func TestRestartDoesNotForgetScopesThatWereNotGranted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.answerScopes(pipedreamtest.ScopeFewer)
+	w.answerScopes(simulator.ScopeFewer)
 	w.createCredentials()
 	w.create(withScopes(scopeAccounts, scopeUsers))
 	w.reconcile()
@@ -110,7 +110,7 @@ func TestRestartDoesNotForgetScopesThatWereNotGranted(t *testing.T) {
 	}
 	// Other credentials are tried at once.
 	must(t, w.pipedream.SetClient("client-two", "another secret"))
-	w.answerScopes(pipedreamtest.ScopeList)
+	w.answerScopes(simulator.ScopeList)
 	w.putCredentials(map[string]string{"client_id": "client-two", "client_secret": "another secret"})
 	w.reconcile()
 	w.wantExchanges(2)
@@ -123,7 +123,7 @@ func TestHeldTokenOutlivesScopesThatAreNotGranted(t *testing.T) {
 	w := newWorld(t)
 	w.issued(withScopes(scopeAccounts, scopeUsers))
 	must(t, w.pipedream.SetClientScopes(clientID, []string{scopeAccounts}))
-	w.answerScopes(pipedreamtest.ScopeGranted)
+	w.answerScopes(simulator.ScopeGranted)
 	written := w.target().ResourceVersion
 	w.passUntil(w.token().Status.RenewalTime)
 	w.reconcile()
@@ -147,8 +147,8 @@ func TestHeldTokenOutlivesScopesThatAreNotGranted(t *testing.T) {
 
 func TestAnswersThatDoNotSayWhatWasGranted(t *testing.T) {
 	t.Parallel()
-	for _, way := range []pipedreamtest.ScopeAnswer{
-		pipedreamtest.ScopeAbsent, pipedreamtest.ScopeNull, pipedreamtest.ScopeEmpty, pipedreamtest.ScopeGranted, pipedreamtest.ScopeList,
+	for _, way := range []simulator.ScopeAnswer{
+		simulator.ScopeAbsent, simulator.ScopeNull, simulator.ScopeEmpty, simulator.ScopeGranted, simulator.ScopeList,
 	} {
 		t.Run(string(way), func(t *testing.T) {
 			t.Parallel()
@@ -168,7 +168,7 @@ func TestNothingThatWasNotAskedForIsMissing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	must(t, w.pipedream.SetClientScopes(clientID, []string{scopeAccounts}))
-	w.answerScopes(pipedreamtest.ScopeGranted)
+	w.answerScopes(simulator.ScopeGranted)
 	w.issued(withScopes())
 	w.wantExchanges(1)
 	w.wantAccepted()
@@ -183,7 +183,7 @@ func TestNothingThatWasNotAskedForIsMissing(t *testing.T) {
 func TestScopesBeyondTheSpecAreSaid(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.answerScopes(pipedreamtest.ScopeMore)
+	w.answerScopes(simulator.ScopeMore)
 	w.issued()
 	const said = " Pipedream granted scopes that the spec does not ask for: `connect:usage:read`."
 	w.wantMessage(w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionTrue, v1alpha1.ReasonIssued), said)
@@ -198,7 +198,7 @@ func TestScopesBeyondTheSpecAreSaid(t *testing.T) {
 	w.wantExchanges(1)
 	// As soon as the spec asks for it, it is none beyond.
 	change(w, w.token(), withScopes("connect:*"))
-	w.answerScopes(pipedreamtest.ScopeGranted)
+	w.answerScopes(simulator.ScopeGranted)
 	w.pass(time.Minute)
 	w.reconcile()
 	if message := w.condition(v1alpha1.ConditionRenewed).Message; strings.Contains(message, "granted") {
@@ -214,8 +214,8 @@ func TestWhatIsShownOfAnAnswerIsBounded(t *testing.T) {
 	for i := range 20 {
 		granted += " more:" + string(rune('a'+i))
 	}
-	must(t, w.pipedream.AddFault(pipedreamtest.Fault{
-		Endpoint: pipedreamtest.EndpointToken, Status: http.StatusOK, Calls: 1, Body: tokenWith(`,"expires_in":3600,"scope":"` + granted + `"`),
+	must(t, w.pipedream.AddFault(simulator.Fault{
+		Endpoint: simulator.EndpointToken, Status: http.StatusOK, Calls: 1, Body: tokenWith(`,"expires_in":3600,"scope":"` + granted + `"`),
 	}))
 	w.issued()
 	message := w.condition(v1alpha1.ConditionRenewed).Message
@@ -243,7 +243,7 @@ func TestSecretOfTheVersionBeforeIsKeptUntilItsRenewal(t *testing.T) {
 		w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionTrue, v1alpha1.ReasonIssued)
 	}
 	w.wantExchanges(1)
-	w.answerScopes(pipedreamtest.ScopeFewer)
+	w.answerScopes(simulator.ScopeFewer)
 	w.passUntil(w.token().Status.RenewalTime)
 	w.reconcile()
 	w.wantExchanges(2)

@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
 func TestObjectThatTheOperatorHasNotSeen(t *testing.T) {
@@ -288,7 +288,7 @@ func TestTokenThatTheAPIServerDoesNotStore(t *testing.T) {
 // unavailable makes all further token requests fail.
 func unavailable(w *world) {
 	w.Helper()
-	must(w.T, w.pipedream.AddFault(pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointToken, Status: 500}))
+	must(w.T, w.pipedream.AddFault(simulator.Fault{Endpoint: simulator.EndpointToken, Status: 500}))
 }
 
 func TestReadyTellsWhatTheHeldTokenIsWorth(t *testing.T) {
@@ -384,20 +384,20 @@ func TestReadyTellsWhatTheHeldTokenIsWorth(t *testing.T) {
 func TestAnswersThatSayNothingAboutTheToken(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		fault  pipedreamtest.Fault
+		fault  simulator.Fault
 		detail string
 		// pause is how long the verifications of all tokens pause in the end.
 		pause time.Duration
 	}{
-		"403":                   {fault: pipedreamtest.Fault{Status: 403}, detail: "HTTP status 403 Forbidden"},
-		"404":                   {fault: pipedreamtest.Fault{Status: 404}, detail: "HTTP status 404 Not Found"},
-		"408":                   {fault: pipedreamtest.Fault{Status: 408}, detail: "HTTP status 408 Request Timeout"},
-		"429":                   {fault: pipedreamtest.Fault{Status: 429}, detail: "HTTP status 429 Too Many Requests", pause: 2 * time.Minute},
-		"500":                   {fault: pipedreamtest.Fault{Status: 500}, detail: "HTTP status 500 Internal Server Error"},
-		"503":                   {fault: pipedreamtest.Fault{Status: 503}, detail: "HTTP status 503 Service Unavailable"},
-		"a redirect":            {fault: pipedreamtest.Fault{Status: 302, Headers: map[string]string{"Location": "/"}}, detail: "HTTP status 302 Found"},
-		"a dropped connection":  {fault: pipedreamtest.Fault{Drop: pipedreamtest.DropBeforeAnswer}, detail: "the connection was closed before the answer was complete"},
-		"half of a good answer": {fault: pipedreamtest.Fault{Drop: pipedreamtest.DropMidBody}, detail: "the connection was closed before the answer was complete"},
+		"403":                   {fault: simulator.Fault{Status: 403}, detail: "HTTP status 403 Forbidden"},
+		"404":                   {fault: simulator.Fault{Status: 404}, detail: "HTTP status 404 Not Found"},
+		"408":                   {fault: simulator.Fault{Status: 408}, detail: "HTTP status 408 Request Timeout"},
+		"429":                   {fault: simulator.Fault{Status: 429}, detail: "HTTP status 429 Too Many Requests", pause: 2 * time.Minute},
+		"500":                   {fault: simulator.Fault{Status: 500}, detail: "HTTP status 500 Internal Server Error"},
+		"503":                   {fault: simulator.Fault{Status: 503}, detail: "HTTP status 503 Service Unavailable"},
+		"a redirect":            {fault: simulator.Fault{Status: 302, Headers: map[string]string{"Location": "/"}}, detail: "HTTP status 302 Found"},
+		"a dropped connection":  {fault: simulator.Fault{Drop: simulator.DropBeforeAnswer}, detail: "the connection was closed before the answer was complete"},
+		"half of a good answer": {fault: simulator.Fault{Drop: simulator.DropMidBody}, detail: "the connection was closed before the answer was complete"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -412,7 +412,7 @@ func TestAnswersThatSayNothingAboutTheToken(t *testing.T) {
 				if got, want := drain(w.events.Events), []string{"Normal TokenAccepted"}; !slices.Equal(got, want) {
 					t.Errorf("the events are %v, want %v", got, want)
 				}
-				test.fault.Endpoint = pipedreamtest.EndpointAccounts
+				test.fault.Endpoint = simulator.EndpointAccounts
 				must(t, w.pipedream.AddFault(test.fault))
 				for range 2 {
 					w.pass(time.Minute)

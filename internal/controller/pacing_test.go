@@ -16,7 +16,7 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
 func (w *world) askForRenewal(request string) {
@@ -31,8 +31,8 @@ func TestTransientFailuresByTurnsAreBackedOff(t *testing.T) {
 	w.createCredentials()
 	w.create()
 	for range 50 {
-		must(t, w.pipedream.AddFault(pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointToken, Status: 502, Calls: 1}))
-		must(t, w.pipedream.AddFault(pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointToken, Status: 200, Body: "<html>", Calls: 1}))
+		must(t, w.pipedream.AddFault(simulator.Fault{Endpoint: simulator.EndpointToken, Status: 502, Calls: 1}))
+		must(t, w.pipedream.AddFault(simulator.Fault{Endpoint: simulator.EndpointToken, Status: 200, Body: "<html>", Calls: 1}))
 	}
 	w.live(5*time.Minute, func() {})
 	w.wantExchangesBetween(6, 11)
@@ -40,7 +40,7 @@ func TestTransientFailuresByTurnsAreBackedOff(t *testing.T) {
 
 func TestNextAttemptTimeIsTrueWhenRequestsAreSpaced(t *testing.T) {
 	w := newWorld(t)
-	must(t, w.pipedream.AddFault(pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointToken, Status: 500}))
+	must(t, w.pipedream.AddFault(simulator.Fault{Endpoint: simulator.EndpointToken, Status: 500}))
 	w.createCredentials()
 	w.create()
 	w.live(20*time.Minute, func() {})
@@ -67,8 +67,8 @@ func TestGenerationThatWasNotTriedYetDoesNotStall(t *testing.T) {
 	w := newWorld(t)
 	w.createCredentials()
 	w.create()
-	must(t, w.pipedream.AddFault(pipedreamtest.Fault{
-		Endpoint: pipedreamtest.EndpointToken, Status: 400, Body: `{"error":"invalid_scope"}`, Calls: 1,
+	must(t, w.pipedream.AddFault(simulator.Fault{
+		Endpoint: simulator.EndpointToken, Status: 400, Body: `{"error":"invalid_scope"}`, Calls: 1,
 	}))
 	w.reconcile()
 	w.wantCondition(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonScopeRejected)

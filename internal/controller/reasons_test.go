@@ -18,8 +18,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
 // trouble is a way in which token requests fail, and what a user must see of it.
@@ -211,8 +211,8 @@ func (w *world) wantRecovery() *v1alpha1.PipedreamToken {
 }
 
 // answers makes the simulator give one answer in place of the usual one.
-func answers(fault pipedreamtest.Fault) func(*world) {
-	fault.Endpoint, fault.Calls = pipedreamtest.EndpointToken, 1
+func answers(fault simulator.Fault) func(*world) {
+	fault.Endpoint, fault.Calls = simulator.EndpointToken, 1
 	return func(w *world) {
 		w.Helper()
 		must(w.T, w.pipedream.AddFault(fault))
@@ -220,7 +220,7 @@ func answers(fault pipedreamtest.Fault) func(*world) {
 }
 
 // answersAt is like answers, with headers that depend on the time.
-func answersAt(fault pipedreamtest.Fault, headers func(now time.Time) map[string]string) func(*world) {
+func answersAt(fault simulator.Fault, headers func(now time.Time) map[string]string) func(*world) {
 	return func(w *world) {
 		w.Helper()
 		fault := fault
@@ -239,7 +239,7 @@ func tokenWith(fields string) string {
 // A pause counts from when the answer came, and the fake clock stands still.
 const halfPast = 90 * time.Second
 
-func throttled(fault pipedreamtest.Fault, wait time.Duration, headers func(now time.Time) map[string]string) trouble {
+func throttled(fault simulator.Fault, wait time.Duration, headers func(now time.Time) map[string]string) trouble {
 	return trouble{
 		begin:    answersAt(fault, headers),
 		reason:   v1alpha1.ReasonRateLimited,
@@ -250,7 +250,7 @@ func throttled(fault pipedreamtest.Fault, wait time.Duration, headers func(now t
 
 func malformed(body, detail string) trouble {
 	return trouble{
-		begin:    answers(pipedreamtest.Fault{Status: http.StatusOK, Body: body}),
+		begin:    answers(simulator.Fault{Status: http.StatusOK, Body: body}),
 		reason:   v1alpha1.ReasonMalformedResponse,
 		happened: "Pipedream's answer holds no usable token (HTTP status 200 OK, " + detail + ")",
 	}
@@ -260,62 +260,62 @@ func malformed(body, detail string) trouble {
 // says No.
 var rejectedAnswers = map[string]trouble{
 	"401 with a JSON body": {
-		begin:    answers(pipedreamtest.Fault{Status: 401, Body: `{"error":"invalid_client","error_description":"Client authentication failed"}`}),
+		begin:    answers(simulator.Fault{Status: 401, Body: `{"error":"invalid_client","error_description":"Client authentication failed"}`}),
 		reason:   v1alpha1.ReasonCredentialsRejected,
 		happened: "Pipedream rejects the client credentials (HTTP status 401 Unauthorized, error code invalid_client)",
 	},
 	"401 without a body": {
-		begin:    answers(pipedreamtest.Fault{Status: 401}),
+		begin:    answers(simulator.Fault{Status: 401}),
 		reason:   v1alpha1.ReasonCredentialsRejected,
 		happened: "Pipedream rejects the client credentials (HTTP status 401 Unauthorized)",
 	},
 	"401 with HTML": {
-		begin:    answers(pipedreamtest.Fault{Status: 401, Headers: map[string]string{"Content-Type": "text/html"}, Body: "<html>invalid_scope</html>"}),
+		begin:    answers(simulator.Fault{Status: 401, Headers: map[string]string{"Content-Type": "text/html"}, Body: "<html>invalid_scope</html>"}),
 		reason:   v1alpha1.ReasonCredentialsRejected,
 		happened: "Pipedream rejects the client credentials (HTTP status 401 Unauthorized)",
 	},
 	"400 invalid_client": {
-		begin:    answers(pipedreamtest.Fault{Status: 400, Body: `{"error":"invalid_client"}`}),
+		begin:    answers(simulator.Fault{Status: 400, Body: `{"error":"invalid_client"}`}),
 		reason:   v1alpha1.ReasonCredentialsRejected,
 		happened: "Pipedream rejects the client credentials (HTTP status 400 Bad Request, error code invalid_client)",
 	},
 	"400 unauthorized_client": {
-		begin:    answers(pipedreamtest.Fault{Status: 400, Body: `{"error":"unauthorized_client"}`}),
+		begin:    answers(simulator.Fault{Status: 400, Body: `{"error":"unauthorized_client"}`}),
 		reason:   v1alpha1.ReasonCredentialsRejected,
 		happened: "Pipedream rejects the client credentials (HTTP status 400 Bad Request, error code unauthorized_client)",
 	},
 	"403 unauthorized_client": {
-		begin:    answers(pipedreamtest.Fault{Status: 403, Body: `{"error":"unauthorized_client"}`}),
+		begin:    answers(simulator.Fault{Status: 403, Body: `{"error":"unauthorized_client"}`}),
 		reason:   v1alpha1.ReasonCredentialsRejected,
 		happened: "Pipedream rejects the client credentials (HTTP status 403 Forbidden, error code unauthorized_client)",
 	},
 	"400 invalid_scope": {
-		begin:    answers(pipedreamtest.Fault{Status: 400, Body: `{"error":"invalid_scope"}`}),
+		begin:    answers(simulator.Fault{Status: 400, Body: `{"error":"invalid_scope"}`}),
 		reason:   v1alpha1.ReasonScopeRejected,
 		happened: "Pipedream does not grant the scopes (HTTP status 400 Bad Request, error code invalid_scope)",
 	},
 	"400 with another code": {
-		begin:    answers(pipedreamtest.Fault{Status: 400, Body: `{"error":"invalid_request"}`}),
+		begin:    answers(simulator.Fault{Status: 400, Body: `{"error":"invalid_request"}`}),
 		reason:   v1alpha1.ReasonRequestRejected,
 		happened: "Pipedream refuses the token request (HTTP status 400 Bad Request, error code invalid_request)",
 	},
 	"400 with a code that nobody knows": {
-		begin:    answers(pipedreamtest.Fault{Status: 400, Body: `{"error":"moon_is_full"}`}),
+		begin:    answers(simulator.Fault{Status: 400, Body: `{"error":"moon_is_full"}`}),
 		reason:   v1alpha1.ReasonRequestRejected,
 		happened: "Pipedream refuses the token request (HTTP status 400 Bad Request)",
 	},
 	"403 without a body": {
-		begin:    answers(pipedreamtest.Fault{Status: 403}),
+		begin:    answers(simulator.Fault{Status: 403}),
 		reason:   v1alpha1.ReasonRequestRejected,
 		happened: "Pipedream refuses the token request (HTTP status 403 Forbidden)",
 	},
 	"404, for the API is elsewhere": {
-		begin:    answers(pipedreamtest.Fault{Status: 404, Headers: map[string]string{"Content-Type": "text/html"}, Body: "<html>Not here</html>"}),
+		begin:    answers(simulator.Fault{Status: 404, Headers: map[string]string{"Content-Type": "text/html"}, Body: "<html>Not here</html>"}),
 		reason:   v1alpha1.ReasonRequestRejected,
 		happened: "Pipedream refuses the token request (HTTP status 404 Not Found)",
 	},
 	"407, from a proxy": {
-		begin:    answers(pipedreamtest.Fault{Status: 407}),
+		begin:    answers(simulator.Fault{Status: 407}),
 		reason:   v1alpha1.ReasonRequestRejected,
 		happened: "Pipedream refuses the token request (HTTP status 407 Proxy Authentication Required)",
 	},
@@ -324,7 +324,7 @@ var rejectedAnswers = map[string]trouble{
 // throttledAnswers are those by which Pipedream wants to be asked later.
 var throttledAnswers = map[string]trouble{
 	"429 with all headers": throttled(
-		pipedreamtest.Fault{Status: 429, Body: `{"error":"Throttled"}`}, halfPast,
+		simulator.Fault{Status: 429, Body: `{"error":"Throttled"}`}, halfPast,
 		func(now time.Time) map[string]string {
 			return map[string]string{
 				"Retry-After": "90", "X-RateLimit-Limit": "100", "X-RateLimit-Remaining": "0",
@@ -332,18 +332,18 @@ var throttledAnswers = map[string]trouble{
 			}
 		}),
 	"429 with the time of its reset": throttled(
-		pipedreamtest.Fault{Status: 429, Body: `{"error":"Throttled"}`}, halfPast,
+		simulator.Fault{Status: 429, Body: `{"error":"Throttled"}`}, halfPast,
 		func(now time.Time) map[string]string {
 			return map[string]string{"X-RateLimit-Reset": strconv.FormatInt(now.Add(halfPast).Unix(), 10)}
 		}),
 	"429 from the load balancer, with no body and no word of when": throttled(
-		pipedreamtest.Fault{Status: 429}, 0,
+		simulator.Fault{Status: 429}, 0,
 		func(time.Time) map[string]string { return map[string]string{"Server": "awselb/2.0"} }),
 	"503 with seconds to wait": throttled(
-		pipedreamtest.Fault{Status: 503}, halfPast,
+		simulator.Fault{Status: 503}, halfPast,
 		func(time.Time) map[string]string { return map[string]string{"Retry-After": "90"} }),
 	"503 with a date to wait for": throttled(
-		pipedreamtest.Fault{Status: 503}, halfPast,
+		simulator.Fault{Status: 503}, halfPast,
 		func(now time.Time) map[string]string {
 			return map[string]string{"Retry-After": now.Add(halfPast).UTC().Format(http.TimeFormat)}
 		}),
@@ -354,17 +354,17 @@ func brokenAnswers() map[string]trouble {
 	broken := map[string]trouble{}
 	for _, status := range []int{408, 425, 500, 502, 503, 504} {
 		broken[fmt.Sprintf("%d %s", status, http.StatusText(status))] = trouble{
-			begin:    answers(pipedreamtest.Fault{Status: status, Body: "<html>"}),
+			begin:    answers(simulator.Fault{Status: status, Body: "<html>"}),
 			reason:   v1alpha1.ReasonEndpointUnavailable,
 			happened: fmt.Sprintf("Pipedream is out of reach or out of order (HTTP status %d %s)", status, http.StatusText(status)),
 		}
 	}
-	for name, drop := range map[string]pipedreamtest.Drop{
-		"a connection that ends before the answer": pipedreamtest.DropBeforeAnswer,
-		"a connection that ends in the answer":     pipedreamtest.DropMidBody,
+	for name, drop := range map[string]simulator.Drop{
+		"a connection that ends before the answer": simulator.DropBeforeAnswer,
+		"a connection that ends in the answer":     simulator.DropMidBody,
 	} {
 		broken[name] = trouble{
-			begin:    answers(pipedreamtest.Fault{Drop: drop}),
+			begin:    answers(simulator.Fault{Drop: drop}),
 			reason:   v1alpha1.ReasonEndpointUnavailable,
 			happened: "Pipedream is out of reach or out of order (the connection was closed before the answer was complete)",
 		}
@@ -433,7 +433,7 @@ func TestUnusualAnswersThatAreGoodEnough(t *testing.T) {
 			w := newWorld(t)
 			w.createCredentials()
 			w.create()
-			answers(pipedreamtest.Fault{Status: http.StatusOK, Body: test.body})(w)
+			answers(simulator.Fault{Status: http.StatusOK, Body: test.body})(w)
 			status := w.wantRecovery().Status
 			if got := status.ExpirationTime.Sub(status.IssueTime.Time); got != test.want {
 				t.Errorf("the token lives %s, want %s", got, test.want)

@@ -11,7 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
 // removeRequest removes the annotation that asks for a renewal, as Argo CD does with
@@ -58,7 +58,7 @@ func TestRemovingTheRequestToRenewCutsNoWaitShort(t *testing.T) {
 	w.create(func(token *v1alpha1.PipedreamToken) {
 		token.Annotations = map[string]string{v1alpha1.RenewRequestAnnotation: "first"}
 	})
-	must(t, w.pipedream.AddFault(pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointToken, Status: 400}))
+	must(t, w.pipedream.AddFault(simulator.Fault{Endpoint: simulator.EndpointToken, Status: 400}))
 	w.reconcile()
 	w.wantExchanges(1)
 

@@ -13,8 +13,8 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
 // TestClientThatIsLostWhileATokenIsHeld lets an hour pass after the client
@@ -147,7 +147,7 @@ func TestRevocationIsSeenWhileARenewalIsDue(t *testing.T) {
 			w.passUntil(w.token().Status.RenewalTime)
 		},
 		"and Pipedream issues none": func(w *world) {
-			must(w.T, w.pipedream.AddFault(pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointToken, Status: 503}))
+			must(w.T, w.pipedream.AddFault(simulator.Fault{Endpoint: simulator.EndpointToken, Status: 503}))
 			w.passUntil(w.token().Status.RenewalTime)
 		},
 		"and waits for its turn": func(w *world) {
@@ -195,7 +195,7 @@ func TestVerificationDoesNotYieldToRequestsThatPause(t *testing.T) {
 	w.reconciler.TokenRequests.Enter(pipedream.Asker{Group: "elsewhere", Name: "other"}, pipedream.NearEnd)
 	w.pass(time.Minute)
 	w.reconcile()
-	if got := w.pipedream.Counters().Calls[pipedreamtest.EndpointAccounts].Total; got != 1 {
+	if got := w.pipedream.Counters().Calls[simulator.EndpointAccounts].Total; got != 1 {
 		t.Errorf("the token was tried %d times, want once", got)
 	}
 }

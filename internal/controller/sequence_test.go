@@ -20,7 +20,7 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
 // failWrites has the API server's answer to each call of that kind replaced by an
@@ -128,7 +128,7 @@ func hindered(t *testing.T) *world {
 	w := newWorld(t)
 	w.issued(withVerification)
 	w.pipedream.RevokeAll()
-	must(t, w.pipedream.AddFault(pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointToken, Status: 500, Calls: 1}))
+	must(t, w.pipedream.AddFault(simulator.Fault{Endpoint: simulator.EndpointToken, Status: 500, Calls: 1}))
 	w.pass(time.Minute)
 	w.reconcile()
 	w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonTokenRevoked)
@@ -279,7 +279,7 @@ func TestWaitThatAWrongClockHasSetIsCutShort(t *testing.T) {
 	w := newWorld(t)
 	w.createCredentials()
 	w.create()
-	must(t, w.pipedream.AddFault(pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointToken, Status: 404, Calls: 1}))
+	must(t, w.pipedream.AddFault(simulator.Fault{Endpoint: simulator.EndpointToken, Status: 404, Calls: 1}))
 	w.pass(240 * time.Hour)
 	w.reconcile()
 	w.pass(-240 * time.Hour)
@@ -325,7 +325,7 @@ func TestRestartDoesNotForgetAPause(t *testing.T) {
 	w := newWorld(t)
 	w.createCredentials()
 	w.create()
-	must(t, w.pipedream.AddFault(pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointToken, Status: 429, Calls: 1}))
+	must(t, w.pipedream.AddFault(simulator.Fault{Endpoint: simulator.EndpointToken, Status: 429, Calls: 1}))
 	w.reconcile()
 	end := w.token().Status.NextAttemptTime
 	w.restart()

@@ -21,7 +21,7 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
 type templates = map[string]v1alpha1.ValueTemplate
@@ -842,8 +842,8 @@ func TestOutcomeOfAWriteThatIsUnknownIsSettledWithoutAKeyThatHoldsTheToken(t *te
 // What the answer says was granted is no part of a template's data, and must survive.
 func TestGrantedScopeSurvivesARestart(t *testing.T) {
 	w := newWorld(t)
-	must(t, w.pipedream.AddFault(pipedreamtest.Fault{
-		Endpoint: pipedreamtest.EndpointToken, Status: http.StatusOK, Calls: 1,
+	must(t, w.pipedream.AddFault(simulator.Fault{
+		Endpoint: simulator.EndpointToken, Status: http.StatusOK, Calls: 1,
 		Body: `{"access_token":"eyJ0eXAi.b.c","token_type":"bearer","expires_in":3600,"scope":"connect:accounts:read granted:more"}`,
 	}))
 	w.issued(withData(templates{"token": "{{ .AccessToken }}"}))
@@ -867,7 +867,7 @@ func TestShapeIsWrittenWhileNoTokenCanBeHad(t *testing.T) {
 	}{
 		"because Pipedream is out of order": {
 			breaks: func(w *world) {
-				must(w.T, w.pipedream.AddFault(pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointToken, Status: http.StatusServiceUnavailable}))
+				must(w.T, w.pipedream.AddFault(simulator.Fault{Endpoint: simulator.EndpointToken, Status: http.StatusServiceUnavailable}))
 			}, want: v1alpha1.ReasonEndpointUnavailable,
 		},
 		"because the credentials are rejected": {

@@ -31,7 +31,7 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
 )
 
@@ -73,7 +73,7 @@ type world struct {
 	admin     client.Client
 	namespace string
 	clock     *clocktesting.FakePassiveClock
-	pipedream *pipedreamtest.Simulator
+	pipedream *simulator.Simulator
 	address   string
 	// consumer makes the calls of who uses the token.
 	consumer *http.Client
@@ -95,10 +95,10 @@ func newWorld(t *testing.T) *world {
 	must(t, w.admin.Create(t.Context(), namespace))
 	w.namespace = namespace.Name
 
-	w.pipedream = pipedreamtest.New(pipedreamtest.Options{
+	w.pipedream = simulator.New(simulator.Options{
 		Now:           w.clock.Now,
 		TokenLifetime: lifetime,
-		Clients:       []pipedreamtest.Client{{ID: clientID, Secret: clientSecret}},
+		Clients:       []simulator.Client{{ID: clientID, Secret: clientSecret}},
 	})
 	server := httptest.NewServer(w.pipedream)
 	t.Cleanup(server.Close)

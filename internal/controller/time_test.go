@@ -13,7 +13,7 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
 // live lets time pass from one visit to the next, as the visits ask for it, and
@@ -127,15 +127,15 @@ func TestTokenThatLivesTooShortIsNamed(t *testing.T) {
 // TestReadyTurnsFalseWhenTheTokenExpires is about the visits alone: whatever keeps
 // the token from being renewed, one comes at its expiry.
 func TestReadyTurnsFalseWhenTheTokenExpires(t *testing.T) {
-	fault := func(fault pipedreamtest.Fault) func(*world) {
-		fault.Endpoint = pipedreamtest.EndpointToken
+	fault := func(fault simulator.Fault) func(*world) {
+		fault.Endpoint = simulator.EndpointToken
 		return func(w *world) { must(w.T, w.pipedream.AddFault(fault)) }
 	}
 	tests := map[string]func(*world){
-		"while Pipedream is out of order":       fault(pipedreamtest.Fault{Status: 500}),
-		"while Pipedream limits the rate":       fault(pipedreamtest.Fault{Status: 429, Headers: map[string]string{"Retry-After": "7200"}}),
-		"while the answers are of no use":       fault(pipedreamtest.Fault{Status: 200, Body: "{}"}),
-		"while the scope is rejected":           fault(pipedreamtest.Fault{Status: 400, Body: `{"error":"invalid_scope"}`}),
+		"while Pipedream is out of order":       fault(simulator.Fault{Status: 500}),
+		"while Pipedream limits the rate":       fault(simulator.Fault{Status: 429, Headers: map[string]string{"Retry-After": "7200"}}),
+		"while the answers are of no use":       fault(simulator.Fault{Status: 200, Body: "{}"}),
+		"while the scope is rejected":           fault(simulator.Fault{Status: 400, Body: `{"error":"invalid_scope"}`}),
 		"while the credentials are rejected":    func(w *world) { must(w.T, w.pipedream.SetClient(clientID, "rotated")) },
 		"while the credentials are missing":     func(w *world) { must(w.T, w.admin.Delete(w.Context(), w.secret("credentials"))) },
 		"while the Secret can't be written":     func(w *world) { w.failWrites("PUT secrets") },

@@ -14,7 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
 // verifiedEach returns a change of a PipedreamToken that sets its interval.
@@ -27,14 +27,14 @@ func verifiedEach(interval time.Duration) func(*v1alpha1.PipedreamToken) {
 // refuse has Pipedream answer 401 to so many verifications; to all when it is 0.
 func (w *world) refuse(verifications int) {
 	w.Helper()
-	must(w.T, w.pipedream.AddFault(pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointAccounts, Status: 401, Calls: verifications}))
+	must(w.T, w.pipedream.AddFault(simulator.Fault{Endpoint: simulator.EndpointAccounts, Status: 401, Calls: verifications}))
 }
 
 // mature is an age from which on a token is verified and replaced without delay.
 const mature = 11 * time.Second
 
 func (w *world) verifications() int {
-	return w.pipedream.Counters().Calls[pipedreamtest.EndpointAccounts].Total
+	return w.pipedream.Counters().Calls[simulator.EndpointAccounts].Total
 }
 
 func (w *world) wantVerifications(want int) {
@@ -280,7 +280,7 @@ func TestGatewayThatRefusesWhileNoTokenCanBeHad(t *testing.T) {
 		},
 		"since the token endpoint is down": {
 			hinder: func(w *world) {
-				must(w.T, w.pipedream.AddFault(pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointToken, Status: 503}))
+				must(w.T, w.pipedream.AddFault(simulator.Fault{Endpoint: simulator.EndpointToken, Status: 503}))
 			},
 			mend: func(w *world) { w.pipedream.ClearFaults() }, exchanges: 2,
 		},
@@ -341,7 +341,7 @@ func TestRefusedTokenStaysRefusedInAnOutage(t *testing.T) {
 	w.pipedream.DeleteClient(clientID)
 	w.pass(time.Minute)
 	w.reconcile()
-	must(t, w.pipedream.AddFault(pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointAccounts, Status: 503}))
+	must(t, w.pipedream.AddFault(simulator.Fault{Endpoint: simulator.EndpointAccounts, Status: 503}))
 	before := w.verifications()
 	w.live(5*time.Minute, func() {
 		w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonTokenRevoked)
@@ -473,7 +473,7 @@ func TestRestartInEveryStateOfVerification(t *testing.T) {
 			prepare: func(t *testing.T) *world {
 				t.Helper()
 				w := accepted(t)
-				must(t, w.pipedream.AddFault(pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointAccounts, Status: 503}))
+				must(t, w.pipedream.AddFault(simulator.Fault{Endpoint: simulator.EndpointAccounts, Status: 503}))
 				w.live(10*time.Minute, func() {})
 				w.wantCondition(v1alpha1.ConditionVerified, metav1.ConditionUnknown, v1alpha1.ReasonVerificationInconclusive)
 				return w
@@ -561,12 +561,12 @@ func TestRestartBeforeTheNewSpecWasVerified(t *testing.T) {
 	tests := map[string]func(*world){
 		"the new token is not old enough": func(w *world) { w.reconcile() },
 		"no new token can be had": func(w *world) {
-			must(w.T, w.pipedream.SetScopeAnswer(pipedreamtest.ScopeFewer))
+			must(w.T, w.pipedream.SetScopeAnswer(simulator.ScopeFewer))
 			w.reconcile()
 			w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionFalse, v1alpha1.ReasonScopeNotGranted)
 			w.restart()
 			w.reconcile()
-			must(w.T, w.pipedream.SetScopeAnswer(pipedreamtest.ScopeAbsent))
+			must(w.T, w.pipedream.SetScopeAnswer(simulator.ScopeAbsent))
 		},
 	}
 	for name, before := range tests {
@@ -685,7 +685,7 @@ func TestLongUnknownVerificationIsToldOnce(t *testing.T) {
 	}{
 		"without an answer": {
 			prepare: func(w *world) {
-				must(w.T, w.pipedream.AddFault(pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointAccounts, Status: 404}))
+				must(w.T, w.pipedream.AddFault(simulator.Fault{Endpoint: simulator.EndpointAccounts, Status: 404}))
 			},
 			reason: v1alpha1.ReasonVerificationInconclusive,
 		},
@@ -761,13 +761,13 @@ func TestVerificationNeedsAScopeThatCanList(t *testing.T) {
 	tests := map[string]struct {
 		scopes []string
 		// endpoint is where the token is tried; empty for nowhere.
-		endpoint pipedreamtest.Endpoint
+		endpoint simulator.Endpoint
 	}{
-		"no scopes":              {endpoint: pipedreamtest.EndpointAccounts},
-		"everything":             {scopes: []string{"*"}, endpoint: pipedreamtest.EndpointAccounts},
-		"everything of Connect":  {scopes: []string{"connect:*"}, endpoint: pipedreamtest.EndpointAccounts},
-		"accounts":               {scopes: []string{"connect:proxy", "connect:accounts:read"}, endpoint: pipedreamtest.EndpointAccounts},
-		"projects":               {scopes: []string{"connect:projects:read"}, endpoint: pipedreamtest.EndpointProjects},
+		"no scopes":              {endpoint: simulator.EndpointAccounts},
+		"everything":             {scopes: []string{"*"}, endpoint: simulator.EndpointAccounts},
+		"everything of Connect":  {scopes: []string{"connect:*"}, endpoint: simulator.EndpointAccounts},
+		"accounts":               {scopes: []string{"connect:proxy", "connect:accounts:read"}, endpoint: simulator.EndpointAccounts},
+		"projects":               {scopes: []string{"connect:projects:read"}, endpoint: simulator.EndpointProjects},
 		"neither":                {scopes: []string{"connect:proxy"}},
 		"to write accounts only": {scopes: []string{"connect:accounts:write"}},
 		"everything of another":  {scopes: []string{"connect:apps:*", "connect:triggers:*"}},
@@ -780,7 +780,7 @@ func TestVerificationNeedsAScopeThatCanList(t *testing.T) {
 			if test.endpoint == "" {
 				// A 401 must not be taken for a revocation.
 				w.refuse(0)
-				must(t, w.pipedream.AddFault(pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointProjects, Status: 401}))
+				must(t, w.pipedream.AddFault(simulator.Fault{Endpoint: simulator.EndpointProjects, Status: 401}))
 			}
 			w.live(10*time.Minute, func() {})
 			calls := w.pipedream.Counters().Calls
@@ -794,7 +794,7 @@ func TestVerificationNeedsAScopeThatCanList(t *testing.T) {
 			verified := w.wantCondition(v1alpha1.ConditionVerified, metav1.ConditionUnknown, v1alpha1.ReasonVerificationInconclusive)
 			w.wantMessage(verified, "`connect:accounts:read`")
 			w.wantMessage(verified, "`spec.scopes`")
-			if got := calls[pipedreamtest.EndpointAccounts].Total + calls[pipedreamtest.EndpointProjects].Total; got != 0 {
+			if got := calls[simulator.EndpointAccounts].Total + calls[simulator.EndpointProjects].Total; got != 0 {
 				t.Errorf("the token was tried %d times, though no answer tells anything", got)
 			}
 			w.wantExchanges(1)
@@ -820,7 +820,7 @@ func TestVerificationThatChangesNothingWritesNothing(t *testing.T) {
 		"no answer": func(t *testing.T) *world {
 			t.Helper()
 			w := accepted(t)
-			must(t, w.pipedream.AddFault(pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointAccounts, Status: 503}))
+			must(t, w.pipedream.AddFault(simulator.Fault{Endpoint: simulator.EndpointAccounts, Status: 503}))
 			w.liveUntilVerified()
 			return w
 		},

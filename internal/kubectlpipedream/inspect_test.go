@@ -19,15 +19,15 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
 )
 
 func TestInspectExplains(t *testing.T) {
 	w := fleet(t, "inspect")
 	w.letLook()
-	must(t, w.pipedream.AddFault(pipedreamtest.Fault{
-		Endpoint: pipedreamtest.EndpointToken, Calls: 1, Status: http.StatusOK,
+	must(t, w.pipedream.AddFault(simulator.Fault{
+		Endpoint: simulator.EndpointToken, Calls: 1, Status: http.StatusOK,
 		Body: `{"access_token":"an-opaque-token-that-must-never-be-seen","token_type":"Bearer","expires_in":3600}`,
 	}))
 	w.issued("opaque", func(token *v1alpha1.PipedreamToken) {

@@ -13,7 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
 func TestRenewAsksForANewToken(t *testing.T) {
@@ -115,7 +115,7 @@ func TestRenewSaysWhyThereIsNoNewToken(t *testing.T) {
 	t.Run("nobody knows in time", func(t *testing.T) {
 		w := newWorld(t, "renew-timeout")
 		w.issued("orders")
-		must(t, w.pipedream.AddFault(pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointToken, Status: http.StatusBadGateway}))
+		must(t, w.pipedream.AddFault(simulator.Fault{Endpoint: simulator.EndpointToken, Status: http.StatusBadGateway}))
 		w.operate("orders")
 		got := w.run("renew", "orders", "--wait", "--timeout=2s")
 		if got.code != exitUnknown || !strings.Contains(got.errOut, "orders not renewed within 2s: EndpointUnavailable: ") {

@@ -38,7 +38,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/controller"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
 )
 
@@ -101,7 +101,7 @@ type world struct {
 	namespace  string
 	began      time.Time
 	clock      *clocktesting.FakePassiveClock
-	pipedream  *pipedreamtest.Simulator
+	pipedream  *simulator.Simulator
 	address    string
 	reconciler *controller.Reconciler
 }
@@ -111,9 +111,9 @@ func newWorld(t *testing.T, namespace string) *world {
 	w := &world{T: t, namespace: namespace, began: time.Now().Add(inFuture).UTC().Truncate(time.Second)}
 	w.clock = clocktesting.NewFakePassiveClock(w.began)
 	must(t, admin.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}))
-	w.pipedream = pipedreamtest.New(pipedreamtest.Options{
+	w.pipedream = simulator.New(simulator.Options{
 		Now: w.clock.Now, TokenLifetime: time.Hour,
-		Clients: []pipedreamtest.Client{{ID: clientID, Secret: clientSecret}},
+		Clients: []simulator.Client{{ID: clientID, Secret: clientSecret}},
 	})
 	server := httptest.NewServer(http.HandlerFunc(func(answer http.ResponseWriter, request *http.Request) {
 		answer.Header().Set("Date", w.clock.Now().UTC().Format(http.TimeFormat))

@@ -13,7 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
 func TestVerifyTriesTheHeldToken(t *testing.T) {
@@ -52,7 +52,7 @@ func TestVerifyTriesTheHeldToken(t *testing.T) {
 			w.wantGolden(name, w.run(append(append([]string{"verify"}, arguments...), there...)...))
 		})
 	}
-	must(t, w.pipedream.AddFault(pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointAccounts, Status: http.StatusBadGateway}))
+	must(t, w.pipedream.AddFault(simulator.Fault{Endpoint: simulator.EndpointAccounts, Status: http.StatusBadGateway}))
 	w.wantGolden("verify-out-of-order", w.run(append([]string{"verify", "orders"}, there...)...))
 }
 
@@ -75,7 +75,7 @@ func TestVerifySendsTheTokenNowhereElse(t *testing.T) {
 	if asked.Load() != 0 {
 		t.Error("the host that the Secret names was asked")
 	}
-	if after := w.pipedream.Counters(); after.Calls[pipedreamtest.EndpointAccounts] != before.Calls[pipedreamtest.EndpointAccounts] {
+	if after := w.pipedream.Counters(); after.Calls[simulator.EndpointAccounts] != before.Calls[simulator.EndpointAccounts] {
 		t.Error("the token was sent")
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
 func TestTheTokenRequest(t *testing.T) {
@@ -85,11 +85,11 @@ func TestTheTokenRequest(t *testing.T) {
 
 func TestIssueAgainstTheSimulator(t *testing.T) {
 	t.Parallel()
-	simulator := pipedreamtest.New(pipedreamtest.Options{
+	api := simulator.New(simulator.Options{
 		Now:     clock,
-		Clients: []pipedreamtest.Client{{ID: clientID, Secret: secret}},
+		Clients: []simulator.Client{{ID: clientID, Secret: secret}},
 	})
-	server := httptest.NewServer(simulator)
+	server := httptest.NewServer(api)
 	t.Cleanup(server.Close)
 	client := newClient(t, server.URL)
 
@@ -100,14 +100,14 @@ func TestIssueAgainstTheSimulator(t *testing.T) {
 	if verdict, err := client.Verify(t.Context(), issued.AccessToken, trial); verdict != pipedream.Accepted {
 		t.Errorf("the token is %s: %v", verdict, err)
 	}
-	simulator.RevokeAll()
+	api.RevokeAll()
 	if verdict, err := client.Verify(t.Context(), issued.AccessToken, trial); verdict != pipedream.Refused || err != nil {
 		t.Errorf("the revoked token is %s: %v", verdict, err)
 	}
 	if _, err := issue(t, client, "no:such:scope"); wantError(t, err).Kind != pipedream.ScopeRejected {
 		t.Errorf("an unknown scope: %v", err)
 	}
-	simulator.DeleteClient(clientID)
+	api.DeleteClient(clientID)
 	if _, err := issue(t, client); wantError(t, err).Kind != pipedream.CredentialsRejected {
 		t.Errorf("a deleted client: %v", err)
 	}

@@ -23,13 +23,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
 // wire is a Pipedream that speaks TLS with HTTP/2, and a client that trusts in its
 // present CA.
 type wire struct {
-	*pipedreamtest.Simulator
+	*simulator.Simulator
 	address string
 	client  *pipedream.Client
 	// trusted are the certificates that the client trusts in.
@@ -38,8 +38,8 @@ type wire struct {
 
 func newWire(t *testing.T) *wire {
 	t.Helper()
-	w := &wire{Simulator: pipedreamtest.New(pipedreamtest.Options{
-		Now: time.Now, Clients: []pipedreamtest.Client{{ID: clientID, Secret: secret}},
+	w := &wire{Simulator: simulator.New(simulator.Options{
+		Now: time.Now, Clients: []simulator.Client{{ID: clientID, Secret: secret}},
 	})}
 	if err := w.EnableTLS([]string{"127.0.0.1", "api.pipedream.invalid"}, ""); err != nil {
 		t.Fatal(err)
@@ -164,9 +164,9 @@ func TestAForgottenConnectionCostsNoRequest(t *testing.T) {
 // What is lost is the request whose connection is forgotten meanwhile, and no other one.
 func TestAConnectionThatIsForgottenDuringARequest(t *testing.T) {
 	t.Parallel()
-	tests := map[string]pipedreamtest.Fault{
-		"before the answer":           {Endpoint: pipedreamtest.EndpointToken, Delay: time.Hour, Calls: 1},
-		"in the middle of the answer": {Endpoint: pipedreamtest.EndpointToken, BodyDelay: time.Hour, Calls: 1},
+	tests := map[string]simulator.Fault{
+		"before the answer":           {Endpoint: simulator.EndpointToken, Delay: time.Hour, Calls: 1},
+		"in the middle of the answer": {Endpoint: simulator.EndpointToken, BodyDelay: time.Hour, Calls: 1},
 	}
 	for name, fault := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -178,7 +178,7 @@ func TestAConnectionThatIsForgottenDuringARequest(t *testing.T) {
 			failed := make(chan error, 1)
 			go func() { failed <- w.issue(t) }()
 			until(t, "the request has arrived", func() bool {
-				calls := w.Counters().Calls[pipedreamtest.EndpointToken]
+				calls := w.Counters().Calls[simulator.EndpointToken]
 				return calls.Total == 1 && (fault.Delay > 0 || calls.Accepted == 1)
 			})
 			w.ForgetConnections()
@@ -195,7 +195,7 @@ func TestAConnectionThatIsForgottenDuringAVerification(t *testing.T) {
 	t.Parallel()
 	w := newWire(t)
 	issued := w.mustIssue(t)
-	if err := w.AddFault(pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointAny, Delay: time.Hour, Calls: 1}); err != nil {
+	if err := w.AddFault(simulator.Fault{Endpoint: simulator.EndpointAny, Delay: time.Hour, Calls: 1}); err != nil {
 		t.Fatal(err)
 	}
 	verify := func() (pipedream.Verdict, error) {
@@ -219,14 +219,14 @@ func TestAConnectionThatIsForgottenDuringAVerification(t *testing.T) {
 
 // tunnels are those of a proxy, which can be forgotten.
 type tunnels struct {
-	*pipedreamtest.Simulator
+	*simulator.Simulator
 	asked atomic.Int64
 }
 
 // newProxy serves a proxy that connects all who ask to an address, and returns its URL.
 func newProxy(t *testing.T, to string) (*tunnels, *url.URL) {
 	t.Helper()
-	proxy := &tunnels{Simulator: pipedreamtest.New(pipedreamtest.Options{Now: time.Now})}
+	proxy := &tunnels{Simulator: simulator.New(simulator.Options{Now: time.Now})}
 	inner, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -392,15 +392,15 @@ func TestNothingIsLeftOfARequest(t *testing.T) {
 	w.mustIssue(t)
 	until(t, "no connection is open", func() bool { return w.Counters().Connections.Open == 0 })
 	before := runtime.NumGoroutine()
-	for _, fault := range []pipedreamtest.Fault{
-		{Endpoint: pipedreamtest.EndpointToken, Headers: map[string]string{"X-Usual": "yes"}},
-		{Endpoint: pipedreamtest.EndpointToken, Status: http.StatusUnauthorized, Body: `{"error":"invalid_client"}`},
-		{Endpoint: pipedreamtest.EndpointToken, Status: http.StatusOK, Body: strings.Repeat("x", 1<<20)},
-		{Endpoint: pipedreamtest.EndpointToken, Status: http.StatusNoContent},
-		{Endpoint: pipedreamtest.EndpointToken, Drop: pipedreamtest.DropBeforeAnswer},
-		{Endpoint: pipedreamtest.EndpointToken, Drop: pipedreamtest.DropMidBody},
-		{Endpoint: pipedreamtest.EndpointToken, Delay: time.Hour},
-		{Endpoint: pipedreamtest.EndpointToken, BodyDelay: time.Hour},
+	for _, fault := range []simulator.Fault{
+		{Endpoint: simulator.EndpointToken, Headers: map[string]string{"X-Usual": "yes"}},
+		{Endpoint: simulator.EndpointToken, Status: http.StatusUnauthorized, Body: `{"error":"invalid_client"}`},
+		{Endpoint: simulator.EndpointToken, Status: http.StatusOK, Body: strings.Repeat("x", 1<<20)},
+		{Endpoint: simulator.EndpointToken, Status: http.StatusNoContent},
+		{Endpoint: simulator.EndpointToken, Drop: simulator.DropBeforeAnswer},
+		{Endpoint: simulator.EndpointToken, Drop: simulator.DropMidBody},
+		{Endpoint: simulator.EndpointToken, Delay: time.Hour},
+		{Endpoint: simulator.EndpointToken, BodyDelay: time.Hour},
 	} {
 		if err := w.AddFault(fault); err != nil {
 			t.Fatal(err)
@@ -430,17 +430,17 @@ func TestARefusalIsStillReadByHTTP2(t *testing.T) {
 
 // BenchmarkIssueByTLS is what a token request costs, a connection of its own included.
 func BenchmarkIssueByTLS(b *testing.B) {
-	simulator := pipedreamtest.New(pipedreamtest.Options{Now: time.Now, Clients: []pipedreamtest.Client{{ID: clientID, Secret: secret}}})
-	if err := simulator.EnableTLS([]string{"127.0.0.1"}, ""); err != nil {
+	api := simulator.New(simulator.Options{Now: time.Now, Clients: []simulator.Client{{ID: clientID, Secret: secret}}})
+	if err := api.EnableTLS([]string{"127.0.0.1"}, ""); err != nil {
 		b.Fatal(err)
 	}
 	listener, err := new(net.ListenConfig).Listen(b.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
 	}
-	go func() { _ = simulator.Serve(b.Context(), listener) }()
+	go func() { _ = api.Serve(b.Context(), listener) }()
 	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(simulator.CA())
+	roots.AppendCertsFromPEM(api.CA())
 	client, err := pipedream.NewClient(pipedream.Options{
 		Address: "https://" + listener.Addr().String(), Now: time.Now, RootCAs: func() *x509.CertPool { return roots },
 	})

@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
 // pipedream is the running simulator.
@@ -20,7 +20,7 @@ type pipedream struct {
 // control calls the simulator's own API. The answer is read into result, if that is
 // not nil.
 func (p *pipedream) control(ctx context.Context, method, path string, body, result any) error {
-	return pipedreamtest.Remote{Address: p.address, Client: http.DefaultClient}.Control(ctx, method, path, body, result)
+	return simulator.Remote{Address: p.address, Client: http.DefaultClient}.Control(ctx, method, path, body, result)
 }
 
 // setClient makes an OAuth client known, or changes its secret.
@@ -34,9 +34,9 @@ func (p *pipedream) setLife(ctx context.Context, life time.Duration) error {
 }
 
 // exchanges returns how often a token was asked for with a client.
-func (p *pipedream) exchanges(ctx context.Context, id string) (pipedreamtest.Count, error) {
+func (p *pipedream) exchanges(ctx context.Context, id string) (simulator.Count, error) {
 	var counters struct {
-		Exchanges map[string]pipedreamtest.Count `json:"exchanges"`
+		Exchanges map[string]simulator.Count `json:"exchanges"`
 	}
 	err := p.control(ctx, http.MethodGet, "counters", struct{}{}, &counters)
 	return counters.Exchanges[id], err

@@ -11,7 +11,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
 // callTimeout bounds a call of the simulator.
@@ -72,7 +72,7 @@ func (p *pipedream) listAccounts(ctx context.Context, token string) answer {
 // control calls the simulator's own API. The answer is read into result, if that is
 // not nil.
 func (p *pipedream) control(ctx context.Context, method, path string, body, result any) error {
-	return pipedreamtest.Remote{Address: p.address, Client: p.client}.Control(ctx, method, path, body, result)
+	return simulator.Remote{Address: p.address, Client: p.client}.Control(ctx, method, path, body, result)
 }
 
 func (p *pipedream) setSecret(ctx context.Context, client int, secret string) error {
@@ -112,8 +112,8 @@ func (p *pipedream) rotateCA(ctx context.Context) ([]byte, error) {
 }
 
 // counters returns what the simulator counted.
-func (p *pipedream) counters(ctx context.Context) (pipedreamtest.Counters, error) {
-	var counters pipedreamtest.Counters
+func (p *pipedream) counters(ctx context.Context) (simulator.Counters, error) {
+	var counters simulator.Counters
 	err := p.control(ctx, http.MethodGet, "counters", struct{}{}, &counters)
 	if err == nil && counters.Exchanges == nil {
 		err = errors.New("the simulator counts nothing")

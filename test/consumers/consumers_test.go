@@ -27,8 +27,8 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
 	"github.com/pipedream-operator/pipedream-operator/internal/secrettemplate"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
 const root = "../.."
@@ -54,7 +54,7 @@ func guide(t *testing.T) map[string]string {
 type pod struct {
 	*testing.T
 	blocks    map[string]string
-	pipedream *pipedreamtest.Simulator
+	pipedream *simulator.Simulator
 	address   string
 	// folder is where the Secret is mounted, and work where the program is.
 	folder, work string
@@ -63,12 +63,12 @@ type pod struct {
 
 func newPod(t *testing.T) *pod {
 	t.Helper()
-	simulator := pipedreamtest.New(pipedreamtest.Options{
-		Now: time.Now, TokenLifetime: time.Hour, Clients: []pipedreamtest.Client{{ID: "orders", Secret: "s3cret"}},
+	api := simulator.New(simulator.Options{
+		Now: time.Now, TokenLifetime: time.Hour, Clients: []simulator.Client{{ID: "orders", Secret: "s3cret"}},
 	})
-	server := httptest.NewServer(simulator)
+	server := httptest.NewServer(api)
 	t.Cleanup(server.Close)
-	p := &pod{T: t, blocks: guide(t), pipedream: simulator, address: server.URL, folder: t.TempDir(), work: t.TempDir()}
+	p := &pod{T: t, blocks: guide(t), pipedream: api, address: server.URL, folder: t.TempDir(), work: t.TempDir()}
 	p.renew()
 	return p
 }

@@ -25,7 +25,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
 // wantFlagsUnderstood has the manager itself look at the Deployment's flags. Files
@@ -79,7 +79,7 @@ func wantWorking(t *testing.T, deployment *unstructured.Unstructured, objects []
 // a pod: addresses, and where the API servers are.
 func startManager(t *testing.T, deployment *unstructured.Unstructured, namespaced bool, probes, metrics string) (stop func()) {
 	t.Helper()
-	pipedream := httptest.NewServer(pipedreamtest.New(pipedreamtest.Options{Now: time.Now, Clients: []pipedreamtest.Client{
+	pipedream := httptest.NewServer(simulator.New(simulator.Options{Now: time.Now, Clients: []simulator.Client{
 		{ID: "an-id", Secret: "a-secret"}, {ID: "YOUR_CLIENT_ID", Secret: "YOUR_CLIENT_SECRET"},
 	}}))
 	t.Cleanup(pipedream.Close)

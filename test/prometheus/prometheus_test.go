@@ -32,7 +32,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
 )
 
@@ -81,7 +81,7 @@ type run struct {
 	cluster    *controlplane.ControlPlane
 	admin      client.Client
 	namespace  string
-	pipedream  *pipedreamtest.Simulator
+	pipedream  *simulator.Simulator
 	apiURL     string
 	prometheus string
 }
@@ -142,8 +142,8 @@ func newRun(t *testing.T) *run {
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}}
 	must(t, r.admin.Create(t.Context(), namespace))
 	r.namespace = namespace.Name
-	r.pipedream = pipedreamtest.New(pipedreamtest.Options{
-		Now: time.Now, TokenLifetime: 30 * time.Second, Clients: []pipedreamtest.Client{{ID: "good", Secret: "the-client-secret"}},
+	r.pipedream = simulator.New(simulator.Options{
+		Now: time.Now, TokenLifetime: 30 * time.Second, Clients: []simulator.Client{{ID: "good", Secret: "the-client-secret"}},
 	})
 	server := httptest.NewServer(r.pipedream)
 	t.Cleanup(server.Close)

@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
 // usualLifetime is the life of a token. It is so long that no token is due before the test ends.
@@ -47,7 +47,7 @@ type verification struct {
 // pipedream is the simulator. It also remembers which OAuth client made which request and when. Each PipedreamToken of
 // the test has an OAuth client of its own, so the client says which PipedreamToken a request was made for.
 type pipedream struct {
-	*pipedreamtest.Simulator
+	*simulator.Simulator
 	url string
 
 	issuing sync.Mutex // held while a token with a lifetime of its own is issued
@@ -62,7 +62,7 @@ type pipedream struct {
 func newPipedream(t *testing.T) *pipedream {
 	t.Helper()
 	p := &pipedream{
-		Simulator:  pipedreamtest.New(pipedreamtest.Options{Now: time.Now, TokenLifetime: usualLifetime}),
+		Simulator:  simulator.New(simulator.Options{Now: time.Now, TokenLifetime: usualLifetime}),
 		behaviours: map[string]behaviour{}, owners: map[string]string{},
 	}
 	server := httptest.NewServer(p)

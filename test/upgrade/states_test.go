@@ -20,7 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
 const (
@@ -210,7 +210,7 @@ func verifiedStates() []*state {
 	}
 	accounts := func(status int) func(*site, *object) {
 		return func(s *site, o *object) {
-			must(s.T, s.pipedream.AddFault(pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointAccounts, ClientID: o.client(), Status: status}))
+			must(s.T, s.pipedream.AddFault(simulator.Fault{Endpoint: simulator.EndpointAccounts, ClientID: o.client(), Status: status}))
 		}
 	}
 	accepted := verified("verified", 10, v1alpha1.ReasonTokenAccepted)
@@ -271,10 +271,10 @@ func credentialsStates() []*state {
 
 // refusedStates are those in which Pipedream says No.
 func refusedStates() []*state {
-	answer := func(fault pipedreamtest.Fault) func(*site, *object) {
+	answer := func(fault simulator.Fault) func(*site, *object) {
 		return func(s *site, o *object) {
 			fault := fault
-			fault.Endpoint, fault.ClientID = pipedreamtest.EndpointToken, o.client()
+			fault.Endpoint, fault.ClientID = simulator.EndpointToken, o.client()
 			must(s.T, s.pipedream.AddFault(fault))
 		}
 	}
@@ -317,12 +317,12 @@ func refusedStates() []*state {
 		},
 		{
 			name: "request-rejected", ready: none, renewed: reason(v1alpha1.ReasonRequestRejected),
-			prepare: answer(pipedreamtest.Fault{Status: http.StatusForbidden}),
+			prepare: answer(simulator.Fault{Status: http.StatusForbidden}),
 		},
 		{
 			name: "request-rejected-with-token", ready: valid, renewed: reason(v1alpha1.ReasonRequestRejected), readsAtStart: unchecked,
 			disturb: func(s *site, o *object) {
-				answer(pipedreamtest.Fault{Status: http.StatusForbidden})(s, o)
+				answer(simulator.Fault{Status: http.StatusForbidden})(s, o)
 				s.rotate(o)
 			},
 		},
@@ -332,10 +332,10 @@ func refusedStates() []*state {
 // outageStates are those in which Pipedream does not answer as it should. While they last, the operator tries again and
 // again; a moment in between the object may wait for its turn.
 func outageStates() []*state {
-	fails := func(name, why string, fault pipedreamtest.Fault) []*state {
+	fails := func(name, why string, fault simulator.Fault) []*state {
 		begin := func(s *site, o *object) {
 			fault := fault
-			fault.Endpoint, fault.ClientID = pipedreamtest.EndpointToken, o.client()
+			fault.Endpoint, fault.ClientID = simulator.EndpointToken, o.client()
 			must(s.T, s.pipedream.AddFault(fault))
 		}
 		return []*state{
@@ -347,8 +347,8 @@ func outageStates() []*state {
 		}
 	}
 	return append(
-		fails("unavailable", v1alpha1.ReasonEndpointUnavailable, pipedreamtest.Fault{Status: http.StatusServiceUnavailable}),
-		fails("malformed", v1alpha1.ReasonMalformedResponse, pipedreamtest.Fault{Status: http.StatusOK, Body: "<html>Sign in</html>"})...)
+		fails("unavailable", v1alpha1.ReasonEndpointUnavailable, simulator.Fault{Status: http.StatusServiceUnavailable}),
+		fails("malformed", v1alpha1.ReasonMalformedResponse, simulator.Fault{Status: http.StatusOK, Body: "<html>Sign in</html>"})...)
 }
 
 // clusterStates are those in which the cluster does not take the Secret.

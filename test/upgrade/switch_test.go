@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
 const (
@@ -71,8 +71,8 @@ func (s *site) takeOff(name string) *flight {
 	f.limited = s.make(moving, "rate-limited-"+name, &state{
 		ready: valid, renewed: issued,
 		prepare: func(s *site, o *object) {
-			must(s.T, s.pipedream.AddFault(pipedreamtest.Fault{
-				Endpoint: pipedreamtest.EndpointToken, ClientID: o.client(), Calls: 1, Status: http.StatusTooManyRequests,
+			must(s.T, s.pipedream.AddFault(simulator.Fault{
+				Endpoint: simulator.EndpointToken, ClientID: o.client(), Calls: 1, Status: http.StatusTooManyRequests,
 				Headers: map[string]string{"Retry-After": strconv.Itoa(int(pause / time.Second))},
 			}))
 		},

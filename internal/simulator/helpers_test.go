@@ -1,7 +1,7 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package pipedreamtest_test
+package simulator_test
 
 import (
 	"encoding/json"
@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
 const (
@@ -24,7 +24,7 @@ const (
 
 // A world is a simulator behind real HTTP, with one client and a clock that stands still.
 type world struct {
-	*pipedreamtest.Simulator
+	*simulator.Simulator
 	url   string
 	clock *fakeClock
 	// client is the world's own: the connections of the default one are closed whenever
@@ -35,15 +35,15 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	clock := &fakeClock{now: time.Date(2026, 3, 1, 12, 0, 0, 700_000_000, time.UTC)}
-	simulator := pipedreamtest.New(pipedreamtest.Options{
+	api := simulator.New(simulator.Options{
 		Now:     clock.Now,
-		Clients: []pipedreamtest.Client{{ID: clientID, Secret: goodKey}},
+		Clients: []simulator.Client{{ID: clientID, Secret: goodKey}},
 	})
-	server := httptest.NewServer(simulator)
+	server := httptest.NewServer(api)
 	t.Cleanup(server.Close)
 	client := server.Client()
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &world{Simulator: simulator, url: server.URL, clock: clock, client: client}
+	return &world{Simulator: api, url: server.URL, clock: clock, client: client}
 }
 
 type fakeClock struct {

@@ -1,7 +1,7 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package pipedreamtest_test
+package simulator_test
 
 import (
 	"context"
@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
 // newTLSWorld returns a world whose simulator speaks TLS with HTTP/2, and writes its CA to a file.
@@ -34,7 +34,7 @@ func newTLSWorld(t *testing.T) (w *world, caFile string) {
 }
 
 // serveUntilTheEnd serves the simulator until the test ends, and returns the address.
-func serveUntilTheEnd(t *testing.T, simulator *pipedreamtest.Simulator) string {
+func serveUntilTheEnd(t *testing.T, api *simulator.Simulator) string {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -42,7 +42,7 @@ func serveUntilTheEnd(t *testing.T, simulator *pipedreamtest.Simulator) string {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	served := make(chan error, 1)
-	go func() { served <- simulator.Serve(ctx, listener) }()
+	go func() { served <- api.Serve(ctx, listener) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-served; err != nil {
@@ -166,7 +166,7 @@ func TestForgottenConnectionsSayNothing(t *testing.T) {
 	if err := get(t, trusting(t, w.CA()), keys, time.Minute); err != nil {
 		t.Errorf("a call on a new connection ends with %v", err)
 	}
-	if got, want := w.Counters().Connections, (pipedreamtest.ConnectionCount{Accepted: 3, Open: 2, Forgotten: 1}); got != want {
+	if got, want := w.Counters().Connections, (simulator.ConnectionCount{Accepted: 3, Open: 2, Forgotten: 1}); got != want {
 		t.Errorf("it counts %+v, want %+v", got, want)
 	}
 	if got := w.ForgetConnections(); got != 2 {
@@ -184,7 +184,7 @@ func TestAConnectionIsForgottenInTheMiddleOfAnAnswer(t *testing.T) {
 			transport.ForceAttemptHTTP2 = protocol == "HTTP/2.0"
 			// The rest of the answer is written within the time that the client waits. Otherwise the client would
 			// wait in vain on any connection.
-			if err := w.AddFault(pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointToken, BodyDelay: 2 * time.Second}); err != nil {
+			if err := w.AddFault(simulator.Fault{Endpoint: simulator.EndpointToken, BodyDelay: 2 * time.Second}); err != nil {
 				t.Fatal(err)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
@@ -219,12 +219,12 @@ func TestAConnectionIsForgottenInTheMiddleOfAnAnswer(t *testing.T) {
 // When the HTTP server has closed a forgotten connection, its client must not be told.
 func TestAForgottenConnectionIsNotClosed(t *testing.T) {
 	t.Parallel()
-	simulator := pipedreamtest.New(pipedreamtest.Options{Now: time.Now})
+	api := simulator.New(simulator.Options{Now: time.Now})
 	inner, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener := simulator.Listener(inner)
+	listener := api.Listener(inner)
 	client, err := new(net.Dialer).DialContext(t.Context(), "tcp", inner.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -239,7 +239,7 @@ func TestAForgottenConnectionIsNotClosed(t *testing.T) {
 		_, err := server.Read(make([]byte, 1))
 		reads <- err
 	}()
-	simulator.ForgetConnections()
+	api.ForgetConnections()
 	if _, err := client.Write([]byte("x")); err != nil {
 		t.Fatal(err)
 	}

@@ -83,7 +83,7 @@ func (s *story) issue(ctx context.Context) error {
 	if err := s.show(ctx, "apply", "--namespace", shopNamespace, "--kustomize", "config/samples"); err != nil {
 		return err
 	}
-	if err := s.show(ctx, "apply", "--namespace", shopNamespace, "--filename", "hack/demo/storefront.yaml"); err != nil {
+	if err := s.show(ctx, "apply", "--namespace", shopNamespace, "--filename", "test/demo/storefront.yaml"); err != nil {
 		return err
 	}
 	if err := s.show(ctx, "wait", "--for=condition=Ready", "pipedreamtokens", "--all", "--namespace", shopNamespace, "--timeout=30s"); err != nil {

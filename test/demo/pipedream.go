@@ -7,7 +7,7 @@ import (
 	"context"
 	"net/http"
 
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
 const (
@@ -38,13 +38,13 @@ func (s *stage) listAccounts(ctx context.Context, token string) int {
 // control calls the simulator's own API. The answer is read into result, if that is
 // not nil.
 func (s *stage) control(ctx context.Context, method, path string, body, result any) error {
-	return pipedreamtest.Remote{Address: s.pipedream, Client: http.DefaultClient}.Control(ctx, method, path, body, result)
+	return simulator.Remote{Address: s.pipedream, Client: http.DefaultClient}.Control(ctx, method, path, body, result)
 }
 
 // exchanges returns how often Pipedream was asked for a token.
-func (s *stage) exchanges(ctx context.Context) (pipedreamtest.Count, error) {
+func (s *stage) exchanges(ctx context.Context) (simulator.Count, error) {
 	var counters struct {
-		Exchanges map[string]pipedreamtest.Count `json:"exchanges"`
+		Exchanges map[string]simulator.Count `json:"exchanges"`
 	}
 	err := s.control(ctx, http.MethodGet, "counters", struct{}{}, &counters)
 	return counters.Exchanges[clientID], err

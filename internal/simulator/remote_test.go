@@ -1,7 +1,7 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package pipedreamtest_test
+package simulator_test
 
 import (
 	"net/http"
@@ -10,20 +10,20 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
 func TestRemoteIsControlled(t *testing.T) {
 	t.Parallel()
-	simulator := pipedreamtest.New(pipedreamtest.Options{Now: time.Now, Clients: []pipedreamtest.Client{{ID: "id", Secret: "secret"}}})
-	server := httptest.NewServer(simulator)
+	api := simulator.New(simulator.Options{Now: time.Now, Clients: []simulator.Client{{ID: "id", Secret: "secret"}}})
+	server := httptest.NewServer(api)
 	defer server.Close()
-	remote := pipedreamtest.Remote{Address: server.URL, Client: server.Client()}
+	remote := simulator.Remote{Address: server.URL, Client: server.Client()}
 
 	if err := remote.Control(t.Context(), http.MethodPut, "clients/other", map[string]string{"secret": "s"}, nil); err != nil {
 		t.Fatal(err)
 	}
-	var counters pipedreamtest.Counters
+	var counters simulator.Counters
 	if err := remote.Control(t.Context(), http.MethodGet, "counters", struct{}{}, &counters); err != nil {
 		t.Fatal(err)
 	}

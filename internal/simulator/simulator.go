@@ -1,14 +1,14 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package pipedreamtest imitates the part of Pipedream's API that has to do with access tokens, as an http.Handler.
+// Package simulator imitates the part of Pipedream's API that has to do with access tokens, as an http.Handler.
 //
 // It issues signed tokens for registered OAuth clients, checks them on a few endpoints of the Connect API, and can be
 // told to fail: by the methods of [Simulator], or over HTTP below /_sim/. Where Pipedream's documentation is silent
 // about an answer, it gives the one that RFC 6749 and RFC 7009 prescribe.
 //
 // Secrets and tokens are never written to a log and never answered by the control calls.
-package pipedreamtest
+package simulator
 
 import (
 	"cmp"
@@ -97,7 +97,7 @@ type Simulator struct {
 // refuse what Options say.
 func New(o Options) *Simulator {
 	if o.Now == nil {
-		panic("pipedreamtest: Options.Now is required")
+		panic("simulator: Options.Now is required")
 	}
 	if o.TokenLifetime == 0 {
 		o.TokenLifetime = DefaultTokenLifetime
@@ -195,6 +195,6 @@ func newKey() ed25519.PrivateKey {
 
 func must(err error) {
 	if err != nil {
-		panic("pipedreamtest: " + err.Error())
+		panic("simulator: " + err.Error())
 	}
 }

@@ -1,7 +1,7 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package pipedreamtest_test
+package simulator_test
 
 import (
 	"net/http"
@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
 func (w *world) control(t *testing.T, method, path, body string) reply {
@@ -225,7 +225,7 @@ func TestControlRefusesBadInput(t *testing.T) {
 func TestControlNeitherWaitsNorFails(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.add(t, pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointAny, Delay: time.Hour})
+	w.add(t, simulator.Fault{Endpoint: simulator.EndpointAny, Delay: time.Hour})
 	w.control(t, http.MethodGet, "counters", "").wantStatus(t, http.StatusOK)
 	w.call(t, http.MethodGet, "/.well-known/jwks.json", "", nil).wantStatus(t, http.StatusOK)
 }
@@ -239,9 +239,9 @@ func TestCountersTellWhatHappened(t *testing.T) {
 	w.exchange(t, clientID, "wrong-secret", "")
 	w.exchange(t, "never-registered", "wrong-secret", "")
 	w.call(t, http.MethodPost, "/v1/oauth/token", "nonsense", nil)
-	w.add(t, pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointToken, Status: http.StatusBadGateway, Calls: 1})
+	w.add(t, simulator.Fault{Endpoint: simulator.EndpointToken, Status: http.StatusBadGateway, Calls: 1})
 	w.exchange(t, clientID, goodKey, "")
-	w.add(t, pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointAccounts, Delay: time.Nanosecond, Calls: 1})
+	w.add(t, simulator.Fault{Endpoint: simulator.EndpointAccounts, Delay: time.Nanosecond, Calls: 1})
 	w.use(t, accounts, token)
 	w.use(t, projects, token)
 
@@ -284,7 +284,7 @@ func TestEverythingAtOnceIsCountedOnce(t *testing.T) {
 	for range callers {
 		group.Go(func() {
 			w.alive(t, w.token(t, ""))
-			w.add(t, pipedreamtest.Fault{Endpoint: pipedreamtest.EndpointUsers, Status: http.StatusBadGateway, Calls: 1})
+			w.add(t, simulator.Fault{Endpoint: simulator.EndpointUsers, Status: http.StatusBadGateway, Calls: 1})
 			w.control(t, http.MethodPost, "revoke", `{"client_id":"other"}`)
 			w.control(t, http.MethodPut, "clients/"+clientID, `{"secret":"`+goodKey+`"}`)
 			w.use(t, users, "")
@@ -293,7 +293,7 @@ func TestEverythingAtOnceIsCountedOnce(t *testing.T) {
 	}
 	group.Wait()
 	got := w.Counters()
-	want := map[pipedreamtest.Endpoint]pipedreamtest.Count{
+	want := map[simulator.Endpoint]simulator.Count{
 		"token": {Total: callers, Accepted: callers}, "accounts": {Total: callers, Accepted: callers},
 		"users": {Total: callers, Faulted: callers}, "revoke": {}, "projects": {},
 	}

@@ -1,7 +1,7 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package pipedreamtest_test
+package simulator_test
 
 import (
 	"crypto/ed25519"
@@ -16,7 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
 func TestAnExchangeIsRefused(t *testing.T) {
@@ -93,7 +93,7 @@ func TestAnExchangeIsRefused(t *testing.T) {
 			if code := got.object(t)["error"]; code != test.wantError {
 				t.Errorf("error = %v, want %s", code, test.wantError)
 			}
-			if count := w.Counters().Calls[pipedreamtest.EndpointToken]; count.Accepted != 0 || count.Refused != 1 {
+			if count := w.Counters().Calls[simulator.EndpointToken]; count.Accepted != 0 || count.Refused != 1 {
 				t.Errorf("counted as %+v, want one refused", count)
 			}
 		})

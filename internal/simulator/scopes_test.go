@@ -1,7 +1,7 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package pipedreamtest_test
+package simulator_test
 
 import (
 	"encoding/json"
@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
 // scopeIn returns the answer's field "scope" as it is written; empty when there is none.
@@ -26,24 +26,24 @@ func TestHowTheAnswerNamesScopes(t *testing.T) {
 	t.Parallel()
 	const both = "connect:users:read connect:accounts:read"
 	tests := map[string]struct {
-		way   pipedreamtest.ScopeAnswer
+		way   simulator.ScopeAnswer
 		asked string
 		want  string
 		// wantAccounts is what listing accounts with the token is answered by.
 		wantAccounts int
 	}{
-		"not at all":                {pipedreamtest.ScopeAbsent, both, "", http.StatusOK},
-		"as asked":                  {pipedreamtest.ScopeGranted, both, `"` + both + `"`, http.StatusOK},
-		"as asked, for everything":  {pipedreamtest.ScopeGranted, "", `"*"`, http.StatusOK},
-		"fewer":                     {pipedreamtest.ScopeFewer, both, `"connect:users:read"`, http.StatusForbidden},
-		"fewer than one":            {pipedreamtest.ScopeFewer, "connect:accounts:read", `"connect:usage:read"`, http.StatusForbidden},
-		"fewer than everything":     {pipedreamtest.ScopeFewer, "*", `"connect:*"`, http.StatusOK},
-		"more":                      {pipedreamtest.ScopeMore, "connect:users:read", `"connect:users:read connect:usage:read"`, http.StatusForbidden},
-		"more than all of Connect":  {pipedreamtest.ScopeMore, "connect:*", `"connect:* *"`, http.StatusOK},
-		"in a list":                 {pipedreamtest.ScopeList, both, `["connect:users:read","connect:accounts:read"]`, http.StatusOK},
-		"null":                      {pipedreamtest.ScopeNull, both, "null", http.StatusOK},
-		"an empty text":             {pipedreamtest.ScopeEmpty, both, `""`, http.StatusOK},
-		"an empty text, everything": {pipedreamtest.ScopeEmpty, "", `""`, http.StatusOK},
+		"not at all":                {simulator.ScopeAbsent, both, "", http.StatusOK},
+		"as asked":                  {simulator.ScopeGranted, both, `"` + both + `"`, http.StatusOK},
+		"as asked, for everything":  {simulator.ScopeGranted, "", `"*"`, http.StatusOK},
+		"fewer":                     {simulator.ScopeFewer, both, `"connect:users:read"`, http.StatusForbidden},
+		"fewer than one":            {simulator.ScopeFewer, "connect:accounts:read", `"connect:usage:read"`, http.StatusForbidden},
+		"fewer than everything":     {simulator.ScopeFewer, "*", `"connect:*"`, http.StatusOK},
+		"more":                      {simulator.ScopeMore, "connect:users:read", `"connect:users:read connect:usage:read"`, http.StatusForbidden},
+		"more than all of Connect":  {simulator.ScopeMore, "connect:*", `"connect:* *"`, http.StatusOK},
+		"in a list":                 {simulator.ScopeList, both, `["connect:users:read","connect:accounts:read"]`, http.StatusOK},
+		"null":                      {simulator.ScopeNull, both, "null", http.StatusOK},
+		"an empty text":             {simulator.ScopeEmpty, both, `""`, http.StatusOK},
+		"an empty text, everything": {simulator.ScopeEmpty, "", `""`, http.StatusOK},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -79,7 +79,7 @@ func TestAClientThatMayHaveOnlySomeScopes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			if err := w.SetScopeAnswer(pipedreamtest.ScopeGranted); err != nil {
+			if err := w.SetScopeAnswer(simulator.ScopeGranted); err != nil {
 				t.Fatal(err)
 			}
 			body := jsonOf(t, map[string]any{"scopes": strings.Fields(test.allowed)})

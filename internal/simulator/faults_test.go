@@ -1,7 +1,7 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package pipedreamtest_test
+package simulator_test
 
 import (
 	"context"
@@ -16,39 +16,39 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream/pipedreamtest"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
 func TestAFaultReplacesTheAnswer(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		fault           pipedreamtest.Fault
+		fault           simulator.Fault
 		wantContentType string
 	}{
 		"with an error that says when to come back": {
-			fault: pipedreamtest.Fault{
+			fault: simulator.Fault{
 				Status: http.StatusTooManyRequests, Body: `{"error":"Throttled"}`,
 				Headers: map[string]string{"Retry-After": "7"},
 			},
 			wantContentType: "application/json; charset=utf-8",
 		},
 		"with an empty one, as of a load balancer": {
-			fault: pipedreamtest.Fault{Status: http.StatusTooManyRequests, Headers: map[string]string{"Server": "awselb/2.0"}},
+			fault: simulator.Fault{Status: http.StatusTooManyRequests, Headers: map[string]string{"Server": "awselb/2.0"}},
 		},
 		"with a success that is a web page": {
-			fault: pipedreamtest.Fault{
+			fault: simulator.Fault{
 				Status: http.StatusOK, Body: "<html>sign in</html>", Headers: map[string]string{"Content-Type": "text/html"},
 			},
 			wantContentType: "text/html",
 		},
 		"with a success of wrong types": {
-			fault: pipedreamtest.Fault{
+			fault: simulator.Fault{
 				Status: http.StatusOK, Body: `{"access_token":"x","expires_in":"soon"}`, BodyDelay: time.Nanosecond,
 			},
 			wantContentType: "application/json; charset=utf-8",
 		},
 		"with a redirect": {
-			fault: pipedreamtest.Fault{
+			fault: simulator.Fault{
 				Status: http.StatusTemporaryRedirect, Headers: map[string]string{"Location": "https://elsewhere.example"},
 			},
 		},
@@ -57,7 +57,7 @@ func TestAFaultReplacesTheAnswer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			test.fault.Endpoint = pipedreamtest.EndpointToken
+			test.fault.Endpoint = simulator.EndpointToken
 			w.add(t, test.fault)
 			got := w.exchange(t, clientID, goodKey, "")
 			got.wantStatus(t, test.fault.Status)
@@ -68,7 +68,7 @@ func TestAFaultReplacesTheAnswer(t *testing.T) {
 				got.wantHeader(t, name, want)
 			}
 			got.wantHeader(t, "Content-Type", test.wantContentType)
-			want := pipedreamtest.Count{Total: 1, Faulted: 1}
+			want := simulator.Count{Total: 1, Faulted: 1}
 			if diff := cmp.Diff(want, w.Counters().Exchanges[clientID]); diff != "" {
 				t.Errorf("count (-want +got):\n%s", diff)
 			}
@@ -76,7 +76,7 @@ func TestAFaultReplacesTheAnswer(t *testing.T) {
 	}
 }
 
-func (w *world) add(t *testing.T, f pipedreamtest.Fault) {
+func (w *world) add(t *testing.T, f simulator.Fault) {
 	t.Helper()
 	if err := w.AddFault(f); err != nil {
 		t.Fatal(err)
@@ -86,34 +86,34 @@ func (w *world) add(t *testing.T, f pipedreamtest.Fault) {
 func TestAFaultHappens(t *testing.T) {
 	t.Parallel()
 	const down, ok, refused = http.StatusServiceUnavailable, http.StatusOK, http.StatusUnauthorized
-	fault := func(e pipedreamtest.Endpoint, id string, status, calls int) pipedreamtest.Fault {
-		return pipedreamtest.Fault{Endpoint: e, ClientID: id, Status: status, Calls: calls}
+	fault := func(e simulator.Endpoint, id string, status, calls int) simulator.Fault {
+		return simulator.Fault{Endpoint: e, ClientID: id, Status: status, Calls: calls}
 	}
 	tests := map[string]struct {
-		faults []pipedreamtest.Fault
+		faults []simulator.Fault
 		want   []int // the answers to exchange, exchange, exchange, probe
 	}{
 		"to the next calls, as many as it says": {
-			faults: []pipedreamtest.Fault{fault("token", "", down, 2)}, want: []int{down, down, ok, ok},
+			faults: []simulator.Fault{fault("token", "", down, 2)}, want: []int{down, down, ok, ok},
 		},
 		"until it is cleared": {
-			faults: []pipedreamtest.Fault{fault("token", "", down, 0)}, want: []int{down, down, down, ok},
+			faults: []simulator.Fault{fault("token", "", down, 0)}, want: []int{down, down, down, ok},
 		},
 		"after the one added before it": {
-			faults: []pipedreamtest.Fault{fault("token", "", down, 1), fault("token", "", refused, 1)},
+			faults: []simulator.Fault{fault("token", "", down, 1), fault("token", "", refused, 1)},
 			want:   []int{down, refused, ok, ok},
 		},
 		"wherever the calls go": {
-			faults: []pipedreamtest.Fault{fault("any", "", down, 0)}, want: []int{down, down, down, down},
+			faults: []simulator.Fault{fault("any", "", down, 0)}, want: []int{down, down, down, down},
 		},
 		"at its own endpoint only": {
-			faults: []pipedreamtest.Fault{fault("accounts", "", down, 0)}, want: []int{ok, ok, ok, down},
+			faults: []simulator.Fault{fault("accounts", "", down, 0)}, want: []int{ok, ok, ok, down},
 		},
 		"to the client that it names": {
-			faults: []pipedreamtest.Fault{fault("any", clientID, down, 0)}, want: []int{down, down, down, down},
+			faults: []simulator.Fault{fault("any", clientID, down, 0)}, want: []int{down, down, down, down},
 		},
 		"to no other client": {
-			faults: []pipedreamtest.Fault{fault("any", "other", down, 0)}, want: []int{ok, ok, ok, ok},
+			faults: []simulator.Fault{fault("any", "other", down, 0)}, want: []int{ok, ok, ok, ok},
 		},
 	}
 	for name, test := range tests {
@@ -142,30 +142,30 @@ func TestADroppedConnection(t *testing.T) {
 	t.Parallel()
 	const page = "a page that is never seen whole"
 	tests := map[string]struct {
-		fault    pipedreamtest.Fault
+		fault    simulator.Fault
 		wantBody string
-		want     pipedreamtest.Count
+		want     simulator.Count
 	}{
 		"before the answer leaves nothing": {
-			fault: pipedreamtest.Fault{Drop: pipedreamtest.DropBeforeAnswer},
-			want:  pipedreamtest.Count{Total: 1, Faulted: 1},
+			fault: simulator.Fault{Drop: simulator.DropBeforeAnswer},
+			want:  simulator.Count{Total: 1, Faulted: 1},
 		},
 		"within a replaced answer leaves half of it": {
-			fault:    pipedreamtest.Fault{Drop: pipedreamtest.DropMidBody, Status: http.StatusOK, Body: page},
+			fault:    simulator.Fault{Drop: simulator.DropMidBody, Status: http.StatusOK, Body: page},
 			wantBody: page[:len(page)/2],
-			want:     pipedreamtest.Count{Total: 1, Faulted: 1},
+			want:     simulator.Count{Total: 1, Faulted: 1},
 		},
 		"within the usual answer loses a token that was issued": {
-			fault:    pipedreamtest.Fault{Drop: pipedreamtest.DropMidBody},
+			fault:    simulator.Fault{Drop: simulator.DropMidBody},
 			wantBody: `{"access_token":"ey`,
-			want:     pipedreamtest.Count{Total: 1, Accepted: 1},
+			want:     simulator.Count{Total: 1, Accepted: 1},
 		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			test.fault.Endpoint = pipedreamtest.EndpointToken
+			test.fault.Endpoint = simulator.EndpointToken
 			w.add(t, test.fault)
 			body := `{"grant_type":"client_credentials","client_id":"orders","client_secret":"` + goodKey + `"}`
 			got, err := w.try(t, http.MethodPost, "/v1/oauth/token", body,
@@ -189,8 +189,8 @@ func TestADroppedConnection(t *testing.T) {
 func TestASlowBodyShowsItsHeadersAndItsFirstHalf(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.add(t, pipedreamtest.Fault{
-		Endpoint: pipedreamtest.EndpointProjects, Status: http.StatusOK, Body: "12345678", BodyDelay: time.Hour,
+	w.add(t, simulator.Fault{
+		Endpoint: simulator.EndpointProjects, Status: http.StatusOK, Body: "12345678", BodyDelay: time.Hour,
 	})
 	ctx, hangUp := context.WithCancel(t.Context())
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, w.url+projects, http.NoBody)
@@ -226,17 +226,17 @@ func TestDelaysLastAsLongAsTheySay(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				clock := &fakeClock{}
-				simulator := pipedreamtest.New(pipedreamtest.Options{Now: clock.Now, Latency: latency})
-				fault := pipedreamtest.Fault{
+				api := simulator.New(simulator.Options{Now: clock.Now, Latency: latency})
+				fault := simulator.Fault{
 					Endpoint: "projects", Status: http.StatusOK, Body: "whole", Delay: delay, BodyDelay: bodyDelay,
 				}
-				if err := simulator.AddFault(fault); err != nil {
+				if err := api.AddFault(fault); err != nil {
 					t.Fatal(err)
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), test.patience)
 				defer cancel()
 				recorder := httptest.NewRecorder()
-				aborted := serve(simulator, recorder, httptest.NewRequestWithContext(ctx, http.MethodGet, projects, http.NoBody))
+				aborted := serve(api, recorder, httptest.NewRequestWithContext(ctx, http.MethodGet, projects, http.NoBody))
 				if whole := recorder.Body.String() == "whole"; whole != test.wantWhole || aborted == test.wantWhole {
 					t.Errorf("body = %q, aborted = %t", recorder.Body, aborted)
 				}
@@ -258,27 +258,27 @@ func serve(h http.Handler, w http.ResponseWriter, r *http.Request) (aborted bool
 func TestAFaultThatMakesNoSenseIsRefused(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		fault pipedreamtest.Fault
+		fault simulator.Fault
 		want  string
 	}{
-		"without an endpoint":      {pipedreamtest.Fault{Status: 500}, `endpoint must be one of ["token"`},
-		"at an unknown endpoint":   {pipedreamtest.Fault{Endpoint: "x", Status: 500}, `not "x"`},
-		"with an unknown drop":     {pipedreamtest.Fault{Endpoint: "any", Drop: "x"}, `drop must be one of ["before-answer"`},
-		"with a status too low":    {pipedreamtest.Fault{Endpoint: "any", Status: 100}, "status must be from 200 to 599"},
-		"with a status too high":   {pipedreamtest.Fault{Endpoint: "any", Status: 600}, "status must be from 200 to 599"},
-		"with a negative delay":    {pipedreamtest.Fault{Endpoint: "any", Delay: -1}, "must not be negative"},
-		"with a negative slowness": {pipedreamtest.Fault{Endpoint: "any", BodyDelay: -1}, "must not be negative"},
+		"without an endpoint":      {simulator.Fault{Status: 500}, `endpoint must be one of ["token"`},
+		"at an unknown endpoint":   {simulator.Fault{Endpoint: "x", Status: 500}, `not "x"`},
+		"with an unknown drop":     {simulator.Fault{Endpoint: "any", Drop: "x"}, `drop must be one of ["before-answer"`},
+		"with a status too low":    {simulator.Fault{Endpoint: "any", Status: 100}, "status must be from 200 to 599"},
+		"with a status too high":   {simulator.Fault{Endpoint: "any", Status: 600}, "status must be from 200 to 599"},
+		"with a negative delay":    {simulator.Fault{Endpoint: "any", Delay: -1}, "must not be negative"},
+		"with a negative slowness": {simulator.Fault{Endpoint: "any", BodyDelay: -1}, "must not be negative"},
 		"for a negative number of calls": {
-			pipedreamtest.Fault{Endpoint: "any", Status: 500, Calls: -1}, "calls must not be negative",
+			simulator.Fault{Endpoint: "any", Status: 500, Calls: -1}, "calls must not be negative",
 		},
-		"with a body for the usual answer": {pipedreamtest.Fault{Endpoint: "any", Body: "x"}, "body needs a status"},
+		"with a body for the usual answer": {simulator.Fault{Endpoint: "any", Body: "x"}, "body needs a status"},
 		"with a body where none can be": {
-			pipedreamtest.Fault{Endpoint: "any", Status: 204, Body: "x"}, "status 204 has no body",
+			simulator.Fault{Endpoint: "any", Status: 204, Body: "x"}, "status 204 has no body",
 		},
 		"with nothing to cut": {
-			pipedreamtest.Fault{Endpoint: "any", Status: 500, Drop: pipedreamtest.DropMidBody}, "no body to slow or cut",
+			simulator.Fault{Endpoint: "any", Status: 500, Drop: simulator.DropMidBody}, "no body to slow or cut",
 		},
-		"with nothing to do": {pipedreamtest.Fault{Endpoint: "any"}, "does nothing"},
+		"with nothing to do": {simulator.Fault{Endpoint: "any"}, "does nothing"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
