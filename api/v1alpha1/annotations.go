@@ -16,7 +16,7 @@ const RenewRequestAnnotation = "pipedream-operator.io/renew-request"
 // counts as editing the Secret, and a new token is issued; save that without its
 // OwnerAnnotation the Secret is nobody's, and left untouched.
 const (
-	// OwnerAnnotation is the name of the PipedreamToken that the Secret belongs to.
+	// OwnerAnnotation names the object that the Secret belongs to, as OwnerValue returns it.
 	OwnerAnnotation = "pipedream-operator.io/owner"
 	// IssuedAtAnnotation is when the held token was asked for, in RFC 3339.
 	IssuedAtAnnotation = "pipedream-operator.io/issued-at"
@@ -52,3 +52,14 @@ const (
 	// above. It tells whether somebody has edited the Secret.
 	ContentAnnotation = "pipedream-operator.io/content"
 )
+
+// OwnerValue returns the value of OwnerAnnotation for an object: the name of a
+// PipedreamToken, and the kind and the name of an object of any other kind, such as
+// PipedreamAccount/orders. So the Secret of an object of one kind never passes for the
+// Secret of an object of another kind with the same name.
+func OwnerValue(kind, name string) string {
+	if kind == kindPipedreamToken {
+		return name
+	}
+	return kind + "/" + name
+}

@@ -5,6 +5,7 @@ package v1alpha1
 
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // What an absent field of a spec means.
@@ -374,4 +375,12 @@ func (t *PipedreamToken) TargetName() string {
 		return t.Spec.Secret.Name
 	}
 	return t.Name
+}
+
+// kindPipedreamToken is the kind of a PipedreamToken.
+const kindPipedreamToken = "PipedreamToken"
+
+// OwnerKind returns the kind of the object, also when its TypeMeta is empty.
+func (t *PipedreamToken) OwnerKind() schema.GroupVersionKind {
+	return SchemeGroupVersion.WithKind(kindPipedreamToken)
 }

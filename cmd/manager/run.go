@@ -28,6 +28,8 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/controller"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller/token"
+	operatormetrics "github.com/pipedream-operator/pipedream-operator/internal/metrics"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 )
 
@@ -72,18 +74,16 @@ func run(ctx context.Context, arguments []string, stdout io.Writer) error {
 		return err
 	}
 	tokenRequests, verifications := newGates(options)
-	shown := controller.NewMetrics(ctx, controller.MetricsOptions{
-		Cache:         mgr.GetCache(),
-		Clock:         clock.RealClock{},
-		TokenRequests: tokenRequests,
-		PerObject:     options.perObjectMetrics,
-		Version:       version(),
-		Revision:      revision(),
+	shown := token.NewMetrics(ctx, token.MetricsOptions{
+		Cache:     mgr.GetCache(),
+		Clock:     clock.RealClock{},
+		PerObject: options.perObjectMetrics,
 	})
-	if err := metrics.Registry.Register(shown); err != nil {
+	operator := operatormetrics.NewOperator(tokenRequests, version(), revision())
+	if err := errors.Join(metrics.Registry.Register(operator), metrics.Registry.Register(shown)); err != nil {
 		return fmt.Errorf("register the metrics: %w", err)
 	}
-	reconciler := &controller.Reconciler{
+	reconciler := &token.Reconciler{
 		Cache:         mgr.GetCache(),
 		Client:        mgr.GetClient(),
 		Events:        mgr.GetEventRecorder("pipedream-operator"),
@@ -96,7 +96,7 @@ func run(ctx context.Context, arguments []string, stdout io.Writer) error {
 	if err := reconciler.SetupWithManager(ctx, mgr, options.maxConcurrentReconciles); err != nil {
 		return err
 	}
-	demand := &controller.DemandWatch{Cache: mgr.GetCache(), PerSecond: options.tokenRequestsPerSecond}
+	demand := &token.DemandWatch{Cache: mgr.GetCache(), PerSecond: options.tokenRequestsPerSecond}
 	if err := mgr.Add(demand); err != nil {
 		return fmt.Errorf("set up the watch of the demand: %w", err)
 	}

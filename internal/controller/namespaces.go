@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -27,7 +28,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 )
@@ -58,8 +58,22 @@ func NewCache(namespaces []string) cache.NewCacheFunc {
 		return cache.New
 	}
 	return func(config *rest.Config, options cache.Options) (cache.Cache, error) {
-		return newNamespacedCache(config, options, namespaces)
+		return NewNamespacedCache(config, options, NamespacesOptions{Names: namespaces, Log: ctrl.Log.WithName("namespaces")})
 	}
+}
+
+// NamespacesOptions configure a NamespacedCache.
+type NamespacesOptions struct {
+	// Names are the namespaces to watch. Required.
+	Names []string
+	// Log gets a line when a namespace can't be watched, and when it is watched again.
+	Log logr.Logger
+	// Retry paces the tries to watch a namespace that the API server refuses. Zero means after 2 to 3
+	// seconds at first, and every 18 to 27 seconds in the end.
+	Retry wait.Backoff
+	// SettleTime is how long the start waits for namespaces for which the API server has neither sent
+	// all objects nor an error. Zero means 15 seconds.
+	SettleTime time.Duration
 }
 
 // NotWatchedError says that the cache can't answer a question about a namespace. It
@@ -81,7 +95,8 @@ func (e *NotWatchedError) Error() string {
 // Unwrap returns the cause.
 func (e *NotWatchedError) Unwrap() error { return e.Cause }
 
-var errNotListed = errors.New("it is not in --namespaces")
+// ErrNotListed is the cause of a NotWatchedError about a namespace that is not in the list.
+var ErrNotListed = errors.New("it is not in --namespaces")
 
 // NamespacedCache is the manager's cache when the operator watches some namespaces only.
 // It has a cache for each of them. A namespace that can't be watched, because it was
@@ -138,7 +153,14 @@ var (
 	_ prometheus.Collector = (*NamespacedCache)(nil)
 )
 
-func newNamespacedCache(config *rest.Config, options cache.Options, namespaces []string) (*NamespacedCache, error) {
+// NewNamespacedCache returns a cache that watches nothing before it is started.
+func NewNamespacedCache(config *rest.Config, options cache.Options, namespaces NamespacesOptions) (*NamespacedCache, error) {
+	if namespaces.Retry.Duration == 0 {
+		namespaces.Retry = refusedRetry
+	}
+	if namespaces.SettleTime == 0 {
+		namespaces.SettleTime = settleTime
+	}
 	prober, err := client.NewWithWatch(config, client.Options{HTTPClient: options.HTTPClient, Scheme: options.Scheme, Mapper: options.Mapper})
 	if err != nil {
 		return nil, fmt.Errorf("make a client: %w", err)
@@ -147,14 +169,15 @@ func newNamespacedCache(config *rest.Config, options cache.Options, namespaces [
 		config:      config,
 		options:     options,
 		prober:      prober,
-		log:         ctrl.Log.WithName("namespaces"),
-		names:       namespaces,
-		retry:       refusedRetry,
-		settleAfter: settleTime,
+		log:         namespaces.Log,
+		names:       namespaces.Names,
+		retry:       namespaces.Retry,
+		settleAfter: namespaces.SettleTime,
 		clock:       clock.RealClock{},
 		synced:      make(chan struct{}),
 		states:      map[string]*namespaceState{},
 	}
+	secretKind := corev1.SchemeGroupVersion.WithKind("Secret")
 	secret, secrets := &metav1.PartialObjectMetadata{}, &metav1.PartialObjectMetadataList{}
 	secret.SetGroupVersionKind(secretKind)
 	secrets.SetGroupVersionKind(secretKind.GroupVersion().WithKind("SecretList"))
@@ -167,7 +190,7 @@ func newNamespacedCache(config *rest.Config, options cache.Options, namespaces [
 			return nil, fmt.Errorf("look up a kind: %w", err)
 		}
 	}
-	for _, name := range namespaces {
+	for _, name := range namespaces.Names {
 		n.states[name] = &namespaceState{suspected: make(chan struct{}, 1)}
 	}
 	return n, nil
@@ -319,7 +342,7 @@ func (n *NamespacedCache) newCacheOf(ctx context.Context, name string, stop cont
 		mu.Lock()
 		defer mu.Unlock()
 		last, isSecond := lastRefusals[reflector]
-		if !n.isWatched(name) || isSecond && n.clock.Since(last) < refusalWindow {
+		if !n.IsWatched(name) || isSecond && n.clock.Since(last) < refusalWindow {
 			stop(err)
 		}
 		lastRefusals[reflector] = n.clock.Now()
@@ -489,7 +512,8 @@ func (n *NamespacedCache) settle() {
 	}
 }
 
-func (n *NamespacedCache) isWatched(name string) bool {
+// IsWatched reports whether a namespace of the list is watched now.
+func (n *NamespacedCache) IsWatched(name string) bool {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	return n.states[name].cache != nil
@@ -499,7 +523,7 @@ func (n *NamespacedCache) isWatched(name string) bool {
 func (n *NamespacedCache) of(name string) (cache.Cache, error) {
 	state, ok := n.states[name]
 	if !ok {
-		return nil, &NotWatchedError{Namespace: name, Cause: errNotListed}
+		return nil, &NotWatchedError{Namespace: name, Cause: ErrNotListed}
 	}
 	n.mu.RLock()
 	defer n.mu.RUnlock()
@@ -656,32 +680,11 @@ func (n *NamespacedCache) Describe(into chan<- *prometheus.Desc) { into <- names
 func (n *NamespacedCache) Collect(into chan<- prometheus.Metric) {
 	for _, name := range n.names {
 		value := 0.0
-		if n.isWatched(name) {
+		if n.IsWatched(name) {
 			value = 1
 		}
 		into <- prometheus.MustNewConstMetric(namespaceWatched, prometheus.GaugeValue, value, name)
 	}
-}
-
-// reconcilerFor returns the reconciler for a manager with this cache. When the cache
-// watches some namespaces only, what becomes of one of them is no error of an object.
-func (r *Reconciler) reconcilerFor(known cache.Cache) reconcile.Reconciler {
-	namespaces, ok := known.(*NamespacedCache)
-	if !ok {
-		return r
-	}
-	return reconcile.Func(func(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
-		result, err := r.Reconcile(ctx, request)
-		if _, isUnknown := errors.AsType[*NotWatchedError](err); isUnknown {
-			// When the namespace is watched again, the object comes back with it.
-			r.forget(request.NamespacedName)
-			return ctrl.Result{}, nil
-		}
-		if apierrors.IsForbidden(err) {
-			namespaces.Suspect(request.Namespace)
-		}
-		return result, err
-	})
 }
 
 // sleep waits, and tells whether ctx has not ended meanwhile.

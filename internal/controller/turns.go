@@ -20,25 +20,16 @@ import (
 // Visits are made in the order of their priority. Other visits have none, which is 0,
 // and those for what was there at the start have less.
 const (
-	// urgentPriority is that of visits which may send a request, and of those which may
+	// UrgentPriority is that of visits which may send a request, and of those which may
 	// find that a held token is to be renewed: however many new PipedreamTokens there are,
 	// no turn is lost, and no token expires.
-	urgentPriority = 10
-	usualPriority  = 0
+	UrgentPriority = 10
+	UsualPriority  = 0
 )
 
-// nextPriority returns the priority of the visit that comes next by itself. Without it,
-// that would be the one of this visit.
-func (o *observation) nextPriority() int {
-	if o.record() != nil {
-		return urgentPriority
-	}
-	return usualPriority
-}
-
-// turnsAt wakes the PipedreamTokens whose turn has come at a gate, so that no worker
+// TurnsAt wakes the PipedreamTokens whose turn has come at a gate, so that no worker
 // waits there.
-func turnsAt(gate *pipedream.Gate) source.Source {
+func TurnsAt(gate *pipedream.Gate) source.Source {
 	return source.Func(func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 		visits, ok := queue.(priorityqueue.PriorityQueue[reconcile.Request])
 		if !ok {
@@ -48,7 +39,7 @@ func turnsAt(gate *pipedream.Gate) source.Source {
 			for ctx.Err() == nil {
 				askers, wait := gate.Turns()
 				for _, asker := range askers {
-					visits.AddWithOpts(priorityqueue.AddOpts{Priority: new(urgentPriority)},
+					visits.AddWithOpts(priorityqueue.AddOpts{Priority: new(UrgentPriority)},
 						reconcile.Request{NamespacedName: types.NamespacedName{Namespace: asker.Group, Name: asker.Name}})
 				}
 				sleepUntilChanged(ctx, gate, wait)

@@ -32,7 +32,7 @@ func TestWhoseTurnHasComeIsVisitedFirst(t *testing.T) {
 	gate.Enter(pipedream.Asker{Group: "shop", Name: "first"}, pipedream.FirstToken)
 	gate.Enter(pipedream.Asker{Group: "shop", Name: "turn"}, pipedream.FirstToken)
 	gate.Leave(pipedream.Asker{Group: "shop", Name: "first"})
-	if err := turnsAt(gate).Start(t.Context(), visits); err != nil {
+	if err := TurnsAt(gate).Start(t.Context(), visits); err != nil {
 		t.Fatal(err)
 	}
 	deadline := time.Now().Add(10 * time.Second)
@@ -49,19 +49,7 @@ func TestAQueueWithoutPrioritiesIsAnError(t *testing.T) {
 	queue := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
 	defer queue.ShutDown()
 	gate := pipedream.NewGate(pipedream.GateOptions{PerSecond: 1, Burst: 1, InFlight: 1, Now: time.Now})
-	if err := turnsAt(gate).Start(t.Context(), queue); err == nil {
+	if err := TurnsAt(gate).Start(t.Context(), queue); err == nil {
 		t.Error("there is no error")
-	}
-}
-
-func TestHeldTokensAreLookedAtBeforeNewObjects(t *testing.T) {
-	w := newWorld(t)
-	w.create()
-	if got := *w.reconcile().Priority; got != usualPriority {
-		t.Errorf("without a token the priority of the next visit is %d, want %d", got, usualPriority)
-	}
-	w.createCredentials()
-	if got := *w.reconcile().Priority; got != urgentPriority {
-		t.Errorf("with a token the priority of the next visit is %d, want %d", got, urgentPriority)
 	}
 }

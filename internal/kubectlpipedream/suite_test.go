@@ -36,7 +36,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
-	"github.com/pipedream-operator/pipedream-operator/internal/controller"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller/token"
+	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
@@ -79,7 +80,7 @@ func runWithCluster(m *testing.M) (code int, err error) {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, plane.Stop()) }()
-	if admin, err = client.New(plane.Config, client.Options{FieldOwner: controller.FieldOwner}); err != nil {
+	if admin, err = client.New(plane.Config, client.Options{FieldOwner: ownedsecret.FieldOwner}); err != nil {
 		return 0, err
 	}
 	folder, err := os.MkdirTemp("", "kubectl-pipedream-")
@@ -103,7 +104,7 @@ type world struct {
 	clock      *clocktesting.FakePassiveClock
 	pipedream  *simulator.Simulator
 	address    string
-	reconciler *controller.Reconciler
+	reconciler *token.Reconciler
 }
 
 func newWorld(t *testing.T, namespace string) *world {
@@ -127,10 +128,10 @@ func newWorld(t *testing.T, namespace string) *world {
 		return pipedream.NewGate(pipedream.GateOptions{PerSecond: 100, Burst: 100, InFlight: 4, Now: w.clock.Now})
 	}
 	requests := gate()
-	w.reconciler = &controller.Reconciler{
+	w.reconciler = &token.Reconciler{
 		Cache: admin, Client: admin, Events: events.NewFakeRecorder(1000), Clock: w.clock,
 		Pipedream: api, TokenRequests: requests, Verifications: gate(),
-		Metrics: controller.NewMetrics(t.Context(), controller.MetricsOptions{Cache: admin, Clock: w.clock, TokenRequests: requests}),
+		Metrics: token.NewMetrics(t.Context(), token.MetricsOptions{Cache: admin, Clock: w.clock}),
 	}
 	w.createSecret("credentials", map[string]string{"client_id": clientID, "client_secret": clientSecret})
 	return w

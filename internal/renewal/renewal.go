@@ -86,6 +86,8 @@ type Observed struct {
 	// Superseded tells that the record is not that of the token which was stored last,
 	// and which would not be due yet: an older one was put back.
 	Superseded bool
+	// Queued tells that the request for the token that is due waits for its turn.
+	Queued bool
 	// Unstored tells that a token was issued which is still wanted, and not yet stored.
 	Unstored bool
 	// Refused tells that the API has refused the held token.
@@ -221,7 +223,7 @@ func Decide(wanted Wanted, observed Observed, now time.Time) Decision {
 		return decideIdle(wanted, observed, now)
 	}
 	decision := decideDue(observed, why, now)
-	if decision.Action == Wait || decision.Action == Blocked {
+	if decision.Action == Wait || decision.Action == Blocked || observed.Queued {
 		return decideMeanwhile(wanted, observed, decision, now)
 	}
 	return decision

@@ -1,0 +1,67 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package controller has what the controllers of all kinds share with the manager: what its cache
+// holds and how its client reads, a cache for each namespace, who is woken when a turn has come at a
+// limiter, and how their queues wait.
+package controller
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
+)
+
+// CacheOptions returns what the manager's cache must and must not hold: of
+// Secrets only metadata, and of foreign ones only what tells one version from
+// another.
+func CacheOptions() cache.Options {
+	return cache.Options{
+		ReaderFailOnMissingInformer: true,
+		DefaultTransform:            stripMetadata,
+		ByObject:                    map[client.Object]cache.ByObject{&corev1.Secret{}: {Transform: stripSecret}},
+	}
+}
+
+// ClientOptions returns how the manager's client must read: Secrets live.
+func ClientOptions() client.Options {
+	return client.Options{
+		FieldOwner: ownedsecret.FieldOwner,
+		Cache:      &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}},
+	}
+}
+
+// stripMetadata drops what nothing looks at. The last-applied annotation of a
+// Secret holds its data in clear.
+func stripMetadata(object any) (any, error) {
+	if metadata, ok := object.(metav1.Object); ok {
+		metadata.SetManagedFields(nil)
+		annotations := metadata.GetAnnotations()
+		delete(annotations, corev1.LastAppliedConfigAnnotation)
+		metadata.SetAnnotations(annotations)
+	}
+	return object, nil
+}
+
+func stripSecret(object any) (any, error) {
+	secret, ok := object.(*metav1.PartialObjectMetadata)
+	if !ok {
+		return nil, fmt.Errorf("a Secret must be cached as metadata only, not as %T", object)
+	}
+	if _, ours := secret.Annotations[v1alpha1.OwnerAnnotation]; ours {
+		return stripMetadata(secret)
+	}
+	secret.ObjectMeta = metav1.ObjectMeta{
+		Namespace:       secret.Namespace,
+		Name:            secret.Name,
+		UID:             secret.UID,
+		ResourceVersion: secret.ResourceVersion,
+	}
+	return secret, nil
+}

@@ -1,0 +1,85 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package credentials reads what the spec of an object refers to: the client credentials of an
+// OAuth client, in a Secret of the object's namespace. It reads live and keeps nothing.
+package credentials
+
+import (
+	"context"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+)
+
+// Found is the outcome of reading client credentials.
+type Found struct {
+	// Secret is the metadata of the Secret that was read; nil if there is none.
+	Secret *metav1.PartialObjectMetadata
+	// Credentials are nil if there is no Secret, or if it holds no usable credentials.
+	Credentials *pipedream.Credentials
+	// Reason and Detail say why the Secret holds no usable credentials: Reason is a reason of
+	// condition Renewed, and Detail is a sentence without its full stop that is safe to show.
+	// Both are empty otherwise.
+	Reason, Detail string
+}
+
+// Read reads the client credentials that a reference names. The error is the API server's; an
+// absent Secret is none.
+func Read(ctx context.Context, live client.Reader, namespace string, reference v1alpha1.ClientSecretReference) (Found, error) {
+	secret := &corev1.Secret{}
+	err := live.Get(ctx, types.NamespacedName{Namespace: namespace, Name: reference.Name}, secret)
+	if apierrors.IsNotFound(err) {
+		return Found{}, nil
+	}
+	if err != nil {
+		return Found{}, err
+	}
+	found := parse(secret, reference)
+	found.Secret = &metav1.PartialObjectMetadata{ObjectMeta: secret.ObjectMeta}
+	return found, nil
+}
+
+// Keys returns the keys of the client ID and of the client secret.
+func Keys(reference v1alpha1.ClientSecretReference) (clientID, clientSecret string) {
+	return orDefault(reference.ClientIDKey, v1alpha1.DefaultClientIDKey), orDefault(reference.ClientSecretKey, v1alpha1.DefaultClientSecretKey)
+}
+
+func parse(secret *corev1.Secret, reference v1alpha1.ClientSecretReference) Found {
+	clientID, clientSecret := Keys(reference)
+	var values, problems []string
+	for _, key := range []string{clientID, clientSecret} {
+		value, err := pipedream.ParseCredential(secret.Data[key])
+		switch {
+		case err != nil:
+			problems = append(problems, "the value of key `"+key+"` "+err.Error())
+		case value == "":
+			return Found{
+				Reason: v1alpha1.ReasonCredentialsMissing,
+				Detail: "The Secret that `spec.clientSecretRef` names has no key `" + key + "`, or nothing in it",
+			}
+		}
+		values = append(values, value)
+	}
+	if len(problems) > 0 {
+		return Found{
+			Reason: v1alpha1.ReasonCredentialsInvalid,
+			Detail: "The Secret `" + secret.Name + "` holds no usable client credentials: " + strings.Join(problems, ", and "),
+		}
+	}
+	return Found{Credentials: &pipedream.Credentials{ClientID: values[0], ClientSecret: pipedream.NewSensitive(values[1])}}
+}
+
+func orDefault(value, byDefault string) string {
+	if value == "" {
+		return byDefault
+	}
+	return value
+}

@@ -1,0 +1,271 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package token
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller/credentials"
+	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+)
+
+// observe remembers what a new snapshot shows by itself. live is the Secret if it was read live;
+// made are the templates rendered with made-up tokens.
+func (st *state) observe(s snapshot, isLive bool, made rendering) {
+	if isLive {
+		st.cache.target = ownedsecret.Seen{Version: s.targetVersion()}
+	}
+	st.check.rendering = made
+	if !isUnseen(s, st.reporting) {
+		st.reporting.status = nil
+	}
+	// The outcome of a write of the pending token was unknown, and is settled by looking.
+	if pending := st.attempt.pending; pending != nil && (s.currentInputs() == pending.inputs || !s.now.Before(pending.token.ExpirationTime)) {
+		st.attempt.pending = nil
+	}
+}
+
+// apply remembers the outcome of an action. It is the only function that changes the state
+// after restore.
+func (st *state) apply(s snapshot, action renewal.Action, o outcome) {
+	if !slices.Contains([]renewal.Action{renewal.Blocked, renewal.Read, renewal.Verify, renewal.Rewrite}, action) {
+		st.attempt.blocker = nil
+	}
+	switch o := o.(type) {
+	case kept:
+		st.attempt.failure, st.attempt.rewriteFailure, st.attempt.pending = nil, nil, nil
+	case blocked:
+		st.setBlocker(s, o.why)
+	case credentialsRead:
+		st.applyCredentials(s, o.found)
+	case targetRead:
+		st.cache.read(o.target)
+	case targetChecked:
+		st.applyCheck(s, o)
+	case sameCredentials:
+		st.attempt.failure.tried.credentialsVersion = s.credentialsVersion()
+	case foreign:
+		st.attempt.isRestored = false
+		st.setBlocker(s, renewal.NotOwned)
+	case verdict:
+		st.cache.read(o.target)
+		st.verification.apply(s.after(o), o)
+	default:
+		st.applyAttempt(s, o)
+	}
+}
+
+// applyAttempt remembers the outcome of an attempt to issue a token or to write the Secret.
+func (st *state) applyAttempt(s snapshot, o outcome) {
+	switch o := o.(type) {
+	case requestFailed:
+		st.applyRequestFailed(s, o)
+	case issued:
+		st.attempt.applyIssued(o)
+	case confirmed:
+		st.attempt.pending = &o.pending
+	case discarded:
+		st.attempt.pending = nil
+	case written:
+		st.applyWritten(s, o)
+	case writeRefused:
+		st.applyWriteRefused(s, o)
+	case unrenderable:
+		st.attempt.countRewrite(o.kind, s.now)
+		st.check.renderError = renderError{
+			generation: s.token.Generation,
+			err:        fmt.Errorf("with the issued token, %w", o.err),
+		}
+		st.setBlocker(s, renewal.BadTemplate)
+	case uncertain:
+		st.attempt.countRewrite(o.kind, s.now)
+		st.cache.target.IsUncertain = true
+	case overtaken:
+		st.attempt.countRewrite(o.kind, s.now)
+		st.check.last = lastCheck{}
+		st.cache.target.IsUncertain = true
+	default:
+		return
+	}
+	st.attempt.isRestored = false
+}
+
+// read remembers that the Secret was read live.
+func (c *cacheState) read(target *corev1.Secret) {
+	if target == nil {
+		c.target.Version = ""
+		return
+	}
+	c.target.Version = target.ResourceVersion
+	c.targetType = targetType{uid: target.UID, name: string(target.Type)}
+}
+
+func (st *state) applyCredentials(s snapshot, found credentials.Found) {
+	st.attempt.isRestored = false
+	if found.Secret == nil {
+		return
+	}
+	st.check.unusable = unusable{}
+	if found.Credentials == nil {
+		st.check.unusable = unusable{
+			credentialsVersion: found.Secret.ResourceVersion,
+			generation:         s.token.Generation,
+			reason:             found.Reason,
+			detail:             found.Detail,
+		}
+	}
+}
+
+func (st *state) applyCheck(s snapshot, o targetChecked) {
+	st.attempt.isRestored = false
+	st.cache.read(o.target)
+	if o.credentials != nil {
+		st.applyCredentials(s, *o.credentials)
+	}
+	if o.target == nil || o.check == "" {
+		return
+	}
+	if o.isAuthenticated {
+		st.check.authenticatedVersion = o.target.ResourceVersion
+	}
+	after := s.after(o)
+	st.check.last = lastCheck{
+		targetVersion:      o.target.ResourceVersion,
+		credentialsVersion: after.credentialsVersion(),
+		generation:         s.token.Generation,
+		outcome:            o.check,
+	}
+	if o.check == renewal.Good {
+		st.check.appliedGeneration = s.token.Generation
+	}
+	if st.check.editor = ""; o.check == renewal.Edited || isSuperseded(after, *st) || o.check == renewal.Misshapen && isDriftedAgain(after, *st) {
+		st.check.editor = o.editor
+	}
+}
+
+func (st *state) applyRequestFailed(s snapshot, o requestFailed) {
+	failed := st.attempt.fail(newFailure(s, reasonOf(o.cause.Kind), o.cause.Error(), o.at), o.at)
+	failed.credentials = digestOf(st.uid, *s.clientCredentials)
+	failed.notBefore = failed.retryAt(s, o.cause, o.at)
+}
+
+// fail remembers a failed attempt. An attempt that was made before its time was triggered by
+// somebody.
+func (a *attemptState) fail(failed *failure, now time.Time) *failure {
+	if last := a.failure; last != nil && now.Before(last.notBefore) {
+		a.triggered.add(now)
+	}
+	a.failure = failed.after(a.failure)
+	return a.failure
+}
+
+func (a *attemptState) applyIssued(o issued) {
+	if o.why.IsByEvent() && !a.lastIssue.IsZero() {
+		a.triggered.add(o.at)
+	}
+	a.lastIssue = o.at
+	a.pending = &o.token
+}
+
+// countRewrite counts a write because somebody has changed the Secret again, whether the write
+// worked or not.
+func (a *attemptState) countRewrite(kind writeKind, now time.Time) {
+	if kind.isDriftedAgain {
+		a.rewrites.add(now)
+	}
+}
+
+func (st *state) applyWritten(s snapshot, o written) {
+	st.attempt.countRewrite(o.kind, s.now)
+	st.verification.isRestored = false
+	if o.isFound {
+		st.cache.target = ownedsecret.Seen{Version: o.target.ResourceVersion}
+	} else {
+		st.rememberWritten(s, o)
+	}
+	if o.kind.isRewrite {
+		if failed := st.attempt.failure; failed != nil && failed.reason == v1alpha1.ReasonSecretWriteRefused {
+			st.attempt.failure = nil
+		}
+		return
+	}
+	if o.why == renewal.Revoked {
+		st.verification.replaced(o.token.inputs, s.token.Generation, s.now)
+	}
+	st.attempt.pending, st.attempt.failure = nil, nil
+}
+
+func (st *state) rememberWritten(s snapshot, o written) {
+	version := o.target.ResourceVersion
+	st.cache.target.Version = version
+	st.cache.targetType = targetType{uid: o.target.UID, name: s.token.TargetType()}
+	st.check.authenticatedVersion = version
+	st.check.appliedGeneration = s.token.Generation
+	st.check.last = lastCheck{
+		targetVersion:      version,
+		credentialsVersion: o.token.credentialsVersion,
+		generation:         s.token.Generation,
+		outcome:            renewal.Good,
+	}
+	st.attempt.written = writtenToken{
+		inputs: o.token.inputs, issueTime: o.token.token.IssueTime, expirationTime: o.token.token.ExpirationTime,
+	}
+	st.attempt.rewriteFailure = nil
+}
+
+func (st *state) applyWriteRefused(s snapshot, o writeRefused) {
+	st.attempt.countRewrite(o.kind, s.now)
+	failed := newFailure(s, v1alpha1.ReasonSecretWriteRefused, o.detail, o.at)
+	if o.kind.isRewrite {
+		failed = failed.after(st.attempt.rewriteFailure)
+		st.attempt.rewriteFailure = failed
+	} else {
+		st.cache.target.IsUncertain = !o.kind.isDryRun
+		failed = st.attempt.fail(failed, o.at)
+	}
+	failed.refusedOver = ownedsecret.Version(o.target)
+	failed.notBefore = retryAfterRefusal(s, failed.count, o.at)
+}
+
+// setBlocker remembers what makes an attempt impossible, until the watch on Secrets tells of a
+// change. How the last attempt failed stays.
+func (st *state) setBlocker(s snapshot, why renewal.Why) {
+	reason, detail := st.explainBlocker(s, why)
+	before := st.attempt.blocker
+	blocker := newFailure(s, reason, detail, s.now).after(st.attempt.activeFailure())
+	if before.isStill(blocker) {
+		blocker.isRestored, blocker.wasReady = true, before.wasReady
+	}
+	st.attempt.blocker = blocker
+}
+
+func (st *state) explainBlocker(s snapshot, why renewal.Why) (reason, detail string) {
+	switch {
+	case why == renewal.NotOwned:
+		return v1alpha1.ReasonSecretNotOwned, ""
+	case why == renewal.BadTemplate:
+		return v1alpha1.ReasonTemplateInvalid, st.check.templateError(s.token.Generation).Error()
+	case why == renewal.OtherType:
+		return v1alpha1.ReasonSecretWriteRefused, "it exists already, and is of another type than `spec.secret.type`"
+	case s.credentials == nil:
+		return v1alpha1.ReasonCredentialsMissing, "The Secret that `spec.clientSecretRef` names does not exist"
+	case st.check.unusable.detail != "":
+		return st.check.unusable.reason, st.check.unusable.detail
+	}
+	return st.check.unusable.reason, "The Secret that `spec.clientSecretRef` names holds no usable client credentials"
+}
+
+// digestOf returns a digest that tells credentials apart. Its key is the UID of the object,
+// because the digest stays in this process.
+func digestOf(uid types.UID, credentials pipedream.Credentials) string {
+	return ownedsecret.KeyedDigest(string(uid), credentials.ClientID, credentials.ClientSecret.Reveal())
+}

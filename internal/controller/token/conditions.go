@@ -1,0 +1,156 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package token
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+)
+
+func readyCondition(v view, status *v1alpha1.PipedreamTokenStatus, current renewal.State) metav1.Condition {
+	ready := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse}
+	switch current {
+	case renewal.StateValid:
+		ready.Status, ready.Reason = metav1.ConditionTrue, v1alpha1.ReasonTokenValid
+		ready.Message = "The Secret holds a token that is good until " + show(status.ExpirationTime) + "."
+	case renewal.StateExpired:
+		ready.Reason = v1alpha1.ReasonTokenExpired
+		ready.Message = "The held token expired at " + show(status.ExpirationTime) + ", and no newer one could be had yet. Condition Renewed says why."
+	case renewal.StateRevoked:
+		ready.Reason = v1alpha1.ReasonTokenRevoked
+		ready.Message = "Pipedream refuses the held token, and no newer one could be had yet. Condition Renewed says why."
+	case renewal.StateOutdated:
+		ready.Reason = v1alpha1.ReasonTokenOutdated
+		ready.Message = "The held token has other scopes, or is of another API address, than is asked for now, and no such token could be had yet. Condition Renewed says why."
+	case renewal.StateNone:
+		ready.Reason = v1alpha1.ReasonNotIssued
+		if v.targetState() == renewal.Owned {
+			ready.Message = "The Secret does not hold what was written there: somebody has changed it. Condition Renewed says what follows."
+			break
+		}
+		ready.Message = "There is no Secret with a token of this PipedreamToken. Condition Renewed says why."
+	}
+	return ready
+}
+
+func renewedCondition(v view, status *v1alpha1.PipedreamTokenStatus, failed *failure) metav1.Condition {
+	renewed := metav1.Condition{Type: v1alpha1.ConditionRenewed}
+	// Ready says that this condition tells why it is False: it must, and at once.
+	isReady := meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady)
+	waits := explainWaiting(v, isReady)
+	switch previous := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRenewed); {
+	case failed != nil:
+		renewed.Status, renewed.Reason = metav1.ConditionFalse, failed.reason
+		renewed.Message = failed.message(status)
+	case waits != "":
+		renewed.Status, renewed.Reason, renewed.Message = metav1.ConditionUnknown, v1alpha1.ReasonQueued, waits
+	case isWaiting(v.ticket) && meta.IsStatusConditionFalse(status.Conditions, v1alpha1.ConditionRenewed):
+		return *previous // Nothing was tried since it failed.
+	case status.IssueTime != nil:
+		renewed.Status, renewed.Reason = metav1.ConditionTrue, v1alpha1.ReasonIssued
+		renewed.Message = "A token was issued at " + show(status.IssueTime) + ", and is renewed at " + show(status.RenewalTime) + "." + explainGrant(v) + explainDrift(v)
+	case previous != nil:
+		return *previous
+	default:
+		renewed.Status, renewed.Reason = metav1.ConditionUnknown, v1alpha1.ReasonNotAttempted
+		renewed.Message = "No token was issued yet."
+	}
+	return renewed
+}
+
+// verifiedCondition returns condition Verified.
+func verifiedCondition(v view) metav1.Condition {
+	verified := metav1.Condition{
+		Type: v1alpha1.ConditionVerified, Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonVerificationInconclusive,
+	}
+	known := v.state.verification
+	switch {
+	case v.hasNoTokenKey():
+		verified.Message = noTokenKeyMessage
+	case !v.trial().CanList():
+		verified.Message = cannotListMessage
+	case known.verdict == pipedream.Accepted:
+		verified.Status, verified.Reason = metav1.ConditionTrue, v1alpha1.ReasonTokenAccepted
+		verified.Message = "Pipedream accepted the token that was held at the last try."
+	case known.verdict == pipedream.Refused && known.inputs == v.currentInputs():
+		verified.Status, verified.Reason = metav1.ConditionFalse, v1alpha1.ReasonTokenRevoked
+		verified.Message = "Pipedream answers 401 to the held token."
+	case known.suspendedFor == v.token.Generation:
+		verified.Reason, verified.Message = v1alpha1.ReasonVerificationSuspended, suspendedMessage
+	case known.detail != "":
+		verified.Message = known.detail
+	default:
+		verified.Message = "The held token was not tried yet."
+	}
+	return verified
+}
+
+// explainWaiting says what a token that is due waits for; empty if the wait is over soon.
+func explainWaiting(v view, isReady bool) string {
+	if isWaiting(v.ticket) && (!isReady || isLongQueue(v.ticket, v.at)) {
+		return explainQueue(v.ticket)
+	}
+	if v.decision.Action == renewal.Wait && v.decision.Why != "" && (!isReady || v.decision.Until.Sub(v.at) > longQueue) {
+		return explainInterval(v)
+	}
+	return ""
+}
+
+func isLongQueue(ticket pipedream.Place, now time.Time) bool {
+	return now.Sub(ticket.Since) >= longQueue || ticket.PausedUntil.Sub(now) > longQueue
+}
+
+func explainQueue(ticket pipedream.Place) string {
+	if paused := ticket.PausedUntil; !paused.IsZero() {
+		return "A token is due, and waits: Pipedream limits the rate of token requests, and none is sent before " + show(timestamp(paused)) + "."
+	}
+	return "A token is due, and waits for its turn since " + show(timestamp(ticket.Since)) +
+		": the token requests of all PipedreamTokens are paced, and the most urgent ones go first."
+}
+
+func explainInterval(v view) string {
+	message := "A token is due, and waits until " + show(timestamp(v.decision.Until)) +
+		": the tokens of one PipedreamToken are at least 10 s apart, and more when they are asked for again and again."
+	if editor := v.state.check.editor; editor != "" && v.decision.Why == renewal.SecretEdited {
+		message += fmt.Sprintf(" The Secret was changed by the field manager %q: it must leave the Secret's data and annotations to this operator.", editor)
+	}
+	return message
+}
+
+// explainGrant says which scopes the current token has beyond the ones that were asked for; empty
+// if there are none. It goes by the record on the Secret, so that a restart does not change the
+// message. Pipedream's answer may be any text: only scopes are shown.
+func explainGrant(v view) string {
+	record := v.record()
+	if record == nil || record.Scopes == "" {
+		return ""
+	}
+	granted := slices.DeleteFunc(strings.Fields(v.target.Annotations[v1alpha1.GrantedScopeAnnotation]), func(scope string) bool {
+		return !pipedream.IsScope(scope)
+	})
+	slices.Sort(granted)
+	extra := pipedream.NotCovered(strings.Fields(record.Scopes), slices.Compact(granted))
+	if len(extra) == 0 {
+		return ""
+	}
+	return " Pipedream granted scopes that the spec does not ask for: " + pipedream.ShowScopes(extra) + "."
+}
+
+// explainDrift says who changes the Secret again and again.
+func explainDrift(v view) string {
+	if v.decision.Action != renewal.Wait || v.decision.Why != "" || v.state.check.editor == "" {
+		return ""
+	}
+	return fmt.Sprintf(" The field manager %q has changed the Secret's labels or annotations that `spec.secret` asks for; "+
+		"they are put back at ", v.state.check.editor) + show(timestamp(v.decision.Until)) + "."
+}

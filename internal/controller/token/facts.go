@@ -1,0 +1,153 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package token
+
+import (
+	"time"
+
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+)
+
+// factsOf returns what package renewal decides from: the snapshot, and what is remembered of
+// earlier attempts. It is pure.
+func factsOf(s snapshot, st state) renewal.Observed {
+	attempt, verification := st.attempt, st.verification
+	facts := renewal.Observed{
+		Target:                s.targetState(),
+		LeavesBy:              s.collectedBy(),
+		Record:                s.record(),
+		Check:                 checkOf(s, st),
+		Superseded:            isSuperseded(s, st),
+		HasCredentials:        hasCredentials(s, st.check.unusable),
+		Queued:                s.isQueued,
+		Unstored:              canWritePending(s, attempt.pending),
+		Refused:               verification.verdict == pipedream.Refused && verification.inputs == s.currentInputs(),
+		LastIssue:             attempt.lastIssue,
+		LastByEvent:           attempt.triggered.last,
+		Repeats:               attempt.triggered.count,
+		LastVerified:          verification.last,
+		VerifyAt:              verification.nextTry(s.currentInputs()),
+		VerifyNow:             verification.triedFor != 0 && verification.triedFor != s.token.Generation,
+		VerificationQueued:    isWaiting(s.verificationTicket),
+		Unverified:            verification.isUnknownFor(s.currentInputs()),
+		VerificationRests:     s.hasNoTokenKey() || !s.trial().CanList(),
+		VerificationSuspended: verification.suspendedFor == s.token.Generation,
+		TemplateInvalid:       st.check.templateError(s.token.Generation) != nil,
+		OtherType:             isOfOtherType(s, st.cache.targetType),
+		Reverted:              isDriftedAgain(s, st),
+		LastRewrite:           attempt.rewrites.last,
+		Rewrites:              attempt.rewrites.count,
+	}
+	if failed := attempt.failure; failed != nil {
+		facts.NotBefore, facts.Changed = failed.notBefore, !failed.hasSameInputs(s)
+	}
+	if failed := attempt.rewriteFailure; failed != nil && failed.hasSameInputs(s) {
+		facts.RewriteNotBefore = failed.notBefore
+	}
+	return facts
+}
+
+// checkOf returns the outcome of the last check if it was about everything that is there now.
+// Credentials that are absent can't be compared with.
+func checkOf(s snapshot, st state) renewal.Check {
+	last := st.check.last
+	if last.targetVersion != s.targetVersion() || last.generation != s.token.Generation ||
+		s.credentials != nil && last.credentialsVersion != s.credentialsVersion() {
+		return renewal.Unchecked
+	}
+	return last.outcome
+}
+
+// isSuperseded reports whether the Secret holds another record than the one of the token that was
+// written last, though that token is not due: somebody has put an older Secret back.
+func isSuperseded(s snapshot, st state) bool {
+	record, last := s.record(), st.attempt.written
+	if record == nil || last.inputs == "" {
+		return false
+	}
+	isSame := last.inputs == s.currentInputs() && last.issueTime.Equal(record.IssueTime) && last.expirationTime.Equal(record.ExpirationTime)
+	due := renewal.DueTime(s.desired, renewal.Record{IssueTime: last.issueTime, ExpirationTime: last.expirationTime})
+	return !isSame && s.now.Before(due)
+}
+
+// isDriftedAgain reports whether the Secret was as it is desired before somebody has changed it,
+// or whether a write that was refused is made again before its time, because of a change.
+func isDriftedAgain(s snapshot, st state) bool {
+	refused := st.attempt.rewriteFailure
+	return st.check.appliedGeneration == s.token.Generation ||
+		refused != nil && !refused.hasSameInputs(s) && s.now.Before(refused.notBefore)
+}
+
+// isOfOtherType reports whether the Secret is known to be of another type than is desired, which
+// the API server never changes.
+func isOfOtherType(s snapshot, known targetType) bool {
+	return s.target != nil && isTypeKnown(s, known) && known.name != s.token.TargetType()
+}
+
+// isTypeKnown reports whether there is no Secret, or one whose type was read.
+func isTypeKnown(s snapshot, known targetType) bool {
+	return s.target == nil || known.uid == s.target.UID
+}
+
+// canWritePending reports whether a token waits to be written that is still desired.
+func canWritePending(s snapshot, pending *currentToken) bool {
+	return pending != nil && pending.scopes == s.desired.Scopes && pending.api == s.desired.API &&
+		s.now.Before(renewal.DueTime(s.desired, pending.renewalRecord()))
+}
+
+// hasCredentials reports whether there are credentials, as far as is known without reading them.
+func hasCredentials(s snapshot, known unusable) bool {
+	return s.credentials != nil &&
+		(s.credentialsVersion() != known.credentialsVersion || s.token.Generation != known.generation)
+}
+
+// hadToken reports whether a token is known to have been issued before, written or not.
+func hadToken(s snapshot, st state) bool {
+	return !st.attempt.lastIssue.IsZero() || s.token.Status.IssueTime != nil ||
+		st.attempt.failure != nil && st.attempt.failure.isWriteRefused()
+}
+
+// isSameRequest reports whether the credentials, now that they are read, turn out to be the ones
+// that have failed: only something that is written beside them has changed. The attempt then waits
+// as long as it would have.
+func isSameRequest(s snapshot, st state) bool {
+	failed := st.attempt.failure
+	if failed == nil || !s.now.Before(failed.notBefore) || failed.credentials != digestOf(st.uid, *s.clientCredentials) {
+		return false
+	}
+	tried := failed.tried
+	tried.credentialsVersion = s.credentialsVersion()
+	return tried.isSameAs(s.inputs())
+}
+
+// bypassesRefusals reports whether the attempt is made before its time, because something has
+// changed since the last one failed.
+func bypassesRefusals(s snapshot, st state) bool {
+	failed := st.attempt.failure
+	return failed != nil && s.now.Before(failed.notBefore)
+}
+
+// laneOf returns the lane of the limiter in which the token that is due waits.
+func laneOf(s snapshot, why renewal.Why) pipedream.Lane {
+	switch {
+	case why == renewal.Expired, why == renewal.Revoked:
+		return pipedream.NearEnd
+	case why == renewal.Missing, why == renewal.SecretEdited:
+		return pipedream.FirstToken
+	case !s.now.Before(nearEnd(s)):
+		return pipedream.NearEnd
+	case why == renewal.Due, why == renewal.FromFuture:
+		return pipedream.DueRenewal
+	}
+	return pipedream.OnDemand
+}
+
+// nearEnd returns from when on the current token is in danger; zero if there is none.
+func nearEnd(s snapshot) time.Time {
+	if record := s.record(); record != nil {
+		return renewal.NearEnd(*record)
+	}
+	return time.Time{}
+}

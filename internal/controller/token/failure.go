@@ -1,0 +1,179 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package token
+
+import (
+	"time"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+)
+
+// missingCredentialsGrace is how long credentials may be missing before a person is called: they
+// are often delivered a little later than the PipedreamToken that names them.
+const missingCredentialsGrace = 2 * time.Minute
+
+// inputs are what an attempt is made with. When they have changed since an attempt failed, the
+// next attempt need not wait.
+type inputs struct {
+	generation         int64
+	credentialsVersion string
+	renewRequest       string
+}
+
+// isSameAs reports whether the next attempt would be made with the same inputs. Removing the
+// request to renew asks for nothing, and so changes nothing.
+func (i inputs) isSameAs(next inputs) bool {
+	if next.renewRequest == "" {
+		next.renewRequest = i.renewRequest
+	}
+	return i == next
+}
+
+// failure is a failed attempt, or what makes one impossible.
+type failure struct {
+	// reason is the reason of condition Renewed.
+	reason string
+	// detail says what happened, in words that are safe to show. It is empty if the failure is
+	// known from the status only.
+	detail string
+	// isRestored tells that the failure is known from the status only. wasReady is what condition
+	// Ready was in that status.
+	isRestored, wasReady bool
+	// tried are the inputs of the attempt.
+	tried inputs
+	// credentials is a digest of the credentials that were tried; empty if none were.
+	credentials string
+	// notBefore is when the next attempt may be made; zero if that is not a matter of time.
+	notBefore time.Time
+	// refusedOver is the version of the Secret that could not be replaced, if a write failed.
+	refusedOver string
+	// since is when the attempts began to fail for this reason.
+	since time.Time
+	// count is how many attempts in a row have failed that are paced as one.
+	count int
+}
+
+// needsPerson reports whether only a person can mend it.
+func (f *failure) needsPerson() bool {
+	switch f.reason {
+	case v1alpha1.ReasonCredentialsInvalid, v1alpha1.ReasonCredentialsRejected, v1alpha1.ReasonScopeRejected,
+		v1alpha1.ReasonScopeNotGranted, v1alpha1.ReasonRequestRejected,
+		v1alpha1.ReasonSecretNotOwned, v1alpha1.ReasonSecretWriteRefused, v1alpha1.ReasonTemplateInvalid:
+		return true
+	}
+	return false
+}
+
+// isWriteRefused reports whether the API server has refused to write the Secret.
+func (f *failure) isWriteRefused() bool { return f.reason == v1alpha1.ReasonSecretWriteRefused }
+
+// isTransient reports whether it may mend itself.
+func (f *failure) isTransient() bool {
+	return f.reason == v1alpha1.ReasonEndpointUnavailable || f.reason == v1alpha1.ReasonMalformedResponse
+}
+
+// hasSameInputs reports whether another attempt would be made with the same inputs as the failed
+// one, so that it has to wait.
+func (f *failure) hasSameInputs(s snapshot) bool {
+	if f.reason == v1alpha1.ReasonSecretWriteRefused && f.refusedOver != s.targetVersion() {
+		return false
+	}
+	return f.tried.isSameAs(s.inputs())
+}
+
+// stallsAt returns when the failure becomes a matter for a person; zero for never.
+func (f *failure) stallsAt() time.Time {
+	switch {
+	case f == nil:
+		return time.Time{}
+	case f.reason == v1alpha1.ReasonCredentialsMissing:
+		return f.since.Add(missingCredentialsGrace)
+	case f.needsPerson():
+		return f.since
+	}
+	return time.Time{}
+}
+
+func (f *failure) isStalled(now time.Time) bool {
+	at := f.stallsAt()
+	return !at.IsZero() && !now.Before(at)
+}
+
+// after returns the failure as one that has come after another. A failure of the same kind adds
+// to the one before.
+func (f *failure) after(last *failure) *failure {
+	if last == nil {
+		return f
+	}
+	if last.reason == f.reason {
+		f.since = last.since
+	}
+	if last.isPacedAs(f) && last.tried.isSameAs(f.tried) {
+		f.count = last.count + 1
+	}
+	return f
+}
+
+// isPacedAs reports whether two failures in a row are paced as one: an API that is out of order
+// fails in one way and then in another.
+func (f *failure) isPacedAs(other *failure) bool {
+	return f.reason == other.reason || f.isTransient() && other.isTransient()
+}
+
+// isStill reports whether a failure that is known from the status is the same as another one, so
+// that the message in the status is still true.
+func (f *failure) isStill(other *failure) bool {
+	return f != nil && f.isRestored && f.reason == other.reason &&
+		f.tried.generation == other.tried.generation && f.tried.credentialsVersion == other.tried.credentialsVersion
+}
+
+func newFailure(s snapshot, reason, detail string, now time.Time) *failure {
+	return &failure{reason: reason, detail: detail, tried: s.inputs(), since: now.Truncate(time.Second), count: 1}
+}
+
+// retryAfterRefusal returns when something that was refused is tried again.
+func retryAfterRefusal(s snapshot, count int, now time.Time) time.Time {
+	return now.Add(renewal.RetryAfter(renewal.Refused, s.desired.Identity, count))
+}
+
+// retryAt returns when a failed token request is made again.
+func (f *failure) retryAt(s snapshot, cause *pipedream.Error, now time.Time) time.Time {
+	switch {
+	case !cause.RetryAt.IsZero():
+		return cause.RetryAt // As the limiter has decided, for all who are concerned.
+	case f.needsPerson():
+		return retryAfterRefusal(s, f.count, now)
+	}
+	return now.Add(renewal.RetryAfter(renewal.Transient, s.desired.Identity, f.count))
+}
+
+// reasonOf returns the reason of condition Renewed for a failed token request.
+func reasonOf(kind pipedream.Kind) string {
+	switch kind {
+	case pipedream.CredentialsInvalid:
+		return v1alpha1.ReasonCredentialsInvalid
+	case pipedream.CredentialsRejected:
+		return v1alpha1.ReasonCredentialsRejected
+	case pipedream.ScopeRejected:
+		return v1alpha1.ReasonScopeRejected
+	case pipedream.ScopeNotGranted:
+		return v1alpha1.ReasonScopeNotGranted
+	case pipedream.RateLimited:
+		return v1alpha1.ReasonRateLimited
+	case pipedream.Malformed:
+		return v1alpha1.ReasonMalformedResponse
+	case pipedream.RequestRejected:
+		return v1alpha1.ReasonRequestRejected
+	case pipedream.Unavailable:
+	}
+	return v1alpha1.ReasonEndpointUnavailable
+}
+
+// isRestoredWith reports whether the failure is known from the status only, and condition Ready
+// is still what it was then, so that the message in the status explains the failure.
+func (f *failure) isRestoredWith(isReady bool) bool {
+	return f != nil && f.isRestored && f.wasReady == isReady
+}

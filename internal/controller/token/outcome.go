@@ -1,0 +1,163 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package token
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pipedream-operator/pipedream-operator/internal/controller/credentials"
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+)
+
+// outcome is what an action has found out or done. An action changes neither the snapshot nor the
+// state: state.apply remembers the outcome, and snapshot.after returns the snapshot that the next
+// decision is made from.
+type outcome interface {
+	// isFinal reports whether the reconcile ends with this outcome. After the others, another
+	// decision is made.
+	isFinal() bool
+}
+
+// The outcomes.
+type (
+	// noAction: nothing was done.
+	noAction struct{}
+
+	// kept: everything is as it is desired.
+	kept struct{}
+
+	// blocked: only a change elsewhere makes an attempt possible.
+	blocked struct{ why renewal.Why }
+
+	// credentialsRead: the client credentials were read, and nothing else.
+	credentialsRead struct{ found credentials.Found }
+
+	// targetRead: the Secret was read; nil if there is none.
+	targetRead struct{ target *corev1.Secret }
+
+	// targetChecked: the Secret was read and compared with what is desired.
+	targetChecked struct {
+		target *corev1.Secret
+		// credentials are nil if they were not read.
+		credentials *credentials.Found
+		check       renewal.Check
+		// current is the token in the Secret; nil if it was edited.
+		current *currentToken
+		// isAuthenticated tells that the token was found to be issued for the credentials.
+		isAuthenticated bool
+		// editor is the field manager that has last changed the Secret.
+		editor string
+	}
+
+	// queued: the token request waits for its turn.
+	queued struct{ ticket pipedream.Place }
+
+	// sentBack: the limiter did not send the token request, and wants it to queue again.
+	sentBack struct{ ticket pipedream.Place }
+
+	// verificationQueued: the verification waits for its turn.
+	verificationQueued struct{ ticket pipedream.Place }
+
+	// sameCredentials: the credentials turned out to be the ones that have failed. Only something
+	// that is written beside them has changed.
+	sameCredentials struct{}
+
+	// requestFailed: Pipedream did not issue a token.
+	requestFailed struct {
+		cause *pipedream.Error
+		at    time.Time
+	}
+
+	// issued: Pipedream issued a token, which is to be written.
+	issued struct {
+		token currentToken
+		why   renewal.Why
+		at    time.Time
+	}
+
+	// confirmed: the credentials are still the ones that the pending token was issued for.
+	confirmed struct{ pending currentToken }
+
+	// discarded: the pending token is worth nothing any longer.
+	discarded struct{ isNamespaceTerminating bool }
+
+	// foreign: the Secret belongs to somebody else now.
+	foreign struct{ target *metav1.PartialObjectMetadata }
+
+	// written: the Secret holds the token.
+	written struct {
+		target *metav1.PartialObjectMetadata
+		token  currentToken
+		kind   writeKind
+		why    renewal.Why
+		// isFound tells that an earlier write of the token was done after all.
+		isFound bool
+	}
+
+	// writeRefused: the API server refuses the Secret as it is.
+	writeRefused struct {
+		detail string
+		kind   writeKind
+		// target is the Secret that could not be replaced; nil if there was none.
+		target *metav1.PartialObjectMetadata
+		at     time.Time
+	}
+
+	// unrenderable: the templates failed with an issued token.
+	unrenderable struct {
+		err  error
+		kind writeKind
+	}
+
+	// uncertain: a write failed, and whether it was done is not known. overtaken: another writer was
+	// faster.
+	uncertain struct{ kind writeKind }
+	overtaken struct{ kind writeKind }
+
+	// verdict: Pipedream's API has answered to the current token.
+	verdict struct {
+		is pipedream.Verdict
+		// err explains an inconclusive verdict.
+		err error
+		// target is the Secret with the token.
+		target *corev1.Secret
+	}
+)
+
+// writeKind says what is written.
+type writeKind struct {
+	// isRewrite tells that the Secret is written with the token that it holds, and not with a
+	// pending one.
+	isRewrite bool
+	// isDriftedAgain tells that somebody has changed a Secret that was as it was desired.
+	isDriftedAgain bool
+	// isDryRun tells that the API server was asked whether it would create the Secret.
+	isDryRun bool
+}
+
+func (noAction) isFinal() bool           { return true }
+func (kept) isFinal() bool               { return true }
+func (blocked) isFinal() bool            { return true }
+func (credentialsRead) isFinal() bool    { return false }
+func (targetRead) isFinal() bool         { return false }
+func (targetChecked) isFinal() bool      { return false }
+func (queued) isFinal() bool             { return false }
+func (sentBack) isFinal() bool           { return false }
+func (verificationQueued) isFinal() bool { return false }
+func (sameCredentials) isFinal() bool    { return false }
+func (requestFailed) isFinal() bool      { return true }
+func (issued) isFinal() bool             { return false }
+func (confirmed) isFinal() bool          { return false }
+func (o discarded) isFinal() bool        { return o.isNamespaceTerminating }
+func (foreign) isFinal() bool            { return true }
+func (o written) isFinal() bool          { return !o.kind.isRewrite && o.why != renewal.Revoked }
+func (o writeRefused) isFinal() bool     { return !o.kind.isRewrite }
+func (o unrenderable) isFinal() bool     { return !o.kind.isRewrite }
+func (uncertain) isFinal() bool          { return true }
+func (overtaken) isFinal() bool          { return true }
+func (verdict) isFinal() bool            { return false }

@@ -1,0 +1,98 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package token
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/pipedream-operator/pipedream-operator/internal/controller/credentials"
+	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
+	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+)
+
+// readTarget reads the Secret live. It returns nil if there is none.
+func (r *Reconciler) readTarget(ctx context.Context, s snapshot) (*corev1.Secret, error) {
+	target := &corev1.Secret{}
+	err := r.Client.Get(ctx, ownedsecret.Key(s.token), target)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return target, nil
+}
+
+func (r *Reconciler) readCredentials(ctx context.Context, s snapshot) (credentials.Found, error) {
+	return credentials.Read(ctx, r.Client, s.token.Namespace, s.token.Spec.ClientSecretRef)
+}
+
+// block finds out what makes an attempt impossible. It reads the credentials if only the status
+// of an earlier process says that they can't be used, and condition Ready has changed since.
+func (r *Reconciler) block(ctx context.Context, s snapshot, st state, why renewal.Why) (outcome, error) {
+	isUnread := why == renewal.NoCredentials && s.credentials != nil && st.check.unusable.detail == "" && !s.areCredentialsRead
+	if !isUnread || st.attempt.blocker.isRestoredWith(renewal.HeldToken(s.desired, factsOf(s, st), s.now) == renewal.StateValid) {
+		return blocked{why}, nil
+	}
+	found, err := r.readCredentials(ctx, s)
+	if err != nil {
+		return noAction{}, err
+	}
+	return credentialsRead{found}, nil
+}
+
+// check reads the Secret, and the credentials if they may be others, and compares the Secret with
+// what is desired.
+func (r *Reconciler) check(ctx context.Context, s snapshot, st state) (outcome, error) {
+	target, err := r.readTarget(ctx, s)
+	if err != nil {
+		return noAction{}, err
+	}
+	found := targetChecked{target: target}
+	if target == nil {
+		return found, nil
+	}
+	found.editor = ownedsecret.Editor(target)
+	s = s.after(targetRead{target})
+	record := s.record()
+	if record == nil || !layout.IsIntact(target) {
+		found.check = renewal.Edited
+		return found, nil
+	}
+	return r.compare(ctx, s, st, found, currentIn(target, *record))
+}
+
+// compare compares an intact Secret with what is desired. The credentials of the recorded version
+// are not read, unless somebody has changed the Secret since: somebody who can write the Secret can
+// make up any record but the inputs. If the token can't be read from its Secret, credentials of
+// any other version count as others.
+func (r *Reconciler) compare(ctx context.Context, s snapshot, st state, found targetChecked, current currentToken) (outcome, error) {
+	isRecorded := func() bool {
+		return current.credentials == s.credentialsRecord() &&
+			(current.token.AccessToken.IsEmpty() || st.check.authenticatedVersion == s.targetVersion())
+	}
+	if s.credentials == nil || !isRecorded() {
+		if !s.areCredentialsRead {
+			read, err := r.readCredentials(ctx, s)
+			if err != nil {
+				return targetRead{found.target}, err
+			}
+			found.credentials = &read
+			s = s.withCredentials(read)
+		}
+		switch {
+		case s.clientCredentials == nil, isRecorded(): // Without credentials, nothing can be asked for.
+		case current.token.AccessToken.IsEmpty() || !current.isFor(*s.clientCredentials):
+			found.check, found.current = renewal.InputsChanged, &current
+			return found, nil
+		default:
+			current.credentials, found.isAuthenticated = s.credentialsRecord(), true
+		}
+	}
+	found.check, found.current = compareWithDesired(s, st, current, found.target), &current
+	return found, nil
+}

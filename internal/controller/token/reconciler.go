@@ -1,0 +1,209 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package token keeps a token in the Secret of each PipedreamToken.
+//
+// One reconcile is a loop: a snapshot of the world, which nobody writes; a pure decision by
+// package renewal; an action, which returns an outcome; and the state, which remembers the outcome.
+// The status is a projection of the last snapshot and the state. The record from which decisions
+// are made is on the written Secret itself, so that a restart asks Pipedream for nothing.
+//
+// The files, from the bottom layer to the top. A file calls only files of its own layer and of
+// the layers above it in this list:
+//
+//  1. current.go: the current token and its record; failure.go: a failed attempt; templates.go: the
+//     data of the Secret; outcome.go: what an action returns.
+//  2. snapshot.go: what one reconcile knows of the world.
+//  3. state.go, restore.go, apply.go, verification.go: what is remembered between reconciles.
+//  4. facts.go: what package renewal decides from.
+//  5. issue.go, read.go, verify.go, write.go: the actions.
+//  6. status.go, conditions.go, messages.go, report.go: the status, the events and the log.
+//  7. reconciler.go, setup.go: the loop, and the watches that start it.
+package token
+
+import (
+	"context"
+	"errors"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+)
+
+// maxSteps bounds the decisions of one reconcile. The longest way is to read, to verify, to find
+// that the pending token is outdated, to read the credentials, to issue, to be sent back by the
+// limiter, to issue, to write, and to verify the new token.
+const maxSteps = 12
+
+// TokenAPI is the part of Pipedream's API that the reconciler needs. *pipedream.Client implements
+// it.
+type TokenAPI interface {
+	// Address returns the address of the API. Tokens of another address are outdated.
+	Address() string
+	// Issue exchanges credentials for a token. Its error is a *pipedream.Error.
+	Issue(context.Context, pipedream.Credentials, []string) (pipedream.Token, error)
+	// Verify tries a token. The error explains an inconclusive verdict.
+	Verify(context.Context, pipedream.Sensitive, pipedream.Trial) (pipedream.Verdict, error)
+}
+
+// Reconciler keeps a token in the Secret of each PipedreamToken. All fields are required.
+type Reconciler struct {
+	// Cache is where PipedreamTokens and the metadata of Secrets are observed. It may lag behind.
+	Cache client.Reader
+	// Client reads Secrets live, and writes.
+	Client client.Client
+	// Events records changes of conditions.
+	Events events.EventRecorder
+	// Clock tells the time.
+	Clock clock.PassiveClock
+	// Pipedream issues and verifies tokens.
+	Pipedream TokenAPI
+	// TokenRequests and Verifications pace the requests to Pipedream.
+	TokenRequests, Verifications *pipedream.Gate
+	// Metrics counts the requests to Pipedream, and their results.
+	Metrics *Metrics
+
+	states states
+}
+
+// Reconcile reconciles one PipedreamToken.
+func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	token := &v1alpha1.PipedreamToken{}
+	if err := r.Cache.Get(ctx, request.NamespacedName, token); err != nil {
+		if apierrors.IsNotFound(err) {
+			r.Forget(request.NamespacedName)
+		}
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if !token.DeletionTimestamp.IsZero() {
+		// The owner reference on the Secret cleans up.
+		r.Forget(request.NamespacedName)
+		return ctrl.Result{}, nil
+	}
+	s, st, err := r.observe(ctx, token)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	s, decision, err := r.work(ctx, s, st)
+	r.cancelUnused(s)
+	// What is known is reported also when the API server has failed at something.
+	sleep, reportErr := r.report(ctx, s, st, decision)
+	if err := errors.Join(err, reportErr); err != nil {
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{RequeueAfter: sleep, Priority: new(nextPriority(s))}, nil
+}
+
+// observe returns a snapshot of the world and the state of the object. It reads through the cache
+// where the cache is recent enough.
+func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.PipedreamToken) (snapshot, *state, error) {
+	name := client.ObjectKeyFromObject(token)
+	st := r.states.of(name, token.UID)
+	s := snapshot{token: token, desired: desiredBy(token, r.Pipedream.Address()), now: r.Clock.Now()}
+	var seen ownedsecret.Seen
+	if st != nil {
+		seen, s.firstSeen = st.cache.target, st.firstSeen
+	} else {
+		s.firstSeen = s.now
+	}
+	target, isLive, err := ownedsecret.Observe(ctx, r.Cache, r.Client, ownedsecret.Key(token), seen)
+	if err != nil {
+		return snapshot{}, nil, err
+	}
+	s.target = target
+	reference := types.NamespacedName{Namespace: token.Namespace, Name: token.Spec.ClientSecretRef.Name}
+	if s.credentials, err = ownedsecret.Metadata(ctx, r.Cache, reference); err != nil {
+		return snapshot{}, nil, err
+	}
+	if st == nil {
+		st = r.restore(name, s)
+	}
+	made := st.check.rendering
+	if made.generation != token.Generation {
+		made = renderMadeUp(token, s.desired.Scopes)
+	}
+	st.observe(s, isLive, made)
+	return s, st, nil
+}
+
+// restore makes the state of an object that this process sees for the first time. If Pipedream
+// wanted all requests to wait, the limiter is told.
+func (r *Reconciler) restore(name types.NamespacedName, s snapshot) *state {
+	st := restore(s)
+	r.states.put(name, st)
+	if failed := st.attempt.failure; failed != nil && failed.reason == v1alpha1.ReasonRateLimited && failed.notBefore.After(s.now) {
+		r.TokenRequests.Pause(failed.notBefore)
+	}
+	return st
+}
+
+// work decides and acts until there is nothing more to do now. It returns the last snapshot and
+// the last decision. The errors are the API server's; how an attempt failed is in the state.
+func (r *Reconciler) work(ctx context.Context, s snapshot, st *state) (snapshot, renewal.Decision, error) {
+	var decision renewal.Decision
+	for range maxSteps {
+		decision = renewal.Decide(s.desired, factsOf(s, *st), s.now)
+		log.FromContext(ctx).V(1).Info("decided", "action", decision.Action, "why", decision.Why, "until", decision.Until)
+		done, err := r.act(ctx, s, *st, decision)
+		st.apply(s, decision.Action, done)
+		r.Metrics.count(decision.Why, done)
+		s = s.after(done)
+		if err != nil || done.isFinal() {
+			return s, decision, err
+		}
+	}
+	return s, decision, nil
+}
+
+// act does what was decided, and returns what came of it.
+func (r *Reconciler) act(ctx context.Context, s snapshot, st state, decision renewal.Decision) (outcome, error) {
+	switch decision.Action {
+	case renewal.Keep:
+		return kept{}, nil
+	case renewal.Blocked:
+		return r.block(ctx, s, st, decision.Why)
+	case renewal.Read:
+		return r.check(ctx, s, st)
+	case renewal.Verify:
+		return r.verify(ctx, s, st)
+	case renewal.Issue:
+		return r.issue(ctx, s, st, decision.Why)
+	case renewal.Store:
+		return r.writePending(ctx, s, st, decision.Why)
+	case renewal.Rewrite:
+		return r.rewrite(ctx, s, st)
+	case renewal.Wait:
+	}
+	return noAction{}, nil
+}
+
+// cancelUnused gives up the places at the limiters that this reconcile does not wait at.
+func (r *Reconciler) cancelUnused(s snapshot) {
+	if !isWaiting(s.ticket) {
+		r.TokenRequests.Leave(s.asker())
+	}
+	if !isWaiting(s.verificationTicket) {
+		r.Verifications.Leave(s.asker())
+	}
+}
+
+// Forget drops everything that is known of an object: it is gone, or it is not watched any
+// longer.
+func (r *Reconciler) Forget(name types.NamespacedName) {
+	r.states.forget(name)
+	r.TokenRequests.Leave(askerOf(name))
+	r.Verifications.Leave(askerOf(name))
+}
+
+func askerOf(name types.NamespacedName) pipedream.Asker {
+	return pipedream.Asker{Group: name.Namespace, Name: name.Name}
+}

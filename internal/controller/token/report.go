@@ -1,0 +1,208 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package token
+
+import (
+	"context"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller"
+	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+)
+
+const (
+	// reportTimeout is how long a report may take. It goes on when the process is told to stop.
+	reportTimeout = 5 * time.Second
+	// longUnknown is how long condition Verified is Unknown before an event says so.
+	longUnknown = time.Hour
+)
+
+// report applies the status if it says anything new, and records events. It returns when to look
+// again.
+func (r *Reconciler) report(ctx context.Context, s snapshot, st *state, decision renewal.Decision) (sleep time.Duration, err error) {
+	v := view{snapshot: s, state: *st, decision: decision, previous: standingStatus(s, st.reporting), at: r.Clock.Now()}
+	sleep = sleepOf(v)
+	status := project(v)
+	if since := r.sayLongUnknown(ctx, v, status); !since.IsZero() {
+		st.reporting.saidUnknown = since
+	}
+	if isAboutToIssueFirst(v) || saysNothingNew(v, status) {
+		return sleep, nil
+	}
+	version, err := r.applyStatus(ctx, v, status)
+	switch {
+	case apierrors.IsConflict(err):
+		return controller.MinRetry, nil // The cache shows soon what it is now.
+	case err != nil:
+		return sleep, client.IgnoreNotFound(err)
+	}
+	renewed := r.announce(ctx, v, status)
+	st.reporting.apply(status, version, renewed)
+	return sleep, nil
+}
+
+// apply remembers a status that was applied, and the last change of condition Renewed that an
+// event is about; nil for none.
+func (p *reportingState) apply(status v1alpha1.PipedreamTokenStatus, version string, renewed *metav1.Condition) {
+	p.status = &status
+	if version != "" {
+		p.version = version
+	}
+	if renewed != nil && renewed.Status != metav1.ConditionUnknown {
+		p.saidFailure = renewed.Status == metav1.ConditionFalse
+	}
+}
+
+// applyStatus applies the whole status, as its only writer. It returns the version of the object
+// with the status.
+func (r *Reconciler) applyStatus(ctx context.Context, v view, status v1alpha1.PipedreamTokenStatus) (version string, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reportTimeout)
+	defer cancel()
+	configuration, err := configurationOf(v.snapshot, v.state.reporting, status)
+	if err != nil {
+		return "", err
+	}
+	if err := r.Client.Status().Apply(ctx, configuration, client.ForceOwnership); err != nil {
+		return "", err
+	}
+	if configuration.ResourceVersion != nil {
+		version = *configuration.ResourceVersion
+	}
+	return version, nil
+}
+
+// isAboutToIssueFirst reports whether a first token is a few seconds away, so that a first status
+// would be outdated as soon as it is written.
+func isAboutToIssueFirst(v view) bool {
+	if v.previous.ObservedGeneration != 0 || v.state.attempt.activeFailure() != nil {
+		return false
+	}
+	return v.targetState() == renewal.Leaving ||
+		isWaiting(v.ticket) && v.ticket.PausedUntil.IsZero() && v.at.Sub(v.ticket.Since) < longQueue
+}
+
+// saysNothingNew reports whether a status is the one that stands, except for a next attempt that
+// waits for its turn for a few seconds.
+func saysNothingNew(v view, status v1alpha1.PipedreamTokenStatus) bool {
+	if isWaiting(v.ticket) && !isLongQueue(v.ticket, v.at) {
+		status.NextAttemptTime = v.previous.NextAttemptTime
+	}
+	return equality.Semantic.DeepEqual(v.previous, status)
+}
+
+// sleepOf returns the time to the next reconcile, if nothing changes before. It counts from the
+// moment that was decided by: anything that has come due since is due at once.
+func sleepOf(v view) time.Duration {
+	wake := v.now.Add(renewal.Sleep(v.desired, factsOf(v.snapshot, v.state), v.decision, v.now))
+	moments := []time.Time{v.state.attempt.activeFailure().stallsAt(), nextAttempt(v)}
+	if isWaiting(v.ticket) {
+		// The limiter wakes the object when its turn has come; this is when there is something else to
+		// say, or another lane to wait in.
+		moments = append(moments, v.ticket.Since.Add(longQueue), nearEnd(v.snapshot))
+	}
+	for _, at := range moments {
+		if at.After(v.now) {
+			wake = earlier(wake, at)
+		}
+	}
+	return max(wake.Sub(v.at), time.Millisecond)
+}
+
+// announce records each change of a condition, in an event and a log line. A routine renewal is
+// none. A token that was issued out of turn has a log line, also if everything is then as it was. It
+// returns the change of condition Renewed; nil for none.
+func (r *Reconciler) announce(ctx context.Context, v view, status v1alpha1.PipedreamTokenStatus) (renewed *metav1.Condition) {
+	logger := log.FromContext(ctx)
+	if next := nextMoment(&status); next != nil {
+		logger = logger.WithValues("next", show(next))
+	}
+	ctx = log.IntoContext(ctx, logger)
+	renewed, ready := changes(v, status)
+	if renewed == nil && ready == nil && v.issuedBecause != "" && v.issuedBecause != renewal.Due {
+		logger.Info("token issued out of turn", "reason", v.issuedBecause)
+	}
+	for _, condition := range []*metav1.Condition{renewed, ready, changed(v.previous, status, v1alpha1.ConditionVerified)} {
+		if isWorthEvent(condition) {
+			r.recordEvent(ctx, v.token, *condition)
+		}
+	}
+	return renewed
+}
+
+// isWorthEvent reports whether a condition that has changed is worth an event. Unknown lasts until
+// something is known and is not, except when verification is suspended.
+func isWorthEvent(condition *metav1.Condition) bool {
+	return condition != nil && (condition.Status != metav1.ConditionUnknown || condition.Reason == v1alpha1.ReasonVerificationSuspended)
+}
+
+// sayLongUnknown says once, in an event and a log line, that condition Verified has been Unknown
+// for an hour. If the hour was over before this process has first seen the object, another process
+// has said so. It returns since when the condition is Unknown if it has said so now.
+func (r *Reconciler) sayLongUnknown(ctx context.Context, v view, status v1alpha1.PipedreamTokenStatus) (since time.Time) {
+	verified := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionVerified)
+	if verified == nil || verified.Status != metav1.ConditionUnknown || status.IssueTime == nil {
+		return time.Time{} // Without a token, condition Renewed says what is wrong.
+	}
+	since = verified.LastTransitionTime.Time
+	if at := since.Add(longUnknown); v.at.Before(at) || !at.After(v.firstSeen) || v.state.reporting.saidUnknown.Equal(since) {
+		return time.Time{}
+	}
+	log.FromContext(ctx).Info("verification has had no result for an hour", "since", show(&verified.LastTransitionTime),
+		"reason", verified.Reason, "message", verified.Message)
+	r.Events.Eventf(v.token, nil, corev1.EventTypeWarning, verified.Reason, verified.Type,
+		"For an hour, verification has not shown whether Pipedream accepts the token. %s", verified.Message)
+	return since
+}
+
+// changes returns the changes in the conditions about the token that are worth an event. A routine
+// renewal changes nothing, though it had to queue.
+func changes(v view, status v1alpha1.PipedreamTokenStatus) (renewed, ready *metav1.Condition) {
+	renewed, ready = changed(v.previous, status, v1alpha1.ConditionRenewed), changed(v.previous, status, v1alpha1.ConditionReady)
+	before := meta.FindStatusCondition(v.previous.Conditions, v1alpha1.ConditionRenewed)
+	isRenewal := v.previous.IssueTime != nil && meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionRenewed)
+	if isRenewal && before != nil && before.Reason == v1alpha1.ReasonQueued && !v.state.reporting.saidFailure {
+		renewed = nil
+	}
+	if renewed != nil && ready != nil && ready.Status == metav1.ConditionTrue {
+		ready = nil // It says nothing new: a token was issued.
+	}
+	return renewed, ready
+}
+
+// nextMoment returns when something is done next without a change: a failed attempt is made again,
+// or the token is renewed. It is nil if only a change helps.
+func nextMoment(status *v1alpha1.PipedreamTokenStatus) *metav1.Time {
+	if meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionRenewed) {
+		return status.RenewalTime
+	}
+	return status.NextAttemptTime
+}
+
+// changed returns a condition if its status or reason is not what it was, else nil.
+func changed(previous, status v1alpha1.PipedreamTokenStatus, kind string) *metav1.Condition {
+	before, now := meta.FindStatusCondition(previous.Conditions, kind), meta.FindStatusCondition(status.Conditions, kind)
+	if before != nil && now != nil && before.Status == now.Status && before.Reason == now.Reason {
+		return nil
+	}
+	return now
+}
+
+func (r *Reconciler) recordEvent(ctx context.Context, token *v1alpha1.PipedreamToken, condition metav1.Condition) {
+	severity := corev1.EventTypeNormal
+	if condition.Status != metav1.ConditionTrue {
+		severity = corev1.EventTypeWarning
+	}
+	log.FromContext(ctx).Info("condition changed", "condition", condition.Type, "status", condition.Status,
+		"reason", condition.Reason, "message", condition.Message)
+	r.Events.Eventf(token, nil, severity, condition.Reason, condition.Type, "%s", condition.Message)
+}

@@ -1,0 +1,203 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package token
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller/credentials"
+	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+)
+
+// collectionTime is how long after the creation of a PipedreamToken the Secret of its predecessor
+// is expected to be collected.
+const collectionTime = 10 * time.Second
+
+// snapshot is what one reconcile knows of the world. It is a value: nothing that it points to is
+// changed, and after returns the next one.
+type snapshot struct {
+	token   *v1alpha1.PipedreamToken
+	desired renewal.Wanted
+	// target and credentials are the metadata of the two Secrets; nil if absent.
+	target, credentials *metav1.PartialObjectMetadata
+	// now is the one moment that the reconcile decides by, and firstSeen is when this process has
+	// first seen the object.
+	now, firstSeen time.Time
+
+	// clientCredentials are the ones that this reconcile has read; nil if it has read none, or none
+	// that can be used. areCredentialsRead tells these two apart.
+	clientCredentials  *pipedream.Credentials
+	areCredentialsRead bool
+	// current is the token that this reconcile has read or written; nil if it has done neither.
+	current *currentToken
+	// ticket is where the token request waits for its turn, and verificationTicket where a
+	// verification does; zero if none waits. isQueued tells that ticket was taken for the last
+	// decision, so that there is nothing to do but wait.
+	ticket, verificationTicket pipedream.Place
+	isQueued                   bool
+	// isDryRunDone tells that this reconcile has asked the API server whether it would create the
+	// Secret.
+	isDryRunDone bool
+	// issuedBecause is why a token was issued that this reconcile has written; empty if it has
+	// written none.
+	issuedBecause renewal.Why
+}
+
+// desiredBy resolves the spec, and what its absent fields mean.
+func desiredBy(token *v1alpha1.PipedreamToken, api string) renewal.Wanted {
+	return renewal.Wanted{
+		Identity:     token.Namespace + "/" + token.Name,
+		Scopes:       strings.Join(slices.Sorted(slices.Values(token.Spec.Scopes)), " "),
+		API:          api,
+		RenewRequest: token.Annotations[v1alpha1.RenewRequestAnnotation],
+		RenewBefore:  time.Duration(token.Spec.RenewBeforeSeconds) * time.Second,
+		VerifyEvery:  time.Duration(token.Spec.Verification.IntervalSeconds) * time.Second,
+	}
+}
+
+// after returns the snapshot that the next decision is made from.
+func (s snapshot) after(o outcome) snapshot {
+	s.isQueued = false
+	switch o := o.(type) {
+	case kept:
+		s.ticket = pipedream.Place{} // The current token is good: no other one is waited for.
+	case credentialsRead:
+		s = s.withCredentials(o.found)
+	case targetRead:
+		s.target = metadataOf(o.target)
+	case targetChecked:
+		s.target, s.current = metadataOf(o.target), o.current
+		if o.credentials != nil {
+			s = s.withCredentials(*o.credentials)
+		}
+	case queued:
+		s.ticket, s.isQueued = o.ticket, true
+	case sentBack:
+		s.ticket, s.isDryRunDone = o.ticket, true
+	case requestFailed, issued:
+		s.ticket = pipedream.Place{}
+	case verdict:
+		s.target = metadataOf(o.target)
+	case verificationQueued:
+		s.verificationTicket = o.ticket
+	case foreign:
+		s.target = o.target
+	case written:
+		s.target, s.current = o.target, &o.token
+		if !o.kind.isRewrite {
+			s.issuedBecause = o.why
+		}
+	}
+	return s
+}
+
+func (s snapshot) withCredentials(found credentials.Found) snapshot {
+	s.credentials, s.clientCredentials, s.areCredentialsRead = found.Secret, found.Credentials, true
+	return s
+}
+
+func metadataOf(secret *corev1.Secret) *metav1.PartialObjectMetadata {
+	if secret == nil {
+		return nil
+	}
+	return &metav1.PartialObjectMetadata{ObjectMeta: secret.ObjectMeta}
+}
+
+// targetState returns what the Secret is to the PipedreamToken.
+func (s snapshot) targetState() renewal.Target {
+	switch {
+	case s.target == nil:
+		return renewal.Absent
+	case s.now.Before(s.collectedBy()):
+		return renewal.Leaving
+	case ownedsecret.BelongsTo(s.target, s.token):
+		return renewal.Owned
+	}
+	return renewal.Foreign
+}
+
+// collectedBy returns when the Secret of a predecessor is collected or is not waited for any
+// longer; zero for any other Secret. A predecessor had the same name and was deleted.
+func (s snapshot) collectedBy() time.Time {
+	if s.target == nil || !ownedsecret.IsOfPredecessor(s.target, s.token) {
+		return time.Time{}
+	}
+	return earlier(s.token.CreationTimestamp.Time, s.firstSeen).Add(collectionTime)
+}
+
+// record returns the record on the Secret; nil if there is none, or if the Secret is foreign.
+func (s snapshot) record() *renewal.Record {
+	if s.targetState() != renewal.Owned {
+		return nil
+	}
+	return parseRecord(s.target.Annotations)
+}
+
+// currentInputs returns the digest of everything that the current token was issued for, which
+// tells it from any other; empty if there is none.
+func (s snapshot) currentInputs() string {
+	if s.targetState() != renewal.Owned {
+		return ""
+	}
+	return s.target.Annotations[v1alpha1.InputsAnnotation]
+}
+
+// inputs returns what an attempt would be made with now.
+func (s snapshot) inputs() inputs {
+	return inputs{
+		generation:         s.token.Generation,
+		credentialsVersion: s.credentialsVersion(),
+		renewRequest:       s.desired.RenewRequest,
+	}
+}
+
+func (s snapshot) targetVersion() string { return ownedsecret.Version(s.target) }
+
+func (s snapshot) credentialsVersion() string { return ownedsecret.Version(s.credentials) }
+
+// credentialsRecord tells one version of the credentials, and where they are, from any other.
+func (s snapshot) credentialsRecord() string {
+	clientID, clientSecret := credentials.Keys(s.token.Spec.ClientSecretRef)
+	return strings.Join([]string{s.token.Spec.ClientSecretRef.Name, clientID, clientSecret, s.credentialsVersion()}, "/")
+}
+
+// hasNoTokenKey reports whether the Secret holds a token that can't be read from it.
+func (s snapshot) hasNoTokenKey() bool {
+	return s.record() != nil && s.target.Annotations[v1alpha1.TokenKeyAnnotation] == ""
+}
+
+// trial returns how the current token is verified.
+func (s snapshot) trial() pipedream.Trial {
+	environment := s.token.Spec.Environment
+	if environment == "" {
+		environment = v1alpha1.EnvironmentProduction
+	}
+	return pipedream.Trial{
+		ProjectID:   s.token.Spec.ProjectID,
+		Environment: string(environment),
+		Scopes:      s.token.Spec.Scopes,
+	}
+}
+
+// asker returns who the PipedreamToken is at the limiters, where namespaces take turns.
+func (s snapshot) asker() pipedream.Asker { return askerOf(client.ObjectKeyFromObject(s.token)) }
+
+// isWaiting reports whether a request waits for its turn.
+func isWaiting(ticket pipedream.Place) bool { return !ticket.Since.IsZero() && !ticket.IsTurn }
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}

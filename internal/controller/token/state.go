@@ -1,0 +1,237 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package token
+
+import (
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+)
+
+// state is what the reconciler remembers of one PipedreamToken between two reconciles. Only
+// apply, restore and their methods write it. After a restart, restore fills it from the record on
+// the Secret and from the reasons and times of the status; losing the rest costs a few reads, an
+// early attempt, or a token that is not written yet.
+type state struct {
+	uid types.UID
+	// firstSeen is when this process has first seen the object.
+	firstSeen time.Time
+
+	cache        cacheState
+	check        checkState
+	attempt      attemptState
+	verification verificationState
+	reporting    reportingState
+}
+
+// cacheState is what this process knows beyond a cache that may lag behind.
+type cacheState struct {
+	// target is the version of the Secret that was last written or read live.
+	target ownedsecret.Seen
+	// targetType is the type of the Secret that was last written or read.
+	targetType targetType
+}
+
+// targetType is the type of the Secret with a UID. The type of a Secret never changes.
+type targetType struct {
+	uid  types.UID
+	name string
+}
+
+// checkState is what reading the Secret and the credentials has shown.
+type checkState struct {
+	last lastCheck
+	// appliedGeneration is the generation for which the Secret last was as it is desired, the
+	// token apart.
+	appliedGeneration int64
+	// authenticatedVersion is the version of the Secret that this process last wrote, or whose
+	// token it last found to be issued for the credentials.
+	authenticatedVersion string
+	// editor is the field manager that has last changed the Secret, as far as the API server
+	// tells; empty if nobody is known to have.
+	editor string
+	// unusable are the last credentials that could not be used.
+	unusable unusable
+	// rendering is what the templates result in with made-up tokens.
+	rendering rendering
+	// renderError is how the templates have failed with an issued token.
+	renderError renderError
+}
+
+// lastCheck is the outcome of the last check, and what it was about.
+type lastCheck struct {
+	targetVersion      string
+	credentialsVersion string
+	generation         int64
+	outcome            renewal.Check
+}
+
+// unusable describes credentials that can't be used, because a key is absent or its value can't be
+// a credential.
+type unusable struct {
+	// credentialsVersion and generation are of the Secret, and of the spec that names it.
+	credentialsVersion string
+	generation         int64
+	// reason is a reason of condition Renewed. detail says which key it is; it is empty if only the
+	// status tells that the credentials can't be used.
+	reason, detail string
+}
+
+// rendering is what the templates of a generation result in with made-up tokens.
+type rendering struct {
+	generation int64
+	// digest differs if the templates result in something else.
+	digest string
+	err    error
+}
+
+// renderError says that the templates of a generation have failed with an issued token, though
+// they do not fail with made-up ones. err is nil if only the status tells.
+type renderError struct {
+	generation int64
+	err        error
+}
+
+// attemptState is what is known of the attempts to issue a token and to write the Secret.
+type attemptState struct {
+	// isRestored tells that this process has not read or tried anything yet: what it knows is from
+	// the status.
+	isRestored bool
+	// written is the token that this process has last written.
+	written writtenToken
+	// pending is a token that was issued and could not be written yet.
+	pending *currentToken
+	// failure is the last failed attempt to get a token; nil after an attempt that worked.
+	failure *failure
+	// rewriteFailure is the last failed attempt to write the Secret with the current token.
+	rewriteFailure *failure
+	// blocker is what makes an attempt impossible now; nil if nothing does.
+	blocker *failure
+
+	// lastIssue is when the last token was issued.
+	lastIssue time.Time
+	// triggered are the attempts that were triggered by somebody, and not by the token's age.
+	triggered triggers
+	// rewrites are the writes because somebody has changed the Secret again.
+	rewrites triggers
+}
+
+// writtenToken tells one written token from another. It holds no secret.
+type writtenToken struct {
+	inputs                    string
+	issueTime, expirationTime time.Time
+}
+
+// triggers are attempts in a row that somebody has triggered, each within
+// renewal.RepeatWindow of the one before.
+type triggers struct {
+	last  time.Time
+	count int
+}
+
+func (t *triggers) add(now time.Time) {
+	if now.Sub(t.last) > renewal.RepeatWindow {
+		t.count = 0
+	}
+	t.count++
+	t.last = now
+}
+
+// verificationState is what is known from verifying the current token.
+type verificationState struct {
+	// isRestored tells that nothing was verified since the process started: all is from the status.
+	isRestored bool
+	// last is when a token of the object was last verified, or when the object was first seen.
+	last time.Time
+	// verdict is about the token with these inputs. detail says why the verdict is inconclusive.
+	verdict pipedream.Verdict
+	inputs  string
+	detail  string
+
+	// at is when the current token is verified next, whatever the interval says; zero if the
+	// interval decides.
+	at time.Time
+	// refusals counts the 401 answers in a row to the token with these inputs, and the answers in
+	// between that say nothing about the token. The first one came at refusedSince.
+	refusals     int
+	refusedSince time.Time
+	// replacement are the inputs of the token that has replaced a refused one, until it is known
+	// whether the API accepts it.
+	replacement string
+
+	// These are generations of the spec; zero means none.
+	//
+	// triedFor is the generation for which a token was last verified.
+	triedFor int64
+	// acceptedFor is the generation for which the API has accepted a token. A refusal is then about
+	// the token.
+	acceptedFor int64
+	// replacedFor is the generation for which a refused token was replaced already, to find out
+	// whether the API refuses every token.
+	replacedFor int64
+	// suspendedFor is the generation for which the API refuses every token.
+	suspendedFor int64
+}
+
+// reportingState is what was reported of the object.
+type reportingState struct {
+	// status is the last status that was applied, until the cache shows it. version is the
+	// resourceVersion of the object with it.
+	status  *v1alpha1.PipedreamTokenStatus
+	version string
+	// saidFailure tells that the last event about the attempts was about one that failed.
+	saidFailure bool
+	// saidUnknown is since when condition Verified is Unknown, if an event says so.
+	saidUnknown time.Time
+}
+
+// activeFailure returns the failure that condition Renewed is about; nil if there is none.
+func (a attemptState) activeFailure() *failure {
+	switch {
+	case a.blocker != nil:
+		return a.blocker
+	case a.failure != nil:
+		return a.failure
+	}
+	return a.rewriteFailure
+}
+
+// states holds the state of each PipedreamToken. The queue never gives one object to two
+// workers, so that only the map needs a lock.
+type states struct {
+	mu     sync.Mutex
+	byName map[types.NamespacedName]*state
+}
+
+// of returns the state of the object with a name and a UID; nil if nothing is known of it.
+func (s *states) of(name types.NamespacedName, uid types.UID) *state {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if known, ok := s.byName[name]; ok && known.uid == uid {
+		return known
+	}
+	return nil
+}
+
+// put remembers the state of an object.
+func (s *states) put(name types.NamespacedName, known *state) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.byName == nil {
+		s.byName = map[types.NamespacedName]*state{}
+	}
+	s.byName[name] = known
+}
+
+func (s *states) forget(name types.NamespacedName) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.byName, name)
+}

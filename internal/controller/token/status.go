@@ -1,0 +1,167 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package token
+
+import (
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+)
+
+// longQueue is how long waiting is not worth a status.
+const longQueue = 10 * time.Second
+
+// view is everything that a status is computed from.
+type view struct {
+	snapshot
+	state    state
+	decision renewal.Decision
+	// previous is the status that stands.
+	previous v1alpha1.PipedreamTokenStatus
+	// at is the time of the report.
+	at time.Time
+}
+
+// project computes the status. It is pure.
+func project(v view) v1alpha1.PipedreamTokenStatus {
+	status := v1alpha1.PipedreamTokenStatus{
+		Conditions:                  knownConditions(v.previous.Conditions),
+		ObservedGeneration:          v.token.Generation,
+		ClientSecretResourceVersion: credentialsVersionRead(v),
+	}
+	if v.targetState() == renewal.Owned {
+		status.Secret = v1alpha1.CheckedSecret{Name: v.target.Name}
+		if checkOf(v.snapshot, v.state) == renewal.Good {
+			status.Secret.ResourceVersion = v.target.ResourceVersion
+		}
+	}
+	current := renewal.HeldToken(v.desired, factsOf(v.snapshot, v.state), v.at)
+	if current != renewal.StateNone {
+		record := v.record()
+		status.IssueTime = timestamp(record.IssueTime)
+		status.ExpirationTime = timestamp(record.ExpirationTime)
+		status.RenewalTime = timestamp(renewal.DueTime(v.desired, *record))
+	}
+	status.NextAttemptTime = timestamp(nextAttempt(v))
+	projectConditions(v, &status, current)
+	return status
+}
+
+func projectConditions(v view, status *v1alpha1.PipedreamTokenStatus, current renewal.State) {
+	set := func(condition metav1.Condition) {
+		condition.LastTransitionTime = metav1.NewTime(v.at.Truncate(time.Second))
+		meta.SetStatusCondition(&status.Conditions, condition)
+	}
+	generation := v.token.Generation
+	ready := readyCondition(v, status, current)
+	ready.ObservedGeneration = generation
+	ready.Message = v.standingMessage(ready, status, v.state.attempt.isRestored)
+	set(ready)
+
+	failed := v.state.attempt.activeFailure()
+	isRestored := failed == nil && v.state.attempt.isRestored || failed != nil && failed.isRestored
+	renewed := renewedCondition(v, status, failed)
+	renewed.ObservedGeneration = generation
+	renewed.Message = v.standingMessage(renewed, status, isRestored)
+	set(renewed)
+
+	if v.desired.VerifyEvery > 0 {
+		verified := verifiedCondition(v)
+		// The generation for which a token was verified last. A restart knows from it whether the verdict
+		// is about the spec as it is.
+		verified.ObservedGeneration = v.state.verification.triedFor
+		verified.Message = v.standingMessage(verified, status, v.state.verification.isRestored)
+		set(verified)
+		meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionVerified).ObservedGeneration = v.state.verification.triedFor
+		if verified.Status != metav1.ConditionTrue && v.state.verification.acceptedFor == generation {
+			status.AcceptedGeneration = generation
+		}
+	} else {
+		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionVerified)
+	}
+	// A failure for another generation is no matter for a person before this generation has failed.
+	if failed.isStalled(v.at) && failed.tried.generation == generation {
+		set(metav1.Condition{
+			Type: v1alpha1.ConditionStalled, Status: metav1.ConditionTrue, ObservedGeneration: generation,
+			Reason: failed.reason, Message: renewed.Message,
+		})
+	} else {
+		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionStalled)
+	}
+}
+
+// standingMessage returns the message of a condition. While this process knows what the condition
+// says from the status only, and nothing of the status has changed that the message may speak of,
+// the message of the status stands. So a release that words a message better writes no status at
+// its start.
+func (v view) standingMessage(condition metav1.Condition, status *v1alpha1.PipedreamTokenStatus, isRestored bool) string {
+	before := meta.FindStatusCondition(v.previous.Conditions, condition.Type)
+	if !isRestored || before == nil ||
+		before.Status != condition.Status || before.Reason != condition.Reason || before.ObservedGeneration != condition.ObservedGeneration ||
+		v.previous.ObservedGeneration != status.ObservedGeneration ||
+		!v.previous.IssueTime.Equal(status.IssueTime) || !v.previous.ExpirationTime.Equal(status.ExpirationTime) ||
+		!v.previous.RenewalTime.Equal(status.RenewalTime) || !v.previous.NextAttemptTime.Equal(status.NextAttemptTime) {
+		return condition.Message
+	}
+	readyBefore, ready := meta.FindStatusCondition(v.previous.Conditions, v1alpha1.ConditionReady), meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
+	if readyBefore == nil || ready == nil || readyBefore.Status != ready.Status || readyBefore.Reason != ready.Reason {
+		if condition.Type != v1alpha1.ConditionReady {
+			return condition.Message
+		}
+	}
+	return before.Message
+}
+
+// knownConditions returns a copy of the operator's conditions, without the ones that the schema has
+// put there and that nobody has ever observed.
+func knownConditions(conditions []metav1.Condition) []metav1.Condition {
+	return slices.DeleteFunc(slices.Clone(conditions), func(condition metav1.Condition) bool {
+		switch condition.Type {
+		case v1alpha1.ConditionReady, v1alpha1.ConditionRenewed, v1alpha1.ConditionVerified, v1alpha1.ConditionStalled:
+			return condition.LastTransitionTime.Unix() <= 0
+		}
+		return true
+	})
+}
+
+// credentialsVersionRead returns the version of the credentials that the last attempt or check was
+// made with.
+func credentialsVersionRead(v view) string {
+	failed := v.state.attempt.activeFailure()
+	switch {
+	case failed != nil:
+		return failed.tried.credentialsVersion
+	case v.state.check.last.credentialsVersion != "":
+		return v.state.check.last.credentialsVersion
+	}
+	return v.previous.ClientSecretResourceVersion
+}
+
+// nextAttempt returns when a failed attempt is made again; zero if none has failed, or if that is
+// not a matter of time.
+func nextAttempt(v view) time.Time {
+	failed := v.state.attempt.activeFailure()
+	switch {
+	case failed == nil, isWaiting(v.ticket):
+		return time.Time{}
+	case v.decision.Action == renewal.Wait:
+		return v.decision.Until
+	}
+	return failed.notBefore
+}
+
+// timestamp returns a time in the whole seconds of a status; nil for zero.
+func timestamp(at time.Time) *metav1.Time {
+	if at.IsZero() {
+		return nil
+	}
+	return new(metav1.NewTime(at.UTC().Truncate(time.Second)))
+}
+
+func show(at *metav1.Time) string { return at.UTC().Format(time.RFC3339) }

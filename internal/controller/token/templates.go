@@ -1,0 +1,196 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package token
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+	"github.com/pipedream-operator/pipedream-operator/internal/secrettemplate"
+)
+
+// The keys of the written Secret when the spec has no templates.
+const (
+	keyAccessToken = "access_token"
+	keyTokenType   = "token_type"
+	keyExpiresAt   = "expires_at"
+	keyScope       = "scope"
+	keyProjectID   = "project_id"
+	keyEnvironment = "environment"
+)
+
+// templatesFailedError wraps the error of templates that have failed with an issued token.
+type templatesFailedError struct{ error }
+
+func (e templatesFailedError) Unwrap() error { return e.error }
+
+// errRestoredTemplates is the error of templates that an earlier process could not render.
+var errRestoredTemplates = errors.New("they failed before the operator was restarted")
+
+// renderMadeUp renders the templates of a PipedreamToken with made-up tokens.
+func renderMadeUp(token *v1alpha1.PipedreamToken, scopes string) rendering {
+	made := rendering{generation: token.Generation}
+	digests := map[string]bool{}
+	// These tokens must stay as they are: Secrets record what they come to.
+	for _, filling := range []string{"b", "a"} {
+		data, err := render(token, madeUpToken(filling, scopes))
+		made.digest, made.err = layout.Digest(nil, data), err
+		digests[made.digest] = true
+		if err != nil {
+			break
+		}
+	}
+	if made.err == nil && len(digests) == 1 {
+		made.err = errors.New("no template shows the token: `{{ .AccessToken }}` must be in at least one of them")
+	}
+	return made
+}
+
+// madeUpToken returns a token of the form and the size of Pipedream's.
+func madeUpToken(filling, scopes string) currentToken {
+	return currentToken{
+		token: pipedream.Token{
+			AccessToken:    pipedream.NewSensitive("eyJ0eXAiOiJKV1QiLCJhbGciOiJFZERTQSJ9." + strings.Repeat(filling, 900) + "." + strings.Repeat(filling, 86)),
+			IssueTime:      time.Unix(0, 0).UTC(),
+			ExpirationTime: time.Unix(0, 0).UTC().Add(time.Hour),
+		},
+		scopes: scopes,
+	}
+}
+
+// templateError returns what is wrong with the templates of a generation; nil if nothing is known
+// to be.
+func (c *checkState) templateError(generation int64) error {
+	switch {
+	case c.renderError.generation != generation:
+		return c.rendering.err
+	case c.renderError.err != nil:
+		return c.renderError.err
+	case c.rendering.err != nil:
+		return c.rendering.err
+	}
+	return errRestoredTemplates
+}
+
+// render returns the data of the Secret with a token.
+func render(owner *v1alpha1.PipedreamToken, current currentToken) (map[string][]byte, error) {
+	spec := owner.Spec
+	values := secrettemplate.Values{
+		AccessToken: current.token.AccessToken.Reveal(),
+		TokenType:   pipedream.TokenType,
+		ExpiresAt:   current.token.ExpirationTime.Format(time.RFC3339),
+		Scope:       current.grantedScope(),
+		ProjectID:   spec.ProjectID,
+		Environment: string(spec.Environment),
+	}
+	if len(spec.Secret.Data) == 0 {
+		return defaultData(values), nil
+	}
+	var jsonKeys []string
+	if owner.TargetType() == string(corev1.SecretTypeDockerConfigJson) {
+		jsonKeys = []string{corev1.DockerConfigJsonKey}
+	}
+	data, err := secrettemplate.Render(templatesOf(owner), values, jsonKeys...)
+	if err != nil {
+		return nil, err
+	}
+	var config map[string]any
+	if len(jsonKeys) > 0 && (json.Unmarshal(data[corev1.DockerConfigJsonKey], &config) != nil || config == nil) {
+		return nil, &secrettemplate.Error{
+			Key: corev1.DockerConfigJsonKey, Detail: "the value must be a JSON object, for that is what the Secret's type asks for",
+		}
+	}
+	return data, nil
+}
+
+func defaultData(values secrettemplate.Values) map[string][]byte {
+	data := map[string][]byte{}
+	for key, value := range map[string]string{
+		keyAccessToken: values.AccessToken,
+		keyTokenType:   values.TokenType,
+		keyExpiresAt:   values.ExpiresAt,
+		keyScope:       values.Scope,
+		keyProjectID:   values.ProjectID,
+		keyEnvironment: values.Environment,
+	} {
+		if value != "" {
+			data[key] = []byte(value)
+		}
+	}
+	return data
+}
+
+func templatesOf(owner *v1alpha1.PipedreamToken) map[string]string {
+	return plain(owner.Spec.Secret.Data)
+}
+
+// plain returns a map of named strings as one of strings.
+func plain[V ~string](named map[string]V) map[string]string {
+	texts := make(map[string]string, len(named))
+	for key, value := range named {
+		texts[key] = string(value)
+	}
+	return texts
+}
+
+// tokenKeyOf returns a key that holds exactly the token, whatever the token is; empty if the spec
+// has none. Values are not compared: the status tells whether there is one.
+func tokenKeyOf(owner *v1alpha1.PipedreamToken) string {
+	if len(owner.Spec.Secret.Data) == 0 {
+		return keyAccessToken
+	}
+	return secrettemplate.TokenKey(templatesOf(owner))
+}
+
+// buildSecret returns the Secret with a token. If the token can't be read from its Secret, the data
+// stay as they are. The error is a templatesFailedError.
+func buildSecret(s snapshot, made rendering, current currentToken) (*corev1.Secret, error) {
+	owner := s.token
+	desired := ownedsecret.Desired{
+		Type:        corev1.SecretType(owner.TargetType()),
+		Record:      current.record(),
+		Labels:      plain(owner.Spec.Secret.Labels),
+		Annotations: plain(owner.Spec.Secret.Annotations),
+	}
+	var tokenKey, digest string
+	if current.token.AccessToken.IsEmpty() {
+		desired.Data, digest = current.data, current.rendering
+	} else {
+		data, err := render(owner, current)
+		if err != nil {
+			return nil, templatesFailedError{err}
+		}
+		desired.Data = data
+		if tokenKey = tokenKeyOf(owner); tokenKey == "" {
+			digest = made.digest
+		}
+	}
+	desired.Record[v1alpha1.TokenKeyAnnotation] = tokenKey
+	desired.Record[v1alpha1.RenderingAnnotation] = digest
+	return layout.Build(owner, s.target, desired), nil
+}
+
+// compareWithDesired compares an intact Secret, whose token is as it should be, with what is
+// desired beside the token.
+func compareWithDesired(s snapshot, st state, current currentToken, target *corev1.Secret) renewal.Check {
+	switch {
+	case st.check.templateError(s.token.Generation) != nil:
+		return renewal.Misshapen
+	case current.token.AccessToken.IsEmpty() && current.rendering != st.check.rendering.digest:
+		return renewal.TemplatesChanged
+	}
+	desired, err := buildSecret(s, st.check.rendering, current)
+	if err != nil || !ownedsecret.IsApplied(desired, target, s.token, v1alpha1.CredentialsAnnotation) {
+		return renewal.Misshapen
+	}
+	return renewal.Good
+}

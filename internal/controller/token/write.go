@@ -1,0 +1,120 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package token
+
+import (
+	"context"
+	"errors"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
+	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+)
+
+// maxWriteTries is how often a write is tried when another writer is faster.
+const maxWriteTries = 3
+
+// writePending writes a token that was issued, in this reconcile or in an earlier one, if the
+// credentials are still the ones that it was issued for.
+func (r *Reconciler) writePending(ctx context.Context, s snapshot, st state, why renewal.Why) (outcome, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), issueTimeout)
+	defer cancel()
+	pending := *st.attempt.pending
+	if s.credentials != nil && pending.credentials != s.credentialsRecord() {
+		switch {
+		case !s.areCredentialsRead:
+			found, err := r.readCredentials(ctx, s)
+			if err != nil {
+				return noAction{}, err
+			}
+			return credentialsRead{found}, nil
+		case s.clientCredentials == nil: // The credentials can't be used: the token is the best there is.
+		case !pending.isFor(*s.clientCredentials):
+			return discarded{}, nil
+		default:
+			pending.credentials, pending.credentialsVersion = s.credentialsRecord(), s.credentialsVersion()
+			return confirmed{pending}, nil
+		}
+	}
+	// A request to renew that was made meanwhile is answered by a token that nobody has seen.
+	pending.renewRequest = s.desired.RenewRequest
+	return r.writeToken(ctx, s, st, pending, why)
+}
+
+// writeToken writes a pending token to the Secret. It tries again when another writer was faster,
+// but never writes a Secret that belongs to somebody else.
+func (r *Reconciler) writeToken(ctx context.Context, s snapshot, st state, pending currentToken, why renewal.Why) (outcome, error) {
+	var err error
+	for range maxWriteTries {
+		if s.targetState() == renewal.Foreign {
+			return foreign{s.target}, nil
+		}
+		var secret *corev1.Secret
+		secret, err = r.write(ctx, s, st, pending)
+		switch {
+		case err == nil:
+			return written{target: metadataOf(secret), token: pending, why: why}, nil
+		case ownedsecret.IsNamespaceTerminating(err):
+			return discarded{isNamespaceTerminating: true}, nil
+		case !ownedsecret.IsOvertaken(err):
+			return r.failedWrite(s, err, writeKind{})
+		}
+		if s.target, err = ownedsecret.Metadata(ctx, r.Client, ownedsecret.Key(s.token)); err != nil {
+			return uncertain{}, err
+		}
+		if s.currentInputs() == pending.inputs {
+			return written{target: s.target, token: pending, why: why, isFound: true}, nil
+		}
+	}
+	return uncertain{}, err
+}
+
+// rewrite writes the Secret again with the token that it holds. What is to be said of the next
+// token is then decided on again.
+func (r *Reconciler) rewrite(ctx context.Context, s snapshot, st state) (outcome, error) {
+	if s.current == nil {
+		return r.check(ctx, s, st)
+	}
+	kind := writeKind{isRewrite: true, isDriftedAgain: isDriftedAgain(s, st)}
+	current := *s.current
+	current.credentialsVersion = st.check.last.credentialsVersion
+	secret, err := r.write(ctx, s, st, current)
+	switch {
+	case err == nil:
+		return written{target: metadataOf(secret), token: current, kind: kind}, nil
+	case ownedsecret.IsOvertaken(err):
+		return overtaken{kind}, err
+	}
+	return r.failedWrite(s, err, kind)
+}
+
+func (r *Reconciler) write(ctx context.Context, s snapshot, st state, current currentToken) (*corev1.Secret, error) {
+	secret, err := buildSecret(s, st.check.rendering, current)
+	if err != nil {
+		return nil, err
+	}
+	if err := ownedsecret.Write(ctx, r.Client, s.token, s.target, secret); err != nil {
+		return nil, err
+	}
+	return secret, nil
+}
+
+// failedWrite returns the outcome of a write that has failed: the API server refuses the Secret,
+// the templates fail with this token, or it is not known whether the write was done. Only then
+// there is an error.
+func (r *Reconciler) failedWrite(s snapshot, err error, kind writeKind) (outcome, error) {
+	if failed, ok := errors.AsType[templatesFailedError](err); ok {
+		return unrenderable{err: failed.error, kind: kind}, nil
+	}
+	if detail, ok := ownedsecret.Refusal(err); ok {
+		return writeRefused{detail: detail, kind: kind, target: s.target, at: r.Clock.Now()}, nil
+	}
+	return uncertain{kind}, err
+}
+
+func isTemplatesFailed(err error) bool {
+	_, ok := errors.AsType[templatesFailedError](err)
+	return ok
+}
