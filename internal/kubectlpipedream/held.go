@@ -10,9 +10,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 )
 
@@ -53,24 +53,10 @@ func (c *cluster) readHeld(ctx context.Context, token *v1alpha1.PipedreamToken) 
 		return heldSecret{}, fmt.Errorf("read Secret %s: %w", token.TargetName(), err)
 	}
 	held := heldSecret{Secret: secret}
-	if !belongsTo(secret, token) {
+	if !ownedsecret.BelongsTo(secret, token) {
 		held.problem = "it is not this PipedreamToken's"
 	}
 	return held, nil
-}
-
-// belongsTo tells whether a Secret is the PipedreamToken's: it says so itself, and no
-// other object controls it.
-func belongsTo(secret *corev1.Secret, token *v1alpha1.PipedreamToken) bool {
-	if secret.Annotations[v1alpha1.OwnerAnnotation] != token.Name {
-		return false
-	}
-	controller := metav1.GetControllerOfNoCopy(secret)
-	if controller == nil {
-		return true
-	}
-	group, err := schema.ParseGroupVersion(controller.APIVersion)
-	return err == nil && group.Group == tokenResource.Group && controller.Kind == kind && controller.Name == token.Name
 }
 
 // token returns the token in the Secret; an empty one if no key holds just that.

@@ -250,7 +250,7 @@ func TestTokenThatTheAPIServerDoesNotStore(t *testing.T) {
 		"because of a quota":                                    {begin: limitSecrets, end: unlimitSecrets, status: "403 Forbidden"},
 		"because of an admission policy":                        {begin: forbidTokens, end: allowTokens, status: "422 Invalid"},
 		"because of an admission policy, while another is held": {begin: forbidTokens, end: allowTokens, status: "422 Invalid", isHeld: true},
-		"because the Secret is immutable":                       {begin: freeze, end: deleteTarget, status: "422 Invalid", isHeld: true, isNoticed: true},
+		"because the Secret is immutable":                       {begin: freeze, end: deleteTarget, status: "422 Invalid, about immutable, data", isHeld: true, isNoticed: true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
