@@ -15,12 +15,10 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/reason"
+	reasons "github.com/pipedream-operator/pipedream-operator/internal/reason/token"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 )
-
-// missingCredentialsGrace is how long credentials may be missing before a person
-// is called: they are often delivered a little later than what names them.
-const missingCredentialsGrace = 2 * time.Minute
 
 // attempt is what an attempt is made with. When it has changed since the last
 // one failed, there is no point in waiting.
@@ -65,15 +63,7 @@ type failure struct {
 }
 
 // isRefusal tells whether only a person can mend it.
-func (f *failure) isRefusal() bool {
-	switch f.reason {
-	case v1alpha1.ReasonCredentialsInvalid, v1alpha1.ReasonCredentialsRejected, v1alpha1.ReasonScopeRejected,
-		v1alpha1.ReasonScopeNotGranted, v1alpha1.ReasonRequestRejected,
-		v1alpha1.ReasonSecretNotOwned, v1alpha1.ReasonSecretWriteRefused, v1alpha1.ReasonTemplateInvalid:
-		return true
-	}
-	return false
-}
+func (f *failure) isRefusal() bool { return reasons.Rows.Of(f.reason).Class.NeedsPerson() }
 
 // isAbout tells whether another attempt would be made with the same as the failed
 // one, so that it has to wait.
@@ -103,15 +93,10 @@ func (o *observation) isRetry() bool {
 
 // stallsAt returns when the failure becomes a person's business; zero for never.
 func (f *failure) stallsAt() time.Time {
-	switch {
-	case f == nil:
+	if f == nil {
 		return time.Time{}
-	case f.reason == v1alpha1.ReasonCredentialsMissing:
-		return f.since.Add(missingCredentialsGrace)
-	case f.isRefusal():
-		return f.since
 	}
-	return time.Time{}
+	return reasons.Rows.Of(f.reason).StallsAt(f.since)
 }
 
 func (f *failure) stalled(now time.Time) bool {
@@ -140,8 +125,15 @@ func (f *failure) isPacedAs(other *failure) bool {
 	return f.reason == other.reason || f.isTransient() && other.isTransient()
 }
 
-func (f *failure) isTransient() bool {
-	return f.reason == v1alpha1.ReasonEndpointUnavailable || f.reason == v1alpha1.ReasonMalformedResponse
+func (f *failure) isTransient() bool { return reasons.Rows.Of(f.reason).Class == reason.Transient }
+
+// pacing returns how long attempts wait after the failure, unless somebody else says when
+// the next one may be made.
+func (f *failure) pacing() renewal.Class {
+	if f.isRefusal() {
+		return renewal.Refused
+	}
+	return renewal.Transient
 }
 
 func newFailure(o *observation, reason, what string, now time.Time) *failure {
@@ -198,22 +190,8 @@ func (f *failure) isTold(isReady bool) bool {
 
 // reasonOf returns the condition reason of a failed token request.
 func reasonOf(kind pipedream.Kind) string {
-	switch kind {
-	case pipedream.CredentialsInvalid:
-		return v1alpha1.ReasonCredentialsInvalid
-	case pipedream.CredentialsRejected:
-		return v1alpha1.ReasonCredentialsRejected
-	case pipedream.ScopeRejected:
-		return v1alpha1.ReasonScopeRejected
-	case pipedream.ScopeNotGranted:
-		return v1alpha1.ReasonScopeNotGranted
-	case pipedream.RateLimited:
-		return v1alpha1.ReasonRateLimited
-	case pipedream.Malformed:
-		return v1alpha1.ReasonMalformedResponse
-	case pipedream.RequestRejected:
-		return v1alpha1.ReasonRequestRejected
-	case pipedream.Unavailable:
+	if row, ok := reasons.Rows.OfKind(kind); ok {
+		return row.Reason
 	}
 	return v1alpha1.ReasonEndpointUnavailable
 }
@@ -228,13 +206,9 @@ func (r *Reconciler) failRequest(o *observation, err error) {
 	failed := o.fail(reasonOf(cause.Kind), cause.Error(), now)
 	r.Metrics.attempted(o.decision.Why, failed.reason)
 	failed.credentials = o.memory.digest(*o.clientCredentials)
-	switch {
-	case !cause.RetryAt.IsZero():
+	failed.notBefore = now.Add(renewal.RetryAfter(failed.pacing(), o.wanted.Identity, failed.count))
+	if !cause.RetryAt.IsZero() {
 		failed.notBefore = cause.RetryAt // As the gate has decided, for all who are concerned.
-	case failed.isRefusal():
-		failed.notBefore = now.Add(renewal.RetryAfter(renewal.Refused, o.wanted.Identity, failed.count))
-	default:
-		failed.notBefore = now.Add(renewal.RetryAfter(renewal.Transient, o.wanted.Identity, failed.count))
 	}
 }
 
@@ -273,7 +247,7 @@ func (r *Reconciler) failRewrite(o *observation, err error) error {
 
 func (r *Reconciler) paceWrite(o *observation, failed *failure, now time.Time) {
 	failed.refusedOver = versionOf(o.target)
-	failed.notBefore = now.Add(renewal.RetryAfter(renewal.Refused, o.wanted.Identity, failed.count))
+	failed.notBefore = now.Add(renewal.RetryAfter(failed.pacing(), o.wanted.Identity, failed.count))
 }
 
 // refusal returns what to say of a write that the API server refuses; nothing and
@@ -303,46 +277,7 @@ func (o *observation) refusal(err error) (what string, other error) {
 
 // explain says what happened, and what to do about it.
 func (f *failure) explain() (happened, advice string) {
-	switch f.reason {
-	case v1alpha1.ReasonCredentialsMissing, v1alpha1.ReasonCredentialsInvalid, v1alpha1.ReasonCredentialsRejected:
-		return f.explainCredentials()
-	case v1alpha1.ReasonScopeRejected:
-		return "Pipedream does not grant the scopes (" + f.what + ")", "Correct `spec.scopes`."
-	case v1alpha1.ReasonScopeNotGranted:
-		return "Pipedream issued a token without all the scopes that `spec.scopes` asks for (" + f.what + ")",
-			"The token was dropped. Remove these scopes from the spec, or let the OAuth client have them at Pipedream."
-	case v1alpha1.ReasonRequestRejected:
-		return "Pipedream refuses the token request (" + f.what + ")",
-			"Check the operator's --api-url and its proxy settings, and that the OAuth client exists and may have these scopes."
-	case v1alpha1.ReasonSecretNotOwned:
-		return "A Secret with the wanted name exists, and does not belong to this PipedreamToken",
-			"It is left untouched. Delete it, or create a PipedreamToken with another `spec.secret.name`."
-	case v1alpha1.ReasonSecretWriteRefused:
-		return "The API server does not store the Secret (" + f.what + ")",
-			"Check quotas and admission policies of the namespace, and that the Secret is not immutable, nor of another type than `spec.secret.type`; a token that is issued already is kept, and stored once that is possible."
-	case v1alpha1.ReasonTemplateInvalid:
-		return "The templates in `spec.secret.data` can't be rendered (" + f.what + ")", // As toldMisfit expects it.
-			"Correct them; that is noticed at once. Until then no token is asked for, and the Secret stays as it is."
-	case v1alpha1.ReasonRateLimited:
-		return "Pipedream limits the rate of token requests (" + f.what + ")",
-			"Nothing is to be done unless this stays; then lower the operator's --token-requests-per-second, or look for others who ask from the same IP address."
-	case v1alpha1.ReasonMalformedResponse:
-		return "Pipedream's answer holds no usable token (" + f.what + ")", "Check the operator's --api-url and its proxy settings if this stays."
-	}
-	return "Pipedream is out of reach or out of order (" + f.what + ")", "Check the network, the operator's --api-url and its proxy settings if this stays."
-}
-
-// explainCredentials explains a failure that only other client credentials mend.
-func (f *failure) explainCredentials() (happened, advice string) {
-	switch f.reason {
-	case v1alpha1.ReasonCredentialsMissing:
-		return f.what, "Deliver it, or correct `spec.clientSecretRef`; that is noticed at once."
-	case v1alpha1.ReasonCredentialsInvalid:
-		return f.what, "Pipedream was not asked. Write the OAuth client's ID and secret into this Secret, each value alone and in visible ASCII characters; " +
-			"white space around a value is ignored. A change of the Secret is noticed at once."
-	}
-	return "Pipedream rejects the client credentials (" + f.what + ")",
-		"Put the OAuth client's current ID and secret into the Secret that `spec.clientSecretRef` names; they are tried at once when they change."
+	return reasons.Rows.Of(f.reason).Explain(f.what)
 }
 
 // since comes before when a failure has begun, and endOfWhat after its details.
