@@ -79,7 +79,7 @@ build: ## Build the manager, the simulator, the plugin of kubectl, the demo and 
 	go build -o bin/ ./test/demo ./test/chaos
 
 .PHONY: generate
-generate: ## Make what is made from the API's types: deepcopy, apply configurations, CRD, RBAC rules, the chart's files.
+generate: ## Make what is made from code: deepcopy, apply configurations, CRD, RBAC rules, the chart's files, the docs' tables of reasons.
 	$(TOOL) controller-gen object:headerFile=hack/boilerplate.go.txt \
 		applyconfiguration:headerFile=hack/boilerplate.go.txt crd rbac:roleName=manager paths=./... \
 		output:crd:dir=config/crd/bases output:rbac:dir=config/rbac
@@ -87,6 +87,7 @@ generate: ## Make what is made from the API's types: deepcopy, apply configurati
 	cp config/crd/bases/pipedream-operator.io_pipedreamtokens.yaml charts/pipedream-operator/files/crd.yaml
 	cp config/rbac/role.yaml config/rbac/aggregated_roles.yaml config/policy/require_scopes.yaml charts/pipedream-operator/files/
 	cp config/prometheus/rule.yaml config/prometheus/dashboard.json charts/pipedream-operator/files/
+	go run ./hack/reasons
 
 .PHONY: lint
 lint: ## Run the linters: golangci-lint on all code, kube-api-linter on the API's types.

@@ -19,6 +19,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/duration"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/reason"
+	reasons "github.com/pipedream-operator/pipedream-operator/internal/reason/token"
 )
 
 func (p *plugin) inspectCommand() *cobra.Command {
@@ -185,22 +187,23 @@ func (v *view) conditions(token *v1alpha1.PipedreamToken) {
 			since = ", since " + duration.HumanDuration(v.now.Sub(one.LastTransitionTime.Time))
 		}
 		v.heading("  %s is %s%s: %s", kind, one.Status, since, one.Reason)
-		words := v.wordsOn(token, one)
+		meaning, actor := v.wordsOn(token, one)
 		if kind != v1alpha1.ConditionStalled { // Its message is the one of Renewed.
 			v.heading("    Says:     %s", oneLine(one.Message))
 		}
-		v.heading("    Means:    %s", orNone(words.meaning))
-		v.heading("    Must act: %s", orNone(words.actor))
+		v.heading("    Means:    %s", orNone(meaning))
+		v.heading("    Must act: %s", orNone(actor))
 	}
 }
 
-// wordsOn returns the plain words for a condition.
-func (v *view) wordsOn(token *v1alpha1.PipedreamToken, one metav1.Condition) plainWords {
+// wordsOn returns what a condition means in plain words, and who must act.
+func (v *view) wordsOn(token *v1alpha1.PipedreamToken, one metav1.Condition) (meaning, actor string) {
 	switch {
 	case one.Type == v1alpha1.ConditionStalled:
-		return plainWords{"Attempts keep failing until a person helps.", "see Renewed"}
+		return "Attempts keep failing until a person helps.", "see Renewed"
 	case one.Type == v1alpha1.ConditionReady && readiness(token, v.now) == metav1.ConditionUnknown:
-		return plainWords{"This was so until the token expired; nobody has corrected the status since.", administrator + ": does the operator run?"}
+		return "This was so until the token expired; nobody has corrected the status since.", reason.Administrator + ": does the operator run?"
 	}
-	return wordsFor[one.Reason]
+	row := reasons.Rows.Of(one.Reason)
+	return row.Meaning, row.Actor
 }

@@ -5,12 +5,7 @@ package kubectlpipedream
 
 import (
 	"encoding/base64"
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"net/http"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -20,7 +15,6 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
-	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
 )
 
 func TestInspectExplains(t *testing.T) {
@@ -90,27 +84,6 @@ func TestClaimsShowNothingElse(t *testing.T) {
 				t.Errorf("got %q, %d others, JWT %v; want %q, %d, %v", got, others, isJWT, test.want, test.others, test.isJWT)
 			}
 		})
-	}
-}
-
-// TestEachReasonHasPlainWords reads the reasons where they are declared.
-func TestEachReasonHasPlainWords(t *testing.T) {
-	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(controlplane.Root(), "api", "v1alpha1", "conditions.go"), nil, 0)
-	must(t, err)
-	declared := map[string]bool{}
-	ast.Inspect(file, func(node ast.Node) bool {
-		if spec, ok := node.(*ast.ValueSpec); ok && strings.HasPrefix(spec.Names[0].Name, "Reason") {
-			reason, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
-			must(t, err)
-			declared[reason] = true
-			if words := wordsFor[reason]; words.meaning == "" || words.actor == "" {
-				t.Errorf("there are no plain words for %s", reason)
-			}
-		}
-		return true
-	})
-	if len(declared) != len(wordsFor) || len(declared) < 20 {
-		t.Errorf("there are %d reasons, and words for %d", len(declared), len(wordsFor))
 	}
 }
 

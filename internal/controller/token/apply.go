@@ -155,7 +155,10 @@ func (st *state) applyCheck(s snapshot, o targetChecked) {
 func (st *state) applyRequestFailed(s snapshot, o requestFailed) {
 	failed := st.attempt.fail(newFailure(s, reasonOf(o.cause.Kind), o.cause.Error(), o.at), o.at)
 	failed.credentials = digestOf(st.uid, *s.clientCredentials)
-	failed.notBefore = failed.retryAt(s, o.cause, o.at)
+	failed.notBefore = failed.paced(s, o.at)
+	if !o.cause.RetryAt.IsZero() {
+		failed.notBefore = o.cause.RetryAt // As the limiter has decided, for all who are concerned.
+	}
 }
 
 // fail remembers a failed attempt. An attempt that was made before its time was triggered by
@@ -233,7 +236,7 @@ func (st *state) applyWriteRefused(s snapshot, o writeRefused) {
 		failed = st.attempt.fail(failed, o.at)
 	}
 	failed.refusedOver = ownedsecret.Version(o.target)
-	failed.notBefore = retryAfterRefusal(s, failed.count, o.at)
+	failed.notBefore = failed.paced(s, o.at)
 }
 
 // setBlocker remembers what makes an attempt impossible, until the watch on Secrets tells of a

@@ -12,7 +12,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
 )
 
@@ -92,4 +94,18 @@ func hasLine(lines []string, begin string) bool {
 		}
 	}
 	return false
+}
+
+// TestAReasonOfAnotherVersionIsNotExplainedAsAnOutage checks the message about a failure
+// that is known from a status which another version of the operator has written.
+func TestAReasonOfAnotherVersionIsNotExplainedAsAnOutage(t *testing.T) {
+	t.Parallel()
+	failed := &failure{reason: "MoonIsFull", since: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	const want = "The last attempt failed for the reason `MoonIsFull`, which this version of the operator does not know, since 2026-01-02T03:04:05Z. "
+	if got := failed.message(&v1alpha1.PipedreamTokenStatus{}); !strings.HasPrefix(got, want) {
+		t.Errorf("the message is\n%s\nwant it to begin with\n%s", got, want)
+	}
+	if failed.isStalled(failed.since.Add(time.Hour)) {
+		t.Error("a person is called for a reason that this version does not know")
+	}
 }

@@ -8,12 +8,10 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/reason"
+	reasons "github.com/pipedream-operator/pipedream-operator/internal/reason/token"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 )
-
-// missingCredentialsGrace is how long credentials may be missing before a person is called: they
-// are often delivered a little later than the PipedreamToken that names them.
-const missingCredentialsGrace = 2 * time.Minute
 
 // inputs are what an attempt is made with. When they have changed since an attempt failed, the
 // next attempt need not wait.
@@ -56,24 +54,14 @@ type failure struct {
 	count int
 }
 
-// needsPerson reports whether only a person can mend it.
-func (f *failure) needsPerson() bool {
-	switch f.reason {
-	case v1alpha1.ReasonCredentialsInvalid, v1alpha1.ReasonCredentialsRejected, v1alpha1.ReasonScopeRejected,
-		v1alpha1.ReasonScopeNotGranted, v1alpha1.ReasonRequestRejected,
-		v1alpha1.ReasonSecretNotOwned, v1alpha1.ReasonSecretWriteRefused, v1alpha1.ReasonTemplateInvalid:
-		return true
-	}
-	return false
-}
+// row returns the row of the failure's reason.
+func (f *failure) row() reason.Row { return reasons.Rows.Of(f.reason) }
+
+// isTransient reports whether the failure may mend itself.
+func (f *failure) isTransient() bool { return f.row().Class == reason.Transient }
 
 // isWriteRefused reports whether the API server has refused to write the Secret.
 func (f *failure) isWriteRefused() bool { return f.reason == v1alpha1.ReasonSecretWriteRefused }
-
-// isTransient reports whether it may mend itself.
-func (f *failure) isTransient() bool {
-	return f.reason == v1alpha1.ReasonEndpointUnavailable || f.reason == v1alpha1.ReasonMalformedResponse
-}
 
 // hasSameInputs reports whether another attempt would be made with the same inputs as the failed
 // one, so that it has to wait.
@@ -86,15 +74,10 @@ func (f *failure) hasSameInputs(s snapshot) bool {
 
 // stallsAt returns when the failure becomes a matter for a person; zero for never.
 func (f *failure) stallsAt() time.Time {
-	switch {
-	case f == nil:
+	if f == nil {
 		return time.Time{}
-	case f.reason == v1alpha1.ReasonCredentialsMissing:
-		return f.since.Add(missingCredentialsGrace)
-	case f.needsPerson():
-		return f.since
 	}
-	return time.Time{}
+	return f.row().StallsAt(f.since)
 }
 
 func (f *failure) isStalled(now time.Time) bool {
@@ -130,44 +113,23 @@ func (f *failure) isStill(other *failure) bool {
 		f.tried.generation == other.tried.generation && f.tried.credentialsVersion == other.tried.credentialsVersion
 }
 
-func newFailure(s snapshot, reason, detail string, now time.Time) *failure {
-	return &failure{reason: reason, detail: detail, tried: s.inputs(), since: now.Truncate(time.Second), count: 1}
+func newFailure(s snapshot, because, detail string, now time.Time) *failure {
+	return &failure{reason: because, detail: detail, tried: s.inputs(), since: now.Truncate(time.Second), count: 1}
 }
 
-// retryAfterRefusal returns when something that was refused is tried again.
-func retryAfterRefusal(s snapshot, count int, now time.Time) time.Time {
-	return now.Add(renewal.RetryAfter(renewal.Refused, s.desired.Identity, count))
-}
-
-// retryAt returns when a failed token request is made again.
-func (f *failure) retryAt(s snapshot, cause *pipedream.Error, now time.Time) time.Time {
-	switch {
-	case !cause.RetryAt.IsZero():
-		return cause.RetryAt // As the limiter has decided, for all who are concerned.
-	case f.needsPerson():
-		return retryAfterRefusal(s, f.count, now)
+// paced returns when an attempt is made again after the failure, unless the limiter knows better.
+func (f *failure) paced(s snapshot, now time.Time) time.Time {
+	class := renewal.Transient
+	if f.row().Class.NeedsPerson() {
+		class = renewal.Refused
 	}
-	return now.Add(renewal.RetryAfter(renewal.Transient, s.desired.Identity, f.count))
+	return now.Add(renewal.RetryAfter(class, s.desired.Identity, f.count))
 }
 
 // reasonOf returns the reason of condition Renewed for a failed token request.
 func reasonOf(kind pipedream.Kind) string {
-	switch kind {
-	case pipedream.CredentialsInvalid:
-		return v1alpha1.ReasonCredentialsInvalid
-	case pipedream.CredentialsRejected:
-		return v1alpha1.ReasonCredentialsRejected
-	case pipedream.ScopeRejected:
-		return v1alpha1.ReasonScopeRejected
-	case pipedream.ScopeNotGranted:
-		return v1alpha1.ReasonScopeNotGranted
-	case pipedream.RateLimited:
-		return v1alpha1.ReasonRateLimited
-	case pipedream.Malformed:
-		return v1alpha1.ReasonMalformedResponse
-	case pipedream.RequestRejected:
-		return v1alpha1.ReasonRequestRejected
-	case pipedream.Unavailable:
+	if row, ok := reasons.Rows.OfKind(kind); ok {
+		return row.Reason
 	}
 	return v1alpha1.ReasonEndpointUnavailable
 }

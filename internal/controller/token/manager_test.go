@@ -222,7 +222,7 @@ func TestObjectThatIsMadeAnewDoesNotWriteToASecretThatIsBeingCollected(t *testin
 func TestSecretOfAPredecessorIsInheritedWhenItIsNotCollected(t *testing.T) {
 	token := &v1alpha1.PipedreamToken{ObjectMeta: metav1.ObjectMeta{Name: "orders", UID: "new", CreationTimestamp: metav1.Unix(1000, 0)}}
 	target := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
-		Annotations:     map[string]string{v1alpha1.OwnerAnnotation: "orders"},
+		Annotations: map[string]string{v1alpha1.OwnerAnnotation: "orders"},
 		OwnerReferences: []metav1.OwnerReference{{
 			APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: "PipedreamToken", Name: "orders", UID: "old", Controller: new(true),
 		}},

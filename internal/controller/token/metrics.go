@@ -16,6 +16,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/metrics"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	reasons "github.com/pipedream-operator/pipedream-operator/internal/reason/token"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 )
 
@@ -113,15 +114,14 @@ func listShown(ctx context.Context, cache client.Reader) ([]metrics.Object, erro
 // as an increase.
 func (m *Metrics) beginAtZero() {
 	m.requests.WithLabelValues(v1alpha1.ReasonIssued)
-	for _, kind := range []pipedream.Kind{
-		pipedream.CredentialsRejected, pipedream.ScopeRejected, pipedream.ScopeNotGranted, pipedream.RequestRejected,
-		pipedream.RateLimited, pipedream.Unavailable, pipedream.Malformed,
-	} {
-		m.requests.WithLabelValues(reasonOf(kind))
-		m.renewals.WithLabelValues(string(renewal.Due), reasonOf(kind))
-	}
-	for _, verdict := range []pipedream.Verdict{pipedream.Accepted, pipedream.Refused, pipedream.Inconclusive} {
-		m.verifications.WithLabelValues(reasonOfVerdict(verdict))
+	for _, row := range reasons.Rows {
+		if row.Kind != "" && row.Kind != pipedream.CredentialsInvalid { // Such credentials are never sent.
+			m.requests.WithLabelValues(row.Reason)
+			m.renewals.WithLabelValues(string(renewal.Due), row.Reason)
+		}
+		if row.Verdict != "" {
+			m.verifications.WithLabelValues(row.Reason)
+		}
 	}
 	m.renewals.WithLabelValues(string(renewal.Due), v1alpha1.ReasonIssued)
 }
@@ -177,12 +177,8 @@ func resultOf(o outcome) string {
 
 // reasonOfVerdict returns the reason of condition Verified.
 func reasonOfVerdict(verdict pipedream.Verdict) string {
-	switch verdict {
-	case pipedream.Accepted:
-		return v1alpha1.ReasonTokenAccepted
-	case pipedream.Refused:
-		return v1alpha1.ReasonTokenRevoked
-	case pipedream.Inconclusive:
+	if row, ok := reasons.Rows.OfVerdict(verdict); ok {
+		return row.Reason
 	}
 	return v1alpha1.ReasonVerificationInconclusive
 }

@@ -40,6 +40,10 @@ const (
 	clientID     = "client-one"
 	clientSecret = "the-client-secret-that-must-never-be-seen"
 	lifetime     = time.Hour
+
+	// missingCredentialsGrace is how long credentials may be missing before condition
+	// Stalled is True.
+	missingCredentialsGrace = 2 * time.Minute
 )
 
 var cluster *controlplane.ControlPlane

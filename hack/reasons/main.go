@@ -1,0 +1,171 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Command reasons writes the tables of reasons in docs/ from the rows in internal/reason.
+// `make generate` runs it in the root of the repository. It prints nothing but an error.
+//
+// A table stands between two comments in its page, which name it. The command replaces
+// all between the two, and fails when a page does not have both exactly once.
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/reason"
+	"github.com/pipedream-operator/pipedream-operator/internal/reason/token"
+)
+
+func main() {
+	if err := run("."); err != nil {
+		_, _ = fmt.Fprintf(os.Stderr, "reasons: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// page is a page of the documentation with generated tables.
+type page struct {
+	file   string
+	tables []table
+}
+
+// table is a generated table, and the name of it in the comments around it.
+type table struct{ name, text string }
+
+// pages returns all pages with generated tables.
+func pages() []page {
+	return []page{
+		{"docs/troubleshooting.md", []table{{"reasons of PipedreamToken", tableOfAll(token.Rows)}}},
+		{"docs/pipedreamtoken.md", []table{
+			{"reasons of Ready", tableOf(token.Rows, v1alpha1.ConditionReady)},
+			{"reasons of Renewed", tableOf(token.Rows, v1alpha1.ConditionRenewed)},
+			{"reasons of Verified", tableOf(token.Rows, v1alpha1.ConditionVerified)},
+		}},
+	}
+}
+
+// run brings the tables of all pages below a folder up to date.
+func run(folder string) error {
+	root, err := os.OpenRoot(folder)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = root.Close() }()
+	for _, page := range pages() {
+		if err := page.update(root); err != nil {
+			return fmt.Errorf("%s: %w", page.file, err)
+		}
+	}
+	return nil
+}
+
+// update brings the tables of a page up to date. It does not write a page that is so
+// already.
+func (p page) update(root *os.Root) error {
+	before, err := root.ReadFile(p.file)
+	if err != nil {
+		return err
+	}
+	after := string(before)
+	for _, table := range p.tables {
+		if after, err = table.replaceIn(after); err != nil {
+			return err
+		}
+	}
+	if after == string(before) {
+		return nil
+	}
+	return root.WriteFile(p.file, []byte(after), 0o600)
+}
+
+// begin returns the comment before a table.
+func (t table) begin() string {
+	return "<!-- begin: " + t.name + ", written by `make generate` from internal/reason -->"
+}
+
+// end returns the comment after a table.
+func (t table) end() string { return "<!-- end: " + t.name + " -->" }
+
+// replaceIn returns the content of a page with the table between its two comments.
+func (t table) replaceIn(content string) (string, error) {
+	for _, comment := range []string{t.begin(), t.end()} {
+		if count := strings.Count(content, comment); count != 1 {
+			return "", fmt.Errorf("the page must have this comment once, and has it %d times: %s", count, comment)
+		}
+	}
+	before, rest, _ := strings.Cut(content, t.begin())
+	_, after, isInOrder := strings.Cut(rest, t.end())
+	if !isInOrder {
+		return "", fmt.Errorf("this comment must come after the one that begins the table: %s", t.end())
+	}
+	return before + t.begin() + "\n\n" + t.text + "\n" + t.end() + after, nil
+}
+
+// tableOfAll returns the table of all reasons of a kind.
+func tableOfAll(rows reason.Table) string {
+	var text strings.Builder
+	writeLine(&text, "reason", "condition", "in short", "tried again")
+	writeLine(&text, "---", "---", "---", "---")
+	for _, row := range rows {
+		writeLine(&text, linked(row, ""), conditionsOf(row), row.Short, row.Retry)
+	}
+	return text.String()
+}
+
+// tableOf returns the table of the reasons of one condition, by status.
+func tableOf(rows reason.Table, condition string) string {
+	var text strings.Builder
+	writeLine(&text, "status", "reason", "when")
+	writeLine(&text, "---", "---", "---")
+	for _, status := range []metav1.ConditionStatus{metav1.ConditionTrue, metav1.ConditionUnknown, metav1.ConditionFalse} {
+		for _, row := range rows {
+			for _, place := range row.Places {
+				if place.Condition == condition && place.Status == status {
+					writeLine(&text, string(status), linked(row, "troubleshooting.md"), whenOf(row, place))
+				}
+			}
+		}
+	}
+	return text.String()
+}
+
+// whenOf says when a condition has a reason.
+func whenOf(row reason.Row, place reason.Place) string {
+	if place.When == "" {
+		return row.Short
+	}
+	return place.When
+}
+
+// linked returns the reason with a link to the section of a page about it.
+func linked(row reason.Row, page string) string {
+	return "[`" + row.Reason + "`](" + page + "#" + strings.ToLower(row.Reason) + ")"
+}
+
+// conditionsOf returns the conditions in which a reason appears, Stalled among them.
+func conditionsOf(row reason.Row) string {
+	var places []string
+	for _, place := range row.Places {
+		places = append(places, place.String())
+	}
+	conditions := strings.Join(places, ", ")
+	switch {
+	case !row.Stalls:
+		return conditions
+	case row.Grace == 0:
+		return conditions + ", Stalled"
+	}
+	return fmt.Sprintf("%s; after %g minutes also Stalled", conditions, row.Grace.Minutes())
+}
+
+// writeLine writes a line of a table in Markdown.
+func writeLine(text *strings.Builder, cells ...string) {
+	for _, cell := range cells {
+		text.WriteString(strings.TrimSuffix("| "+cell, " ") + " ")
+	}
+	text.WriteString("|\n")
+}

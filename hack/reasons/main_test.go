@@ -1,0 +1,112 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pipedream-operator/pipedream-operator/internal/reason/token"
+	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+)
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// read returns the content of a page below a folder.
+func read(t *testing.T, folder, file string) string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(folder, file))
+	must(t, err)
+	return string(content)
+}
+
+// copyOfDocs returns a folder with a copy of all pages that have generated tables.
+func copyOfDocs(t *testing.T) string {
+	t.Helper()
+	folder := t.TempDir()
+	must(t, os.Mkdir(filepath.Join(folder, "docs"), 0o750))
+	for _, page := range pages() {
+		must(t, os.WriteFile(filepath.Join(folder, page.file), []byte(read(t, controlplane.Root(), page.file)), 0o600))
+	}
+	return folder
+}
+
+func TestTheTablesInTheDocsAreUpToDate(t *testing.T) {
+	t.Parallel()
+	folder := copyOfDocs(t)
+	must(t, run(folder))
+	for _, page := range pages() {
+		if diff := cmp.Diff(read(t, controlplane.Root(), page.file), read(t, folder, page.file)); diff != "" {
+			t.Errorf("%s is stale; `make generate` brings it up to date (-is +should be):\n%s", page.file, diff)
+		}
+	}
+}
+
+func TestAStaleTableIsReplaced(t *testing.T) {
+	t.Parallel()
+	folder, page := copyOfDocs(t), pages()[0]
+	before := read(t, folder, page.file)
+	table := page.tables[0]
+	must(t, os.WriteFile(filepath.Join(folder, page.file), []byte(strings.Replace(before, table.text, "| stale |\n", 1)), 0o600))
+	must(t, run(folder))
+	if diff := cmp.Diff(before, read(t, folder, page.file)); diff != "" {
+		t.Errorf("the page is not as it was (-want +got):\n%s", diff)
+	}
+}
+
+// TestBrokenComments checks that a table without a place is an error that names the page
+// and the comment.
+func TestBrokenComments(t *testing.T) {
+	t.Parallel()
+	page := pages()[0]
+	begin, end := page.tables[0].begin(), page.tables[0].end()
+	for name, test := range map[string]struct {
+		spoil func(content string) string
+		want  string
+	}{
+		"no beginning": {func(content string) string { return strings.Replace(content, begin, "", 1) }, begin},
+		"no end":       {func(content string) string { return strings.Replace(content, end, "", 1) }, end},
+		"two endings":  {func(content string) string { return content + end }, end},
+		"turned round": {func(content string) string { return strings.NewReplacer(begin, end, end, begin).Replace(content) }, end},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			folder := copyOfDocs(t)
+			spoiled := test.spoil(read(t, folder, page.file))
+			must(t, os.WriteFile(filepath.Join(folder, page.file), []byte(spoiled), 0o600))
+			err := run(folder)
+			if err == nil || !strings.Contains(err.Error(), page.file) || !strings.HasSuffix(err.Error(), test.want) {
+				t.Errorf("the error is %v, want one that names %s and %s", err, page.file, test.want)
+			}
+			if got := read(t, folder, page.file); got != spoiled {
+				t.Error("the page was written nevertheless")
+			}
+		})
+	}
+}
+
+// TestEachCellFitsIntoATable checks that no text breaks the table that it is in.
+func TestEachCellFitsIntoATable(t *testing.T) {
+	t.Parallel()
+	for _, row := range token.Rows {
+		cells := []string{row.Short, row.Retry}
+		for _, place := range row.Places {
+			cells = append(cells, place.When)
+		}
+		for _, cell := range cells {
+			if strings.ContainsAny(cell, "|\n") || strings.TrimSpace(cell) != cell || strings.HasSuffix(cell, ".") {
+				t.Errorf("%s: this text is no cell of a table: %q", row.Reason, cell)
+			}
+		}
+	}
+}

@@ -1,0 +1,188 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package token
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pipedream-operator/pipedream-operator/internal/reason"
+)
+
+// The texts of the column "tried again" that several rows have.
+const (
+	afterDelivery         = "as soon as the Secret with the credentials changes"
+	afterRefusal          = "at once when the spec changes, else after 1 minute, doubling to 15 minutes"
+	afterTransientFailure = "after 1 second, doubling to 5 minutes; each wait is up to a fifth shorter"
+)
+
+// attemptRows are the rows of condition Renewed while no new token can be had.
+var attemptRows = []reason.Row{
+	{
+		Mechanics: reason.NotAttempted,
+		Places:    renewed(metav1.ConditionUnknown),
+		Words: reason.Words{
+			Meaning: "Nothing was asked of Pipedream yet.",
+			Actor:   reason.Nobody + "; when this stays, " + reason.Administrator + ": does the operator run, and does it watch this namespace?",
+			Short:   "the operator has not asked Pipedream for a token yet",
+		},
+	},
+	{
+		Mechanics: reason.Queued,
+		Places:    renewed(metav1.ConditionUnknown),
+		Words: reason.Words{
+			Meaning: "A token is due, and waits for its turn or for a time.",
+			Actor:   reason.Operator,
+			Short:   "a token is due; its request waits for its turn, or until a set time",
+			Retry:   "at its turn, or at that time",
+		},
+	},
+	{
+		Mechanics: reason.CredentialsMissing,
+		Places:    renewed(metav1.ConditionFalse),
+		Words: reason.Words{
+			Happened: "{detail}",
+			Advice:   "Deliver it, or correct `spec.clientSecretRef`; that is noticed at once.",
+			Meaning:  "There is no client ID or no client secret to ask with.",
+			Actor:    clientOwner,
+			Short:    "the client ID or the client secret is missing",
+			Retry:    afterDelivery,
+		},
+	},
+	{
+		Mechanics: reason.CredentialsInvalid,
+		Places:    renewed(metav1.ConditionFalse),
+		Words: reason.Words{
+			Happened: "{detail}",
+			Advice: "Pipedream was not asked. Write the OAuth client's ID and secret into this Secret, each value alone and in visible ASCII characters; " +
+				"white space around a value is ignored. A change of the Secret is noticed at once.",
+			Meaning: "The client ID or the client secret in the Secret is not as Pipedream issues them; it was not sent.",
+			Actor:   clientOwner,
+			Short:   "the client ID or the client secret is a value that Pipedream can't have issued; the operator does not send it",
+			Retry:   afterDelivery,
+		},
+	},
+	{
+		Mechanics: reason.CredentialsRejected,
+		Places:    renewed(metav1.ConditionFalse),
+		Words: reason.Words{
+			Happened: "Pipedream rejects the client credentials ({detail})",
+			Advice: "Put the OAuth client's current ID and secret into the Secret that `spec.clientSecretRef` names; " +
+				"they are tried at once when they change.",
+			Meaning: "Pipedream does not know this client ID with this client secret.",
+			Actor:   clientOwner,
+			Short:   "Pipedream does not know this client ID with this client secret",
+			Retry:   "as soon as the client ID or the client secret changes, else after 1 minute, doubling to 15 minutes",
+		},
+	},
+	{
+		Mechanics: reason.ScopeRejected,
+		Places:    renewed(metav1.ConditionFalse),
+		Words: reason.Words{
+			Happened: "Pipedream does not grant the scopes ({detail})",
+			Advice:   "Correct `spec.scopes`.",
+			Meaning:  "Pipedream does not grant a scope that the spec asks for.",
+			Actor:    author,
+			Short:    "Pipedream does not grant a scope that the spec asks for",
+			Retry:    afterRefusal,
+		},
+	},
+	{
+		Mechanics: reason.ScopeNotGranted,
+		Places:    renewed(metav1.ConditionFalse),
+		Words: reason.Words{
+			Happened: "Pipedream issued a token without all the scopes that `spec.scopes` asks for ({detail})",
+			Advice:   "The token was dropped. Remove these scopes from the spec, or let the OAuth client have them at Pipedream.",
+			Meaning:  "Pipedream issued a token without a scope that the spec asks for; it was not stored.",
+			Actor:    author + ", or whoever may change the OAuth client at Pipedream",
+			Short:    "Pipedream issued a token without a scope that the spec asks for",
+			Retry:    afterRefusal,
+		},
+	},
+	{
+		Mechanics: reason.RequestRejected,
+		Places:    renewed(metav1.ConditionFalse),
+		Words: reason.Words{
+			Happened: "Pipedream refuses the token request ({detail})",
+			Advice:   "Check the operator's --api-url and its proxy settings, and that the OAuth client exists and may have these scopes.",
+			Meaning:  "Pipedream, or something in between, refuses the request itself.",
+			Actor:    reason.Administrator + ": the operator's --api-url or its proxy",
+			Short:    "Pipedream, or a proxy on the way there, refuses the request with any other 3xx or 4xx status",
+			Retry:    afterRefusal,
+		},
+	},
+	{
+		Mechanics: reason.SecretNotOwned,
+		Places:    renewed(metav1.ConditionFalse),
+		Words: reason.Words{
+			Happened: "A Secret with the wanted name exists, and does not belong to this PipedreamToken",
+			Advice:   "It is left untouched. Delete it, or create a PipedreamToken with another `spec.secret.name`.",
+			Meaning:  "The name of the Secret is taken by somebody else's.",
+			Actor:    author,
+			Short:    "a Secret with this name exists and does not belong to the PipedreamToken",
+			Retry:    "as soon as the name is free",
+		},
+	},
+	{
+		Mechanics: reason.SecretWriteRefused,
+		Places:    renewed(metav1.ConditionFalse),
+		Words: reason.Words{
+			Happened: "The API server does not store the Secret ({detail})",
+			Advice: "Check quotas and admission policies of the namespace, and that the Secret is not immutable, nor of another type than `spec.secret.type`; " +
+				"a token that is issued already is kept, and stored once that is possible.",
+			Meaning: "The token was issued, and the cluster does not store it.",
+			Actor:   reason.Administrator + ": a quota, an admission policy, or an immutable Secret",
+			Short:   "the API server does not store the Secret",
+			Retry:   "when the Secret changes, else after 1 minute, doubling to 15 minutes",
+		},
+	},
+	{
+		Mechanics: reason.TemplateInvalid,
+		Places:    renewed(metav1.ConditionFalse),
+		Words: reason.Words{
+			Happened: "The templates in `spec.secret.data` can't be rendered ({detail})",
+			Advice:   "Correct them; that is noticed at once. Until then no token is asked for, and the Secret stays as it is.",
+			Meaning:  "The Secret can't be made as spec.secret.data says.",
+			Actor:    author,
+			Short:    "the Secret can't be made as `spec.secret.data` says",
+			Retry:    "as soon as the spec changes",
+		},
+	},
+	{
+		Mechanics: reason.RateLimited,
+		Places:    renewed(metav1.ConditionFalse),
+		Words: reason.Words{
+			Happened: "Pipedream limits the rate of token requests ({detail})",
+			Advice: "Nothing is to be done unless this stays; then lower the operator's --token-requests-per-second, " +
+				"or look for others who ask from the same IP address.",
+			Meaning: "Pipedream wants fewer requests; all token requests of the operator pause.",
+			Actor:   reason.Operator,
+			Short:   "Pipedream asks for fewer requests",
+			Retry:   "when Pipedream says, else after 1 minute, doubling; at most after 15 minutes",
+		},
+	},
+	{
+		Mechanics: reason.EndpointUnavailable,
+		Places:    renewed(metav1.ConditionFalse),
+		Words: reason.Words{
+			Happened: "Pipedream is out of reach or out of order ({detail})",
+			Advice:   "Check the network, the operator's --api-url and its proxy settings if this stays.",
+			Meaning:  "Pipedream is out of reach or out of order.",
+			Actor:    reason.Operator + "; when this stays, " + reason.Administrator + ": network and proxy",
+			Short:    "Pipedream's API is unreachable or returned a server error",
+			Retry:    afterTransientFailure,
+		},
+	},
+	{
+		Mechanics: reason.MalformedResponse,
+		Places:    renewed(metav1.ConditionFalse),
+		Words: reason.Words{
+			Happened: "Pipedream's answer holds no usable token ({detail})",
+			Advice:   "Check the operator's --api-url and its proxy settings if this stays.",
+			Meaning:  "Something answers that is not Pipedream's API as it is known.",
+			Actor:    reason.Operator + "; when this stays, " + reason.Administrator + ": --api-url and proxy",
+			Short:    "the answer has a success status, but no usable token",
+			Retry:    afterTransientFailure,
+		},
+	},
+}
