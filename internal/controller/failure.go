@@ -16,6 +16,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+	"github.com/pipedream-operator/pipedream-operator/internal/retry"
 )
 
 // missingCredentialsGrace is how long credentials may be missing before a person
@@ -153,7 +154,7 @@ func newFailure(o *observation, reason, what string, now time.Time) *failure {
 func (o *observation) fail(reason, what string, now time.Time) *failure {
 	last := o.memory.failure
 	if last != nil && now.Before(last.notBefore) {
-		o.memory.byEvent.add(now)
+		o.memory.byEvent.Add(now)
 	}
 	o.memory.failure = newFailure(o, reason, what, now).after(last)
 	return o.memory.failure
@@ -232,9 +233,9 @@ func (r *Reconciler) failRequest(o *observation, err error) {
 	case !cause.RetryAt.IsZero():
 		failed.notBefore = cause.RetryAt // As the gate has decided, for all who are concerned.
 	case failed.isRefusal():
-		failed.notBefore = now.Add(renewal.RetryAfter(renewal.Refused, o.wanted.Identity, failed.count))
+		failed.notBefore = now.Add(retry.After(retry.Refused, o.wanted.Identity, failed.count))
 	default:
-		failed.notBefore = now.Add(renewal.RetryAfter(renewal.Transient, o.wanted.Identity, failed.count))
+		failed.notBefore = now.Add(retry.After(retry.Transient, o.wanted.Identity, failed.count))
 	}
 }
 
@@ -273,7 +274,7 @@ func (r *Reconciler) failRewrite(o *observation, err error) error {
 
 func (r *Reconciler) paceWrite(o *observation, failed *failure, now time.Time) {
 	failed.refusedOver = versionOf(o.target)
-	failed.notBefore = now.Add(renewal.RetryAfter(renewal.Refused, o.wanted.Identity, failed.count))
+	failed.notBefore = now.Add(retry.After(retry.Refused, o.wanted.Identity, failed.count))
 }
 
 // refusal returns what to say of a write that the API server refuses; nothing and

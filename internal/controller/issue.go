@@ -97,7 +97,7 @@ func (r *Reconciler) exchange(ctx context.Context, o *observation, credentials p
 	}
 	m := o.memory
 	if o.decision.Why.IsByEvent() && !m.lastIssue.IsZero() {
-		m.byEvent.add(r.Clock.Now())
+		m.byEvent.Add(r.Clock.Now())
 	}
 	m.lastIssue = r.Clock.Now()
 	m.unstored = &heldToken{

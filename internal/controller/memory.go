@@ -12,6 +12,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+	"github.com/pipedream-operator/pipedream-operator/internal/retry"
 )
 
 // memory is what the reconciler remembers of one PipedreamToken between two
@@ -67,8 +68,8 @@ type memory struct {
 	// lastIssue and byEvent space the tokens of one object, and rewrites what costs no
 	// token.
 	lastIssue time.Time
-	byEvent   deeds
-	rewrites  deeds
+	byEvent   retry.Triggers
+	rewrites  retry.Triggers
 
 	verification verification
 }
@@ -177,21 +178,6 @@ func (m *memory) trouble() *failure {
 		return m.failure
 	}
 	return m.rewriteFailure
-}
-
-// deeds are those of somebody that have led to an attempt: the last one, and how many
-// there were in a row.
-type deeds struct {
-	last  time.Time
-	count int
-}
-
-func (d *deeds) add(now time.Time) {
-	if now.Sub(d.last) > renewal.RepeatWindow {
-		d.count = 0
-	}
-	d.count++
-	d.last = now
 }
 
 // digest tells credentials apart. Its key is the object's UID, for it stays here.

@@ -147,8 +147,8 @@ func (o *observation) observed() renewal.Observed {
 		Unstored:           o.canStore(),
 		Refused:            m.verification.verdict == pipedream.Refused && m.verification.inputs == o.heldInputs(),
 		LastIssue:          m.lastIssue,
-		LastByEvent:        m.byEvent.last,
-		Repeats:            m.byEvent.count,
+		LastByEvent:        m.byEvent.Last,
+		Repeats:            m.byEvent.Count,
 		LastVerified:       m.verification.last,
 		VerifyAt:           o.verifyAt(),
 		VerifyNow:          m.verification.triedFor != 0 && m.verification.triedFor != o.token.Generation,
@@ -158,8 +158,8 @@ func (o *observation) observed() renewal.Observed {
 		TemplateInvalid:    o.templateError() != nil,
 		OtherType:          o.isOfOtherType(),
 		Reverted:           o.isReverted(),
-		LastRewrite:        m.rewrites.last,
-		Rewrites:           m.rewrites.count,
+		LastRewrite:        m.rewrites.Last,
+		Rewrites:           m.rewrites.Count,
 	}
 	observed.VerificationSuspended = m.verification.suspendedFor == o.token.Generation
 	if m.failure != nil {

@@ -14,10 +14,8 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+	"github.com/pipedream-operator/pipedream-operator/internal/retry"
 )
-
-// longestWait is the most that any wait after a failed attempt takes.
-const longestWait = 15 * time.Minute
 
 // recall restores from the status of an object what a restart must not lose: what
 // is remembered of the object, and that Pipedream wants all to wait.
@@ -160,7 +158,7 @@ func recallFailure(o *observation) *failure {
 	}
 	if status.NextAttemptTime != nil {
 		// The clock may have been wrong then.
-		recalled.notBefore = earlier(status.NextAttemptTime.Time, o.now.Add(longestWait))
+		recalled.notBefore = retry.Limit(status.NextAttemptTime.Time, o.now)
 	}
 	return recalled
 }

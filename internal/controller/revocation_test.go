@@ -13,7 +13,7 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
-	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+	"github.com/pipedream-operator/pipedream-operator/internal/retry"
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
@@ -100,7 +100,7 @@ func TestConsumerOfARevokedTokenIsRefusedOnce(t *testing.T) {
 				w := newWorld(t)
 				w.issued(func(p *v1alpha1.PipedreamToken) { p.Spec.Verification.IntervalSeconds = seconds })
 				for revocation := range phases {
-					w.pass(renewal.RepeatWindow) // Revocations that repeat are spaced.
+					w.pass(retry.RepeatWindow) // Revocations that repeat are spaced.
 					visit := w.clock.Now()
 					poll := visit.Add(interval * time.Duration(consumer) / phases)
 					// Each revocation comes at another moment after the verification before.

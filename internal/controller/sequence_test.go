@@ -20,6 +20,7 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/retry"
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
@@ -285,7 +286,7 @@ func TestWaitThatAWrongClockHasSetIsCutShort(t *testing.T) {
 	w.pass(-240 * time.Hour)
 	w.restart()
 	w.reconcile()
-	w.pass(longestWait)
+	w.pass(retry.LongestWait)
 	w.reconcile()
 	w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonTokenValid)
 }

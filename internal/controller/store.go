@@ -97,7 +97,7 @@ func (r *Reconciler) rewrite(ctx context.Context, o *observation) (again bool, e
 		return true, nil
 	}
 	if o.isReverted() {
-		o.memory.rewrites.add(o.now)
+		o.memory.rewrites.Add(o.now)
 	}
 	held := *o.held
 	held.credentialsVersion = o.memory.checked.credentialsVersion
