@@ -231,7 +231,7 @@ func (r *Reconciler) failRequest(o *observation, err error) {
 	failed.credentials = o.memory.digest(*o.clientCredentials)
 	switch {
 	case !cause.RetryAt.IsZero():
-		failed.notBefore = cause.RetryAt // As the gate has decided, for all who are concerned.
+		failed.notBefore = cause.RetryAt // As the limiter has decided, for all who are concerned.
 	case failed.isRefusal():
 		failed.notBefore = now.Add(retry.After(retry.Refused, o.wanted.Identity, failed.count))
 	default:

@@ -10,6 +10,7 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
 )
 
 // issue has a token issued and stored, when its turn has come.
@@ -30,8 +31,8 @@ func (r *Reconciler) issue(ctx context.Context, o *observation) (again bool, err
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), issueTimeout)
 	defer cancel()
 	switch err = r.exchange(ctx, o, *credentials); {
-	case errors.Is(err, pipedream.ErrNotYet):
-		o.place.IsTurn = false
+	case errors.Is(err, throttle.ErrNotReady):
+		o.ticket.IsReady = false
 		return true, nil
 	case err != nil:
 		r.failRequest(o, err)
@@ -54,25 +55,28 @@ func (r *Reconciler) meanwhile(ctx context.Context, o *observation) (again bool,
 	return false, nil
 }
 
-// takeTurn tells whether the token request may be sent, and else takes a place.
+// takeTurn tells whether the token request may be sent, and otherwise reserves a ticket.
 func (r *Reconciler) takeTurn(o *observation) bool {
-	o.place = r.TokenRequests.EnterAs(o.asker(), o.lane(), o.token.Namespace+"/"+o.credentialsRecord())
-	return o.place.IsTurn
+	o.ticket = r.TokenRequests.Reserve(o.requester(), throttle.ReserveOptions{
+		Lane:                o.lane(),
+		CredentialReference: o.token.Namespace + "/" + o.credentialsRecord(),
+	})
+	return o.ticket.IsReady
 }
 
-// lane returns the lane of the gate in which the token that is due waits.
-func (o *observation) lane() pipedream.Lane {
+// lane returns the lane of the limiter in which the token that is due waits.
+func (o *observation) lane() throttle.Lane {
 	switch why := o.decision.Why; {
 	case why == renewal.Expired, why == renewal.Revoked:
-		return pipedream.NearEnd
+		return throttle.NearEnd
 	case why == renewal.Missing, why == renewal.SecretEdited:
-		return pipedream.FirstToken
+		return throttle.FirstToken
 	case !o.now.Before(o.nearEnd()):
-		return pipedream.NearEnd
+		return throttle.NearEnd
 	case why == renewal.Due, why == renewal.FromFuture:
-		return pipedream.DueRenewal
+		return throttle.DueRenewal
 	}
-	return pipedream.OnDemand
+	return throttle.OnDemand
 }
 
 // nearEnd returns from when on the held token is in danger; zero if there is none.
@@ -86,7 +90,8 @@ func (o *observation) nearEnd() time.Time {
 // exchange exchanges the credentials for a token that is to be stored.
 func (r *Reconciler) exchange(ctx context.Context, o *observation, credentials pipedream.Credentials) error {
 	var token pipedream.Token
-	err := r.TokenRequests.SendAs(o.asker(), credentials, o.insists(), func() (err error) {
+	how := throttle.DoOptions{Credentials: &credentials, BypassRefusalCache: o.bypassesRefusalCache()}
+	err := r.TokenRequests.Do(o.requester(), how, func() (err error) {
 		began := r.Clock.Now()
 		token, err = r.Pipedream.Issue(ctx, credentials, o.token.Spec.Scopes)
 		r.Metrics.requested(err, r.Clock.Since(began))
@@ -112,9 +117,9 @@ func (r *Reconciler) exchange(ctx context.Context, o *observation, credentials p
 	return nil
 }
 
-// insists tells whether the attempt is made before its time, because something has
+// bypassesRefusalCache tells whether the attempt is made before its time, because something has
 // changed since the last one failed.
-func (o *observation) insists() bool {
+func (o *observation) bypassesRefusalCache() bool {
 	failed := o.memory.failure
 	return failed != nil && o.now.Before(failed.notBefore)
 }

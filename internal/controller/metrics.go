@@ -21,6 +21,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
 )
 
 // listTimeout bounds how long a scrape waits for the cache to be filled.
@@ -37,8 +38,8 @@ type MetricsOptions struct {
 	Cache client.Reader
 	// Clock tells the time.
 	Clock clock.PassiveClock
-	// TokenRequests is the gate whose pause and queue are shown.
-	TokenRequests *pipedream.Gate
+	// TokenRequests is the limiter whose pause and queue are shown.
+	TokenRequests *throttle.Limiter
 	// PerObject tells of each PipedreamToken apart, and not only of all together.
 	PerObject bool
 	// Version and Revision are of what runs.
@@ -186,7 +187,7 @@ func (m *Metrics) Collect(into chan<- prometheus.Metric) {
 	load := m.options.TokenRequests.Load()
 	show(m.pause, load.Pause.Seconds())
 	for lane, waiting := range load.Waiting {
-		show(m.paced, float64(waiting), pipedream.Lane(lane).String())
+		show(m.paced, float64(waiting), throttle.Lane(lane).String())
 	}
 	tokens, err := m.list()
 	if err != nil {

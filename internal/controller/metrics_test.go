@@ -26,7 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
 )
 
 // scrape returns what Prometheus would read.
@@ -96,7 +96,7 @@ func busyWorld(t *testing.T) *world {
 	}))
 	w.visitNamed("refused")
 	w.reconciler.TokenRequests.Pause(w.clock.Now().Add(90 * time.Second))
-	w.reconciler.TokenRequests.Enter(pipedream.Asker{Group: "shop", Name: "waiting"}, pipedream.FirstToken)
+	w.reconciler.TokenRequests.Reserve(throttle.Requester{Group: "shop", Name: "waiting"}, throttle.ReserveOptions{Lane: throttle.FirstToken})
 	return w
 }
 
@@ -179,9 +179,9 @@ func (c *cacheOf) List(_ context.Context, list client.ObjectList, _ ...client.Li
 
 func TestScrapeBeforeTheCacheIsFilled(t *testing.T) {
 	t.Parallel()
-	gate := pipedream.NewGate(pipedream.GateOptions{PerSecond: 1, Burst: 1, InFlight: 1, Now: time.Now})
+	limiter, _ := throttle.NewLimiter(throttle.Options{PerSecond: 1, Burst: 1, InFlight: 1, Now: time.Now})
 	metrics := NewMetrics(t.Context(), MetricsOptions{
-		Cache: &cacheOf{tokens: manyTokens(1), err: context.DeadlineExceeded}, Clock: clock.RealClock{}, TokenRequests: gate, PerObject: true,
+		Cache: &cacheOf{tokens: manyTokens(1), err: context.DeadlineExceeded}, Clock: clock.RealClock{}, TokenRequests: limiter, PerObject: true,
 	})
 	got := scrape(t, metrics)
 	if strings.Contains(got, "pipedream_token_condition{") || !strings.Contains(got, "pipedream_operator_build_info{") {
@@ -205,13 +205,13 @@ func manyTokens(count int) []v1alpha1.PipedreamToken {
 
 // BenchmarkScrape scrapes 10,000 PipedreamTokens.
 func BenchmarkScrape(b *testing.B) {
-	gate := pipedream.NewGate(pipedream.GateOptions{PerSecond: 1, Burst: 1, InFlight: 1, Now: time.Now})
+	limiter, _ := throttle.NewLimiter(throttle.Options{PerSecond: 1, Burst: 1, InFlight: 1, Now: time.Now})
 	cache := &cacheOf{tokens: manyTokens(10000)}
 	for name, perObject := range map[string]bool{"each": true, "all": false} {
 		b.Run(name, func(b *testing.B) {
 			registry := prometheus.NewRegistry()
 			if err := registry.Register(NewMetrics(b.Context(), MetricsOptions{
-				Cache: cache, Clock: clock.RealClock{}, TokenRequests: gate, PerObject: perObject,
+				Cache: cache, Clock: clock.RealClock{}, TokenRequests: limiter, PerObject: perObject,
 			})); err != nil {
 				b.Fatal(err)
 			}

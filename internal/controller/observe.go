@@ -18,6 +18,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
 )
 
 var (
@@ -46,9 +47,9 @@ type observation struct {
 	held *heldToken
 	// decision is the last one made.
 	decision renewal.Decision
-	// place is where a token request waits for its turn, and verificationPlace where
-	// a verification does; zero when none waits.
-	place, verificationPlace pipedream.Place
+	// ticket is the ticket of a token request that waits for its turn, and
+	// verificationTicket the ticket of a verification; zero when none waits.
+	ticket, verificationTicket throttle.Ticket
 	// storedFor is why a token was issued that this visit has stored; empty for none.
 	storedFor renewal.Why
 }
@@ -152,7 +153,7 @@ func (o *observation) observed() renewal.Observed {
 		LastVerified:       m.verification.last,
 		VerifyAt:           o.verifyAt(),
 		VerifyNow:          m.verification.triedFor != 0 && m.verification.triedFor != o.token.Generation,
-		VerificationQueued: isWaiting(o.verificationPlace),
+		VerificationQueued: isWaiting(o.verificationTicket),
 		Unverified:         o.isUnverified(),
 		VerificationRests:  o.hasNoTokenKey() || !o.trial().CanList(),
 		TemplateInvalid:    o.templateError() != nil,
@@ -284,14 +285,16 @@ func (o *observation) hasCredentials() bool {
 		(o.credentials.ResourceVersion != o.memory.incomplete.credentialsVersion || o.token.Generation != o.memory.incomplete.generation)
 }
 
-// asker is who the PipedreamToken is at the gates, where namespaces take turns.
-func (o *observation) asker() pipedream.Asker { return askerOf(client.ObjectKeyFromObject(o.token)) }
-
-func askerOf(name types.NamespacedName) pipedream.Asker {
-	return pipedream.Asker{Group: name.Namespace, Name: name.Name}
+// requester identifies the PipedreamToken at the limiters, where namespaces take turns.
+func (o *observation) requester() throttle.Requester {
+	return requesterOf(client.ObjectKeyFromObject(o.token))
 }
 
-func isWaiting(place pipedream.Place) bool { return !place.Since.IsZero() && !place.IsTurn }
+func requesterOf(name types.NamespacedName) throttle.Requester {
+	return throttle.Requester{Kind: tokenKind.Kind, Group: name.Namespace, Name: name.Name}
+}
+
+func isWaiting(ticket throttle.Ticket) bool { return !ticket.Since.IsZero() && !ticket.IsReady }
 
 func versionOf(secret *metav1.PartialObjectMetadata) string {
 	if secret == nil {

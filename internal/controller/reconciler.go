@@ -26,12 +26,13 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
 )
 
 const (
 	// maxSteps bounds the decisions of one visit. The longest way is to read, to
 	// verify, to find that the unstored token is outdated, to issue, to be sent back by
-	// the gate, to issue, and to verify the new token.
+	// the limiter, to issue, and to verify the new token.
 	maxSteps = 8
 	// issueTimeout and reportTimeout are what an exchange with the write after it,
 	// and a report, may take. They go on when the process is told to stop: an issued
@@ -66,7 +67,7 @@ type Reconciler struct {
 	// Pipedream issues and verifies tokens.
 	Pipedream TokenAPI
 	// TokenRequests and Verifications pace what is asked of Pipedream.
-	TokenRequests, Verifications *pipedream.Gate
+	TokenRequests, Verifications *throttle.Limiter
 	// Metrics counts what is asked of Pipedream, and what becomes of it.
 	Metrics *Metrics
 
@@ -107,20 +108,29 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	return ctrl.Result{RequeueAfter: sleep, Priority: new(o.nextPriority())}, nil
 }
 
-// leave gives up the places at the gates that this visit has not waited at.
+// leave gives up the tickets at the limiters that this visit does not wait for.
 func (r *Reconciler) leave(o *observation) {
-	if !isWaiting(o.place) {
-		r.TokenRequests.Leave(o.asker())
+	if !isWaiting(o.ticket) {
+		r.TokenRequests.Cancel(o.requester())
 	}
-	if !isWaiting(o.verificationPlace) {
-		r.Verifications.Leave(o.asker())
+	if !isWaiting(o.verificationTicket) {
+		r.Verifications.Cancel(o.requester())
 	}
 }
 
 func (r *Reconciler) forget(name types.NamespacedName) {
 	r.memories.forget(name)
-	r.TokenRequests.Leave(askerOf(name))
-	r.Verifications.Leave(askerOf(name))
+	r.TokenRequests.Cancel(requesterOf(name))
+	r.Verifications.Cancel(requesterOf(name))
+}
+
+// nextPriority returns the priority of the visit that comes next by itself. Without it,
+// that would be the one of this visit.
+func (o *observation) nextPriority() int {
+	if o.record() != nil {
+		return urgentPriority
+	}
+	return usualPriority
 }
 
 // act does what was decided. It returns true when that calls for another
@@ -133,7 +143,7 @@ func (r *Reconciler) act(ctx context.Context, o *observation) (again bool, err e
 	switch o.decision.Action {
 	case renewal.Keep:
 		o.memory.failure, o.memory.rewriteFailure, o.memory.unstored = nil, nil, nil
-		o.place = pipedream.Place{} // The held token is good: none is waited for any longer.
+		o.ticket = throttle.Ticket{} // The held token is good: none is waited for any longer.
 	case renewal.Blocked:
 		return r.block(ctx, o)
 	case renewal.Read:

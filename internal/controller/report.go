@@ -52,13 +52,13 @@ func (o *observation) isAboutToIssueFirst(previous v1alpha1.PipedreamTokenStatus
 		return false
 	}
 	return o.targetState() == renewal.Leaving ||
-		isWaiting(o.place) && o.place.PausedUntil.IsZero() && now.Sub(o.place.Since) < longQueue
+		isWaiting(o.ticket) && o.ticket.PausedUntil.IsZero() && now.Sub(o.ticket.Since) < longQueue
 }
 
 // saysNothingNew tells whether a status is the one that stands, but for a next attempt
 // that waits for its turn for a few seconds.
 func (o *observation) saysNothingNew(status, previous v1alpha1.PipedreamTokenStatus, now time.Time) bool {
-	if isWaiting(o.place) && !o.isLongQueue(now) {
+	if isWaiting(o.ticket) && !o.isLongQueue(now) {
 		status.NextAttemptTime = previous.NextAttemptTime
 	}
 	return equality.Semantic.DeepEqual(previous, status)
@@ -69,10 +69,10 @@ func (o *observation) saysNothingNew(status, previous v1alpha1.PipedreamTokenSta
 func (o *observation) sleep(now time.Time) time.Duration {
 	wake := o.now.Add(renewal.Sleep(o.wanted, o.observed(), o.decision, o.now))
 	moments := []time.Time{o.memory.trouble().stallsAt(), o.nextAttempt()}
-	if isWaiting(o.place) {
-		// The gate wakes it when its turn has come; this is when there is something else
+	if isWaiting(o.ticket) {
+		// The dispatcher wakes it when its turn has come; this is when there is something else
 		// to say, or another lane to wait in.
-		moments = append(moments, o.place.Since.Add(longQueue), o.nearEnd())
+		moments = append(moments, o.ticket.Since.Add(longQueue), o.nearEnd())
 	}
 	for _, at := range moments {
 		if at.After(o.now) {

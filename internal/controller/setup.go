@@ -94,9 +94,14 @@ func stripSecret(object any) (any, error) {
 	return secret, nil
 }
 
-// SetupWithManager registers the reconciler and its watches.
-func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, maxConcurrentReconciles int) error {
-	err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.PipedreamToken{}, secretNames, func(object client.Object) []string {
+// SetupWithManager registers the reconciler and its watches. The dispatcher wakes the
+// PipedreamTokens whose turn has come at the reconciler's limiters, which it has made.
+func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, dispatcher *Dispatcher, maxConcurrentReconciles int) error {
+	turns, err := dispatcher.Source(tokenKind.Kind)
+	if err != nil {
+		return err
+	}
+	err = mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.PipedreamToken{}, secretNames, func(object client.Object) []string {
 		token := object.(*v1alpha1.PipedreamToken)
 		return slices.Compact([]string{token.TargetName(), token.Spec.ClientSecretRef.Name})
 	})
@@ -107,8 +112,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, max
 		Named("pipedreamtoken").
 		For(&v1alpha1.PipedreamToken{}, builder.WithPredicates(asksForSomethingNew())).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.tokensOf), builder.OnlyMetadata).
-		WatchesRawSource(turnsAt(r.TokenRequests)).
-		WatchesRawSource(turnsAt(r.Verifications)).
+		WatchesRawSource(turns).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: maxConcurrentReconciles,
 			ReconciliationTimeout:   reconciliationTimeout,

@@ -21,7 +21,7 @@ import (
 const longQueue = 10 * time.Second
 
 // project computes the status from what was observed, from the last failure and
-// from the gate's answer. It is pure.
+// from the limiter's answer. It is pure.
 func (o *observation) project(previous v1alpha1.PipedreamTokenStatus, now time.Time) v1alpha1.PipedreamTokenStatus {
 	status := v1alpha1.PipedreamTokenStatus{
 		Conditions:                  knownConditions(previous.Conditions),
@@ -138,7 +138,7 @@ func (o *observation) renewedCondition(status *v1alpha1.PipedreamTokenStatus, no
 		renewed.Message = trouble.message(status)
 	case waits != "":
 		renewed.Status, renewed.Reason, renewed.Message = metav1.ConditionUnknown, v1alpha1.ReasonQueued, waits
-	case isWaiting(o.place) && meta.IsStatusConditionFalse(status.Conditions, v1alpha1.ConditionRenewed):
+	case isWaiting(o.ticket) && meta.IsStatusConditionFalse(status.Conditions, v1alpha1.ConditionRenewed):
 		return *previous // Nothing was tried since it failed.
 	case status.IssueTime != nil:
 		renewed.Status, renewed.Reason = metav1.ConditionTrue, v1alpha1.ReasonIssued
@@ -154,7 +154,7 @@ func (o *observation) renewedCondition(status *v1alpha1.PipedreamTokenStatus, no
 
 // explainWaiting says what a token that is due waits for; nothing if that is soon over.
 func (o *observation) explainWaiting(isReady bool, now time.Time) string {
-	if isWaiting(o.place) && (!isReady || o.isLongQueue(now)) {
+	if isWaiting(o.ticket) && (!isReady || o.isLongQueue(now)) {
 		return o.explainQueue()
 	}
 	if o.decision.Action == renewal.Wait && o.decision.Why != "" && (!isReady || o.decision.Until.Sub(now) > longQueue) {
@@ -164,14 +164,14 @@ func (o *observation) explainWaiting(isReady bool, now time.Time) string {
 }
 
 func (o *observation) isLongQueue(now time.Time) bool {
-	return now.Sub(o.place.Since) >= longQueue || o.place.PausedUntil.Sub(now) > longQueue
+	return now.Sub(o.ticket.Since) >= longQueue || o.ticket.PausedUntil.Sub(now) > longQueue
 }
 
 func (o *observation) explainQueue() string {
-	if paused := o.place.PausedUntil; !paused.IsZero() {
+	if paused := o.ticket.PausedUntil; !paused.IsZero() {
 		return "A token is due, and waits: Pipedream limits the rate of token requests, and none is sent before " + show(timestamp(paused)) + "."
 	}
-	return "A token is due, and waits for its turn since " + show(timestamp(o.place.Since)) +
+	return "A token is due, and waits for its turn since " + show(timestamp(o.ticket.Since)) +
 		": the token requests of all PipedreamTokens are paced, and the most urgent ones go first."
 }
 
@@ -265,7 +265,7 @@ func (o *observation) verdictCondition() metav1.Condition {
 func (o *observation) nextAttempt() time.Time {
 	failure := o.memory.trouble()
 	switch {
-	case failure == nil, isWaiting(o.place):
+	case failure == nil, isWaiting(o.ticket):
 		return time.Time{}
 	case o.decision.Action == renewal.Wait:
 		return o.decision.Until

@@ -16,7 +16,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 )
 
-// rehearsalTimeout is less than the time for which a turn at the gate is kept.
+// rehearsalTimeout is less than the time for which a turn at the limiter is kept.
 const rehearsalTimeout = 3 * time.Second
 
 // storeTries is how often a write is made again when somebody else was faster.

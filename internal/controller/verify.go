@@ -11,6 +11,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
 )
 
 // noTokenKeyMessage is the message of condition Verified while the held token can't be
@@ -49,7 +50,8 @@ const (
 // verifyHeld tries the held token on Pipedream's API. What follows from the
 // verdict is for the next decision.
 func (r *Reconciler) verifyHeld(ctx context.Context, o *observation) (again bool, err error) {
-	if o.verificationPlace = r.Verifications.Enter(o.asker(), pipedream.DueRenewal); !o.verificationPlace.IsTurn {
+	o.verificationTicket = r.Verifications.Reserve(o.requester(), throttle.ReserveOptions{Lane: throttle.DueRenewal})
+	if !o.verificationTicket.IsReady {
 		return true, nil
 	}
 	target, err := r.readTarget(ctx, o)
@@ -57,15 +59,15 @@ func (r *Reconciler) verifyHeld(ctx context.Context, o *observation) (again bool
 		return true, err
 	}
 	var verdict pipedream.Verdict
-	verifyErr := r.Verifications.Send(o.asker(), func() (err error) {
+	verifyErr := r.Verifications.Do(o.requester(), throttle.DoOptions{}, func() (err error) {
 		verdict, err = r.Pipedream.Verify(ctx, pipedream.NewSensitive(string(target.Data[target.Annotations[v1alpha1.TokenKeyAnnotation]])), o.trial())
 		return err
 	})
 	switch {
 	case ctx.Err() != nil:
 		return false, ctx.Err()
-	case errors.Is(verifyErr, pipedream.ErrNotYet):
-		o.verificationPlace.IsTurn = false
+	case errors.Is(verifyErr, throttle.ErrNotReady):
+		o.verificationTicket.IsReady = false
 		return true, nil
 	}
 	r.Metrics.verified(verdict)
