@@ -241,8 +241,11 @@ func TestTheKindsOfAGroupShareItsTurns(t *testing.T) {
 	t.Parallel()
 	l := slow(t)
 	for _, requester := range []throttle.Requester{
-		{Kind: "A", Group: "shop", Name: "a1"}, {Kind: "B", Group: "shop", Name: "b1"}, {Kind: "A", Group: "shop", Name: "a2"},
-		{Kind: "B", Group: "bank", Name: "b2"}, {Kind: "A", Group: "bank", Name: "a3"},
+		{Kind: "A", Group: "shop", Name: "a1"},
+		{Kind: "B", Group: "shop", Name: "b1"},
+		{Kind: "A", Group: "shop", Name: "a2"},
+		{Kind: "B", Group: "bank", Name: "b2"},
+		{Kind: "A", Group: "bank", Name: "a3"},
 	} {
 		l.reserve(requester, throttle.FirstToken)
 	}
