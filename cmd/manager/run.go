@@ -31,6 +31,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/controller/token"
 	operatormetrics "github.com/pipedream-operator/pipedream-operator/internal/metrics"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
 )
 
 const (
@@ -73,7 +74,8 @@ func run(ctx context.Context, arguments []string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	tokenRequests, verifications := newGates(options)
+	dispatcher := &controller.Dispatcher{}
+	tokenRequests, verifications := newLimiters(options, dispatcher)
 	shown := token.NewMetrics(ctx, token.MetricsOptions{
 		Cache:     mgr.GetCache(),
 		Clock:     clock.RealClock{},
@@ -93,8 +95,11 @@ func run(ctx context.Context, arguments []string, stdout io.Writer) error {
 		Verifications: verifications,
 		Metrics:       shown,
 	}
-	if err := reconciler.SetupWithManager(ctx, mgr, options.maxConcurrentReconciles); err != nil {
+	if err := reconciler.SetupWithManager(ctx, mgr, dispatcher, options.maxConcurrentReconciles); err != nil {
 		return err
+	}
+	if err := mgr.Add(dispatcher); err != nil {
+		return fmt.Errorf("set up the dispatcher of turns: %w", err)
 	}
 	demand := &token.DemandWatch{Cache: mgr.GetCache(), PerSecond: options.tokenRequestsPerSecond}
 	if err := mgr.Add(demand); err != nil {
@@ -144,17 +149,18 @@ func start(ctx context.Context, mgr ctrl.Manager) error {
 	return <-ended
 }
 
-// newGates returns the gates for token requests and for verifications. Together they
-// leave a worker free while Pipedream hangs, if there are more than three.
-func newGates(options *options) (tokenRequests, verifications *pipedream.Gate) {
+// newLimiters returns the limiters for token requests and for verifications. With four or
+// more workers, the limiters together leave at least one worker free while Pipedream does
+// not answer.
+func newLimiters(options *options, dispatcher *controller.Dispatcher) (tokenRequests, verifications *throttle.Limiter) {
 	now := clock.RealClock{}.Now
-	tokenRequests = pipedream.NewGate(pipedream.GateOptions{
+	tokenRequests = dispatcher.NewLimiter(throttle.Options{
 		PerSecond: options.tokenRequestsPerSecond,
 		Burst:     options.tokenRequestBurst,
 		InFlight:  max(1, options.maxConcurrentReconciles*2/3),
 		Now:       now,
 	})
-	verifications = pipedream.NewGate(pipedream.GateOptions{
+	verifications = dispatcher.NewLimiter(throttle.Options{
 		PerSecond: options.verificationRequestsPerSecond,
 		Burst:     verificationBurst,
 		InFlight:  max(1, options.maxConcurrentReconciles/5),

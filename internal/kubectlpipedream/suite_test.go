@@ -40,6 +40,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
+	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
 	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
 )
 
@@ -124,13 +125,12 @@ func newWorld(t *testing.T, namespace string) *world {
 	w.address = server.URL
 	api, err := pipedream.NewClient(pipedream.Options{Address: w.address, AllowInsecure: true, Now: w.clock.Now})
 	must(t, err)
-	gate := func() *pipedream.Gate {
-		return pipedream.NewGate(pipedream.GateOptions{PerSecond: 100, Burst: 100, InFlight: 4, Now: w.clock.Now})
-	}
-	requests := gate()
+	limits := throttle.Options{PerSecond: 100, Burst: 100, InFlight: 4, Now: w.clock.Now}
+	requests, _ := throttle.NewLimiter(limits)
+	verifications, _ := throttle.NewLimiter(limits)
 	w.reconciler = &token.Reconciler{
 		Cache: admin, Client: admin, Events: events.NewFakeRecorder(1000), Clock: w.clock,
-		Pipedream: api, TokenRequests: requests, Verifications: gate(),
+		Pipedream: api, TokenRequests: requests, Verifications: verifications,
 		Metrics: token.NewMetrics(t.Context(), token.MetricsOptions{Cache: admin, Clock: w.clock}),
 	}
 	w.createSecret("credentials", map[string]string{"client_id": clientID, "client_secret": clientSecret})

@@ -8,12 +8,12 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
 )
 
 // Operator shows which build runs, and what waits at the limiter of token requests.
 type Operator struct {
-	tokenRequests       *pipedream.Gate
+	tokenRequests       *throttle.Limiter
 	version, revision   string
 	pause, paced, build *prometheus.Desc
 }
@@ -22,7 +22,7 @@ var _ prometheus.Collector = (*Operator)(nil)
 
 // NewOperator returns a collector of what the operator is, by the version and the revision of its
 // build, and of what waits at a limiter.
-func NewOperator(tokenRequests *pipedream.Gate, version, revision string) *Operator {
+func NewOperator(tokenRequests *throttle.Limiter, version, revision string) *Operator {
 	return &Operator{
 		tokenRequests: tokenRequests, version: version, revision: revision,
 		pause: prometheus.NewDesc("pipedream_pause_seconds",
@@ -48,6 +48,6 @@ func (o *Operator) Collect(into chan<- prometheus.Metric) {
 	load := o.tokenRequests.Load()
 	show(o.pause, load.Pause.Seconds())
 	for lane, waiting := range load.Waiting {
-		show(o.paced, float64(waiting), pipedream.Lane(lane).String())
+		show(o.paced, float64(waiting), throttle.Lane(lane).String())
 	}
 }

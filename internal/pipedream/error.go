@@ -71,8 +71,8 @@ func (e *Error) Error() string {
 	return strings.Join(parts, ", ")
 }
 
-// retriedAt returns the same error with another time to try again.
-func (e *Error) retriedAt(at time.Time) *Error {
+// WithRetryAt returns a copy of the error with another RetryAt.
+func (e *Error) WithRetryAt(at time.Time) *Error {
 	changed := *e
 	changed.RetryAt = at
 	return &changed

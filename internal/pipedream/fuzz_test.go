@@ -4,7 +4,6 @@
 package pipedream_test
 
 import (
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
 )
 
 func isVisible(r rune) bool { return r > ' ' && r < 0x7f }
@@ -95,10 +95,14 @@ func FuzzRetryAt(f *testing.F) {
 		if !at.IsZero() && (at.Year() < 0 || at.Year() > 9999) {
 			t.Errorf("it is to be asked again at %s", at)
 		}
-		// Whatever it is, it leads to a pause of a sensible length.
-		g := newGate(t, pipedream.GateOptions{})
-		g.now = now
-		pause := g.limited("a", at).Sub(now)
+		// Whatever the headers say, the limiter makes a pause of a sensible length.
+		limiter, _ := throttle.NewLimiter(throttle.Options{PerSecond: 1, Burst: 1, InFlight: 1, Now: func() time.Time { return now }})
+		requester := throttle.Requester{Name: "a"}
+		limiter.Reserve(requester, throttle.ReserveOptions{})
+		err := limiter.Do(requester, throttle.DoOptions{}, func() error {
+			return &pipedream.Error{Kind: pipedream.RateLimited, StatusCode: 429, RetryAt: at}
+		})
+		pause := wantError(t, err).RetryAt.Sub(now)
 		if pause < time.Second || pause > 15*time.Minute {
 			t.Errorf("the pause is %s", pause)
 		}
@@ -110,76 +114,4 @@ func FuzzRetryAt(f *testing.F) {
 
 func isDigits(text string) bool {
 	return text != "" && !strings.ContainsFunc(text, func(r rune) bool { return r < '0' || r > '9' })
-}
-
-// FuzzGate does what it is told to a gate: each byte is one deed. Whatever comes, the
-// gate agrees with itself, keeps its pauses and bounds, and lets all through in the end.
-func FuzzGate(f *testing.F) {
-	f.Add([]byte("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"))
-	f.Add([]byte{0, 1, 2, 3, 4, 5, 64, 65, 66, 67, 200, 201, 128, 129, 130, 255, 254, 253, 250, 64, 65, 7, 15, 23})
-	f.Add([]byte("\x00\x40\x41\x42\x80\x81\x82\x83\xc0\xc1\xc2\xd0\xd8\xe0\xe8\xf0\xf8\x00\x40\x80"))
-	f.Fuzz(func(t *testing.T, deeds []byte) {
-		g := newGate(t, pipedream.GateOptions{PerSecond: 2, Burst: 3, InFlight: 2})
-		outcomes := []error{nil, errScope, errUnavailable, errRefused, errTooMany, nil, errUnavailable, errRefused}
-		var flights []*flight
-		for _, deed := range deeds[:min(len(deeds), 1000)] {
-			name, kind := fmt.Sprint(deed%8), deed>>3%8
-			place := g.Enter(shop(name), pipedream.Lane(kind%4))
-			if left := place.PausedUntil.Sub(g.now); !place.PausedUntil.IsZero() && (left <= 0 || left > 15*time.Minute) {
-				t.Errorf("there is a pause for another %s", left)
-			}
-			switch deed >> 6 {
-			case 0:
-				_ = g.send(name, client(fmt.Sprint(deed%3)), kind > 4, outcomes[kind])
-			case 1:
-				// It can be known only by trying whether the request goes.
-				if place.IsTurn && len(flights) < 2 {
-					if f := g.tryStart(name, client(fmt.Sprint(deed%3))); f != nil {
-						flights = append(flights, f)
-					}
-				} else if len(flights) > 0 {
-					_ = flights[0].end(outcomes[kind])
-					flights = flights[1:]
-				}
-			case 2:
-				g.now = g.now.Add(time.Duration(kind*kind*kind) * time.Second / 4)
-				g.Turns()
-			case 3:
-				switch kind {
-				case 0:
-					g.now = g.now.Add(-time.Hour)
-				case 1:
-					g.now = g.now.Add(time.Hour)
-				case 2:
-					g.Pause(g.now.Add(time.Minute))
-				default:
-					g.Leave(shop(name))
-				}
-			}
-			g.check()
-		}
-		for _, f := range flights {
-			_ = f.end(nil)
-		}
-		for range 40 {
-			for i := range 8 {
-				if name := fmt.Sprint(i); g.hasTurn(shop(name)) {
-					_ = g.send(name, client("good"), false, nil)
-					g.Leave(shop(name))
-				}
-			}
-			g.now = g.now.Add(time.Minute)
-		}
-		for i := range 8 {
-			g.Leave(shop(fmt.Sprint(i)))
-		}
-		for range 60 {
-			g.now = g.now.Add(time.Minute)
-			_ = g.try("last", nil, nil)
-		}
-		g.wantPass("last")
-		if g.Places() != 0 || g.InFlight() != 0 {
-			t.Errorf("%d have a place, and %d requests are on their way, want none", g.Places(), g.InFlight())
-		}
-	})
 }

@@ -183,16 +183,3 @@ func TestTheListOfScopesIsBounded(t *testing.T) {
 		t.Errorf("the error says %q", got.Detail)
 	}
 }
-
-func TestATokenThatIsDroppedShowsThatTheClientIsAccepted(t *testing.T) {
-	t.Parallel()
-	g := newGate(t, pipedream.GateOptions{})
-	refused := g.wantKind(g.try("a", client("narrow"), errRefused), pipedream.CredentialsRejected)
-	g.now = refused.RetryAt
-	notGranted := &pipedream.Error{Kind: pipedream.ScopeNotGranted, StatusCode: 200}
-	g.wantKind(g.try("b", client("narrow"), notGranted), pipedream.ScopeNotGranted)
-	refused = g.wantKind(g.try("a", client("narrow"), errRefused), pipedream.CredentialsRejected)
-	if wait := refused.RetryAt.Sub(g.now); wait.Minutes() != 1 {
-		t.Errorf("after a token was issued the client is refused for %s, want 1m", wait)
-	}
-}

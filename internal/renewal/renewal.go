@@ -8,10 +8,10 @@
 package renewal
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"slices"
 	"time"
+
+	"github.com/pipedream-operator/pipedream-operator/internal/retry"
 )
 
 // Wanted is what the owner of a token asks for.
@@ -99,7 +99,7 @@ type Observed struct {
 	Changed   bool
 	// LastIssue is when the last token was issued, LastByEvent when the last attempt
 	// was made that somebody's deed has asked for, and Repeats how many such there
-	// were in a row, each within RepeatWindow of the one before.
+	// were in a row, each within retry.RepeatWindow of the one before.
 	LastIssue, LastByEvent time.Time
 	Repeats                int
 	// LastVerified is when a token of this object was last verified, or when the object
@@ -193,21 +193,8 @@ type Decision struct {
 	Until time.Time
 }
 
-const (
-	// minInterval is the least time between two tokens of one object.
-	minInterval = 10 * time.Second
-	// maxInterval is the most that it grows to.
-	maxInterval = 5 * time.Minute
-	// RepeatWindow is the quiet time after which repeated deeds count anew.
-	RepeatWindow = 2 * maxInterval
-	// maxClockSkew is how far in the future an issue time may lie.
-	maxClockSkew = 5 * time.Minute
-	// maxSleep bounds the time to the next look, because clocks jump.
-	maxSleep = 5 * time.Minute
-	// maxWait is above all waits after a failed attempt. One that ends later was begun
-	// by a clock that has been set back since.
-	maxWait = 15*time.Minute + maxClockSkew
-)
+// maxSleep bounds the time to the next look, because clocks jump.
+const maxSleep = 5 * time.Minute
 
 // Decide returns the one thing to do now.
 func Decide(wanted Wanted, observed Observed, now time.Time) Decision {
@@ -275,11 +262,9 @@ func RewriteDue(wanted Wanted, observed Observed, now time.Time) bool {
 // rewriteNotBefore returns when a Misshapen target may be written anew. Somebody else
 // may put it in another shape without end.
 func rewriteNotBefore(observed Observed, now time.Time) time.Time {
-	until := observed.RewriteNotBefore
-	if until.Sub(now) > maxWait {
-		until = time.Time{}
-	}
-	if spaced := spaced(observed.LastRewrite, observed.Rewrites, now); observed.Reverted && spaced.After(until) {
+	until := retry.Believe(observed.RewriteNotBefore, now)
+	rewrites := retry.Triggers{Last: observed.LastRewrite, Count: observed.Rewrites}
+	if spaced := rewrites.NotBefore(now); observed.Reverted && spaced.After(until) {
 		return spaced
 	}
 	return until
@@ -330,7 +315,7 @@ func looksDueFor(wanted Wanted, observed Observed, now time.Time) Why {
 		return Revoked
 	case !now.Before(DueTime(wanted, *record)):
 		return Due
-	case record.IssueTime.Sub(now) > maxClockSkew:
+	case record.IssueTime.Sub(now) > retry.MaxClockSkew:
 		return FromFuture
 	case isOutdated(wanted, record):
 		return Outdated
@@ -390,7 +375,7 @@ func DueTime(wanted Wanted, record Record) time.Time {
 	if wanted.RenewBefore > 0 {
 		after = max(life-wanted.RenewBefore, life/2)
 	}
-	after = max(after-spread(wanted.Identity, life/10), minInterval)
+	after = max(after-retry.Spread(wanted.Identity, life/10), retry.MinInterval)
 	return record.IssueTime.Add(after).Truncate(time.Second)
 }
 
@@ -401,58 +386,29 @@ func NearEnd(record Record) time.Time {
 	return record.ExpirationTime.Add(-max(life/6, 10*time.Minute))
 }
 
-// spread returns a duration from 0 to below limit that depends on identity alone.
-func spread(identity string, limit time.Duration) time.Duration {
-	if limit <= 0 {
-		return 0
-	}
-	digest := sha256.Sum256([]byte(identity))
-	return time.Duration(binary.BigEndian.Uint64(digest[:]) % uint64(limit)) //nolint:gosec // Below limit, which is a positive int64.
-}
-
 // notBefore returns the end of the wait after a failed attempt. A change cuts it
 // short, unless changes come again and again.
 func notBefore(observed Observed, now time.Time) time.Time {
-	if observed.NotBefore.Sub(now) > maxWait {
-		return time.Time{}
-	}
-	if spaced := spacedByEvent(observed, now); observed.Changed && spaced.Before(observed.NotBefore) {
+	until := retry.Believe(observed.NotBefore, now)
+	if spaced := spacedByEvent(observed, now); observed.Changed && spaced.Before(until) {
 		return spaced
 	}
-	return observed.NotBefore
+	return until
 }
 
 // spacedUntil returns when an object may have its next token: ten seconds after
 // the last one, and more when deeds ask for tokens again and again.
 func spacedUntil(observed Observed, why Why, now time.Time) time.Time {
-	until := endOf(observed.LastIssue, minInterval, now)
+	until := retry.EndOf(observed.LastIssue, retry.MinInterval, now)
 	if byEvent := spacedByEvent(observed, now); why.IsByEvent() && byEvent.After(until) {
 		return byEvent
 	}
 	return until
 }
 
-// spacedByEvent returns when the next deed may ask for a token: ten seconds after
-// the last that did, doubling to five minutes.
+// spacedByEvent returns when the next deed may ask for a token.
 func spacedByEvent(observed Observed, now time.Time) time.Time {
-	return spaced(observed.LastByEvent, observed.Repeats, now)
-}
-
-// spaced returns the end of the interval after the last of so many in a row.
-func spaced(last time.Time, repeats int, now time.Time) time.Time {
-	if repeats <= 0 {
-		return time.Time{}
-	}
-	return endOf(last, min(minInterval<<min(repeats-1, 5), maxInterval), now)
-}
-
-// endOf returns the end of an interval that has begun in the past. A later begin was
-// seen on a clock that has been set back since, and is no reason to wait.
-func endOf(begin time.Time, interval time.Duration, now time.Time) time.Time {
-	if begin.After(now) {
-		return time.Time{}
-	}
-	return begin.Add(interval)
+	return retry.Triggers{Last: observed.LastByEvent, Count: observed.Repeats}.NotBefore(now)
 }
 
 // IsByEvent tells whether a token for this reason is asked for by somebody's
@@ -483,7 +439,7 @@ const (
 // RefusedRetry returns how long to wait before a refused token is verified again, after
 // so many refusals in a row: 10 s, doubling to two minutes.
 func RefusedRetry(refusals int) time.Duration {
-	return doubled(minInterval, maxRefusedRetry, refusals)
+	return retry.Doubled(retry.MinInterval, maxRefusedRetry, refusals)
 }
 
 // VerificationInterval returns the longest time between two verifications of the held
@@ -521,7 +477,7 @@ func nextVerification(wanted Wanted, observed Observed, now time.Time) (time.Tim
 	if last.After(now) {
 		last = now.Add(-every) // The clock was set back.
 	}
-	offset := spread(wanted.Identity, every)
+	offset := retry.Spread(wanted.Identity, every)
 	next := last.Add(-offset).Truncate(every).Add(every).Add(offset)
 	if observed.VerifyNow {
 		next = now

@@ -109,63 +109,6 @@ func TestTokensIssuedTogetherArePartedByTheirRenewals(t *testing.T) {
 	}
 }
 
-func TestRetryAfterARefusal(t *testing.T) {
-	t.Parallel()
-	want := []time.Duration{
-		1: time.Minute, 2: 2 * time.Minute, 3: 4 * time.Minute, 4: 8 * time.Minute, 5: 15 * time.Minute, 6: 15 * time.Minute,
-		100: 15 * time.Minute,
-	}
-	for count, want := range want {
-		if want == 0 {
-			continue
-		}
-		for _, identity := range []string{"shop/orders", "shop/checkout"} {
-			if got := renewal.RetryAfter(renewal.Refused, identity, count); got != want {
-				t.Errorf("%s waits %s after refusal %d, want %s", identity, got, count, want)
-			}
-		}
-	}
-}
-
-func TestRetryAfterATransientFailure(t *testing.T) {
-	t.Parallel()
-	want := map[int]time.Duration{
-		0: time.Second, 1: time.Second, 2: 2 * time.Second, 3: 4 * time.Second, 8: 128 * time.Second, 9: 256 * time.Second,
-		10: 5 * time.Minute, 11: 5 * time.Minute, 1000: 5 * time.Minute,
-	}
-	for count, most := range want {
-		first, last := most, time.Duration(0)
-		for i := range 1000 {
-			identity := fmt.Sprintf("shop/orders-%d", i)
-			got := renewal.RetryAfter(renewal.Transient, identity, count)
-			if again := renewal.RetryAfter(renewal.Transient, identity, count); again != got {
-				t.Fatalf("%s waits %s after failure %d, or %s", identity, got, count, again)
-			}
-			first, last = min(first, got), max(last, got)
-		}
-		least := most - most/5
-		if last > most || most-last > most/50 {
-			t.Errorf("after failure %d the last waits %s, want about %s and no more", count, last, most)
-		}
-		if first <= least || first-least > most/50 {
-			t.Errorf("after failure %d the first waits %s, want little more than %s", count, first, least)
-		}
-	}
-}
-
-// Two that happen to wait equally long once do not so again and again.
-func TestRetriesPartAnewEachTime(t *testing.T) {
-	t.Parallel()
-	const most = 5 * time.Minute
-	shares := map[time.Duration]bool{}
-	for count := 10; count < 20; count++ {
-		shares[most-renewal.RetryAfter(renewal.Transient, "shop/orders", count)] = true
-	}
-	if len(shares) != 10 {
-		t.Errorf("in ten retries only %d different parts of the wait were taken off", len(shares))
-	}
-}
-
 func TestATokenIsNearItsEnd(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ life, before time.Duration }{

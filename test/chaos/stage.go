@@ -33,8 +33,8 @@ const (
 	systemNamespace = "pipedream-operator-system"
 	// requestTimeout bounds a request to the API server.
 	requestTimeout = 5 * time.Second
-	// requestsPerSecond is above what the gate needs to be no hindrance to 200 tokens
-	// that live a minute.
+	// requestsPerSecond is so high that the limiter does not delay 200 tokens that live a
+	// minute.
 	requestsPerSecond = "50"
 )
 

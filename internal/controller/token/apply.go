@@ -165,7 +165,7 @@ func (st *state) applyRequestFailed(s snapshot, o requestFailed) {
 // somebody.
 func (a *attemptState) fail(failed *failure, now time.Time) *failure {
 	if last := a.failure; last != nil && now.Before(last.notBefore) {
-		a.triggered.add(now)
+		a.triggered.Add(now)
 	}
 	a.failure = failed.after(a.failure)
 	return a.failure
@@ -173,7 +173,7 @@ func (a *attemptState) fail(failed *failure, now time.Time) *failure {
 
 func (a *attemptState) applyIssued(o issued) {
 	if o.why.IsByEvent() && !a.lastIssue.IsZero() {
-		a.triggered.add(o.at)
+		a.triggered.Add(o.at)
 	}
 	a.lastIssue = o.at
 	a.pending = &o.token
@@ -183,7 +183,7 @@ func (a *attemptState) applyIssued(o issued) {
 // worked or not.
 func (a *attemptState) countRewrite(kind writeKind, now time.Time) {
 	if kind.isDriftedAgain {
-		a.rewrites.add(now)
+		a.rewrites.Add(now)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
 )
 
 func readyCondition(v view, status *v1alpha1.PipedreamTokenStatus, current renewal.State) metav1.Condition {
@@ -106,11 +107,11 @@ func explainWaiting(v view, isReady bool) string {
 	return ""
 }
 
-func isLongQueue(ticket pipedream.Place, now time.Time) bool {
+func isLongQueue(ticket throttle.Ticket, now time.Time) bool {
 	return now.Sub(ticket.Since) >= longQueue || ticket.PausedUntil.Sub(now) > longQueue
 }
 
-func explainQueue(ticket pipedream.Place) string {
+func explainQueue(ticket throttle.Ticket) string {
 	if paused := ticket.PausedUntil; !paused.IsZero() {
 		return "A token is due, and waits: Pipedream limits the rate of token requests, and none is sent before " + show(timestamp(paused)) + "."
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
 )
 
 // factsOf returns what package renewal decides from: the snapshot, and what is remembered of
@@ -25,8 +26,8 @@ func factsOf(s snapshot, st state) renewal.Observed {
 		Unstored:              canWritePending(s, attempt.pending),
 		Refused:               verification.verdict == pipedream.Refused && verification.inputs == s.currentInputs(),
 		LastIssue:             attempt.lastIssue,
-		LastByEvent:           attempt.triggered.last,
-		Repeats:               attempt.triggered.count,
+		LastByEvent:           attempt.triggered.Last,
+		Repeats:               attempt.triggered.Count,
 		LastVerified:          verification.last,
 		VerifyAt:              verification.nextTry(s.currentInputs()),
 		VerifyNow:             verification.triedFor != 0 && verification.triedFor != s.token.Generation,
@@ -37,8 +38,8 @@ func factsOf(s snapshot, st state) renewal.Observed {
 		TemplateInvalid:       st.check.templateError(s.token.Generation) != nil,
 		OtherType:             isOfOtherType(s, st.cache.targetType),
 		Reverted:              isDriftedAgain(s, st),
-		LastRewrite:           attempt.rewrites.last,
-		Rewrites:              attempt.rewrites.count,
+		LastRewrite:           attempt.rewrites.Last,
+		Rewrites:              attempt.rewrites.Count,
 	}
 	if failed := attempt.failure; failed != nil {
 		facts.NotBefore, facts.Changed = failed.notBefore, !failed.hasSameInputs(s)
@@ -130,18 +131,18 @@ func bypassesRefusals(s snapshot, st state) bool {
 }
 
 // laneOf returns the lane of the limiter in which the token that is due waits.
-func laneOf(s snapshot, why renewal.Why) pipedream.Lane {
+func laneOf(s snapshot, why renewal.Why) throttle.Lane {
 	switch {
 	case why == renewal.Expired, why == renewal.Revoked:
-		return pipedream.NearEnd
+		return throttle.NearEnd
 	case why == renewal.Missing, why == renewal.SecretEdited:
-		return pipedream.FirstToken
+		return throttle.FirstToken
 	case !s.now.Before(nearEnd(s)):
-		return pipedream.NearEnd
+		return throttle.NearEnd
 	case why == renewal.Due, why == renewal.FromFuture:
-		return pipedream.DueRenewal
+		return throttle.DueRenewal
 	}
-	return pipedream.OnDemand
+	return throttle.OnDemand
 }
 
 // nearEnd returns from when on the current token is in danger; zero if there is none.

@@ -10,7 +10,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/reason"
 	reasons "github.com/pipedream-operator/pipedream-operator/internal/reason/token"
-	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+	"github.com/pipedream-operator/pipedream-operator/internal/retry"
 )
 
 // inputs are what an attempt is made with. When they have changed since an attempt failed, the
@@ -119,11 +119,11 @@ func newFailure(s snapshot, because, detail string, now time.Time) *failure {
 
 // paced returns when an attempt is made again after the failure, unless the limiter knows better.
 func (f *failure) paced(s snapshot, now time.Time) time.Time {
-	class := renewal.Transient
+	class := retry.Transient
 	if f.row().Class.NeedsPerson() {
-		class = renewal.Refused
+		class = retry.Refused
 	}
-	return now.Add(renewal.RetryAfter(class, s.desired.Identity, f.count))
+	return now.Add(retry.After(class, s.desired.Identity, f.count))
 }
 
 // reasonOf returns the reason of condition Renewed for a failed token request.

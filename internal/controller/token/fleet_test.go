@@ -22,19 +22,21 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/controller"
 	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
+	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
 )
 
 // workers is how many PipedreamTokens of a fleet are visited at the same time.
 const workers = 4
 
 // fleet is a world with many PipedreamTokens, which are visited as a manager would
-// visit them: when they have asked to be, and when their turn has come at a gate. Time
+// visit them: when they have asked to be, and when their turn has come at a limiter. Time
 // stands still during visits, and leaps to the next one.
 type fleet struct {
 	*world
 	next map[types.NamespacedName]time.Time
+	// ready is the reader of the turns for token requests.
+	ready *throttle.Ready
 }
 
 // newFleet returns a fleet without members, with token requests as the manager's flags
@@ -58,7 +60,7 @@ func newFleet(t *testing.T) *fleet {
 	informers.WaitForCacheSync(t.Context())
 	f.reconciler.Cache = informers
 	f.reconciler.Events = &events.FakeRecorder{} // which would block when nobody looks at so many
-	f.reconciler.TokenRequests = pipedream.NewGate(pipedream.GateOptions{PerSecond: 5, Burst: 10, InFlight: workers, Now: f.clock.Now})
+	f.reconciler.TokenRequests, f.ready = throttle.NewLimiter(throttle.Options{PerSecond: 5, Burst: 10, InFlight: workers, Now: f.clock.Now})
 	return f
 }
 
@@ -118,9 +120,9 @@ func (f *fleet) runFor(duration time.Duration) {
 	f.Helper()
 	end := f.clock.Now().Add(duration)
 	for now := f.clock.Now(); !now.After(end); now = f.clock.Now() {
-		woken, wait := f.reconciler.TokenRequests.Turns()
-		for _, asker := range woken {
-			f.next[types.NamespacedName{Namespace: asker.Group, Name: asker.Name}] = now
+		woken, wait := f.ready.Next()
+		for _, requester := range woken {
+			f.next[types.NamespacedName{Namespace: requester.Group, Name: requester.Name}] = now
 		}
 		if f.visitAllDue(now) > 0 {
 			continue

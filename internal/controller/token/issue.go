@@ -18,6 +18,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
 )
 
 const (
@@ -36,8 +37,11 @@ func (r *Reconciler) issue(ctx context.Context, s snapshot, st state, why renewa
 	if !isTypeKnown(s, st.cache.targetType) {
 		return r.check(ctx, s, st) // No token is spent on a Secret that can't be written.
 	}
-	ticket := r.TokenRequests.EnterAs(s.asker(), laneOf(s, why), s.token.Namespace+"/"+s.credentialsRecord())
-	if !ticket.IsTurn {
+	ticket := r.TokenRequests.Reserve(s.requester(), throttle.ReserveOptions{
+		Lane:                laneOf(s, why),
+		CredentialReference: s.token.Namespace + "/" + s.credentialsRecord(),
+	})
+	if !ticket.IsReady {
 		return queued{ticket}, nil
 	}
 	if !s.areCredentialsRead {
@@ -62,20 +66,21 @@ func (r *Reconciler) issue(ctx context.Context, s snapshot, st state, why renewa
 }
 
 // exchange exchanges the credentials for a token that is to be written.
-func (r *Reconciler) exchange(ctx context.Context, s snapshot, st state, why renewal.Why, ticket pipedream.Place) (outcome, error) {
+func (r *Reconciler) exchange(ctx context.Context, s snapshot, st state, why renewal.Why, ticket throttle.Ticket) (outcome, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), issueTimeout)
 	defer cancel()
 	credentials := *s.clientCredentials
 	var token pipedream.Token
-	err := r.TokenRequests.SendAs(s.asker(), credentials, bypassesRefusals(s, st), func() (err error) {
+	how := throttle.DoOptions{Credentials: &credentials, BypassRefusalCache: bypassesRefusals(s, st)}
+	err := r.TokenRequests.Do(s.requester(), how, func() (err error) {
 		began := r.Clock.Now()
 		token, err = r.Pipedream.Issue(ctx, credentials, s.token.Spec.Scopes)
 		r.Metrics.requested(err, r.Clock.Since(began))
 		return err
 	})
 	switch {
-	case errors.Is(err, pipedream.ErrNotYet):
-		ticket.IsTurn = false
+	case errors.Is(err, throttle.ErrNotReady):
+		ticket.IsReady = false
 		return sentBack{ticket}, nil
 	case err != nil:
 		cause, ok := errors.AsType[*pipedream.Error](err)

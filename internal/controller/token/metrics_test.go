@@ -27,7 +27,7 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/metrics"
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
 )
 
 // scrape returns what Prometheus would read.
@@ -96,7 +96,7 @@ func busyWorld(t *testing.T) *world {
 	}))
 	w.visitNamed("refused")
 	w.reconciler.TokenRequests.Pause(w.clock.Now().Add(90 * time.Second))
-	w.reconciler.TokenRequests.Enter(pipedream.Asker{Group: "shop", Name: "waiting"}, pipedream.FirstToken)
+	w.reconciler.TokenRequests.Reserve(throttle.Requester{Group: "shop", Name: "waiting"}, throttle.ReserveOptions{Lane: throttle.FirstToken})
 	return w
 }
 
@@ -171,11 +171,11 @@ func (c *cacheOf) List(_ context.Context, list client.ObjectList, _ ...client.Li
 
 func TestScrapeBeforeTheCacheIsFilled(t *testing.T) {
 	t.Parallel()
-	gate := pipedream.NewGate(pipedream.GateOptions{PerSecond: 1, Burst: 1, InFlight: 1, Now: time.Now})
+	limiter, _ := throttle.NewLimiter(throttle.Options{PerSecond: 1, Burst: 1, InFlight: 1, Now: time.Now})
 	shown := NewMetrics(t.Context(), MetricsOptions{
 		Cache: &cacheOf{tokens: manyTokens(1), err: context.DeadlineExceeded}, Clock: clock.RealClock{}, PerObject: true,
 	})
-	got := scrape(t, metrics.NewOperator(gate, "v1.2.3", "abc123"), shown)
+	got := scrape(t, metrics.NewOperator(limiter, "v1.2.3", "abc123"), shown)
 	if strings.Contains(got, "pipedream_token_condition{") || !strings.Contains(got, "pipedream_operator_build_info{") {
 		t.Errorf("want all but what is not known yet:\n%s", got)
 	}
@@ -201,9 +201,7 @@ func BenchmarkScrape(b *testing.B) {
 	for name, perObject := range map[string]bool{"each": true, "all": false} {
 		b.Run(name, func(b *testing.B) {
 			registry := prometheus.NewRegistry()
-			if err := registry.Register(NewMetrics(b.Context(), MetricsOptions{
-				Cache: cache, Clock: clock.RealClock{}, PerObject: perObject,
-			})); err != nil {
+			if err := registry.Register(NewMetrics(b.Context(), MetricsOptions{Cache: cache, Clock: clock.RealClock{}, PerObject: perObject})); err != nil {
 				b.Fatal(err)
 			}
 			handler := promhttp.HandlerFor(registry, promhttp.HandlerOpts{})

@@ -12,6 +12,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/controller/credentials"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
 )
 
 // outcome is what an action has found out or done. An action changes neither the snapshot nor the
@@ -55,13 +56,13 @@ type (
 	}
 
 	// queued: the token request waits for its turn.
-	queued struct{ ticket pipedream.Place }
+	queued struct{ ticket throttle.Ticket }
 
 	// sentBack: the limiter did not send the token request, and wants it to queue again.
-	sentBack struct{ ticket pipedream.Place }
+	sentBack struct{ ticket throttle.Ticket }
 
 	// verificationQueued: the verification waits for its turn.
-	verificationQueued struct{ ticket pipedream.Place }
+	verificationQueued struct{ ticket throttle.Ticket }
 
 	// sameCredentials: the credentials turned out to be the ones that have failed. Only something
 	// that is written beside them has changed.

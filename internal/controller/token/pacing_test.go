@@ -15,8 +15,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
+	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
 )
 
 func (w *world) askForRenewal(request string) {
@@ -148,15 +148,16 @@ func TestEditGetsAWaitingRenewalIntoAnotherLane(t *testing.T) {
 	w := newWorld(t)
 	w.issued()
 	w.passUntil(w.token().Status.RenewalTime)
-	w.occupy(5 * time.Second)
-	w.reconciler.TokenRequests.Enter(pipedream.Asker{Group: "elsewhere", Name: "another"}, pipedream.DueRenewal)
+	ready := w.occupy(5 * time.Second)
+	another := throttle.Requester{Group: "elsewhere", Name: "another"}
+	w.reconciler.TokenRequests.Reserve(another, throttle.ReserveOptions{Lane: throttle.DueRenewal})
 	w.reconcile()
 	w.rewrite(1)
 	w.reconcile()
 	w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonNotIssued)
 	w.pass(6 * time.Second)
-	if askers, _ := w.reconciler.TokenRequests.Turns(); len(askers) != 1 || askers[0].Name != "orders" {
-		t.Errorf("the turn is that of %v, want it to be that of the one without a token", askers)
+	if requesters, _ := ready.Next(); len(requesters) != 1 || requesters[0].Name != "orders" {
+		t.Errorf("the turn is that of %v, want it to be that of the one without a token", requesters)
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
-	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+	"github.com/pipedream-operator/pipedream-operator/internal/retry"
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
@@ -60,7 +60,7 @@ func (tr trouble) waitAfter(w *world, count int) time.Duration {
 	case slices.Contains(needsAPerson, tr.reason), tr.reason == v1alpha1.ReasonRateLimited:
 		return time.Minute << (count - 1)
 	}
-	return renewal.RetryAfter(renewal.Transient, w.namespace+"/orders", count)
+	return retry.After(retry.Transient, w.namespace+"/orders", count)
 }
 
 // strike is the whole story of a trouble: it strikes twice in a row before the first

@@ -37,6 +37,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
 )
 
 // maxSteps bounds the decisions of one reconcile. The longest way is to read, to verify, to find
@@ -68,7 +69,7 @@ type Reconciler struct {
 	// Pipedream issues and verifies tokens.
 	Pipedream TokenAPI
 	// TokenRequests and Verifications pace the requests to Pipedream.
-	TokenRequests, Verifications *pipedream.Gate
+	TokenRequests, Verifications *throttle.Limiter
 	// Metrics counts the requests to Pipedream, and their results.
 	Metrics *Metrics
 
@@ -189,10 +190,10 @@ func (r *Reconciler) act(ctx context.Context, s snapshot, st state, decision ren
 // cancelUnused gives up the places at the limiters that this reconcile does not wait at.
 func (r *Reconciler) cancelUnused(s snapshot) {
 	if !isWaiting(s.ticket) {
-		r.TokenRequests.Leave(s.asker())
+		r.TokenRequests.Cancel(s.requester())
 	}
 	if !isWaiting(s.verificationTicket) {
-		r.Verifications.Leave(s.asker())
+		r.Verifications.Cancel(s.requester())
 	}
 }
 
@@ -200,10 +201,10 @@ func (r *Reconciler) cancelUnused(s snapshot) {
 // longer.
 func (r *Reconciler) Forget(name types.NamespacedName) {
 	r.states.forget(name)
-	r.TokenRequests.Leave(askerOf(name))
-	r.Verifications.Leave(askerOf(name))
+	r.TokenRequests.Cancel(requesterOf(name))
+	r.Verifications.Cancel(requesterOf(name))
 }
 
-func askerOf(name types.NamespacedName) pipedream.Asker {
-	return pipedream.Asker{Group: name.Namespace, Name: name.Name}
+func requesterOf(name types.NamespacedName) throttle.Requester {
+	return throttle.Requester{Kind: kind, Group: name.Namespace, Name: name.Name}
 }

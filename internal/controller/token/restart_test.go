@@ -41,7 +41,7 @@ type standing struct {
 func meet(fault simulator.Fault) func(*world, string) {
 	return func(w *world, _ string) {
 		w.Helper()
-		w.reconciler.TokenRequests = w.newGate(100, 100)
+		w.reconciler.TokenRequests = w.dispatcher.NewLimiter(w.limit(100, 100))
 		w.pipedream.ClearFaults()
 		answers(fault)(w)
 	}

@@ -4,18 +4,14 @@
 package token
 
 import (
-	"time"
-
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+	"github.com/pipedream-operator/pipedream-operator/internal/retry"
 )
-
-// longestWait is the longest time that any wait after a failed attempt takes.
-const longestWait = 15 * time.Minute
 
 // restore returns the state of an object that this process sees for the first time, from the
 // record on the Secret and from the reasons and times of the status. It never reads a message. What
@@ -156,7 +152,7 @@ func restoreFailure(s snapshot) *failure {
 	}
 	if status.NextAttemptTime != nil {
 		// The clock may have been wrong then.
-		restored.notBefore = earlier(status.NextAttemptTime.Time, s.now.Add(longestWait))
+		restored.notBefore = retry.Limit(status.NextAttemptTime.Time, s.now)
 	}
 	return restored
 }

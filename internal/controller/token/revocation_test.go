@@ -12,9 +12,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
-	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+	"github.com/pipedream-operator/pipedream-operator/internal/retry"
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
+	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
 )
 
 // TestClientThatIsLostWhileATokenIsHeld lets an hour pass after the client
@@ -100,7 +100,7 @@ func TestConsumerOfARevokedTokenIsRefusedOnce(t *testing.T) {
 				w := newWorld(t)
 				w.issued(func(p *v1alpha1.PipedreamToken) { p.Spec.Verification.IntervalSeconds = seconds })
 				for revocation := range phases {
-					w.pass(renewal.RepeatWindow) // Revocations that repeat are spaced.
+					w.pass(retry.RepeatWindow) // Revocations that repeat are spaced.
 					visit := w.clock.Now()
 					poll := visit.Add(interval * time.Duration(consumer) / phases)
 					// Each revocation comes at another moment after the verification before.
@@ -188,11 +188,11 @@ func TestTokensThatAreRevokedAgainAndAgainAreSpaced(t *testing.T) {
 func TestVerificationDoesNotYieldToRequestsThatPause(t *testing.T) {
 	w := newWorld(t)
 	w.issued(withVerification)
-	w.reconciler.Verifications = pipedream.NewGate(pipedream.GateOptions{
+	w.reconciler.Verifications, _ = throttle.NewLimiter(throttle.Options{
 		PerSecond: 2, Burst: 2, InFlight: 2, Now: w.clock.Now, YieldTo: w.reconciler.TokenRequests,
 	})
 	w.reconciler.TokenRequests.Pause(w.clock.Now().Add(15 * time.Minute))
-	w.reconciler.TokenRequests.Enter(pipedream.Asker{Group: "elsewhere", Name: "other"}, pipedream.NearEnd)
+	w.reconciler.TokenRequests.Reserve(throttle.Requester{Group: "elsewhere", Name: "other"}, throttle.ReserveOptions{Lane: throttle.NearEnd})
 	w.pass(time.Minute)
 	w.reconcile()
 	if got := w.pipedream.Counters().Calls[simulator.EndpointAccounts].Total; got != 1 {

@@ -21,7 +21,9 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/retry"
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
+	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
 )
 
 // failWrites has the API server's answer to each call of that kind replaced by an
@@ -286,7 +288,7 @@ func TestWaitThatAWrongClockHasSetIsCutShort(t *testing.T) {
 	w.pass(-240 * time.Hour)
 	w.restart()
 	w.reconcile()
-	w.pass(longestWait)
+	w.pass(retry.LongestWait)
 	w.reconcile()
 	w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonTokenValid)
 }
@@ -331,8 +333,8 @@ func TestRestartDoesNotForgetAPause(t *testing.T) {
 	end := w.token().Status.NextAttemptTime
 	w.restart()
 	w.reconcile()
-	other := pipedream.Asker{Group: "elsewhere", Name: "other"}
-	if got := w.reconciler.TokenRequests.Enter(other, pipedream.NearEnd); got.IsTurn || !got.PausedUntil.Equal(end.Time) {
+	other := throttle.Requester{Group: "elsewhere", Name: "other"}
+	if got := w.reconciler.TokenRequests.Reserve(other, throttle.ReserveOptions{Lane: throttle.NearEnd}); got.IsReady || !got.PausedUntil.Equal(end.Time) {
 		t.Errorf("after the restart others wait until %v, want them to wait until %v", got.PausedUntil, end)
 	}
 }

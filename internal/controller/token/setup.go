@@ -27,12 +27,20 @@ import (
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create
 
+// kind is the kind of the objects of this controller.
+const kind = "PipedreamToken"
+
 // secretNames is the index over the names of the two Secrets of a PipedreamToken.
 const secretNames = "secretNames"
 
-// SetupWithManager registers the reconciler and its watches.
-func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, maxConcurrentReconciles int) error {
-	err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.PipedreamToken{}, secretNames, func(object client.Object) []string {
+// SetupWithManager registers the reconciler and its watches. The dispatcher wakes the
+// PipedreamTokens whose turn has come at the reconciler's limiters, which it has made.
+func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, dispatcher *controller.Dispatcher, maxConcurrentReconciles int) error {
+	turns, err := dispatcher.Source(kind)
+	if err != nil {
+		return err
+	}
+	err = mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.PipedreamToken{}, secretNames, func(object client.Object) []string {
 		token := object.(*v1alpha1.PipedreamToken)
 		return slices.Compact([]string{token.TargetName(), token.Spec.ClientSecretRef.Name})
 	})
@@ -43,8 +51,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, max
 		Named("pipedreamtoken").
 		For(&v1alpha1.PipedreamToken{}, builder.WithPredicates(asksForSomethingNew())).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.tokensOf), builder.OnlyMetadata).
-		WatchesRawSource(controller.TurnsAt(r.TokenRequests)).
-		WatchesRawSource(controller.TurnsAt(r.Verifications)).
+		WatchesRawSource(turns).
 		WithOptions(controller.Options(maxConcurrentReconciles)).
 		Complete(controller.Adapt(r, mgr.GetCache()))
 	if err != nil {

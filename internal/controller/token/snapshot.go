@@ -17,6 +17,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
 )
 
 // collectionTime is how long after the creation of a PipedreamToken the Secret of its predecessor
@@ -43,7 +44,7 @@ type snapshot struct {
 	// ticket is where the token request waits for its turn, and verificationTicket where a
 	// verification does; zero if none waits. isQueued tells that ticket was taken for the last
 	// decision, so that there is nothing to do but wait.
-	ticket, verificationTicket pipedream.Place
+	ticket, verificationTicket throttle.Ticket
 	isQueued                   bool
 	// isDryRunDone tells that this reconcile has asked the API server whether it would create the
 	// Secret.
@@ -70,7 +71,7 @@ func (s snapshot) after(o outcome) snapshot {
 	s.isQueued = false
 	switch o := o.(type) {
 	case kept:
-		s.ticket = pipedream.Place{} // The current token is good: no other one is waited for.
+		s.ticket = throttle.Ticket{} // The current token is good: no other one is waited for.
 	case credentialsRead:
 		s = s.withCredentials(o.found)
 	case targetRead:
@@ -85,7 +86,7 @@ func (s snapshot) after(o outcome) snapshot {
 	case sentBack:
 		s.ticket, s.isDryRunDone = o.ticket, true
 	case requestFailed, issued:
-		s.ticket = pipedream.Place{}
+		s.ticket = throttle.Ticket{}
 	case verdict:
 		s.target = metadataOf(o.target)
 	case verificationQueued:
@@ -189,11 +190,13 @@ func (s snapshot) trial() pipedream.Trial {
 	}
 }
 
-// asker returns who the PipedreamToken is at the limiters, where namespaces take turns.
-func (s snapshot) asker() pipedream.Asker { return askerOf(client.ObjectKeyFromObject(s.token)) }
+// requester returns who the PipedreamToken is at the limiters, where namespaces take turns.
+func (s snapshot) requester() throttle.Requester {
+	return requesterOf(client.ObjectKeyFromObject(s.token))
+}
 
 // isWaiting reports whether a request waits for its turn.
-func isWaiting(ticket pipedream.Place) bool { return !ticket.Since.IsZero() && !ticket.IsTurn }
+func isWaiting(ticket throttle.Ticket) bool { return !ticket.Since.IsZero() && !ticket.IsReady }
 
 func earlier(a, b time.Time) time.Time {
 	if a.Before(b) {

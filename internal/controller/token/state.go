@@ -13,6 +13,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+	"github.com/pipedream-operator/pipedream-operator/internal/retry"
 )
 
 // state is what the reconciler remembers of one PipedreamToken between two reconciles. Only
@@ -118,30 +119,15 @@ type attemptState struct {
 	// lastIssue is when the last token was issued.
 	lastIssue time.Time
 	// triggered are the attempts that were triggered by somebody, and not by the token's age.
-	triggered triggers
+	triggered retry.Triggers
 	// rewrites are the writes because somebody has changed the Secret again.
-	rewrites triggers
+	rewrites retry.Triggers
 }
 
 // writtenToken tells one written token from another. It holds no secret.
 type writtenToken struct {
 	inputs                    string
 	issueTime, expirationTime time.Time
-}
-
-// triggers are attempts in a row that somebody has triggered, each within
-// renewal.RepeatWindow of the one before.
-type triggers struct {
-	last  time.Time
-	count int
-}
-
-func (t *triggers) add(now time.Time) {
-	if now.Sub(t.last) > renewal.RepeatWindow {
-		t.count = 0
-	}
-	t.count++
-	t.last = now
 }
 
 // verificationState is what is known from verifying the current token.

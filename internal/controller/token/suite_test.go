@@ -30,9 +30,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller"
 	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
+	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
 	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
 )
 
@@ -86,8 +88,9 @@ type world struct {
 	wire     *wire
 	events   *events.FakeRecorder
 	log      *lockedBuffer
-	// reconciler is replaced by restart.
+	// reconciler and dispatcher are replaced by restart.
 	reconciler *Reconciler
+	dispatcher *controller.Dispatcher
 }
 
 func newWorld(t *testing.T) *world {
@@ -130,14 +133,15 @@ func (w *world) restart() {
 	live, err := client.New(config, options)
 	must(w.T, err)
 	w.events = events.NewFakeRecorder(1000)
+	w.dispatcher = &controller.Dispatcher{}
 	w.reconciler = &Reconciler{
 		Cache:         w.admin,
 		Client:        live,
 		Events:        w.events,
 		Clock:         w.clock,
 		Pipedream:     w.api,
-		TokenRequests: w.newGate(100, 100),
-		Verifications: w.newGate(100, 100),
+		TokenRequests: w.dispatcher.NewLimiter(w.limit(100, 100)),
+		Verifications: w.dispatcher.NewLimiter(w.limit(100, 100)),
 	}
 	w.reconciler.Metrics = w.newMetrics(true)
 }
@@ -150,18 +154,21 @@ func (w *world) newMetrics(perObject bool) *Metrics {
 	})
 }
 
-func (w *world) newGate(perSecond float64, burst int) *pipedream.Gate {
-	return pipedream.NewGate(pipedream.GateOptions{PerSecond: perSecond, Burst: burst, InFlight: 4, Now: w.clock.Now})
+// limit returns the options of a limiter by the clock of the world.
+func (w *world) limit(perSecond float64, burst int) throttle.Options {
+	return throttle.Options{PerSecond: perSecond, Burst: burst, InFlight: 4, Now: w.clock.Now}
 }
 
 // occupy makes the token requests so slow that one is sent in each interval, and has
-// somebody else send one.
-func (w *world) occupy(interval time.Duration) {
+// somebody else send one. It returns the reader of the turns.
+func (w *world) occupy(interval time.Duration) *throttle.Ready {
 	w.Helper()
-	w.reconciler.TokenRequests = w.newGate(1/interval.Seconds(), 1)
-	other := pipedream.Asker{Group: "elsewhere", Name: "other"}
-	w.reconciler.TokenRequests.Enter(other, pipedream.NearEnd)
-	must(w.T, w.reconciler.TokenRequests.Send(other, func() error { return nil }))
+	limiter, ready := throttle.NewLimiter(w.limit(1/interval.Seconds(), 1))
+	w.reconciler.TokenRequests = limiter
+	other := throttle.Requester{Group: "elsewhere", Name: "other"}
+	limiter.Reserve(other, throttle.ReserveOptions{Lane: throttle.NearEnd})
+	must(w.T, limiter.Do(other, throttle.DoOptions{}, func() error { return nil }))
+	return ready
 }
 
 func (w *world) pass(duration time.Duration) { w.clock.SetTime(w.clock.Now().Add(duration)) }

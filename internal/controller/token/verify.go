@@ -10,13 +10,14 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
 )
 
 // verify tries the current token on Pipedream's API. What follows from the verdict is for the
 // next decision.
 func (r *Reconciler) verify(ctx context.Context, s snapshot, st state) (outcome, error) {
-	ticket := r.Verifications.Enter(s.asker(), pipedream.DueRenewal)
-	if !ticket.IsTurn {
+	ticket := r.Verifications.Reserve(s.requester(), throttle.ReserveOptions{Lane: throttle.DueRenewal})
+	if !ticket.IsReady {
 		return verificationQueued{ticket}, nil
 	}
 	target, err := r.readTarget(ctx, s)
@@ -27,7 +28,7 @@ func (r *Reconciler) verify(ctx context.Context, s snapshot, st state) (outcome,
 		return targetRead{target}, nil
 	}
 	found := verdict{target: target}
-	found.err = r.Verifications.Send(s.asker(), func() (err error) {
+	found.err = r.Verifications.Do(s.requester(), throttle.DoOptions{}, func() (err error) {
 		token := pipedream.NewSensitive(string(target.Data[target.Annotations[v1alpha1.TokenKeyAnnotation]]))
 		found.is, err = r.Pipedream.Verify(ctx, token, s.trial())
 		return err
@@ -35,8 +36,8 @@ func (r *Reconciler) verify(ctx context.Context, s snapshot, st state) (outcome,
 	switch {
 	case ctx.Err() != nil:
 		return noAction{}, ctx.Err()
-	case errors.Is(found.err, pipedream.ErrNotYet):
-		ticket.IsTurn = false
+	case errors.Is(found.err, throttle.ErrNotReady):
+		ticket.IsReady = false
 		return verificationQueued{ticket}, nil
 	}
 	return found, nil

@@ -1,0 +1,136 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package throttle
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// Check returns an error if two parts of the Limiter that describe the same thing differ.
+func (l *Limiter) Check() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.schedule.check()
+}
+
+func (s *schedule) check() error {
+	queued, ready := 0, 0
+	users, readyToSendWith := map[*oauthClient]int{}, map[*oauthClient]int{}
+	for requester, e := range s.entries {
+		if e.requester != requester {
+			return fmt.Errorf("the entry of %v is one of %v", requester, e.requester)
+		}
+		if e.state == waiting {
+			queued++
+		}
+		if e.state == readyToSend {
+			ready++
+			readyToSendWith[e.client]++
+		}
+		if e.client == nil || !e.client.isUnread {
+			users[e.client]++
+		}
+	}
+	for _, e := range s.given {
+		if s.entries[e.requester] != e || e.state == waiting {
+			return fmt.Errorf("%v is given a turn that it has not", e.requester)
+		}
+	}
+	switch inQueue, err := s.queue.count(); {
+	case err != nil:
+		return err
+	case inQueue != queued:
+		return fmt.Errorf("%d are in the queue, and %d have no turn", inQueue, queued)
+	case queued+len(s.given) != len(s.entries):
+		return fmt.Errorf("%d are in the queue, %d have a turn, and %d have a ticket", queued, len(s.given), len(s.entries))
+	case ready != s.readyToSend:
+		return fmt.Errorf("%d are ready to send, and %d are counted", ready, s.readyToSend)
+	}
+	if err := s.checkClients(users, readyToSendWith); err != nil {
+		return err
+	}
+	return s.checkReferences()
+}
+
+func (s *schedule) checkClients(users, readyToSend map[*oauthClient]int) error {
+	inFlight := 0
+	for digest, client := range s.clients.byDigest {
+		inFlight += client.inFlight
+		if client.digest != digest || client.readyToSend != readyToSend[client] || client.users != users[client]+client.inFlight {
+			return fmt.Errorf("%d are ready to send with a client, and it has %d users: %+v", readyToSend[client], users[client], client)
+		}
+		if client.users == 0 && client.refusal == nil && client.isUnproven() {
+			return errors.New("a client is remembered for nothing")
+		}
+		delete(users, client)
+	}
+	delete(users, nil)
+	if len(users) > 0 {
+		return fmt.Errorf("%d clients are waited for, and not remembered", len(users))
+	}
+	if inFlight > s.inFlight || s.inFlight < 0 || s.inFlight > s.options.InFlight {
+		return fmt.Errorf("%d requests are on their way, and %d for clients", s.inFlight, inFlight)
+	}
+	return nil
+}
+
+func (s *schedule) checkReferences() error {
+	entries := map[*reference]int{}
+	for _, e := range s.entries {
+		if e.reference != nil && e.state == waiting && e.client == nil {
+			return fmt.Errorf("%v has a reference and no client", e.requester)
+		}
+		entries[e.reference]++
+	}
+	delete(entries, nil)
+	inFlight := 0
+	for name, r := range s.clients.byReference {
+		if r.name != name || r.users < max(1, entries[r]) || r.client == nil {
+			return fmt.Errorf("a reference is remembered for %d users, and %d have a ticket: %+v", r.users, entries[r], r)
+		}
+		inFlight += r.users - entries[r]
+		delete(entries, r)
+	}
+	if len(entries) > 0 || inFlight > s.inFlight {
+		return fmt.Errorf("%d references are not remembered; they have %d requests on their way of %d", len(entries), inFlight, s.inFlight)
+	}
+	return nil
+}
+
+func (q *queue) count() (int, error) {
+	count := 0
+	for lane, groups := range q.lanes {
+		for _, g := range groups {
+			if len(g.entries) == 0 || !slices.IsSortedFunc(g.entries, func(a, b *entry) int { return cmp.Compare(a.order, b.order) }) {
+				return 0, fmt.Errorf("lane %d has group %s, which is empty or out of order", lane, g.name)
+			}
+			count += len(g.entries)
+		}
+	}
+	return count, nil
+}
+
+// Tickets returns how many requesters have a ticket.
+func (l *Limiter) Tickets() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.schedule.entries)
+}
+
+// InFlight returns how many requests are on their way.
+func (l *Limiter) InFlight() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.schedule.inFlight
+}
+
+// Clients returns how many OAuth clients are remembered.
+func (l *Limiter) Clients() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.schedule.clients.byDigest)
+}

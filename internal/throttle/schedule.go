@@ -1,0 +1,238 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package throttle
+
+import (
+	"slices"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+const (
+	// turnKept is how long the schedule keeps a turn for a requester that does not use it.
+	turnKept = 10 * time.Second
+	// longestYield is how long a request waits for the requests of another Limiter.
+	longestYield = 10 * time.Second
+)
+
+// schedule holds the entries of a Limiter, and gives them their turns. It is not safe for
+// concurrent use.
+type schedule struct {
+	options Options
+	// changed has a value when Ready.Next is to be called.
+	changed chan struct{}
+	bucket  *rate.Limiter
+	// unproven is the part of the rate that unproven clients may use.
+	unproven *rate.Limiter
+	clients  clients
+	pause    pause
+	entries  map[Requester]*entry
+	// queue holds the entries that wait, and given the entries whose turn has come. The
+	// oldest turn is the first in given.
+	queue queue
+	given []*entry
+	// unreported are the requesters of given that Ready.Next has not returned yet.
+	unreported []Requester
+	// readyToSend counts the entries that are ready to send, and inFlight the requests on
+	// their way.
+	readyToSend, inFlight int
+}
+
+func newSchedule(options Options) schedule {
+	return schedule{
+		options:  options,
+		changed:  make(chan struct{}, 1),
+		bucket:   rate.NewLimiter(rate.Limit(options.PerSecond), options.Burst),
+		unproven: rate.NewLimiter(rate.Limit(options.PerSecond/2), max(1, options.Burst/2)),
+		clients:  newClients(),
+		entries:  map[Requester]*entry{},
+	}
+}
+
+// reserve returns the requester's entry. It makes one if there is none.
+func (s *schedule) reserve(requester Requester, options ReserveOptions, now time.Time) *entry {
+	s.expire(now)
+	e := s.entries[requester]
+	switch {
+	case e == nil:
+		e = &entry{requester: requester, lane: options.Lane, since: now}
+		s.entries[requester] = e
+		s.queue.push(e)
+		s.signal()
+	case e.state == waiting && e.lane != options.Lane:
+		s.queue.remove(e)
+		e.lane = options.Lane
+		s.queue.push(e)
+	}
+	if e.state == waiting {
+		s.clients.bind(e, options.CredentialReference)
+		s.answerFromCache(e, now)
+	}
+	s.advance(now)
+	if e.state != waiting {
+		// The requester learns from its ticket that its turn has come.
+		s.unreported = slices.DeleteFunc(s.unreported, func(other Requester) bool { return other == requester })
+	}
+	return e
+}
+
+// untilNext returns after which time there may be another turn if nothing happens before.
+func (s *schedule) untilNext(now time.Time) time.Duration {
+	if s.pause.isOn(now) {
+		return s.pause.end.Sub(now)
+	}
+	missing := float64(s.readyToSend+1) - s.bucket.TokensAt(now)
+	if missing <= 0 {
+		// The entries do not wait for the bucket, but for something else that takes time.
+		missing = 1
+	}
+	return time.Duration(missing/s.options.PerSecond*float64(time.Second)) + 1
+}
+
+// identify records the client that an entry has turned out to send with. All entries with
+// the same credential reference will send with it too.
+func (s *schedule) identify(e *entry, client *oauthClient, now time.Time) {
+	s.clients.assign(e, client)
+	if e.reference == nil || e.reference.client == client {
+		return
+	}
+	before := e.reference.client
+	e.reference.client = client
+	if e.reference.users == 1 {
+		return
+	}
+	for _, other := range s.entries {
+		if other.reference == e.reference && other.client == before && other.state == waiting {
+			s.clients.assign(other, client)
+			s.answerFromCache(other, now)
+		}
+	}
+}
+
+// depart turns an entry into a request on its way.
+func (s *schedule) depart(e *entry, now time.Time) flight {
+	f := flight{sentAt: now, client: e.client, reference: e.reference.retain(), isProbe: s.pause.isOnTrial}
+	s.pause.isProbing = f.isProbe
+	s.inFlight++
+	if f.client.isUnproven() {
+		s.unproven.AllowN(now, 1)
+	}
+	if f.client != nil {
+		f.client.inFlight++
+		f.client.users++
+	}
+	s.drop(e)
+	return f
+}
+
+// pauseUntil begins or extends a pause, for the answer to a request that was sent at
+// sentAt. It returns the end of the pause.
+func (s *schedule) pauseUntil(retryAt, sentAt, now time.Time) time.Time {
+	end, isChanged := s.pause.begin(retryAt, sentAt, now)
+	if isChanged {
+		for _, e := range slices.Backward(slices.Clone(s.given)) {
+			if e.state == readyToSend {
+				s.takeBack(e)
+				s.queue.putBack(e)
+			}
+		}
+	}
+	return end
+}
+
+// advance gives turns to the entries that are next.
+func (s *schedule) advance(now time.Time) {
+	for s.canSend(now) && s.bucket.TokensAt(now) >= float64(s.readyToSend+1) {
+		e := s.queue.next(s.eligibility(now))
+		if e == nil {
+			return
+		}
+		s.give(e, readyToSend, now)
+	}
+}
+
+// canSend tells whether one more request may be sent, no matter which one.
+func (s *schedule) canSend(now time.Time) bool {
+	if s.pause.isOn(now) || s.pause.isOnTrial && (s.pause.isProbing || s.readyToSend > 0) {
+		return false
+	}
+	return s.readyToSend+s.inFlight < s.options.InFlight
+}
+
+// eligibility returns a function that tells whether an entry may send the next request.
+func (s *schedule) eligibility(now time.Time) func(*entry) bool {
+	yields := s.options.YieldTo != nil && s.options.YieldTo.isBusy()
+	unproven := s.unproven.TokensAt(now) - 1
+	for _, e := range s.given {
+		if e.state == readyToSend && e.client.isUnproven() {
+			unproven--
+		}
+	}
+	return func(e *entry) bool {
+		if yields && now.Sub(e.since) < longestYield {
+			return false
+		}
+		return (unproven >= 0 || !e.client.isUnproven()) && e.client.mayBegin(now)
+	}
+}
+
+// answerFromCache gives a turn to an entry that waits, if its client was refused and that
+// refusal answers its request.
+func (s *schedule) answerFromCache(e *entry, now time.Time) {
+	if e.state == waiting && e.client != nil && e.client.refusalFor(e, now) != nil {
+		s.queue.remove(e)
+		s.give(e, readyToFail, now)
+	}
+}
+
+// give gives a turn to an entry that is no longer in the queue.
+func (s *schedule) give(e *entry, turn state, now time.Time) {
+	e.state, e.turnAt = turn, now
+	if turn == readyToSend {
+		s.readyToSend++
+		e.client.addReadyToSend(1)
+	}
+	s.given = append(s.given, e)
+	s.unreported = append(s.unreported, e.requester)
+	s.signal()
+}
+
+// takeBack takes back the turn of an entry. The entry is then neither in given nor in the
+// queue.
+func (s *schedule) takeBack(e *entry) {
+	if e.state == readyToSend {
+		s.readyToSend--
+		e.client.addReadyToSend(-1)
+	}
+	e.state = waiting
+	i := slices.Index(s.given, e)
+	s.given = slices.Delete(s.given, i, i+1)
+}
+
+// drop removes an entry, wherever it is.
+func (s *schedule) drop(e *entry) {
+	if e.state == waiting {
+		s.queue.remove(e)
+	} else {
+		s.takeBack(e)
+	}
+	s.clients.bind(e, "")
+	s.clients.assign(e, nil)
+	delete(s.entries, e.requester)
+}
+
+// expire drops the entries that have not used their turn in time.
+func (s *schedule) expire(now time.Time) {
+	for len(s.given) > 0 && now.Sub(s.given[0].turnAt) > turnKept {
+		s.drop(s.given[0])
+	}
+}
+
+func (s *schedule) signal() {
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
