@@ -112,7 +112,7 @@ func (b *bench) install(ctx context.Context) error {
 	if err := b.createNamespace(ctx, systemNamespace); err != nil {
 		return err
 	}
-	demo := filepath.Join(controlplane.Root(), "hack", "demo")
+	demo := filepath.Join(controlplane.Root(), "test", "demo")
 	_, err := b.kubectl(ctx, kubeconfig, "apply", "--kustomize", demo)
 	if err != nil {
 		return err

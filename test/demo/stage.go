@@ -109,7 +109,7 @@ func (s *stage) startManager(ctx context.Context) error {
 	if err := s.kubectl(ctx, nil, "create", "namespace", systemNamespace); err != nil {
 		return err
 	}
-	if err := s.kubectl(ctx, nil, "apply", "--kustomize", filepath.Join(root, "hack", "demo")); err != nil {
+	if err := s.kubectl(ctx, nil, "apply", "--kustomize", filepath.Join(root, "test", "demo")); err != nil {
 		return err
 	}
 	token := &bytes.Buffer{}
