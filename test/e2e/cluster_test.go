@@ -6,13 +6,10 @@
 package e2e_test
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -22,7 +19,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
-	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 const (
@@ -58,38 +55,28 @@ func newCluster() *cluster {
 }
 
 // execute runs a program from the repository's root, and returns what it prints.
-func execute(stdin string, arguments ...string) (string, error) {
-	command := exec.CommandContext(context.Background(), arguments[0], arguments[1:]...)
-	command.Dir = controlplane.Root()
-	command.Stdin = strings.NewReader(stdin)
-	var stdout, stderr bytes.Buffer
-	command.Stdout, command.Stderr = &stdout, &stderr
-	if err := command.Run(); err != nil {
-		return "", fmt.Errorf("%s: %w: %s", strings.Join(arguments, " "), err, strings.TrimSpace(stderr.String()))
-	}
-	return stdout.String(), nil
+func execute(arguments ...string) (string, error) {
+	return harness.Command{Path: arguments[0], Arguments: arguments[1:], Folder: harness.Root()}.Run(context.Background())
+}
+
+func kubectlWith(stdin string) harness.Kubectl {
+	return harness.Kubectl{Path: cmp.Or(os.Getenv("E2E_KUBECTL"), "kubectl"), Stdin: stdin}
 }
 
 // tryKubectl may fail. A dash among the arguments is for stdin.
 func tryKubectl(stdin string, arguments ...string) (string, error) {
-	return execute(stdin, append([]string{cmp.Or(os.Getenv("E2E_KUBECTL"), "kubectl")}, arguments...)...)
+	return kubectlWith(stdin).Run(context.Background(), arguments...)
 }
 
 func kubectl(t *testing.T, stdin string, arguments ...string) string {
 	t.Helper()
-	said, err := tryKubectl(stdin, arguments...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return said
+	return kubectlWith(stdin).Must(t, arguments...)
 }
 
 // get reads objects as JSON.
 func get(t *testing.T, into any, arguments ...string) {
 	t.Helper()
-	if err := tryGet(into, arguments...); err != nil {
-		t.Fatal(err)
-	}
+	harness.Must(t, tryGet(into, arguments...))
 }
 
 func tryGet(into any, arguments ...string) error {
@@ -100,20 +87,10 @@ func tryGet(into any, arguments ...string) error {
 	return json.Unmarshal([]byte(said), into)
 }
 
-// eventually waits until check returns nothing. Else it returns what is missing.
-func eventually(t *testing.T, within time.Duration, check func() string) {
+// eventually waits until check returns "". Else it returns what is missing.
+func eventually(t *testing.T, within time.Duration, what string, check func() string) {
 	t.Helper()
-	until := time.Now().Add(within)
-	for {
-		missing := check()
-		if missing == "" {
-			return
-		}
-		if time.Now().After(until) {
-			t.Fatalf("after %s: %s", within, missing)
-		}
-		time.Sleep(time.Second)
-	}
+	harness.Wait{Patience: within, Every: time.Second}.Eventually(t, what, check)
 }
 
 // manifest returns a file of testdata with its variables replaced by the
@@ -121,9 +98,7 @@ func eventually(t *testing.T, within time.Duration, check func() string) {
 func (c *cluster) manifest(t *testing.T, name string, more ...string) string {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join("testdata", name))
-	if err != nil {
-		t.Fatal(err)
-	}
+	harness.Must(t, err)
 	text := string(content)
 	for variable, value := range c.values {
 		text = strings.ReplaceAll(text, "${"+variable+"}", value)
@@ -158,7 +133,7 @@ func tokens() ([]v1alpha1.PipedreamToken, error) {
 func leader(t *testing.T) corev1.Pod {
 	t.Helper()
 	var pod corev1.Pod
-	eventually(t, patience, func() string {
+	eventually(t, patience, "a manager that leads", func() string {
 		holder, err := tryKubectl("", "get", "lease", "pipedream-operator", "--namespace="+system, "--output=jsonpath={.spec.holderIdentity}")
 		if err != nil {
 			return err.Error()
@@ -178,7 +153,7 @@ func leader(t *testing.T) corev1.Pod {
 // managersReady waits until both managers are ready.
 func managersReady(t *testing.T) {
 	t.Helper()
-	eventually(t, patience, func() string {
+	eventually(t, patience, "both managers to be ready", func() string {
 		if said, err := tryKubectl("", "rollout", "status", "deployment/pipedream-operator-manager", "--namespace="+system, "--timeout=5s"); err != nil {
 			return said + err.Error()
 		}
