@@ -20,13 +20,13 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
-	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 func TestInspectExplains(t *testing.T) {
 	w := fleet(t, "inspect")
 	w.letLook()
-	must(t, w.pipedream.AddFault(simulator.Fault{
+	harness.Must(t, w.pipedream.AddFault(simulator.Fault{
 		Endpoint: simulator.EndpointToken, Calls: 1, Status: http.StatusOK,
 		Body: `{"access_token":"an-opaque-token-that-must-never-be-seen","token_type":"Bearer","expires_in":3600}`,
 	}))
@@ -95,13 +95,13 @@ func TestClaimsShowNothingElse(t *testing.T) {
 
 // TestEachReasonHasPlainWords reads the reasons where they are declared.
 func TestEachReasonHasPlainWords(t *testing.T) {
-	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(controlplane.Root(), "api", "v1alpha1", "conditions.go"), nil, 0)
-	must(t, err)
+	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(harness.Root(), "api", "v1alpha1", "conditions.go"), nil, 0)
+	harness.Must(t, err)
 	declared := map[string]bool{}
 	ast.Inspect(file, func(node ast.Node) bool {
 		if spec, ok := node.(*ast.ValueSpec); ok && strings.HasPrefix(spec.Names[0].Name, "Reason") {
 			reason, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
-			must(t, err)
+			harness.Must(t, err)
 			declared[reason] = true
 			if words := wordsFor[reason]; words.meaning == "" || words.actor == "" {
 				t.Errorf("there are no plain words for %s", reason)
