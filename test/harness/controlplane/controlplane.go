@@ -58,12 +58,6 @@ type ControlPlane struct {
 	controllers *harness.Process
 }
 
-// Root is harness.Root.
-func Root() string { return harness.Root() }
-
-// Assets is harness.Assets.
-func Assets() string { return harness.Assets() }
-
 // Start starts a control plane that has the product's CRDs, unless the options say
 // otherwise. It is ready when Start returns; Stop ends it.
 func Start(options Options) (*ControlPlane, error) {
