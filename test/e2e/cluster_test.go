@@ -63,11 +63,12 @@ func kubectlWith(stdin string) harness.Kubectl {
 	return harness.Kubectl{Path: cmp.Or(os.Getenv("E2E_KUBECTL"), "kubectl"), Stdin: stdin}
 }
 
-// tryKubectl may fail. A dash among the arguments is for stdin.
-func tryKubectl(stdin string, arguments ...string) (string, error) {
-	return kubectlWith(stdin).Run(context.Background(), arguments...)
+// tryKubectl may fail.
+func tryKubectl(arguments ...string) (string, error) {
+	return kubectlWith("").Run(context.Background(), arguments...)
 }
 
+// kubectl must succeed. The argument --filename=- is for stdin.
 func kubectl(t *testing.T, stdin string, arguments ...string) string {
 	t.Helper()
 	return kubectlWith(stdin).Must(t, arguments...)
@@ -80,7 +81,7 @@ func get(t *testing.T, into any, arguments ...string) {
 }
 
 func tryGet(into any, arguments ...string) error {
-	said, err := tryKubectl("", append([]string{"get", "--output=json"}, arguments...)...)
+	said, err := tryKubectl(append([]string{"get", "--output=json"}, arguments...)...)
 	if err != nil {
 		return err
 	}
@@ -134,7 +135,7 @@ func leader(t *testing.T) corev1.Pod {
 	t.Helper()
 	var pod corev1.Pod
 	eventually(t, patience, "a manager that leads", func() string {
-		holder, err := tryKubectl("", "get", "lease", "pipedream-operator", "--namespace="+system, "--output=jsonpath={.spec.holderIdentity}")
+		holder, err := tryKubectl("get", "lease", "pipedream-operator", "--namespace="+system, "--output=jsonpath={.spec.holderIdentity}")
 		if err != nil {
 			return err.Error()
 		}
@@ -154,7 +155,7 @@ func leader(t *testing.T) corev1.Pod {
 func managersReady(t *testing.T) {
 	t.Helper()
 	eventually(t, patience, "both managers to be ready", func() string {
-		if said, err := tryKubectl("", "rollout", "status", "deployment/pipedream-operator-manager", "--namespace="+system, "--timeout=5s"); err != nil {
+		if said, err := tryKubectl("rollout", "status", "deployment/pipedream-operator-manager", "--namespace="+system, "--timeout=5s"); err != nil {
 			return said + err.Error()
 		}
 		return ""
@@ -165,14 +166,14 @@ func managersReady(t *testing.T) {
 // themselves.
 func inventory() (map[string]bool, error) {
 	all := map[string]bool{}
-	listed, err := tryKubectl("", "api-resources", "--verbs=list,delete", "--output=name")
+	listed, err := tryKubectl("api-resources", "--verbs=list,delete", "--output=name")
 	if err != nil {
 		return nil, err
 	}
 	resources := slices.DeleteFunc(strings.Fields(listed), func(name string) bool {
 		return strings.HasPrefix(name, "events") || strings.HasPrefix(name, "leases.")
 	})
-	said, err := tryKubectl("", "get", strings.Join(resources, ","), "--all-namespaces", "--ignore-not-found",
+	said, err := tryKubectl("get", strings.Join(resources, ","), "--all-namespaces", "--ignore-not-found",
 		`--output=go-template={{range .items}}{{.kind}} {{with .metadata.namespace}}{{.}}/{{end}}{{.metadata.name}}{{"\n"}}{{end}}`)
 	for line := range strings.Lines(said) {
 		all[strings.TrimSpace(line)] = true

@@ -93,7 +93,7 @@ func (w *world) explain(t *testing.T) {
 		{"get", "events", "--all-namespaces", "--sort-by=.lastTimestamp"},
 		{"logs", "--namespace=" + system, "--selector=app.kubernetes.io/component=manager", "--tail=30"},
 	} {
-		said, err := tryKubectl("", arguments...)
+		said, err := tryKubectl(arguments...)
 		lines := strings.Split(said, "\n")
 		t.Logf("kubectl %s: %v\n%s", strings.Join(arguments, " "), err, strings.Join(lines[max(0, len(lines)-40):], "\n"))
 	}
@@ -488,7 +488,7 @@ func (w *world) uninstall(t *testing.T) {
 		kubectl(t, "", "delete", "deployment", name, "--namespace="+shop)
 	}
 	secrets := func() ([]string, error) {
-		said, err := tryKubectl("", "get", "secrets", "--namespace="+shop, "--output=jsonpath={.items[*].metadata.name}")
+		said, err := tryKubectl("get", "secrets", "--namespace="+shop, "--output=jsonpath={.items[*].metadata.name}")
 		return strings.Fields(said), err
 	}
 	wantSecrets := func(want ...string) {
@@ -505,7 +505,7 @@ func (w *world) uninstall(t *testing.T) {
 	wantSecrets("invoices", "pipedream-oauth-client", "returns")
 	kubectl(t, w.manifests, "delete", "--filename=-")
 	wantSecrets("pipedream-oauth-client")
-	if said, err := tryKubectl("", "get", "crd", "pipedreamtokens.pipedream-operator.io", "--ignore-not-found"); err != nil || said != "" {
+	if said, err := tryKubectl("get", "crd", "pipedreamtokens.pipedream-operator.io", "--ignore-not-found"); err != nil || said != "" {
 		t.Errorf("the CRD is there: %s %v", said, err)
 	}
 	kubectl(t, "", "delete", "namespace", pipedream, shop)

@@ -54,7 +54,7 @@ func (p pod) calls(t *testing.T) []call {
 	t.Helper()
 	var all []call
 	eventually(t, patience, "a call of "+p.name, func() string {
-		said, err := tryKubectl("", "logs", p.name, "--namespace="+shop)
+		said, err := tryKubectl("logs", p.name, "--namespace="+shop)
 		if err != nil {
 			return err.Error()
 		}

@@ -25,10 +25,10 @@ func FreeAddress(ctx context.Context) (string, error) {
 }
 
 // MustFreeAddress does what FreeAddress does, and ends the test when it fails.
-func MustFreeAddress(t testing.TB) string {
-	t.Helper()
-	address, err := FreeAddress(t.Context())
-	Must(t, err)
+func MustFreeAddress(tb testing.TB) string {
+	tb.Helper()
+	address, err := FreeAddress(tb.Context())
+	Must(tb, err)
 	return address
 }
 
@@ -68,9 +68,9 @@ func Answers(ctx context.Context, url, token string, want int) (problem string) 
 
 // MustServe serves a handler, such as a simulator, by HTTP until the test ends, and returns
 // its URL.
-func MustServe(t testing.TB, handler http.Handler) (url string) {
-	t.Helper()
+func MustServe(tb testing.TB, handler http.Handler) (url string) {
+	tb.Helper()
 	server := httptest.NewServer(handler)
-	t.Cleanup(server.Close)
+	tb.Cleanup(server.Close)
 	return server.URL
 }

@@ -39,9 +39,9 @@ func (k Kubectl) Run(ctx context.Context, arguments ...string) (stdout string, e
 }
 
 // Must does what Run does, and ends the test when kubectl fails.
-func (k Kubectl) Must(t testing.TB, arguments ...string) (stdout string) {
-	t.Helper()
-	stdout, err := k.Run(context.WithoutCancel(t.Context()), arguments...) // A clean-up may run it, too.
-	Must(t, err)
+func (k Kubectl) Must(tb testing.TB, arguments ...string) (stdout string) {
+	tb.Helper()
+	stdout, err := k.Run(context.WithoutCancel(tb.Context()), arguments...) // A clean-up may run it, too.
+	Must(tb, err)
 	return stdout
 }

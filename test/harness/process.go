@@ -97,14 +97,14 @@ func (c Command) Start(ctx context.Context) (*Process, error) {
 
 // MustStart starts a program that is killed when the test ends. When the test has failed,
 // the end of the program's log is in the test's log.
-func (c Command) MustStart(t testing.TB) *Process {
-	t.Helper()
-	p, err := c.Start(context.WithoutCancel(t.Context()))
-	Must(t, err)
-	t.Cleanup(func() {
+func (c Command) MustStart(tb testing.TB) *Process {
+	tb.Helper()
+	p, err := c.Start(context.WithoutCancel(tb.Context()))
+	Must(tb, err)
+	tb.Cleanup(func() {
 		p.Kill()
-		if t.Failed() {
-			t.Logf("the last lines that %s printed:\n%s", p.Name, p.Log.Tail(15))
+		if tb.Failed() {
+			tb.Logf("the last lines that %s printed:\n%s", p.Name, p.Log.Tail(15))
 		}
 	})
 	return p

@@ -24,9 +24,9 @@ func BuildManager(ctx context.Context, source, path string, flags ...string) err
 }
 
 // MustBuildManager does what BuildManager does, and ends the test when it fails.
-func MustBuildManager(t testing.TB, source, path string, flags ...string) {
-	t.Helper()
-	Must(t, BuildManager(t.Context(), source, path, flags...))
+func MustBuildManager(tb testing.TB, source, path string, flags ...string) {
+	tb.Helper()
+	Must(tb, BuildManager(tb.Context(), source, path, flags...))
 }
 
 // Manager says how to call a built manager.

@@ -65,16 +65,16 @@ func (w Wait) more() (text string) {
 }
 
 // Eventually does what Until does, and ends the test when the wait was in vain.
-func (w Wait) Eventually(t testing.TB, what string, problem func() string) {
-	t.Helper()
-	Must(t, w.Until(context.WithoutCancel(t.Context()), what, problem)) // A clean-up may wait, too.
+func (w Wait) Eventually(tb testing.TB, what string, problem func() string) {
+	tb.Helper()
+	Must(tb, w.Until(context.WithoutCancel(tb.Context()), what, problem)) // A clean-up may wait, too.
 }
 
 // Eventually waits for up to a minute until problem returns "", and ends the test with the
 // problem that was returned last if it never does.
-func Eventually(t testing.TB, what string, problem func() string) {
-	t.Helper()
-	Wait{}.Eventually(t, what, problem)
+func Eventually(tb testing.TB, what string, problem func() string) {
+	tb.Helper()
+	Wait{}.Eventually(tb, what, problem)
 }
 
 // Holds makes a condition into a function for Wait.

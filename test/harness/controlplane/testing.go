@@ -31,30 +31,30 @@ func RunTests(m *testing.M, options Options, setUp func(*ControlPlane) error) (c
 }
 
 // MustStart starts a control plane, and stops it when the test ends.
-func MustStart(t testing.TB, options Options) *ControlPlane {
-	t.Helper()
+func MustStart(tb testing.TB, options Options) *ControlPlane {
+	tb.Helper()
 	c, err := Start(options)
-	harness.Must(t, err)
-	t.Cleanup(func() {
+	harness.Must(tb, err)
+	tb.Cleanup(func() {
 		if err := c.Stop(); err != nil {
-			t.Errorf("stop the control plane: %v", err)
+			tb.Errorf("stop the control plane: %v", err)
 		}
 	})
 	return c
 }
 
 // MustToken does what Token does, and ends the test when it fails.
-func (c *ControlPlane) MustToken(t testing.TB, namespace, account string) string {
-	t.Helper()
-	token, err := c.Token(t.Context(), namespace, account)
-	harness.Must(t, err)
+func (c *ControlPlane) MustToken(tb testing.TB, namespace, account string) string {
+	tb.Helper()
+	token, err := c.Token(tb.Context(), namespace, account)
+	harness.Must(tb, err)
 	return token
 }
 
 // MustAccountKubeconfig does what AccountKubeconfig does, and ends the test when it fails.
-func (c *ControlPlane) MustAccountKubeconfig(t testing.TB, namespace, account string) (path string) {
-	t.Helper()
-	path, err := c.AccountKubeconfig(t.Context(), namespace, account)
-	harness.Must(t, err)
+func (c *ControlPlane) MustAccountKubeconfig(tb testing.TB, namespace, account string) (path string) {
+	tb.Helper()
+	path, err := c.AccountKubeconfig(tb.Context(), namespace, account)
+	harness.Must(tb, err)
 	return path
 }
