@@ -49,11 +49,11 @@ e2e: ## Prove on a whole cluster that pods always have a token that works. KUBEC
 
 .PHONY: cluster
 cluster: ## Run a Kubernetes of one node on this machine, as root on Debian. Prints the path of a kubeconfig.
-	@hack/cluster/node up
+	@test/node/run up
 
 .PHONY: cluster-down
 cluster-down: ## End that node, and leave nothing of it.
-	@hack/cluster/node down
+	@test/node/run down
 
 .PHONY: test-prometheus
 test-prometheus: control-plane ## Try alerts and dashboard with the real Prometheus, which is taken from Debian where it is missing.

@@ -4,23 +4,21 @@
 package v1alpha1_test
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // grants has each list and map of the spec that grants something: what Git says, what
@@ -87,9 +85,7 @@ func TestSpecsStoredBeforeListsWereAtomicAreAppliedWhole(t *testing.T) {
 		delete(schema, "x-kubernetes-map-type")
 	})
 	created, err := request(t, http.MethodPost, definitions, encode(t, merging.Object))
-	if err != nil {
-		t.Fatal(err)
-	}
+	harness.Must(t, err)
 	group, _, _ := unstructured.NestedString(atomic.Object, "spec", "group")
 	collections := map[string]string{}
 	inGit := map[string]v1alpha1.PipedreamToken{}
@@ -135,9 +131,7 @@ const definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 func definition(t *testing.T) *unstructured.Unstructured {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join("..", "..", "config", "crd", "bases", "pipedream-operator.io_pipedreamtokens.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	harness.Must(t, err)
 	return parse(t, []byte(strings.ReplaceAll(string(content), "pipedream-operator.io\n", "earlier.example.com\n")))
 }
 
@@ -173,9 +167,7 @@ func apply(t *testing.T, collection, manager, spec string, force bool) (v1alpha1
 	manifest := parse(t, []byte(tokenNamed("orders", spec)))
 	group, _, _ := strings.Cut(strings.TrimPrefix(collection, "/apis/"), "/namespaces/")
 	manifest.SetAPIVersion(group)
-	if err := unstructured.SetNestedField(manifest.Object, "pipedream-oauth-client", "spec", "clientSecretRef", "name"); err != nil {
-		t.Fatal(err)
-	}
+	harness.Must(t, unstructured.SetNestedField(manifest.Object, "pipedream-oauth-client", "spec", "clientSecretRef", "name"))
 	result := server.Patch(types.ApplyPatchType).AbsPath(collection, "orders").
 		SetHeader("Accept", "application/json").
 		Param("fieldManager", manager).Param("force", fmt.Sprint(force)).
@@ -191,9 +183,7 @@ func apply(t *testing.T, collection, manager, spec string, force bool) (v1alpha1
 func mustApply(t *testing.T, collection, manager, spec string) v1alpha1.PipedreamToken {
 	t.Helper()
 	stored, err := apply(t, collection, manager, spec, true)
-	if err != nil {
-		t.Fatal(err)
-	}
+	harness.Must(t, err)
 	return stored
 }
 
@@ -201,14 +191,7 @@ func mustApply(t *testing.T, collection, manager, spec string) v1alpha1.Pipedrea
 // some seconds after it was stored.
 func eventually(t *testing.T, step func() error) {
 	t.Helper()
-	var last error
-	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
-		last = step()
-		return last == nil, nil
-	})
-	if err != nil {
-		t.Fatalf("%v: %v", err, last)
-	}
+	harness.Eventually(t, "the API server to serve the schema", harness.NoError(step))
 }
 
 func wantSpec(t *testing.T, got, want v1alpha1.PipedreamToken) {

@@ -15,7 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
-	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // yamlBlock is a block of YAML in a page.
@@ -25,22 +25,18 @@ var yamlBlock = regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$")
 // PipedreamTokens.
 func TestTheDocsShowWhatIsAccepted(t *testing.T) {
 	t.Parallel()
-	pages := []string{filepath.Join(controlplane.Root(), "README.md")}
-	err := filepath.WalkDir(filepath.Join(controlplane.Root(), "docs"), func(path string, entry fs.DirEntry, err error) error {
+	pages := []string{filepath.Join(harness.Root(), "README.md")}
+	err := filepath.WalkDir(filepath.Join(harness.Root(), "docs"), func(path string, entry fs.DirEntry, err error) error {
 		if err == nil && !entry.IsDir() && filepath.Ext(path) == ".md" {
 			pages = append(pages, path)
 		}
 		return err
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	harness.Must(t, err)
 	accepted := 0
 	for _, page := range pages {
 		content, err := os.ReadFile(page)
-		if err != nil {
-			t.Fatal(err)
-		}
+		harness.Must(t, err)
 		for i, block := range yamlBlock.FindAllStringSubmatch(string(content), -1) {
 			for document := range strings.SplitSeq(block[1], "\n---\n") {
 				object := &unstructured.Unstructured{}
@@ -54,9 +50,7 @@ func TestTheDocsShowWhatIsAccepted(t *testing.T) {
 				}
 				object.SetNamespace("")
 				manifest, err := yaml.Marshal(object.Object)
-				if err != nil {
-					t.Fatal(err)
-				}
+				harness.Must(t, err)
 				// Each in a namespace of its own, for the pages like the same names.
 				if _, err := create(t, newNamespace(t), manifest); err != nil {
 					t.Errorf("%s is not accepted: %v", where, err)

@@ -5,7 +5,6 @@ package v1alpha1_test
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -23,7 +22,8 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
-	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
+	"github.com/pipedream-operator/pipedream-operator/test/harness/controlplane"
 )
 
 // server speaks to a real API server that knows the CRD. All tests share it, each
@@ -31,27 +31,13 @@ import (
 var server *rest.RESTClient
 
 func TestMain(m *testing.M) {
-	code, err := runWithServer(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func runWithServer(m *testing.M) (code int, err error) {
-	plane, err := controlplane.Start(controlplane.Options{})
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, plane.Stop()) }()
-	config := rest.CopyConfig(plane.Config)
-	config.QPS = -1
-	config.NegotiatedSerializer = scheme.Codecs.WithoutConversion()
-	if server, err = rest.UnversionedRESTClientFor(config); err != nil {
-		return 0, err
-	}
-	return m.Run(), nil
+	os.Exit(controlplane.RunTests(m, controlplane.Options{}, func(plane *controlplane.ControlPlane) (err error) {
+		config := rest.CopyConfig(plane.Config)
+		config.QPS = -1
+		config.NegotiatedSerializer = scheme.Codecs.WithoutConversion()
+		server, err = rest.UnversionedRESTClientFor(config)
+		return err
+	}))
 }
 
 // newNamespace makes a namespace, and returns its name.
@@ -137,9 +123,7 @@ func tokenOf(t *testing.T, manifest []byte) v1alpha1.PipedreamToken {
 func encode(t *testing.T, object any) []byte {
 	t.Helper()
 	content, err := json.Marshal(object)
-	if err != nil {
-		t.Fatal(err)
-	}
+	harness.Must(t, err)
 	return content
 }
 

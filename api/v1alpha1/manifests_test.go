@@ -16,12 +16,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 const invalidManifests = "testdata/invalid/*.yaml"
 
-func samplesFolder() string { return filepath.Join(controlplane.Root(), "config", "samples") }
+func samplesFolder() string { return filepath.Join(harness.Root(), "config", "samples") }
 
 func TestTheAPIServerAcceptsEverySample(t *testing.T) {
 	t.Parallel()
@@ -195,9 +195,7 @@ func read(t *testing.T, pattern string) map[string][]byte {
 	contents := map[string][]byte{}
 	for _, file := range files {
 		content, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
+		harness.Must(t, err)
 		contents[filepath.Base(file)] = content
 	}
 	return contents

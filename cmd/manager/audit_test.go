@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // auditPolicy has the API server log each request of a ServiceAccount, before it is
@@ -53,7 +55,7 @@ func audited(t *testing.T, user string) (used, denied map[permission]int) {
 	used, denied = map[permission]int{}, map[permission]int{}
 	counted := map[string]bool{}
 	content, err := os.ReadFile(auditLog)
-	must(t, err)
+	harness.Must(t, err)
 	for line := range bytes.Lines(content) {
 		var event struct {
 			ID   string `json:"auditID"`
@@ -72,7 +74,7 @@ func audited(t *testing.T, user string) (used, denied map[permission]int) {
 		if !bytes.HasSuffix(line, []byte("\n")) {
 			break // It is being written.
 		}
-		must(t, json.Unmarshal(line, &event))
+		harness.Must(t, json.Unmarshal(line, &event))
 		if event.User.Username != user || event.Object == nil || counted[event.ID] {
 			continue
 		}

@@ -13,44 +13,38 @@ import (
 	"time"
 
 	certutil "k8s.io/client-go/util/cert"
+
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 func TestMetricsAreServedWithTheGivenCertificate(t *testing.T) {
 	const name = "metrics.example"
 	certificate, key, err := certutil.GenerateSelfSignedCertKey(name, nil, nil)
-	must(t, err)
+	harness.Must(t, err)
 	folder := t.TempDir()
-	must(t, os.WriteFile(filepath.Join(folder, "tls.crt"), certificate, 0o600))
-	must(t, os.WriteFile(filepath.Join(folder, "tls.key"), key, 0o600))
+	harness.Must(t, os.WriteFile(filepath.Join(folder, "tls.crt"), certificate, 0o600))
+	harness.Must(t, os.WriteFile(filepath.Join(folder, "tls.key"), key, 0o600))
 	trusted := x509.NewCertPool()
 	trusted.AppendCertsFromPEM(certificate)
 
-	metrics := freeAddress(t)
+	metrics := harness.MustFreeAddress(t)
 	manager := startManager(t, "--kubeconfig="+adminKubeconfig(t, ""), "--namespaces=default",
 		"--health-probe-bind-address=0", "--metrics-bind-address="+metrics, "--metrics-cert-dir="+folder)
 	dialer := &tls.Dialer{NetDialer: &net.Dialer{Timeout: time.Second}, Config: &tls.Config{RootCAs: trusted, ServerName: name}}
-	deadline := time.After(patience)
-	for {
+	harness.Wait{Process: manager.Process}.Eventually(t, "the metrics to be served with the certificate", harness.NoError(func() error {
 		connection, err := dialer.DialContext(t.Context(), "tcp", metrics)
-		if err == nil {
-			must(t, connection.Close())
-			return
+		if err != nil {
+			return err
 		}
-		select {
-		case <-manager.ended:
-			t.Fatalf("the manager ended:\n%s", manager.log)
-		case <-deadline:
-			t.Fatalf("the metrics are not served with the certificate: %v", err)
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
+		return connection.Close()
+	}))
 }
 
 // metricsPair returns a certificate for the metrics, and its key.
 func metricsPair(t *testing.T) (certificate, key []byte) {
 	t.Helper()
 	certificate, key, err := certutil.GenerateSelfSignedCertKey("metrics.example", nil, nil)
-	must(t, err)
+	harness.Must(t, err)
 	return certificate, key
 }
 

@@ -12,16 +12,15 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
-	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
+	"github.com/pipedream-operator/pipedream-operator/test/harness/controlplane"
 )
 
 const goodSecret = "the-client-secret"
@@ -52,16 +51,9 @@ func newSite(t *testing.T) *site {
 // newSiteOn returns a site on a control plane.
 func newSiteOn(t *testing.T, plane *controlplane.ControlPlane) *site {
 	t.Helper()
-	scheme := runtime.NewScheme()
-	must(t, corev1.AddToScheme(scheme))
-	must(t, coordinationv1.AddToScheme(scheme))
-	must(t, v1alpha1.AddToScheme(scheme))
-	s := &site{T: t, owner: t, plane: plane, wire: &tripwire{}}
-	var err error
-	s.admin, err = client.New(plane.Config, client.Options{Scheme: scheme})
-	must(t, err)
+	s := &site{T: t, owner: t, plane: plane, admin: plane.Client, wire: &tripwire{}}
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "crash-"}}
-	must(t, s.admin.Create(t.Context(), namespace))
+	harness.Must(t, s.admin.Create(t.Context(), namespace))
 	s.namespace = namespace.Name
 	s.pipedream = simulator.New(simulator.Options{Now: time.Now})
 	s.apiURL = s.wire.toPipedream(t, s.pipedream)
@@ -77,21 +69,6 @@ func (s *site) arguments() []string {
 	}
 }
 
-// kill kills the manager, and returns when it is dead.
-func (m *manager) kill() {
-	_ = m.Process.Kill()
-	<-m.ended
-}
-
-func (s *site) hasEnded() bool {
-	select {
-	case <-s.manager.ended:
-		return true
-	default:
-		return false
-	}
-}
-
 func (s *site) eventually(what string, holds func() bool) {
 	s.Helper()
 	s.within(patience, what, holds)
@@ -100,14 +77,7 @@ func (s *site) eventually(what string, holds func() bool) {
 // within is eventually with another limit than the usual one.
 func (s *site) within(limit time.Duration, what string, holds func() bool) {
 	s.Helper()
-	deadline := time.After(limit)
-	for !holds() {
-		select {
-		case <-deadline:
-			s.Fatalf("after %v: %s did not come true", limit, what)
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
+	harness.Wait{Patience: limit, Every: 20 * time.Millisecond}.Eventually(s.T, what, harness.Holds(holds))
 }
 
 func (s *site) key(name string) client.ObjectKey {
@@ -117,14 +87,14 @@ func (s *site) key(name string) client.ObjectKey {
 func (s *site) token(name string) *v1alpha1.PipedreamToken {
 	s.Helper()
 	token := &v1alpha1.PipedreamToken{}
-	must(s.T, s.admin.Get(s.Context(), s.key(name), token))
+	harness.Must(s.T, s.admin.Get(s.Context(), s.key(name), token))
 	return token
 }
 
 func (s *site) credentials(name string) *corev1.Secret {
 	s.Helper()
 	secret := &corev1.Secret{}
-	must(s.T, s.admin.Get(s.Context(), s.key(name+"-client"), secret))
+	harness.Must(s.T, s.admin.Get(s.Context(), s.key(name+"-client"), secret))
 	return secret
 }
 
@@ -132,7 +102,7 @@ func (s *site) credentials(name string) *corev1.Secret {
 func (s *site) secrets(name string) []corev1.Secret {
 	s.Helper()
 	all, ours := &corev1.SecretList{}, []corev1.Secret(nil)
-	must(s.T, s.admin.List(s.Context(), all, client.InNamespace(s.namespace)))
+	harness.Must(s.T, s.admin.List(s.Context(), all, client.InNamespace(s.namespace)))
 	for _, secret := range all.Items {
 		if secret.Annotations[v1alpha1.OwnerAnnotation] == name {
 			ours = append(ours, secret)
@@ -145,8 +115,8 @@ func (s *site) secrets(name string) []corev1.Secret {
 // the Secret that the object names.
 func (s *site) register(name, clientSecret string) {
 	s.Helper()
-	must(s.T, s.pipedream.SetClient(name, goodSecret))
-	must(s.T, s.admin.Create(s.Context(), &corev1.Secret{
+	harness.Must(s.T, s.pipedream.SetClient(name, goodSecret))
+	harness.Must(s.T, s.admin.Create(s.Context(), &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name + "-client"},
 		StringData: map[string]string{"client_id": name, "client_secret": clientSecret},
 	}))
@@ -154,7 +124,7 @@ func (s *site) register(name, clientSecret string) {
 
 func (s *site) create(name string) {
 	s.Helper()
-	must(s.T, s.admin.Create(s.Context(), &v1alpha1.PipedreamToken{
+	harness.Must(s.T, s.admin.Create(s.Context(), &v1alpha1.PipedreamToken{
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name},
 		Spec: v1alpha1.PipedreamTokenSpec{
 			ClientSecretRef: v1alpha1.ClientSecretReference{Name: name + "-client"},
@@ -169,7 +139,7 @@ func change[T client.Object](s *site, object T, fn func(T)) {
 	s.Helper()
 	original := object.DeepCopyObject().(T)
 	fn(object)
-	must(s.T, s.admin.Patch(s.Context(), object, client.MergeFrom(original)))
+	harness.Must(s.T, s.admin.Patch(s.Context(), object, client.MergeFrom(original)))
 }
 
 func (s *site) requestRenewal(name string) {
@@ -233,7 +203,7 @@ func (s *site) wrong(name string) string {
 func (s *site) use(token string) int {
 	s.Helper()
 	request, err := http.NewRequestWithContext(s.Context(), http.MethodGet, "/v1/connect/proj_abc123/accounts", http.NoBody)
-	must(s.T, err)
+	harness.Must(s.T, err)
 	request.Header.Set("Authorization", "Bearer "+token)
 	request.Header.Set("X-Pd-Environment", "production")
 	answer := httptest.NewRecorder()
@@ -250,18 +220,7 @@ func show(at *metav1.Time) string {
 
 func (s *site) awaitRight(name string) {
 	s.Helper()
-	wrong := ""
-	deadline := time.After(patience)
-	for {
-		if wrong = s.wrong(name); wrong == "" {
-			return
-		}
-		select {
-		case <-deadline:
-			s.Fatalf("%s does not come right (-want +got): %s", name, wrong)
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
+	harness.Wait{Patience: patience, Every: 20 * time.Millisecond}.Eventually(s.T, name+" to come right (-want +got)", func() string { return s.wrong(name) })
 }
 
 // isRefused tells whether the status says that the credentials are rejected.
@@ -371,10 +330,10 @@ func (c crash) String() string {
 // crash has the manager killed over an object.
 func (s *site) crash(name string, point crash, provoke func(*site, string)) {
 	s.Helper()
-	s.wire.arm(strings.ReplaceAll(point.call, "$", name), point.at, s.manager.kill)
+	s.wire.arm(strings.ReplaceAll(point.call, "$", name), point.at, s.manager.Kill)
 	provoke(s, name)
 	select {
-	case <-s.manager.ended:
+	case <-s.manager.Ended():
 	case <-time.After(patience):
 	}
 	if s.wire.disarm() {
@@ -401,7 +360,7 @@ func (s *site) restart() {
 		renewed := meta.FindStatusCondition(s.token(last).Status.Conditions, v1alpha1.ConditionRenewed)
 		return renewed != nil && renewed.Reason == v1alpha1.ReasonCredentialsMissing
 	})
-	must(s.T, s.admin.Delete(s.Context(), s.token(last)))
+	harness.Must(s.T, s.admin.Delete(s.Context(), s.token(last)))
 }
 
 // crashes runs a subtest for each crash, with an object of its own in the state
@@ -415,7 +374,7 @@ func (s *site) crashes(points []crash, prepare func(s *site, name string), survi
 	for i, point := range points {
 		s.owner.Run(point.String(), func(t *testing.T) {
 			s.T = t
-			if s.hasEnded() {
+			if s.manager.HasEnded() {
 				s.start()
 			}
 			survive(fmt.Sprintf("orders-%d", i), point)
@@ -507,7 +466,7 @@ func (s *site) surviveRefusal(name string, point crash) {
 func (s *site) versionOf(name string) string {
 	s.Helper()
 	secret := &corev1.Secret{}
-	must(s.T, client.IgnoreNotFound(s.admin.Get(s.Context(), s.key(name), secret)))
+	harness.Must(s.T, client.IgnoreNotFound(s.admin.Get(s.Context(), s.key(name), secret)))
 	return secret.ResourceVersion
 }
 

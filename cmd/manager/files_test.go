@@ -13,6 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // The tests of the alerts read testdata/files.txt, too.
@@ -22,9 +24,9 @@ func TestMetricsOfFiles(t *testing.T) {
 		{flag: metricsCertDirFlag, isValid: func() bool { return false }},
 	}}
 	registry := prometheus.NewPedanticRegistry()
-	must(t, files.register(registry))
+	harness.Must(t, files.register(registry))
 	want, err := os.ReadFile(filepath.Join("testdata", "files.txt"))
-	must(t, err)
+	harness.Must(t, err)
 	answer := httptest.NewRecorder()
 	request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", http.NoBody)
 	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(answer, request)

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -19,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // leaseDuration is how long the lease of a dead leader holds.
@@ -179,7 +179,7 @@ func (s *site) awaitNearlyDue(names []string, before time.Duration) {
 // crew starts a leader and a standby, and has tokens of a short life issued.
 func (s *site) crew(life time.Duration) (leader, standby *replica, names []string) {
 	s.Helper()
-	must(s.T, s.pipedream.SetTokenLifetime(life))
+	harness.Must(s.T, s.pipedream.SetTokenLifetime(life))
 	names = []string{"a", "b", "c", "d", "e", "f"}
 	leader = s.startReplica()
 	for _, name := range names {
@@ -193,10 +193,7 @@ func (s *site) crew(life time.Duration) (leader, standby *replica, names []strin
 // end tells a replica to stop, as a kubelet does.
 func (s *site) end(r *replica) {
 	s.Helper()
-	must(s.T, r.Process.Signal(syscall.SIGTERM))
-	if code, line := r.exit(s.T); code != 0 {
-		s.Errorf("the replica was told to stop, and ended with %d: %s", code, line)
-	}
+	r.stop(s.T)
 }
 
 // TestLeaderKilledBeforeRenewals kills the leader a moment before the renewals of tokens
@@ -208,7 +205,7 @@ func TestLeaderKilledBeforeRenewals(t *testing.T) {
 	leader, standby, names := s.crew(time.Minute)
 	c := s.consume(names)
 	s.awaitNearlyDue(names, time.Second)
-	leader.kill()
+	leader.Kill()
 	killed := time.Now()
 	c.awaitRenewals(s, names, 2)
 	t.Logf("all is renewed %v after the leader was killed", time.Since(killed))

@@ -15,6 +15,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	coordinationv1client "k8s.io/client-go/kubernetes/typed/coordination/v1"
+
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // answer is a Lease that the API server answers with.
@@ -181,8 +183,8 @@ func TestLostHistoryEndsLeaderElection(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- history.Start(t.Context()) }()
 
-	must(t, get())
-	must(t, update())
+	harness.Must(t, get())
+	harness.Must(t, update())
 	if err := update(); !apierrors.IsConflict(err) {
 		t.Fatalf("Update = %v, want the API server's own error", err)
 	}

@@ -19,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // logLine is a line of the log, with the fields that it has in production.
@@ -83,7 +84,7 @@ func TestLog(t *testing.T) {
 	s.create("revoked")
 	change(s, s.token("revoked"), func(p *v1alpha1.PipedreamToken) { p.Spec.Verification.IntervalSeconds = 10 })
 	s.awaitRight("revoked")
-	must(t, s.pipedream.SetTokenLifetime(30*time.Second))
+	harness.Must(t, s.pipedream.SetTokenLifetime(30*time.Second))
 	for _, name := range []string{"calm", "rejected", "late"} {
 		if name != "late" {
 			s.register(name, goodSecret)
@@ -93,7 +94,7 @@ func TestLog(t *testing.T) {
 	s.awaitRight("calm")
 	s.awaitRight("rejected")
 	first := string(s.secrets("rejected")[0].Data["access_token"])
-	must(t, s.pipedream.SetClient("rejected", rotated))
+	harness.Must(t, s.pipedream.SetClient("rejected", rotated))
 	s.eventually("the late one lacks its credentials", func() bool {
 		return s.condition("late", v1alpha1.ConditionRenewed).Reason == v1alpha1.ReasonCredentialsMissing
 	})
@@ -110,13 +111,13 @@ func TestLog(t *testing.T) {
 	s.awaitRight("rejected")
 	s.eventually("two routine renewals", func() bool { return s.exchanges("calm") == 3 })
 	s.awaitRight("calm")
-	must(t, manager.Process.Signal(syscall.SIGTERM))
+	harness.Must(t, manager.Signal(syscall.SIGTERM))
 	if code, line := manager.exit(t); code != 0 {
 		t.Fatalf("the manager ended with %d: %s", code, line)
 	}
 
 	said, others := map[string][]string{}, []string(nil)
-	for _, line := range logOf(t, manager.log.String()) {
+	for _, line := range logOf(t, manager.Log.String()) {
 		if line.Object == nil {
 			others = append(others, line.Message)
 			continue
@@ -150,7 +151,7 @@ func TestLog(t *testing.T) {
 	}
 	for _, secret := range []string{goodSecret, rotated, first, "eyJ"} {
 		for _, form := range []string{secret, hex.EncodeToString([]byte(secret)), base64.StdEncoding.EncodeToString([]byte(secret))} {
-			if strings.Contains(manager.log.String(), form) {
+			if strings.Contains(manager.Log.String(), form) {
 				t.Errorf("the log holds a secret as %.8s…", form)
 			}
 		}

@@ -4,16 +4,13 @@
 package main
 
 import (
-	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/http/httptest"
 	"net/url"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -24,12 +21,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
-	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
+	"github.com/pipedream-operator/pipedream-operator/test/harness/controlplane"
 )
 
 // patience bounds how long a test waits for what must come.
@@ -45,34 +42,22 @@ func TestMain(m *testing.M) {
 	if os.Getenv(beManager) != "" {
 		main()
 	}
-	os.Exit(runWithCluster(m))
+	flags, remove, err := auditing()
+	if err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	options := controlplane.Options{ControllerManager: true, KillAfter: time.Minute, APIServerFlags: flags}
+	code := controlplane.RunTests(m, options, func(started *controlplane.ControlPlane) error {
+		cluster = started
+		return nil
+	})
+	remove()
+	os.Exit(code)
 }
 
 // manager is a running one, and what it prints.
-type manager struct {
-	*exec.Cmd
-	log *lockedBuffer
-	// ended is closed when it has ended.
-	ended chan struct{}
-}
-
-// lockedBuffer is a buffer that may be read while a process writes into it.
-type lockedBuffer struct {
-	mu      sync.Mutex
-	written bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(data []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.written.Write(data)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.written.String()
-}
+type manager struct{ *harness.Process }
 
 func startManager(t *testing.T, arguments ...string) *manager {
 	t.Helper()
@@ -88,53 +73,26 @@ func startManagerIn(t *testing.T, environment []string, arguments ...string) *ma
 // startManagerBy starts a manager by a command, with more in its environment.
 func startManagerBy(t *testing.T, command []string, environment ...string) *manager {
 	t.Helper()
-	m := &manager{Cmd: exec.CommandContext(t.Context(), command[0], command[1:]...), log: &lockedBuffer{}, ended: make(chan struct{})}
-	m.Env = slices.Concat(os.Environ(), environment, []string{beManager + "=1"})
-	m.Stdout, m.Stderr = m.log, m.log
-	must(t, m.Start())
-	go func() {
-		_ = m.Wait()
-		close(m.ended)
-	}()
-	t.Cleanup(func() {
-		_ = m.Process.Kill()
-		<-m.ended
-	})
-	return m
+	return &manager{harness.Command{
+		Path: command[0], Arguments: command[1:], Environment: append(environment, beManager+"=1"),
+	}.MustStart(t)}
 }
 
 // exit waits for the end, and returns the exit code and the last line printed.
 func (m *manager) exit(t *testing.T) (code int, line string) {
 	t.Helper()
-	select {
-	case <-m.ended:
-	case <-time.After(patience):
-		_ = m.Process.Kill()
-		<-m.ended
-		t.Fatalf("the manager does not end:\n%s", m.log)
+	if err := m.Wait(patience); errors.Is(err, harness.ErrStillRuns) {
+		t.Fatalf("%v:\n%s", err, m.Log)
 	}
-	lines := strings.Split(strings.TrimSpace(m.log.String()), "\n")
-	return m.ProcessState.ExitCode(), lines[len(lines)-1]
+	return m.ExitCode(), m.Log.Tail(1)
 }
 
-func runWithCluster(m *testing.M) int {
-	flags, remove, err := auditing()
-	if err == nil {
-		defer remove()
-		cluster, err = controlplane.Start(controlplane.Options{ControllerManager: true, APIServerFlags: flags})
-	}
-	if err != nil {
-		_, _ = fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer func() { _ = cluster.Stop() }()
-	return m.Run()
-}
-
-func must(t *testing.T, err error) {
+// stop tells the manager to stop, as a kubelet does. It must end with 0.
+func (m *manager) stop(t *testing.T) {
 	t.Helper()
-	if err != nil {
-		t.Fatal(err)
+	harness.Must(t, m.Signal(syscall.SIGTERM))
+	if code, line := m.exit(t); code != 0 {
+		t.Errorf("the manager was told to stop, and ended with %d: %s", code, line)
 	}
 }
 
@@ -142,7 +100,7 @@ func must(t *testing.T, err error) {
 func listen(t *testing.T, address string) net.Listener {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", address)
-	must(t, err)
+	harness.Must(t, err)
 	return listener
 }
 
@@ -153,15 +111,13 @@ func adminKubeconfig(t *testing.T, address string) string {
 	content := string(cluster.Kubeconfig)
 	if address != "" {
 		host, err := url.Parse(cluster.Config.Host)
-		must(t, err)
+		harness.Must(t, err)
 		if !strings.Contains(content, host.Host) {
 			t.Fatalf("the kubeconfig does not name the API server's address %s", host.Host)
 		}
 		content = strings.ReplaceAll(content, host.Host, address)
 	}
-	path := filepath.Join(t.TempDir(), "kubeconfig")
-	must(t, os.WriteFile(path, []byte(content), 0o600))
-	return path
+	return harness.MustWrite(t, "kubeconfig", []byte(content))
 }
 
 func TestTakenPort(t *testing.T) {
@@ -204,7 +160,7 @@ func (g *gateway) open(t *testing.T) {
 		g.listener = g.wrap(g.listener)
 	}
 	upstream, err := url.Parse(cluster.Config.Host)
-	must(t, err)
+	harness.Must(t, err)
 	target := upstream.Host
 	if target == "" {
 		target = cluster.Config.Host
@@ -242,49 +198,37 @@ func (g *gateway) cut() {
 // TestAPIServerThatGoesAwayAndComesBack runs the whole manager, and cuts it off
 // from the API server for a while.
 func TestAPIServerThatGoesAwayAndComesBack(t *testing.T) {
-	scheme := runtime.NewScheme()
-	must(t, corev1.AddToScheme(scheme))
-	must(t, v1alpha1.AddToScheme(scheme))
-	admin, err := client.New(cluster.Config, client.Options{Scheme: scheme})
-	must(t, err)
+	admin := cluster.Client
 	api := simulator.New(simulator.Options{Now: time.Now, Clients: []simulator.Client{{ID: "id", Secret: "the-client-secret"}}})
-	server := httptest.NewServer(api)
-	defer server.Close()
+	address := harness.MustServe(t, api)
 
 	way := &gateway{}
 	way.open(t)
 	defer way.cut()
 	ctx := t.Context()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "outage-"}}
-	must(t, admin.Create(ctx, namespace))
+	harness.Must(t, admin.Create(ctx, namespace))
 	manager := startManager(t, "--kubeconfig="+adminKubeconfig(t, way.address), "--namespaces="+namespace.Name,
-		"--api-url="+server.URL, "--allow-insecure-api-url", "--metrics-bind-address=0", "--health-probe-bind-address=0")
-	must(t, admin.Create(ctx, &corev1.Secret{
+		"--api-url="+address, "--allow-insecure-api-url", "--metrics-bind-address=0", "--health-probe-bind-address=0")
+	harness.Must(t, admin.Create(ctx, &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace.Name, Name: "credentials"},
 		StringData: map[string]string{"client_id": "id", "client_secret": "the-client-secret"},
 	}))
 	create := func(name string) {
-		must(t, admin.Create(ctx, &v1alpha1.PipedreamToken{
+		harness.Must(t, admin.Create(ctx, &v1alpha1.PipedreamToken{
 			ObjectMeta: metav1.ObjectMeta{Namespace: namespace.Name, Name: name},
 			Spec:       v1alpha1.PipedreamTokenSpec{ClientSecretRef: v1alpha1.ClientSecretReference{Name: "credentials"}},
 		}))
 	}
 	awaitReady := func(name string) {
-		deadline := time.After(patience)
-		for {
+		harness.Wait{Process: manager.Process}.Eventually(t, name+" to become Ready", func() string {
 			token := &v1alpha1.PipedreamToken{}
-			must(t, admin.Get(ctx, client.ObjectKey{Namespace: namespace.Name, Name: name}, token))
+			harness.Must(t, admin.Get(ctx, client.ObjectKey{Namespace: namespace.Name, Name: name}, token))
 			if meta.IsStatusConditionTrue(token.Status.Conditions, v1alpha1.ConditionReady) {
-				return
+				return ""
 			}
-			select {
-			case <-manager.ended:
-				t.Fatalf("the manager ended:\n%s", manager.log)
-			case <-deadline:
-				t.Fatalf("%s did not become Ready: %+v", name, token.Status)
-			case <-time.After(50 * time.Millisecond):
-			}
-		}
+			return fmt.Sprintf("its status is %+v", token.Status)
+		})
 	}
 	create("before")
 	awaitReady("before")
@@ -296,13 +240,10 @@ func TestAPIServerThatGoesAwayAndComesBack(t *testing.T) {
 		t.Errorf("Pipedream was asked for %d tokens, want one for each object", got)
 	}
 
-	must(t, manager.Process.Signal(syscall.SIGTERM))
-	if code, line := manager.exit(t); code != 0 {
-		t.Errorf("the manager was told to stop, and ended with %d: %s", code, line)
-	}
+	manager.stop(t)
 	for _, secret := range []string{"the-client-secret", "eyJ"} {
-		if strings.Contains(manager.log.String(), secret) {
-			t.Errorf("the log holds a secret:\n%s", manager.log)
+		if strings.Contains(manager.Log.String(), secret) {
+			t.Errorf("the log holds a secret:\n%s", manager.Log)
 		}
 	}
 }

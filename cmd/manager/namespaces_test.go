@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -19,6 +18,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // shortLife is the life of the tokens in the namespaces that must not notice anything.
@@ -39,8 +40,8 @@ func newTenants(t *testing.T) *tenants {
 	s := &tenants{account: newAccount(t)}
 	s.grant(s.system, "leader-election")
 	s.grant("", "metrics-auth")
-	s.scraper = serviceAccountToken(t, s.admin, "scraper")
-	must(t, s.pipedream.SetTokenLifetime(shortLife))
+	s.scraper = serviceAccountToken(t, "scraper")
+	harness.Must(t, s.pipedream.SetTokenLifetime(shortLife))
 	return s
 }
 
@@ -57,7 +58,7 @@ func (s *tenants) tenant(kind string) *site {
 // found makes the namespace, which must not exist.
 func (s *tenants) found(tenant *site) {
 	s.Helper()
-	must(s.T, s.admin.Create(s.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: tenant.namespace}}))
+	harness.Must(s.T, s.admin.Create(s.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: tenant.namespace}}))
 }
 
 // fill creates credentials and a PipedreamToken in a namespace.
@@ -83,14 +84,14 @@ func (s *tenants) forbidSecrets(tenant *site) []rbacv1.PolicyRule {
 	role := s.role(tenant)
 	all := slices.Clone(role.Rules)
 	role.Rules = slices.DeleteFunc(role.Rules, func(rule rbacv1.PolicyRule) bool { return slices.Contains(rule.Resources, "secrets") })
-	must(s.T, s.admin.Update(s.Context(), role))
+	harness.Must(s.T, s.admin.Update(s.Context(), role))
 	return all
 }
 
 func (s *tenants) role(tenant *site) *rbacv1.Role {
 	s.Helper()
 	role := &rbacv1.Role{}
-	must(s.T, s.admin.Get(s.Context(), client.ObjectKey{Namespace: tenant.namespace, Name: s.system + "-manager"}, role))
+	harness.Must(s.T, s.admin.Get(s.Context(), client.ObjectKey{Namespace: tenant.namespace, Name: s.system + "-manager"}, role))
 	return role
 }
 
@@ -98,7 +99,7 @@ func (s *tenants) role(tenant *site) *rbacv1.Role {
 func (s *tenants) remove(tenant *site) {
 	s.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: tenant.namespace}}
-	must(s.T, s.admin.Delete(s.Context(), namespace))
+	harness.Must(s.T, s.admin.Delete(s.Context(), namespace))
 	s.eventually("the namespace is gone", func() bool {
 		return apierrors.IsNotFound(s.admin.Get(s.Context(), client.ObjectKeyFromObject(namespace), namespace))
 	})
@@ -107,7 +108,7 @@ func (s *tenants) remove(tenant *site) {
 // launch starts the manager. It returns when /readyz answers 200.
 func (s *tenants) launch() {
 	s.Helper()
-	s.probes, s.metrics = freeAddress(s.T), freeAddress(s.T)
+	s.probes, s.metrics = harness.MustFreeAddress(s.T), harness.MustFreeAddress(s.T)
 	s.running = s.startReplica(nil, "--namespaces="+strings.Join(s.names, ","),
 		"--health-probe-bind-address="+s.probes, "--metrics-bind-address="+s.metrics)
 	s.eventually("the manager is ready", func() bool {
@@ -120,10 +121,7 @@ func (s *tenants) launch() {
 func (s *tenants) stop() {
 	s.Helper()
 	told := time.Now()
-	must(s.T, s.running.Process.Signal(syscall.SIGTERM))
-	if code, line := s.running.exit(s.T); code != 0 {
-		s.Errorf("the manager was told to stop, and ended with %d: %s", code, line)
-	}
+	s.running.stop(s.T)
 	if took := time.Since(told); took > 10*time.Second {
 		s.Errorf("the manager took %v to stop", took)
 	}
@@ -174,7 +172,7 @@ func (s *tenants) awaitUnwatched(tenants ...*site) {
 func (s *tenants) linesAbout(tenant *site) map[string]int {
 	s.Helper()
 	messages := map[string]int{}
-	for line := range strings.Lines(s.running.log.String()) {
+	for line := range strings.Lines(s.running.Log.String()) {
 		if !strings.Contains(line, `"namespace":"`+tenant.namespace+`"`) {
 			continue
 		}
@@ -210,7 +208,7 @@ func TestNamespacesInTroubleStopNoOther(t *testing.T) {
 	t.Parallel()
 	s := newTenants(t)
 	// About every 40 seconds a token is renewed, so that a busy machine has 20 seconds for it before the token expires.
-	must(t, s.pipedream.SetTokenLifetime(time.Minute))
+	harness.Must(t, s.pipedream.SetTokenLifetime(time.Minute))
 	wantRenewed := s.calm()
 	calm := *s.site
 	calm.namespace = s.names[0]
@@ -230,7 +228,7 @@ func TestNamespacesInTroubleStopNoOther(t *testing.T) {
 	calm.consume([]string{calm.namespace})
 
 	// In the running manager. A renewal that falls due shows it that something is wrong.
-	must(t, s.admin.Delete(t.Context(), s.binding(unbound)))
+	harness.Must(t, s.admin.Delete(t.Context(), s.binding(unbound)))
 	rules := s.forbidSecrets(secretless)
 	s.remove(deleted)
 	wantRenewed()
@@ -259,10 +257,10 @@ func TestNamespacesInTroubleStopNoOther(t *testing.T) {
 	}
 	s.fill(absent)
 	s.fill(deleted)
-	must(t, s.admin.Create(t.Context(), s.binding(unbound)))
+	harness.Must(t, s.admin.Create(t.Context(), s.binding(unbound)))
 	role := s.role(secretless)
 	role.Rules = rules
-	must(t, s.admin.Update(t.Context(), role))
+	harness.Must(t, s.admin.Update(t.Context(), role))
 	for _, tenant := range []*site{absent, late, deleted, unbound, secretless} {
 		tenant.awaitRight(tenant.namespace)
 		want := map[string]int{"this namespace can't be watched": 1, "this namespace is watched again": 1}
@@ -306,7 +304,7 @@ func TestAllNamespacesForbiddenAtFirst(t *testing.T) {
 	s := newTenants(t)
 	first, second := s.tenant("first"), s.tenant("second")
 	s.found(first)
-	s.probes, s.metrics = freeAddress(t), freeAddress(t)
+	s.probes, s.metrics = harness.MustFreeAddress(t), harness.MustFreeAddress(t)
 	start := func() {
 		s.running = s.startReplica(nil, "--namespaces="+strings.Join(s.names, ","), "--health-probe-bind-address="+s.probes, "--metrics-bind-address="+s.metrics)
 		s.eventually("both are named", func() bool {
@@ -376,7 +374,7 @@ func TestForbiddenNamespaceCostsFewRequests(t *testing.T) {
 func TestManyNamespaces(t *testing.T) {
 	t.Parallel()
 	s := newTenants(t)
-	must(t, s.pipedream.SetTokenLifetime(time.Hour))
+	harness.Must(t, s.pipedream.SetTokenLifetime(time.Hour))
 	var there, absent []*site
 	for i := range 20 {
 		tenant := s.tenant(fmt.Sprintf("n%02d", i))

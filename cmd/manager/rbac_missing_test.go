@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // deprived is a manager that lacks one permission, with a PipedreamToken to look after.
@@ -55,14 +56,7 @@ func harms() map[string]harm {
 		"create events":                     {"nothing is told of who leads", func(d *deprived) bool { return d.events(d.system) == 0 }},
 		"get leases.coordination.k8s.io":    {"nobody leads", noToken},
 		"create leases.coordination.k8s.io": {"nobody leads", noToken},
-		"update leases.coordination.k8s.io": {"the leader can't stay it, and ends", func(d *deprived) bool {
-			select {
-			case <-d.manager.ended:
-				return true
-			default:
-				return false
-			}
-		}},
+		"update leases.coordination.k8s.io": {"the leader can't stay it, and ends", func(d *deprived) bool { return d.manager.HasEnded() }},
 	}
 }
 
@@ -94,14 +88,14 @@ func TestEachPermissionIsMissed(t *testing.T) {
 // newDeprived starts a manager with all permissions but one.
 func newDeprived(t *testing.T, role string, without permission) *deprived {
 	t.Helper()
-	d := &deprived{account: newAccount(t), metrics: freeAddress(t)}
+	d := &deprived{account: newAccount(t), metrics: harness.MustFreeAddress(t)}
 	namespaces := map[string]string{"manager": d.namespace, "leader-election": d.system, "metrics-auth": ""}
 	d.without = without
 	d.without.namespace = namespaces[role]
 	for name, namespace := range namespaces {
 		d.grant(namespace, name)
 	}
-	d.reader = serviceAccountToken(t, d.admin, "scraper")
+	d.reader = serviceAccountToken(t, "scraper")
 	d.register("orders", goodSecret)
 	d.create("orders")
 	// Without WatchList, so that it has to list what it watches.
@@ -129,6 +123,6 @@ func (d *deprived) scrape() (status int) {
 func (d *deprived) events(namespace string) int {
 	d.Helper()
 	events := &eventsv1.EventList{}
-	must(d.T, d.admin.List(d.Context(), events, client.InNamespace(namespace)))
+	harness.Must(d.T, d.admin.List(d.Context(), events, client.InNamespace(namespace)))
 	return len(events.Items)
 }

@@ -15,7 +15,6 @@ import (
 	"syscall"
 	"testing"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
@@ -23,22 +22,20 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/yaml"
-	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
-	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // generatedRules returns the rules of config/rbac/role.yaml, by the names of their
 // roles.
 func generatedRules(t *testing.T) map[string][]rbacv1.PolicyRule {
 	t.Helper()
-	file, err := os.Open(filepath.Join(controlplane.Root(), "config", "rbac", "role.yaml"))
-	must(t, err)
+	file, err := os.Open(filepath.Join(harness.Root(), "config", "rbac", "role.yaml"))
+	harness.Must(t, err)
 	defer func() { _ = file.Close() }()
 	rules := map[string][]rbacv1.PolicyRule{}
 	for decoder := yaml.NewYAMLOrJSONDecoder(file, 4096); ; {
@@ -47,7 +44,7 @@ func generatedRules(t *testing.T) map[string][]rbacv1.PolicyRule {
 		if errors.Is(err, io.EOF) {
 			break
 		}
-		must(t, err)
+		harness.Must(t, err)
 		rules[role.Name] = role.Rules
 	}
 	for _, name := range []string{"manager", "metrics-auth", "leader-election"} {
@@ -90,24 +87,13 @@ type account struct {
 func newAccount(t *testing.T) *account {
 	t.Helper()
 	a := &account{site: newSite(t)}
-	known := runtime.NewScheme()
-	must(t, scheme.AddToScheme(known))
-	must(t, v1alpha1.AddToScheme(known))
-	var err error
-	a.admin, err = client.New(cluster.Config, client.Options{Scheme: known})
-	must(t, err)
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "system-"}}
-	must(t, a.admin.Create(t.Context(), namespace))
+	harness.Must(t, a.admin.Create(t.Context(), namespace))
 	a.system = namespace.Name
 	service := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: a.system, Name: "manager"}}
-	must(t, a.admin.Create(t.Context(), service))
+	harness.Must(t, a.admin.Create(t.Context(), service))
 	a.user = "system:serviceaccount:" + a.system + ":manager"
-	request := &authenticationv1.TokenRequest{}
-	must(t, a.admin.SubResource("token").Create(t.Context(), service, request))
-	content, err := cluster.KubeconfigOf(request.Status.Token, a.system)
-	must(t, err)
-	a.kubeconfig = filepath.Join(t.TempDir(), "kubeconfig")
-	must(t, os.WriteFile(a.kubeconfig, content, 0o600))
+	a.kubeconfig = cluster.MustAccountKubeconfig(t, a.system, service.Name)
 	return a
 }
 
@@ -125,15 +111,15 @@ func (a *account) grant(namespace, name string) {
 	metadata := metav1.ObjectMeta{Namespace: namespace, Name: a.system + "-" + name}
 	subjects := []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: a.system, Name: "manager"}}
 	if namespace == "" {
-		must(a.T, a.admin.Create(a.Context(), &rbacv1.ClusterRole{ObjectMeta: metadata, Rules: rules}))
-		must(a.T, a.admin.Create(a.Context(), &rbacv1.ClusterRoleBinding{
+		harness.Must(a.T, a.admin.Create(a.Context(), &rbacv1.ClusterRole{ObjectMeta: metadata, Rules: rules}))
+		harness.Must(a.T, a.admin.Create(a.Context(), &rbacv1.ClusterRoleBinding{
 			ObjectMeta: metadata, Subjects: subjects,
 			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: metadata.Name},
 		}))
 		return
 	}
-	must(a.T, a.admin.Create(a.Context(), &rbacv1.Role{ObjectMeta: metadata, Rules: rules}))
-	must(a.T, a.admin.Create(a.Context(), &rbacv1.RoleBinding{
+	harness.Must(a.T, a.admin.Create(a.Context(), &rbacv1.Role{ObjectMeta: metadata, Rules: rules}))
+	harness.Must(a.T, a.admin.Create(a.Context(), &rbacv1.RoleBinding{
 		ObjectMeta: metadata, Subjects: subjects,
 		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: metadata.Name},
 	}))
@@ -155,7 +141,7 @@ func (a *account) wholeJob() {
 	a.awaitReason("early", v1alpha1.ReasonCredentialsMissing)
 	a.eventually("an event", func() bool {
 		events := &eventsv1.EventList{}
-		must(a.T, a.admin.List(a.Context(), events, client.InNamespace(a.namespace)))
+		harness.Must(a.T, a.admin.List(a.Context(), events, client.InNamespace(a.namespace)))
 		return slices.ContainsFunc(events.Items, func(event eventsv1.Event) bool {
 			return event.Regarding.Name == "early" && event.Reason == v1alpha1.ReasonCredentialsMissing
 		})
@@ -177,9 +163,9 @@ func (a *account) wholeJob() {
 	a.requestRenewal("renewed")
 	for _, name := range []string{"edited", "deleted"} {
 		secret := &corev1.Secret{}
-		must(a.T, a.admin.Get(a.Context(), a.key(name), secret))
+		harness.Must(a.T, a.admin.Get(a.Context(), a.key(name), secret))
 		if name == "deleted" {
-			must(a.T, a.admin.Delete(a.Context(), secret))
+			harness.Must(a.T, a.admin.Delete(a.Context(), secret))
 			continue
 		}
 		change(a.site, secret, func(secret *corev1.Secret) { secret.Data["access_token"] = []byte("edited") })
@@ -206,8 +192,8 @@ func (a *account) awaitLeader() {
 	a.Helper()
 	a.eventually("a leader", func() bool {
 		leases, events := &coordinationv1.LeaseList{}, &corev1.EventList{}
-		must(a.T, a.admin.List(a.Context(), leases, client.InNamespace(a.system)))
-		must(a.T, a.admin.List(a.Context(), events, client.InNamespace(a.system)))
+		harness.Must(a.T, a.admin.List(a.Context(), leases, client.InNamespace(a.system)))
+		harness.Must(a.T, a.admin.List(a.Context(), events, client.InNamespace(a.system)))
 		return len(leases.Items) == 1 && len(events.Items) > 0
 	})
 }
@@ -241,9 +227,9 @@ func (a *account) wantNeeded() {
 func (a *account) wantForbidden(elsewhere bool) {
 	a.Helper()
 	config, err := clientcmd.BuildConfigFromFlags("", a.kubeconfig)
-	must(a.T, err)
+	harness.Must(a.T, err)
 	manager, err := client.New(config, client.Options{Scheme: a.admin.Scheme()})
-	must(a.T, err)
+	harness.Must(a.T, err)
 	secret := func(namespace string) *corev1.Secret {
 		return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "renewed"}}
 	}
@@ -296,10 +282,10 @@ func TestWholeClusterUnderTheGeneratedRules(t *testing.T) {
 	a.grant("", "manager")
 	a.grant("", "metrics-auth")
 	a.grant(a.system, "leader-election")
-	metrics := freeAddress(t)
+	metrics := harness.MustFreeAddress(t)
 	first := a.startReplica(nil, "--health-probe-bind-address=0", "--metrics-bind-address="+metrics)
 	a.awaitLeader()
-	scraper := serviceAccountToken(t, a.admin, "scraper")
+	scraper := serviceAccountToken(t, "scraper")
 	a.eventually("metrics", func() bool {
 		status, body := get(t, "https://"+metrics+"/metrics", scraper)
 		return status == 200 && strings.Contains(body, "leader_election_master_status")
@@ -332,7 +318,7 @@ func TestNamespaceWithoutItsRole(t *testing.T) {
 	t.Parallel()
 	a := newAccount(t)
 	a.grant(a.system, "leader-election")
-	probes := freeAddress(t)
+	probes := harness.MustFreeAddress(t)
 	waiting := a.startReplica(nil, "--namespaces="+a.namespace, "--health-probe-bind-address="+probes, "--metrics-bind-address=0")
 	// Both the cache and each later try open a watch. A list comes only if the API server
 	// refused the PipedreamTokens before the Secrets.
@@ -343,8 +329,8 @@ func TestNamespaceWithoutItsRole(t *testing.T) {
 	if status, _ := get(t, "http://"+probes+"/readyz", ""); status != http.StatusInternalServerError {
 		t.Errorf("/readyz answers %d, want 500", status)
 	}
-	must(t, waiting.Process.Signal(syscall.SIGTERM))
-	if code, line := waiting.exit(t); code != 0 || !strings.Contains(waiting.log.String(), `in the namespace \"`+a.namespace) {
+	harness.Must(t, waiting.Signal(syscall.SIGTERM))
+	if code, line := waiting.exit(t); code != 0 || !strings.Contains(waiting.Log.String(), `in the namespace \"`+a.namespace) {
 		t.Errorf("it was told to stop while it waits for its rights, and ends with %d: %s", code, line)
 	}
 
@@ -365,8 +351,5 @@ func TestNamespaceWithoutItsRole(t *testing.T) {
 func (a *account) underOtherLists(first *manager, arguments ...string) {
 	a.Helper()
 	a.startReplica([]string{"KUBE_FEATURE_WatchListClient=false"}, append(arguments, "--health-probe-bind-address=0", "--metrics-bind-address=0")...)
-	must(a.T, first.Process.Signal(syscall.SIGTERM))
-	if code, line := first.exit(a.T); code != 0 {
-		a.Errorf("the first replica was told to stop, and ended with %d: %s", code, line)
-	}
+	first.stop(a.T)
 }

@@ -16,7 +16,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
-	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
+	"github.com/pipedream-operator/pipedream-operator/test/harness/controlplane"
 )
 
 // callLease is a read of the Lease, as leaders do after a conflict, and standbys
@@ -59,22 +60,20 @@ func (s *site) freeze(r *replica) {
 	// The leader must have read the answer to this renewal, or it would not know that the Lease has
 	// changed. It renews the Lease every two seconds.
 	<-time.After(500 * time.Millisecond)
-	must(s.T, r.Process.Signal(syscall.SIGSTOP))
+	harness.Must(s.T, r.Signal(syscall.SIGSTOP))
 }
 
 func (s *site) thaw(r *replica) {
 	s.Helper()
-	must(s.T, r.Process.Signal(syscall.SIGCONT))
+	harness.Must(s.T, r.Signal(syscall.SIGCONT))
 }
 
 // wantRunning checks that a replica has not ended.
 func (s *site) wantRunning(what string, r *replica) {
 	s.Helper()
-	select {
-	case <-r.ended:
+	if r.HasEnded() {
 		code, line := r.exit(s.T)
 		s.Fatalf("%s: the replica has ended with %d: %s", what, code, line)
-	default:
 	}
 }
 
@@ -99,13 +98,8 @@ type restorable struct {
 
 func newRestorable(t *testing.T) *restorable {
 	t.Helper()
-	plane, err := controlplane.Start(controlplane.Options{KillAfter: time.Second})
-	must(t, err)
-	t.Cleanup(func() { must(t, plane.Stop()) })
-	r := &restorable{T: t, plane: plane}
-	r.admin, err = client.New(plane.Config, client.Options{})
-	must(t, err)
-	return r
+	plane := controlplane.MustStart(t, controlplane.Options{KillAfter: time.Second})
+	return &restorable{T: t, plane: plane, admin: plane.Client}
 }
 
 // start starts the stopped etcd and kube-apiserver again, and waits until
@@ -113,23 +107,18 @@ func newRestorable(t *testing.T) *restorable {
 func (r *restorable) start(parts ...func() error) {
 	r.Helper()
 	for _, start := range parts {
-		must(r.T, start())
+		harness.Must(r.T, start())
 	}
-	deadline := time.After(patience)
-	for r.admin.List(r.Context(), &corev1.NamespaceList{}) != nil {
-		select {
-		case <-deadline:
-			r.Fatal("the API server does not answer")
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
+	harness.Eventually(r.T, "an answer of the API server", harness.NoError(func() error {
+		return r.admin.List(r.Context(), &corev1.NamespaceList{})
+	}))
 }
 
 func (r *restorable) save() (saved string) {
 	r.Helper()
-	must(r.T, r.plane.StopEtcd())
+	harness.Must(r.T, r.plane.StopEtcd())
 	saved, err := r.plane.SaveEtcd()
-	must(r.T, err)
+	harness.Must(r.T, err)
 	r.start(r.plane.StartEtcd)
 	return saved
 }
@@ -138,10 +127,10 @@ func (r *restorable) save() (saved string) {
 // before if there is a copy.
 func (r *restorable) restart(saved string) {
 	r.Helper()
-	must(r.T, r.plane.StopAPIServer())
-	must(r.T, r.plane.StopEtcd())
+	harness.Must(r.T, r.plane.StopAPIServer())
+	harness.Must(r.T, r.plane.StopEtcd())
 	if saved != "" {
-		must(r.T, r.plane.RestoreEtcd(saved))
+		harness.Must(r.T, r.plane.RestoreEtcd(saved))
 	}
 	r.start(r.plane.StartEtcd, r.plane.StartAPIServer)
 }
@@ -203,7 +192,7 @@ func TestClusterRestoredFromABackup(t *testing.T) {
 	led.freeze(leader)
 	late.freeze(first)
 	stood.awaitRenewal()
-	dying.kill()
+	dying.Kill()
 	r.restart(saved)
 	led.thaw(leader)
 	late.thaw(first)
@@ -242,7 +231,7 @@ func (r *restorable) wantNoFalseAlarm(led, stood *site, leader, other *replica, 
 
 	led.freeze(leader)
 	stood.freeze(other)
-	must(r.T, standby.Process.Signal(syscall.SIGSTOP))
+	harness.Must(r.T, standby.Signal(syscall.SIGSTOP))
 	r.restart("")
 	led.thaw(leader)
 	stood.thaw(other)
@@ -262,7 +251,7 @@ func (r *restorable) wantNoFalseAlarm(led, stood *site, leader, other *replica, 
 
 	// Of two replicas, the one that makes the Lease again leads, and the other one may end.
 	deleted := led.lease()
-	must(r.T, led.admin.Delete(r.Context(), deleted))
+	harness.Must(r.T, led.admin.Delete(r.Context(), deleted))
 	led.eventually("there is another Lease", func() bool { return led.lease().UID != "" && led.lease().UID != deleted.UID })
 	wantRunning("the Lease was deleted")
 }

@@ -7,17 +7,14 @@ import (
 	"bytes"
 	"errors"
 	"flag"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 func TestBadFlags(t *testing.T) {
-	notPEM := filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(notPEM, []byte("no certificate"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	notPEM := harness.MustWrite(t, "ca.pem", []byte("no certificate"))
 	tests := map[string]struct {
 		arguments []string
 		want      string
@@ -128,12 +125,7 @@ func TestAPIServerThatIsNotThere(t *testing.T) {
 // writeKubeconfig writes a kubeconfig for an API server, and returns its path.
 func writeKubeconfig(t *testing.T, server string) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "kubeconfig")
-	content := `{"apiVersion":"v1","kind":"Config","current-context":"c",
-		"clusters":[{"name":"c","cluster":{"server":"` + server + `"}}],
-		"contexts":[{"name":"c","context":{"cluster":"c","user":"c"}}],"users":[{"name":"c","user":{}}]}`
-	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
+	return harness.MustWrite(t, "kubeconfig", []byte(`{"apiVersion":"v1","kind":"Config","current-context":"c",
+		"clusters":[{"name":"c","cluster":{"server":"`+server+`"}}],
+		"contexts":[{"name":"c","context":{"cluster":"c","user":"c"}}],"users":[{"name":"c","user":{}}]}`))
 }

@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"k8s.io/client-go/rest"
+
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // moment says when, in the course of a request, the one who makes it is killed.
@@ -114,9 +116,9 @@ func (w *tripwire) guard(next http.Handler, name func(*http.Request) string) htt
 func (w *tripwire) toAPIServer(t *testing.T, admin *rest.Config) string {
 	t.Helper()
 	transport, err := rest.TransportFor(admin)
-	must(t, err)
+	harness.Must(t, err)
 	target, err := url.Parse(admin.Host)
-	must(t, err)
+	harness.Must(t, err)
 	if target.Host == "" {
 		target = &url.URL{Scheme: "https", Host: admin.Host}
 	}
@@ -158,9 +160,7 @@ const callExchange = "POST /v1/oauth/token"
 // toPipedream returns the address of a way to Pipedream.
 func (w *tripwire) toPipedream(t *testing.T, pipedream http.Handler) string {
 	t.Helper()
-	server := httptest.NewServer(w.guard(pipedream, func(request *http.Request) string {
+	return harness.MustServe(t, w.guard(pipedream, func(request *http.Request) string {
 		return request.Method + " " + request.URL.Path
 	}))
-	t.Cleanup(server.Close)
-	return server.URL
 }

@@ -5,12 +5,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,12 +19,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // wired is a namespace whose manager speaks to a Pipedream by TLS with HTTP/2.
@@ -42,16 +39,11 @@ type wired struct {
 
 func newWired(t *testing.T) *wired {
 	t.Helper()
-	w := &wired{T: t, caFile: mountFile(t, "ca.pem")}
-	known := runtime.NewScheme()
-	must(t, errors.Join(scheme.AddToScheme(known), v1alpha1.AddToScheme(known)))
-	var err error
-	w.admin, err = client.New(cluster.Config, client.Options{Scheme: known})
-	must(t, err)
+	w := &wired{T: t, admin: cluster.Client, caFile: mountFile(t, "ca.pem")}
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "wire-"}}
-	must(t, w.admin.Create(t.Context(), namespace))
+	harness.Must(t, w.admin.Create(t.Context(), namespace))
 	w.namespace = namespace.Name
-	must(t, w.admin.Create(t.Context(), &corev1.Secret{
+	harness.Must(t, w.admin.Create(t.Context(), &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "credentials"},
 		StringData: map[string]string{"client_id": "id", "client_secret": "the-client-secret"},
 	}))
@@ -69,7 +61,7 @@ func servePipedream(t *testing.T, address string) (api *simulator.Simulator, por
 	api = simulator.New(simulator.Options{
 		Now: time.Now, Clients: []simulator.Client{{ID: "id", Secret: "the-client-secret"}},
 	})
-	must(t, api.EnableTLS([]string{apiName, "127.0.0.1"}, ""))
+	harness.Must(t, api.EnableTLS([]string{apiName, "127.0.0.1"}, ""))
 	listener := listen(t, address)
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error, 1)
@@ -81,7 +73,7 @@ func servePipedream(t *testing.T, address string) (api *simulator.Simulator, por
 		}
 	})
 	_, port, err := net.SplitHostPort(listener.Addr().String())
-	must(t, err)
+	harness.Must(t, err)
 	return api, port
 }
 
@@ -95,7 +87,7 @@ func (w *wired) arguments(host string) []string {
 
 func (w *wired) create(name string) {
 	w.Helper()
-	must(w.T, w.admin.Create(w.Context(), &v1alpha1.PipedreamToken{
+	harness.Must(w.T, w.admin.Create(w.Context(), &v1alpha1.PipedreamToken{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name},
 		Spec:       v1alpha1.PipedreamTokenSpec{ClientSecretRef: v1alpha1.ClientSecretReference{Name: "credentials"}},
 	}))
@@ -107,7 +99,7 @@ func (w *wired) await(name, kind string, status metav1.ConditionStatus) *metav1.
 	var found *metav1.Condition
 	w.eventually(fmt.Sprintf("%s of %s is %s", kind, name, status), func() bool {
 		token := &v1alpha1.PipedreamToken{}
-		must(w.T, w.admin.Get(w.Context(), client.ObjectKey{Namespace: w.namespace, Name: name}, token))
+		harness.Must(w.T, w.admin.Get(w.Context(), client.ObjectKey{Namespace: w.namespace, Name: name}, token))
 		found = meta.FindStatusCondition(token.Status.Conditions, kind)
 		return found != nil && found.Status == status
 	})
@@ -123,28 +115,14 @@ func (w *wired) mustIssue(name string) {
 
 func (w *wired) eventually(what string, holds func() bool) {
 	w.Helper()
-	deadline := time.After(patience)
-	for !holds() {
-		select {
-		case <-w.manager.ended:
-			w.Fatalf("the manager ended:\n%s", w.manager.log)
-		case <-deadline:
-			_ = w.manager.Process.Kill()
-			<-w.manager.ended
-			w.Fatalf("after %v: it did not come true that %s\n%s", patience, what, w.manager.log)
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
+	harness.Wait{Patience: patience, Process: w.manager.Process}.Eventually(w.T, what, harness.Holds(holds))
 }
 
 // stop ends the manager, and returns its log.
 func (w *wired) stop() string {
 	w.Helper()
-	must(w.T, w.manager.Process.Signal(syscall.SIGTERM))
-	if code, line := w.manager.exit(w.T); code != 0 {
-		w.Errorf("the manager ended with %d: %s", code, line)
-	}
-	return w.manager.log.String()
+	w.manager.stop(w.T)
+	return w.manager.Log.String()
 }
 
 func (w *wired) wantHTTP2() {
@@ -162,7 +140,7 @@ func mountFile(t *testing.T, names ...string) mountedFile {
 	t.Helper()
 	mount := t.TempDir()
 	for _, name := range names {
-		must(t, os.Symlink(filepath.Join("..data", name), filepath.Join(mount, name)))
+		harness.Must(t, os.Symlink(filepath.Join("..data", name), filepath.Join(mount, name)))
 	}
 	return mountedFile{mount, names[0]}
 }
@@ -178,13 +156,13 @@ func (f mountedFile) putAll(t *testing.T, contents map[string][]byte) {
 	t.Helper()
 	//nolint:usetesting // The folder must be in the mount.
 	folder, err := os.MkdirTemp(f.mount, "..version")
-	must(t, err)
+	harness.Must(t, err)
 	for name, content := range contents {
-		must(t, os.WriteFile(filepath.Join(folder, name), content, 0o600))
+		harness.Must(t, os.WriteFile(filepath.Join(folder, name), content, 0o600))
 	}
 	link := filepath.Join(f.mount, "..data_tmp")
-	must(t, os.Symlink(filepath.Base(folder), link))
-	must(t, os.Rename(link, filepath.Join(f.mount, "..data")))
+	harness.Must(t, os.Symlink(filepath.Base(folder), link))
+	harness.Must(t, os.Rename(link, filepath.Join(f.mount, "..data")))
 }
 
 // fileMetrics reads whether the files are valid as the metrics have it.
@@ -203,7 +181,7 @@ func (m fileMetrics) want(file, value string) {
 
 func TestTheCAIsRotatedWhileTheManagerRuns(t *testing.T) {
 	w := newWired(t)
-	metrics := fileMetrics{w, freeAddress(t), serviceAccountToken(t, w.admin, "scraper")}
+	metrics := fileMetrics{w, harness.MustFreeAddress(t), serviceAccountToken(t, "scraper")}
 	w.manager = startManager(t, append(w.arguments("127.0.0.1"), "--kubeconfig="+adminKubeconfig(t, ""), "--metrics-bind-address="+metrics.address)...)
 	w.mustIssue("first")
 	metrics.want("api-ca-file", "1")
@@ -212,7 +190,7 @@ func TestTheCAIsRotatedWhileTheManagerRuns(t *testing.T) {
 	metrics.want("api-ca-file", "0")
 	w.mustIssue("with-a-broken-file")
 
-	must(t, w.pipedream.RotateCA())
+	harness.Must(t, w.pipedream.RotateCA())
 	w.create("during-the-rotation")
 	renewed := w.await("during-the-rotation", v1alpha1.ConditionRenewed, metav1.ConditionFalse)
 	if renewed.Reason != v1alpha1.ReasonEndpointUnavailable || !strings.Contains(renewed.Message, "its CA is not in the file that --api-ca-file names") {
@@ -246,7 +224,7 @@ func (f hostsFile) put(t *testing.T, addresses ...string) {
 		content += address + " " + apiName + "\n"
 	}
 	// In place: what is mounted over /etc/hosts is this file, whatever else gets its name.
-	must(t, os.WriteFile(string(f), []byte(content), 0o600))
+	harness.Must(t, os.WriteFile(string(f), []byte(content), 0o600))
 }
 
 // startManagerWithHosts starts a manager that sees a file as /etc/hosts. It needs root, or
@@ -257,10 +235,10 @@ func startManagerWithHosts(t *testing.T, hosts hostsFile, arguments ...string) *
 	if os.Geteuid() != 0 {
 		unshare = []string{"--mount", "--user", "--map-root-user"}
 	}
-	try := exec.CommandContext(t.Context(), "unshare", append(slices.Clone(unshare), "mount", "--bind", string(hosts), "/etc/hosts")...)
-	if out, err := try.CombinedOutput(); err != nil {
+	try := harness.Command{Path: "unshare", Arguments: append(slices.Clone(unshare), "mount", "--bind", string(hosts), "/etc/hosts")}
+	if _, err := try.Run(t.Context()); err != nil {
 		t.Fatalf("this test gives a process an /etc/hosts of its own. Run it as root on Linux, or let everybody make user namespaces "+
-			"(on Ubuntu: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0): %v: %s", err, out)
+			"(on Ubuntu: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0): %v", err)
 	}
 	script := `mount --bind "$0" /etc/hosts && exec "$@"`
 	command := slices.Concat([]string{"unshare"}, unshare, []string{"sh", "-c", script, string(hosts), os.Args[0]}, arguments)
@@ -309,14 +287,14 @@ func TestAChangedDNSAnswerIsFollowed(t *testing.T) {
 func deafAddress(t *testing.T, address string) string {
 	t.Helper()
 	host, port, err := net.SplitHostPort(address)
-	must(t, err)
+	harness.Must(t, err)
 	resolved, err := net.ResolveTCPAddr("tcp4", address)
-	must(t, err)
+	harness.Must(t, err)
 	socket, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
-	must(t, err)
+	harness.Must(t, err)
 	t.Cleanup(func() { _ = syscall.Close(socket) })
-	must(t, syscall.Bind(socket, &syscall.SockaddrInet4{Addr: [4]byte(resolved.IP.To4()), Port: resolved.Port}))
-	must(t, syscall.Listen(socket, 0))
+	harness.Must(t, syscall.Bind(socket, &syscall.SockaddrInet4{Addr: [4]byte(resolved.IP.To4()), Port: resolved.Port}))
+	harness.Must(t, syscall.Listen(socket, 0))
 	dialer := &net.Dialer{Timeout: 300 * time.Millisecond}
 	for range 10 {
 		connection, err := dialer.DialContext(t.Context(), "tcp", net.JoinHostPort(host, port))
@@ -353,7 +331,7 @@ func TestTheMetricsCertificateIsRotated(t *testing.T) {
 	folder := mountFile(t, "tls.crt", "tls.key")
 	old, oldKey := metricsPair(t)
 	folder.putAll(t, map[string][]byte{"tls.crt": old, "tls.key": oldKey})
-	metrics := fileMetrics{w, freeAddress(t), serviceAccountToken(t, w.admin, "scraper")}
+	metrics := fileMetrics{w, harness.MustFreeAddress(t), serviceAccountToken(t, "scraper")}
 	w.manager = startManager(t, append(w.arguments("127.0.0.1"), "--kubeconfig="+adminKubeconfig(t, ""),
 		"--metrics-bind-address="+metrics.address, "--metrics-cert-dir="+folder.mount)...)
 	metrics.want("metrics-cert-dir", "1")

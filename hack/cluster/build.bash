@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2154 # Those who source it set what it does not.
-# For the scripts beside this file, which leave binaries in a folder of bin: one run at a time,
+# For control-plane beside this file and test/node/binaries, which leave binaries in a folder of bin: one run at a time,
 # with progress, and done until a version changes. They set
 #
 #   me          what they are called, in messages

@@ -12,21 +12,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pipedream-operator/pipedream-operator/internal/reason/token"
-	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
 
 // read returns the content of a page below a folder.
 func read(t *testing.T, folder, file string) string {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(folder, file))
-	must(t, err)
+	harness.Must(t, err)
 	return string(content)
 }
 
@@ -34,9 +27,9 @@ func read(t *testing.T, folder, file string) string {
 func copyOfDocs(t *testing.T) string {
 	t.Helper()
 	folder := t.TempDir()
-	must(t, os.Mkdir(filepath.Join(folder, "docs"), 0o750))
+	harness.Must(t, os.Mkdir(filepath.Join(folder, "docs"), 0o750))
 	for _, page := range pages() {
-		must(t, os.WriteFile(filepath.Join(folder, page.file), []byte(read(t, controlplane.Root(), page.file)), 0o600))
+		harness.Must(t, os.WriteFile(filepath.Join(folder, page.file), []byte(read(t, harness.Root(), page.file)), 0o600))
 	}
 	return folder
 }
@@ -44,9 +37,9 @@ func copyOfDocs(t *testing.T) string {
 func TestTheTablesInTheDocsAreUpToDate(t *testing.T) {
 	t.Parallel()
 	folder := copyOfDocs(t)
-	must(t, run(folder))
+	harness.Must(t, run(folder))
 	for _, page := range pages() {
-		if diff := cmp.Diff(read(t, controlplane.Root(), page.file), read(t, folder, page.file)); diff != "" {
+		if diff := cmp.Diff(read(t, harness.Root(), page.file), read(t, folder, page.file)); diff != "" {
 			t.Errorf("%s is stale; `make generate` brings it up to date (-is +should be):\n%s", page.file, diff)
 		}
 	}
@@ -57,8 +50,8 @@ func TestAStaleTableIsReplaced(t *testing.T) {
 	folder, page := copyOfDocs(t), pages()[0]
 	before := read(t, folder, page.file)
 	table := page.tables[0]
-	must(t, os.WriteFile(filepath.Join(folder, page.file), []byte(strings.Replace(before, table.text, "| stale |\n", 1)), 0o600))
-	must(t, run(folder))
+	harness.Must(t, os.WriteFile(filepath.Join(folder, page.file), []byte(strings.Replace(before, table.text, "| stale |\n", 1)), 0o600))
+	harness.Must(t, run(folder))
 	if diff := cmp.Diff(before, read(t, folder, page.file)); diff != "" {
 		t.Errorf("the page is not as it was (-want +got):\n%s", diff)
 	}
@@ -83,7 +76,7 @@ func TestBrokenComments(t *testing.T) {
 			t.Parallel()
 			folder := copyOfDocs(t)
 			spoiled := test.spoil(read(t, folder, page.file))
-			must(t, os.WriteFile(filepath.Join(folder, page.file), []byte(spoiled), 0o600))
+			harness.Must(t, os.WriteFile(filepath.Join(folder, page.file), []byte(spoiled), 0o600))
 			err := run(folder)
 			if err == nil || !strings.Contains(err.Error(), page.file) || !strings.HasSuffix(err.Error(), test.want) {
 				t.Errorf("the error is %v, want one that names %s and %s", err, page.file, test.want)

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 func requestNamed(name string) reconcile.Request {
@@ -52,8 +53,8 @@ func newDispatched(t *testing.T, burst int, kinds ...string) *dispatched {
 func (d *dispatched) startSource(kind string) {
 	d.Helper()
 	turns, err := d.dispatcher.Source(kind)
-	must(d.T, err)
-	must(d.T, turns.Start(d.Context(), d.queues[kind]))
+	harness.Must(d.T, err)
+	harness.Must(d.T, turns.Start(d.Context(), d.queues[kind]))
 }
 
 // start starts the Dispatcher. It ends with the test.
@@ -64,7 +65,7 @@ func (d *dispatched) start() {
 	go func() { ended <- d.dispatcher.Start(ctx) }()
 	d.Cleanup(func() {
 		stop()
-		must(d.T, <-ended)
+		harness.Must(d.T, <-ended)
 	})
 }
 
@@ -201,9 +202,9 @@ func TestATurnThatComesBeforeItsSourceHasStartedIsKept(t *testing.T) {
 	t.Parallel()
 	d := newDispatched(t, 1, "A")
 	turns, err := d.dispatcher.Source("A")
-	must(t, err)
+	harness.Must(t, err)
 	d.dispatcher.wake(t.Context(), requesterNamed("A", "early"))
-	must(t, turns.Start(t.Context(), d.queues["A"]))
+	harness.Must(t, turns.Start(t.Context(), d.queues["A"]))
 	d.wantLen("A", 1)
 	d.dispatcher.wake(t.Context(), requesterNamed("A", "late"))
 	d.wantLen("A", 2)
@@ -244,15 +245,8 @@ func TestAQueueWithoutPrioritiesIsAnError(t *testing.T) {
 	queue := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
 	defer queue.ShutDown()
 	turns, err := (&Dispatcher{}).Source("A")
-	must(t, err)
+	harness.Must(t, err)
 	if err := turns.Start(t.Context(), queue); err == nil {
 		t.Error("there is no error")
-	}
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
 	}
 }

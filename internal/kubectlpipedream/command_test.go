@@ -11,15 +11,15 @@ import (
 
 	"k8s.io/client-go/tools/clientcmd"
 
-	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 func TestErrorsSayWhatToDo(t *testing.T) {
 	w := newWorld(t, "errors")
 	content, err := plane.KubeconfigOf("a-token-that-nobody-has-issued", "errors")
-	must(t, err)
+	harness.Must(t, err)
 	stranger := filepath.Join(t.TempDir(), "kubeconfig")
-	must(t, os.WriteFile(stranger, content, 0o600))
+	harness.Must(t, os.WriteFile(stranger, content, 0o600))
 	for name, test := range map[string]struct {
 		arguments []string
 		want      string
@@ -83,7 +83,7 @@ func TestCompletion(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			arguments := append([]string{"__complete", "--kubeconfig=" + kubeconfig, "--namespace=completion"}, test.arguments...)
-			if got := call(t.Context(), w.clock.Now, &lockedBuffer{}, arguments...); got.code != 0 || !strings.Contains("\n"+got.out, test.want) {
+			if got := call(t.Context(), w.clock.Now, &harness.Buffer{}, arguments...); got.code != 0 || !strings.Contains("\n"+got.out, test.want) {
 				t.Errorf("it offers\n%v\nwant\n%s", got, test.want)
 			}
 		})
@@ -100,12 +100,12 @@ func TestDoctorFallsBackToTheNamespaceOfTheContext(t *testing.T) {
 	w := newWorld(t, "context")
 	w.letLook()
 	config, err := clientcmd.Load(plane.Kubeconfig)
-	must(t, err)
+	harness.Must(t, err)
 	config.Contexts[config.CurrentContext].Namespace = "context"
 	path := filepath.Join(t.TempDir(), "kubeconfig")
-	must(t, clientcmd.WriteToFile(*config, path))
+	harness.Must(t, clientcmd.WriteToFile(*config, path))
 	for user, want := range map[string]string{"looker": "you may list pipedreamtokens in namespace context", "": "you may list pipedreamtokens in all namespaces"} {
-		got := call(t.Context(), w.clock.Now, &lockedBuffer{}, "doctor", "--kubeconfig="+path, "--as="+user, "--api-url="+w.address, "--allow-insecure-api-url")
+		got := call(t.Context(), w.clock.Now, &harness.Buffer{}, "doctor", "--kubeconfig="+path, "--as="+user, "--api-url="+w.address, "--allow-insecure-api-url")
 		if !strings.Contains(got.out, want) {
 			t.Errorf("doctor as %q says\n%v\nwant in it %q", user, got, want)
 		}
@@ -114,8 +114,8 @@ func TestDoctorFallsBackToTheNamespaceOfTheContext(t *testing.T) {
 
 // TestTheDocsNameEachCommand keeps docs/kubectl-plugin.md complete.
 func TestTheDocsNameEachCommand(t *testing.T) {
-	content, err := os.ReadFile(filepath.Join(controlplane.Root(), "docs", "kubectl-plugin.md"))
-	must(t, err)
+	content, err := os.ReadFile(filepath.Join(harness.Root(), "docs", "kubectl-plugin.md"))
+	harness.Must(t, err)
 	for _, command := range newPlugin(Options{}).rootCommand().Commands() {
 		if !strings.Contains(string(content), "kubectl pipedream "+command.Name()) {
 			t.Errorf("docs/kubectl-plugin.md does not name `kubectl pipedream %s`", command.Name())

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -29,7 +28,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
-	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // system is where config/default installs the operator.
@@ -44,18 +43,14 @@ func install(t *testing.T) {
 	t.Cleanup(func() {
 		// Nobody else looks for the rest.
 		for _, left := range []client.Object{&appsv1.Deployment{}, &coordinationv1.Lease{}} {
-			must(t, admin.DeleteAllOf(ctx, left, client.InNamespace(system)))
+			harness.Must(t, admin.DeleteAllOf(ctx, left, client.InNamespace(system)))
 		}
 	})
 }
 
 func kubectl(t *testing.T, arguments ...string) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), filepath.Join(controlplane.Assets(), "kubectl"), append([]string{"--kubeconfig=" + kubeconfig}, arguments...)...)
-	cmd.Dir = controlplane.Root()
-	if said, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("kubectl %v: %v: %s", arguments, err, said)
-	}
+	harness.Kubectl{Kubeconfig: kubeconfig}.Must(t, arguments...)
 }
 
 var kubernetesVersion = regexp.MustCompile(`Kubernetes v[0-9.]+`)
@@ -64,7 +59,7 @@ var kubernetesVersion = regexp.MustCompile(`Kubernetes v[0-9.]+`)
 func (w *world) examine(golden string, ahead time.Duration, arguments ...string) {
 	w.Helper()
 	arguments = append([]string{"--kubeconfig=" + kubeconfig, "doctor", "--api-url=" + w.address, "--allow-insecure-api-url"}, arguments...)
-	got := call(w.Context(), func() time.Time { return w.clock.Now().Add(ahead) }, &lockedBuffer{}, arguments...)
+	got := call(w.Context(), func() time.Time { return w.clock.Now().Add(ahead) }, &harness.Buffer{}, arguments...)
 	for _, secret := range w.secrets() {
 		if strings.Contains(got.out+got.errOut, secret) {
 			w.Errorf("%v shows a secret", arguments)
@@ -77,7 +72,7 @@ func (w *world) examine(golden string, ahead time.Duration, arguments ...string)
 func (w *world) deployment() *appsv1.Deployment {
 	w.Helper()
 	deployment := &appsv1.Deployment{}
-	must(w.T, admin.Get(w.Context(), types.NamespacedName{Namespace: system, Name: "pipedream-operator-manager"}, deployment))
+	harness.Must(w.T, admin.Get(w.Context(), types.NamespacedName{Namespace: system, Name: "pipedream-operator-manager"}, deployment))
 	return deployment
 }
 
@@ -85,7 +80,7 @@ func (w *world) setAvailable(replicas int32) {
 	w.Helper()
 	deployment := w.deployment()
 	deployment.Status.Replicas, deployment.Status.ReadyReplicas, deployment.Status.AvailableReplicas = 2, replicas, replicas
-	must(w.T, admin.Status().Update(w.Context(), deployment))
+	harness.Must(w.T, admin.Status().Update(w.Context(), deployment))
 }
 
 func TestDoctor(t *testing.T) {
@@ -104,7 +99,7 @@ func TestDoctor(t *testing.T) {
 			HolderIdentity: new("manager-1"), LeaseDurationSeconds: new(int32(15)), RenewTime: new(metav1.NewMicroTime(w.clock.Now())),
 		},
 	}
-	must(t, admin.Create(t.Context(), lease))
+	harness.Must(t, admin.Create(t.Context(), lease))
 	w.examine("doctor-healthy", 0, here)
 	w.examine("doctor-may-look", 0, here, "--as=looker", "--operator-namespace="+system)
 	w.examine("doctor-may-nought", 0, here, "--as=nobody")
@@ -126,7 +121,7 @@ func TestDoctor(t *testing.T) {
 		container.Args = append(container.Args, "--namespaces=doctor,shop", "--api-url=https://api.example")
 	})
 	change(w, lease, func(lease *coordinationv1.Lease) { lease.Spec.RenewTime.Time = w.clock.Now().Add(-time.Hour) })
-	must(t, admin.Delete(t.Context(), &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "pipedream-operator-manager"}}))
+	harness.Must(t, admin.Delete(t.Context(), &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "pipedream-operator-manager"}}))
 	w.examine("doctor-sick", 10*time.Minute, here)
 	change(w, lease, func(lease *coordinationv1.Lease) { lease.Spec.HolderIdentity = new("") })
 	w.setAvailable(0)
@@ -137,15 +132,15 @@ func TestDoctor(t *testing.T) {
 
 // TestDoctorKnowsWhatTheOperatorMayDo compares its list with the generated rules.
 func TestDoctorKnowsWhatTheOperatorMayDo(t *testing.T) {
-	file, err := os.Open(filepath.Join(controlplane.Root(), "config", "rbac", "role.yaml"))
-	must(t, err)
+	file, err := os.Open(filepath.Join(harness.Root(), "config", "rbac", "role.yaml"))
+	harness.Must(t, err)
 	defer func() { _ = file.Close() }()
 	want := map[string][]string{}
 	for decoder := yaml.NewYAMLOrJSONDecoder(file, 4096); ; {
 		role := &rbacv1.ClusterRole{} // A Role looks the same.
 		if err := decoder.Decode(role); errors.Is(err, io.EOF) {
 			break
-		} else if must(t, err); role.Name == "metrics-auth" {
+		} else if harness.Must(t, err); role.Name == "metrics-auth" {
 			continue
 		}
 		for _, rule := range role.Rules {
@@ -177,7 +172,7 @@ func TestAClusterWithAnotherCRD(t *testing.T) {
 		found := &unstructured.Unstructured{}
 		found.SetAPIVersion("apiextensions.k8s.io/v1")
 		found.SetKind("CustomResourceDefinition")
-		must(t, admin.Get(t.Context(), types.NamespacedName{Name: "pipedreamtokens.pipedream-operator.io"}, found))
+		harness.Must(t, admin.Get(t.Context(), types.NamespacedName{Name: "pipedreamtokens.pipedream-operator.io"}, found))
 		return found
 	}
 	asItWas := crd()
@@ -188,30 +183,30 @@ func TestAClusterWithAnotherCRD(t *testing.T) {
 		unstructured.RemoveNestedField(version, append(path, "renewBeforeSeconds")...)
 		unstructured.RemoveNestedField(version, append(path, "verification", "properties", "intervalSeconds")...)
 		unstructured.RemoveNestedField(version, append(path, "verification", "required")...)
-		must(t, unstructured.SetNestedSlice(crd.Object, versions, "spec", "versions"))
+		harness.Must(t, unstructured.SetNestedSlice(crd.Object, versions, "spec", "versions"))
 	})
 	w.examine("doctor-old-crd", 0, "--namespace=crd")
 
-	must(t, admin.Delete(t.Context(), crd()))
+	harness.Must(t, admin.Delete(t.Context(), crd()))
 	ctx := context.WithoutCancel(t.Context())
 	t.Cleanup(func() {
 		fresh := &unstructured.Unstructured{Object: map[string]any{"spec": asItWas.Object["spec"]}}
 		fresh.SetGroupVersionKind(asItWas.GroupVersionKind())
 		fresh.SetName(asItWas.GetName())
-		eventually(t, "the CRD", func() string {
+		harness.Eventually(t, "the CRD", func() string {
 			if err := admin.Create(ctx, fresh); err != nil {
 				return err.Error()
 			}
 			return ""
 		})
-		eventually(t, "the CRD", func() string {
+		harness.Eventually(t, "the CRD", func() string {
 			if err := admin.List(ctx, &v1alpha1.PipedreamTokenList{}); err != nil {
 				return err.Error()
 			}
 			return ""
 		})
 	})
-	eventually(t, "the CRD that was deleted", func() string {
+	harness.Eventually(t, "the CRD that was deleted", func() string {
 		if err := admin.List(t.Context(), &v1alpha1.PipedreamTokenList{}); err == nil {
 			return "it is still there"
 		}

@@ -15,12 +15,13 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 func TestInspectExplains(t *testing.T) {
 	w := fleet(t, "inspect")
 	w.letLook()
-	must(t, w.pipedream.AddFault(simulator.Fault{
+	harness.Must(t, w.pipedream.AddFault(simulator.Fault{
 		Endpoint: simulator.EndpointToken, Calls: 1, Status: http.StatusOK,
 		Body: `{"access_token":"an-opaque-token-that-must-never-be-seen","token_type":"Bearer","expires_in":3600}`,
 	}))

@@ -21,6 +21,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // misbehaving is an API server that has just enough PipedreamTokens to be asked for
@@ -73,10 +74,10 @@ func (m *misbehaving) renew(name string) {
 // call calls the plugin.
 func (m *misbehaving) call(t *testing.T, arguments ...string) said {
 	t.Helper()
-	return m.callWith(t.Context(), &lockedBuffer{}, arguments...)
+	return m.callWith(t.Context(), &harness.Buffer{}, arguments...)
 }
 
-func (m *misbehaving) callWith(ctx context.Context, out *lockedBuffer, arguments ...string) said {
+func (m *misbehaving) callWith(ctx context.Context, out *harness.Buffer, arguments ...string) said {
 	arguments = append([]string{"--kubeconfig=" + os.DevNull, "--server=" + m.URL, "--namespace=shop"}, arguments...)
 	return call(ctx, func() time.Time { return serverTime }, out, arguments...)
 }
@@ -154,7 +155,7 @@ func TestDoctorDoesNotWaitForEver(t *testing.T) {
 	m.hangs = func(r *http.Request) bool {
 		return r.URL.Path == "/version" || strings.HasSuffix(r.URL.Path, "/v1alpha1")
 	}
-	out := &lockedBuffer{}
+	out := &harness.Buffer{}
 	doctor := []string{"doctor", "--kubeconfig=" + os.DevNull, "--server=" + m.URL, "--api-url=" + m.URL, "--allow-insecure-api-url"}
 	got := callWithOptions(t.Context(), Options{Now: time.Now, CheckTimeout: 100 * time.Millisecond}, out, doctor...)
 	if got.code != exitNo || !strings.Contains(got.out, "failed    cluster") || !strings.Contains(got.out, "deadline exceeded") {
@@ -163,7 +164,7 @@ func TestDoctorDoesNotWaitForEver(t *testing.T) {
 	p := newPlugin(Options{CheckTimeout: 100 * time.Millisecond})
 	*p.config.KubeConfig, *p.config.APIServer = os.DevNull, m.URL
 	c, err := p.connect()
-	must(t, err)
+	harness.Must(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	if found := (&examination{plugin: p, cluster: c}).discoverCRD(ctx); found[0].state != stateUnknown {
@@ -172,7 +173,7 @@ func TestDoctorDoesNotWaitForEver(t *testing.T) {
 	interrupted, interrupt := context.WithCancel(t.Context())
 	timer := time.AfterFunc(200*time.Millisecond, interrupt)
 	defer timer.Stop()
-	got = callWithOptions(interrupted, Options{Now: time.Now}, &lockedBuffer{}, doctor...)
+	got = callWithOptions(interrupted, Options{Now: time.Now}, &harness.Buffer{}, doctor...)
 	if got.code != exitError || strings.Contains(got.out, "cluster") || got.errOut != "kubectl pipedream: interrupted\n" {
 		t.Errorf("it says\n%v", got)
 	}
@@ -318,7 +319,7 @@ func TestOnlyAGuessedAddressIsBlamedOnTheKubeconfig(t *testing.T) {
 	p := newPlugin(Options{})
 	*p.config.KubeConfig = os.DevNull
 	_, err := p.connect()
-	must(t, err)
+	harness.Must(t, err)
 	if got := p.explain(context.DeadlineExceeded); !p.isGuess || !strings.HasPrefix(got, "there is no kubeconfig") {
 		t.Errorf("without an address, it says %q", got)
 	}
@@ -392,10 +393,10 @@ func TestWatchOutlivesTrouble(t *testing.T) {
 				return answered
 			}
 			ctx, interrupt := context.WithCancel(t.Context())
-			out := &lockedBuffer{}
+			out := &harness.Buffer{}
 			ended := make(chan said)
 			go func() { ended <- m.callWith(ctx, out, "status", "--watch") }()
-			eventually(t, "status --watch", func() string {
+			harness.Eventually(t, "status --watch", func() string {
 				m.mu.Lock()
 				defer m.mu.Unlock()
 				if !strings.Contains(out.String(), test.want) || round < 5 {
@@ -495,7 +496,7 @@ func TestCompletionDoesNotWaitForEver(t *testing.T) {
 	m := newMisbehaving(t)
 	m.hangs = func(*http.Request) bool { return true }
 	began := time.Now()
-	got := call(t.Context(), time.Now, &lockedBuffer{}, "__complete", "--kubeconfig="+os.DevNull, "--server="+m.URL, "status", "")
+	got := call(t.Context(), time.Now, &harness.Buffer{}, "__complete", "--kubeconfig="+os.DevNull, "--server="+m.URL, "status", "")
 	if took := time.Since(began); took > patience/2 || !strings.Contains(got.out, ":1\n") {
 		t.Errorf("after %v, it offers\n%v", took, got)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 func TestRenewAsksForANewToken(t *testing.T) {
@@ -76,11 +77,11 @@ func TestRenewIsNotTakenInByAnotherRenewal(t *testing.T) {
 	other.Status.IssueTime = new(metav1.NewTime(w.clock.Now().Add(time.Second)))
 	p := w.newPlugin()
 	c, err := p.connect()
-	must(t, err)
+	harness.Must(t, err)
 	r := &request{value: "now", now: w.token("orders")}
 	r.entry, err = c.get(t.Context(), w.namespace, "orders")
-	must(t, err)
-	must(t, admin.Status().Update(t.Context(), other))
+	harness.Must(t, err)
+	harness.Must(t, admin.Status().Update(t.Context(), other))
 	if isDone, err := p.look(t.Context(), c, r); isDone || err != nil {
 		t.Errorf("it is done: %v (%v), though the Secret's token is for another request", isDone, err)
 	}
@@ -94,7 +95,7 @@ func TestRenewSaysWhyThereIsNoNewToken(t *testing.T) {
 	t.Run("credentials are rejected", func(t *testing.T) {
 		w := newWorld(t, "renew-rejected")
 		w.issued("orders")
-		must(t, w.pipedream.SetClient(clientID, "rotated"))
+		harness.Must(t, w.pipedream.SetClient(clientID, "rotated"))
 		w.operate("orders")
 		got := w.run("renew", "orders", "--wait")
 		if got.code != exitNo || !strings.Contains(got.errOut, "orders not renewed: CredentialsRejected: Pipedream rejects the client credentials") {
@@ -115,7 +116,7 @@ func TestRenewSaysWhyThereIsNoNewToken(t *testing.T) {
 	t.Run("nobody knows in time", func(t *testing.T) {
 		w := newWorld(t, "renew-timeout")
 		w.issued("orders")
-		must(t, w.pipedream.AddFault(simulator.Fault{Endpoint: simulator.EndpointToken, Status: http.StatusBadGateway}))
+		harness.Must(t, w.pipedream.AddFault(simulator.Fault{Endpoint: simulator.EndpointToken, Status: http.StatusBadGateway}))
 		w.operate("orders")
 		got := w.run("renew", "orders", "--wait", "--timeout=2s")
 		if got.code != exitUnknown || !strings.Contains(got.errOut, "orders not renewed within 2s: EndpointUnavailable: ") {

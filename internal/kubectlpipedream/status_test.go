@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // fleet makes PipedreamTokens in various states.
@@ -103,12 +104,12 @@ func TestWatchShowsEachChange(t *testing.T) {
 	w := newWorld(t, "watch")
 	w.issued("orders")
 	ctx, interrupt := context.WithCancel(t.Context())
-	out := &lockedBuffer{}
+	out := &harness.Buffer{}
 	ended := make(chan said)
 	go func() { ended <- w.runWith(ctx, out, "status", "--watch") }()
 	wantLines := func(want int) {
 		t.Helper()
-		eventually(t, "status --watch", func() string {
+		harness.Eventually(t, "status --watch", func() string {
 			if got := strings.Count(out.String(), "\n"); got < want {
 				return fmt.Sprintf("it has %d lines, want %d:\n%s", got, want, out.String())
 			}
@@ -120,7 +121,7 @@ func TestWatchShowsEachChange(t *testing.T) {
 	wantLines(3)
 	w.visit("stranded")
 	wantLines(4)
-	must(t, admin.Delete(t.Context(), w.token("stranded")))
+	harness.Must(t, admin.Delete(t.Context(), w.token("stranded")))
 	wantLines(5)
 	interrupt()
 	w.wantGolden("status-watch", <-ended)

@@ -12,7 +12,6 @@ import (
 	"flag"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -41,7 +40,8 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
-	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
+	"github.com/pipedream-operator/pipedream-operator/test/harness/controlplane"
 )
 
 var update = flag.Bool("update", false, "write what the commands say now to testdata")
@@ -64,36 +64,15 @@ var (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	code, err := runWithCluster(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func runWithCluster(m *testing.M) (code int, err error) {
-	// What a developer has set must not matter.
-	if err := errors.Join(os.Unsetenv("KUBECONFIG"), v1alpha1.AddToScheme(scheme.Scheme)); err != nil {
-		return 0, err
-	}
-	if plane, err = controlplane.Start(controlplane.Options{}); err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, plane.Stop()) }()
-	if admin, err = client.New(plane.Config, client.Options{FieldOwner: ownedsecret.FieldOwner}); err != nil {
-		return 0, err
-	}
-	folder, err := os.MkdirTemp("", "kubectl-pipedream-")
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
-	kubeconfig = filepath.Join(folder, "kubeconfig")
-	if err := os.WriteFile(kubeconfig, plane.Kubeconfig, 0o600); err != nil {
-		return 0, err
-	}
-	return m.Run(), nil
+	os.Exit(controlplane.RunTests(m, controlplane.Options{}, func(started *controlplane.ControlPlane) (err error) {
+		plane, kubeconfig = started, started.KubeconfigFile
+		// What a developer has set must not matter.
+		if err := errors.Join(os.Unsetenv("KUBECONFIG"), v1alpha1.AddToScheme(scheme.Scheme)); err != nil {
+			return err
+		}
+		admin, err = client.New(plane.Config, client.Options{FieldOwner: ownedsecret.FieldOwner})
+		return err
+	}))
 }
 
 // world is a namespace, a Pipedream, a clock, and an operator that works only when the
@@ -112,19 +91,17 @@ func newWorld(t *testing.T, namespace string) *world {
 	t.Helper()
 	w := &world{T: t, namespace: namespace, began: time.Now().Add(inFuture).UTC().Truncate(time.Second)}
 	w.clock = clocktesting.NewFakePassiveClock(w.began)
-	must(t, admin.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}))
+	harness.Must(t, admin.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}))
 	w.pipedream = simulator.New(simulator.Options{
 		Now: w.clock.Now, TokenLifetime: time.Hour,
 		Clients: []simulator.Client{{ID: clientID, Secret: clientSecret}},
 	})
-	server := httptest.NewServer(http.HandlerFunc(func(answer http.ResponseWriter, request *http.Request) {
+	w.address = harness.MustServe(t, http.HandlerFunc(func(answer http.ResponseWriter, request *http.Request) {
 		answer.Header().Set("Date", w.clock.Now().UTC().Format(http.TimeFormat))
 		w.pipedream.ServeHTTP(answer, request)
 	}))
-	t.Cleanup(server.Close)
-	w.address = server.URL
 	api, err := pipedream.NewClient(pipedream.Options{Address: w.address, AllowInsecure: true, Now: w.clock.Now})
-	must(t, err)
+	harness.Must(t, err)
 	limits := throttle.Options{PerSecond: 100, Burst: 100, InFlight: 4, Now: w.clock.Now}
 	requests, _ := throttle.NewLimiter(limits)
 	verifications, _ := throttle.NewLimiter(limits)
@@ -139,7 +116,7 @@ func newWorld(t *testing.T, namespace string) *world {
 
 func (w *world) createSecret(name string, data map[string]string) {
 	w.Helper()
-	must(w.T, admin.Create(w.Context(), &corev1.Secret{
+	harness.Must(w.T, admin.Create(w.Context(), &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name}, StringData: data,
 	}))
 }
@@ -158,7 +135,7 @@ func (w *world) create(name string, changes ...func(*v1alpha1.PipedreamToken)) {
 	for _, change := range changes {
 		change(token)
 	}
-	must(w.T, admin.Create(w.Context(), token))
+	harness.Must(w.T, admin.Create(w.Context(), token))
 }
 
 // issued creates a PipedreamToken, and has a token issued for it.
@@ -179,7 +156,7 @@ func withCredentials(name string) func(*v1alpha1.PipedreamToken) {
 func (w *world) visit(name string) {
 	w.Helper()
 	_, err := w.reconciler.Reconcile(w.Context(), ctrl.Request{NamespacedName: w.key(name)})
-	must(w.T, err)
+	harness.Must(w.T, err)
 }
 
 // operate has the operator work, a second in a few milliseconds, until the test ends.
@@ -208,14 +185,14 @@ func (w *world) key(name string) types.NamespacedName {
 func (w *world) token(name string) *v1alpha1.PipedreamToken {
 	w.Helper()
 	token := &v1alpha1.PipedreamToken{}
-	must(w.T, admin.Get(w.Context(), w.key(name), token))
+	harness.Must(w.T, admin.Get(w.Context(), w.key(name), token))
 	return token
 }
 
 func (w *world) secret(name string) *corev1.Secret {
 	w.Helper()
 	secret := &corev1.Secret{}
-	must(w.T, admin.Get(w.Context(), w.key(name), secret))
+	harness.Must(w.T, admin.Get(w.Context(), w.key(name), secret))
 	return secret
 }
 
@@ -224,7 +201,7 @@ func (w *world) heldToken(name string) string {
 	w.Helper()
 	secret := &corev1.Secret{}
 	err := admin.Get(w.Context(), w.key(name), secret)
-	must(w.T, client.IgnoreNotFound(err))
+	harness.Must(w.T, client.IgnoreNotFound(err))
 	if apierrors.IsNotFound(err) {
 		return ""
 	}
@@ -235,7 +212,7 @@ func (w *world) heldToken(name string) string {
 func change[T client.Object](w *world, object T, fn func(T)) {
 	w.Helper()
 	fn(object)
-	must(w.T, admin.Update(w.Context(), object))
+	harness.Must(w.T, admin.Update(w.Context(), object))
 }
 
 // said is what a call of the plugin has said.
@@ -256,10 +233,10 @@ func (s said) String() string {
 // run calls the plugin in the world's namespace. Whatever it says must hold no secret.
 func (w *world) run(arguments ...string) said {
 	w.Helper()
-	return w.runWith(w.Context(), &lockedBuffer{}, arguments...)
+	return w.runWith(w.Context(), &harness.Buffer{}, arguments...)
 }
 
-func (w *world) runWith(ctx context.Context, out *lockedBuffer, arguments ...string) said {
+func (w *world) runWith(ctx context.Context, out *harness.Buffer, arguments ...string) said {
 	w.Helper()
 	// Before, too: a renewal replaces them.
 	secrets := w.secrets()
@@ -277,13 +254,12 @@ func (w *world) runWith(ctx context.Context, out *lockedBuffer, arguments ...str
 func (w *world) letLook() {
 	w.Helper()
 	const user = "looker"
-	content, err := os.ReadFile(filepath.Join(controlplane.Root(), "config", "rbac", "aggregated_roles.yaml"))
-	must(w.T, err)
+	content := harness.MustRead(w.T, "config", "rbac", "aggregated_roles.yaml")
 	clusterRole := &rbacv1.ClusterRole{} // The first one.
-	must(w.T, yaml.NewYAMLOrJSONDecoder(bytes.NewReader(content), 4096).Decode(clusterRole))
+	harness.Must(w.T, yaml.NewYAMLOrJSONDecoder(bytes.NewReader(content), 4096).Decode(clusterRole))
 	meta := metav1.ObjectMeta{Namespace: w.namespace, Name: user}
-	must(w.T, admin.Create(w.Context(), &rbacv1.Role{ObjectMeta: meta, Rules: clusterRole.Rules}))
-	must(w.T, admin.Create(w.Context(), &rbacv1.RoleBinding{
+	harness.Must(w.T, admin.Create(w.Context(), &rbacv1.Role{ObjectMeta: meta, Rules: clusterRole.Rules}))
+	harness.Must(w.T, admin.Create(w.Context(), &rbacv1.RoleBinding{
 		ObjectMeta: meta,
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: user},
 		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}},
@@ -298,12 +274,12 @@ func (w *world) newPlugin() *plugin {
 }
 
 // call calls the plugin.
-func call(ctx context.Context, now func() time.Time, out *lockedBuffer, arguments ...string) said {
+func call(ctx context.Context, now func() time.Time, out *harness.Buffer, arguments ...string) said {
 	return callWithOptions(ctx, Options{Now: now, Release: "v1.2.3", PollInterval: 20 * time.Millisecond}, out, arguments...)
 }
 
-func callWithOptions(ctx context.Context, options Options, out *lockedBuffer, arguments ...string) said {
-	errOut := &lockedBuffer{}
+func callWithOptions(ctx context.Context, options Options, out *harness.Buffer, arguments ...string) said {
+	errOut := &harness.Buffer{}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	options.IOStreams = genericiooptions.IOStreams{In: strings.NewReader(""), Out: out, ErrOut: errOut}
@@ -316,7 +292,7 @@ func callWithOptions(ctx context.Context, options Options, out *lockedBuffer, ar
 func (w *world) secrets() []string {
 	w.Helper()
 	list := &corev1.SecretList{}
-	must(w.T, admin.List(w.Context(), list, client.InNamespace(w.namespace)))
+	harness.Must(w.T, admin.List(w.Context(), list, client.InNamespace(w.namespace)))
 	var secrets []string
 	for i := range list.Items {
 		for _, key := range []string{"client_secret", "access_token", "token"} {
@@ -345,7 +321,7 @@ func (w *world) wantGolden(name string, got said) {
 	w.Helper()
 	text := times.ReplaceAllStringFunc(got.String(), func(text string) string {
 		at, err := time.Parse(time.RFC3339, text)
-		must(w.T, err)
+		harness.Must(w.T, err)
 		if at.Before(w.began.Add(-24 * time.Hour)) {
 			return "REAL-TIME" // By the API server's clock.
 		}
@@ -355,57 +331,13 @@ func (w *world) wantGolden(name string, got said) {
 	text = strings.ReplaceAll(text, w.address, "http://pipedream.test")
 	path := filepath.Join("testdata", name+".golden")
 	if *update {
-		must(w.T, os.MkdirAll("testdata", 0o750))
-		must(w.T, os.WriteFile(path, []byte(text), 0o600))
+		harness.Must(w.T, os.MkdirAll("testdata", 0o750))
+		harness.Must(w.T, os.WriteFile(path, []byte(text), 0o600))
 	}
 	want, err := os.ReadFile(path)
-	must(w.T, err)
+	harness.Must(w.T, err)
 	if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(text, "\n")); diff != "" {
 		w.Errorf("it does not say what %s holds; if that is right, write it with -update (-want +got):\n%s", path, diff)
-	}
-}
-
-// eventually waits until holds returns "", and fails with what it returned last.
-func eventually(t *testing.T, what string, holds func() string) {
-	t.Helper()
-	deadline := time.After(patience)
-	ticker := time.NewTicker(20 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		problem := holds()
-		if problem == "" {
-			return
-		}
-		select {
-		case <-deadline:
-			t.Fatalf("%s: %s", what, problem)
-		case <-ticker.C:
-		}
-	}
-}
-
-// lockedBuffer is a buffer that several goroutines may use.
-type lockedBuffer struct {
-	mu      sync.Mutex
-	content bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(content []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.content.Write(content)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.content.String()
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
 	}
 }
 

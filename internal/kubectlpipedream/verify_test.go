@@ -14,6 +14,7 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 func TestVerifyTriesTheHeldToken(t *testing.T) {
@@ -52,7 +53,7 @@ func TestVerifyTriesTheHeldToken(t *testing.T) {
 			w.wantGolden(name, w.run(append(append([]string{"verify"}, arguments...), there...)...))
 		})
 	}
-	must(t, w.pipedream.AddFault(simulator.Fault{Endpoint: simulator.EndpointAccounts, Status: http.StatusBadGateway}))
+	harness.Must(t, w.pipedream.AddFault(simulator.Fault{Endpoint: simulator.EndpointAccounts, Status: http.StatusBadGateway}))
 	w.wantGolden("verify-out-of-order", w.run(append([]string{"verify", "orders"}, there...)...))
 }
 

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/pipedream-operator/pipedream-operator/internal/rotating"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // parse takes files that all begin with "good".
@@ -53,19 +54,12 @@ func (w *world) open(paths ...string) {
 		}
 		w.reported = append(w.reported, problem.Error())
 	}, paths...)
-	w.must(err)
-}
-
-func (w *world) must(err error) {
-	w.Helper()
-	if err != nil {
-		w.Fatal(err)
-	}
+	harness.Must(w.T, err)
 }
 
 func (w *world) write(content string) {
 	w.Helper()
-	w.must(os.WriteFile(w.path, []byte(content), 0o600))
+	harness.Must(w.T, os.WriteFile(w.path, []byte(content), 0o600))
 }
 
 // want refreshes twice: what has been reported is not reported again.
@@ -91,17 +85,17 @@ func TestAFileIsReadAgainWhenItChanges(t *testing.T) {
 		"written in place": func(w *world) { w.write("good 2") },
 		"renamed over": func(w *world) {
 			other := w.path + ".new"
-			w.must(os.WriteFile(other, []byte("good 2"), 0o600))
-			w.must(os.Rename(other, w.path))
+			harness.Must(w.T, os.WriteFile(other, []byte("good 2"), 0o600))
+			harness.Must(w.T, os.Rename(other, w.path))
 		},
 		"of the same size and time": func(w *world) {
 			info, err := os.Stat(w.path)
-			w.must(err)
+			harness.Must(w.T, err)
 			w.write("good 2")
-			w.must(os.Chtimes(w.path, info.ModTime(), info.ModTime()))
+			harness.Must(w.T, os.Chtimes(w.path, info.ModTime(), info.ModTime()))
 		},
 		"deleted, and made anew": func(w *world) {
-			w.must(os.Remove(w.path))
+			harness.Must(w.T, os.Remove(w.path))
 			w.write("good 2")
 		},
 	}
@@ -123,23 +117,23 @@ func TestAMountedFileFollowsItsLinks(t *testing.T) {
 	mount := t.TempDir()
 	put := func(version, content string) {
 		t.Helper()
-		w.must(os.Mkdir(filepath.Join(mount, version), 0o700))
+		harness.Must(w.T, os.Mkdir(filepath.Join(mount, version), 0o700))
 		for _, name := range []string{"tls.crt", "tls.key"} {
-			w.must(os.WriteFile(filepath.Join(mount, version, name), []byte(content), 0o600))
+			harness.Must(w.T, os.WriteFile(filepath.Join(mount, version, name), []byte(content), 0o600))
 		}
-		w.must(os.Symlink(version, filepath.Join(mount, "..data_tmp")))
-		w.must(os.Rename(filepath.Join(mount, "..data_tmp"), filepath.Join(mount, "..data")))
+		harness.Must(w.T, os.Symlink(version, filepath.Join(mount, "..data_tmp")))
+		harness.Must(w.T, os.Rename(filepath.Join(mount, "..data_tmp"), filepath.Join(mount, "..data")))
 	}
 	put("..1", "good 1")
 	for _, name := range []string{"tls.crt", "tls.key"} {
-		w.must(os.Symlink(filepath.Join("..data", name), filepath.Join(mount, name)))
+		harness.Must(w.T, os.Symlink(filepath.Join("..data", name), filepath.Join(mount, name)))
 	}
 	w.open(filepath.Join(mount, "tls.crt"), filepath.Join(mount, "tls.key"))
 	w.want("good 1+good 1", true)
 	put("..2", "good 2")
-	w.must(os.RemoveAll(filepath.Join(mount, "..1")))
+	harness.Must(w.T, os.RemoveAll(filepath.Join(mount, "..1")))
 	w.want("good 2+good 2", true, "good")
-	w.must(os.RemoveAll(filepath.Join(mount, "..2")))
+	harness.Must(w.T, os.RemoveAll(filepath.Join(mount, "..2")))
 	w.want("good 2+good 2", false, "tls.crt: no such file")
 	put("..3", "good 3")
 	w.want("good 3+good 3", true, "good")
@@ -151,21 +145,21 @@ func TestABrokenFileKeepsTheLastGoodValue(t *testing.T) {
 		spoil func(w *world)
 		want  string
 	}{
-		"absent":      {func(w *world) { w.must(os.Remove(w.path)) }, "no such file"},
+		"absent":      {func(w *world) { harness.Must(w.T, os.Remove(w.path)) }, "no such file"},
 		"empty":       {func(w *world) { w.write("") }, "is empty"},
 		"of no use":   {func(w *world) { w.write("bad") }, "is no good"},
 		"too large":   {func(w *world) { w.write("good" + strings.Repeat(" ", 4<<20)) }, "is larger than 4 MiB"},
-		"a directory": {func(w *world) { w.must(os.Remove(w.path)); w.must(os.Mkdir(w.path, 0o700)) }, "is no regular file"},
+		"a directory": {func(w *world) { harness.Must(w.T, os.Remove(w.path)); harness.Must(w.T, os.Mkdir(w.path, 0o700)) }, "is no regular file"},
 		"a named pipe": {
-			func(w *world) { w.must(os.Remove(w.path)); w.must(syscall.Mkfifo(w.path, 0o600)) },
+			func(w *world) { harness.Must(w.T, os.Remove(w.path)); harness.Must(w.T, syscall.Mkfifo(w.path, 0o600)) },
 			"is no regular file",
 		},
 		"a link to itself": {
-			func(w *world) { w.must(os.Remove(w.path)); w.must(os.Symlink(w.path, w.path)) },
+			func(w *world) { harness.Must(w.T, os.Remove(w.path)); harness.Must(w.T, os.Symlink(w.path, w.path)) },
 			"too many levels of symbolic links",
 		},
 		"a link to nothing": {
-			func(w *world) { w.must(os.Remove(w.path)); w.must(os.Symlink("nothing", w.path)) },
+			func(w *world) { harness.Must(w.T, os.Remove(w.path)); harness.Must(w.T, os.Symlink("nothing", w.path)) },
 			"no such file",
 		},
 	}
@@ -178,7 +172,7 @@ func TestABrokenFileKeepsTheLastGoodValue(t *testing.T) {
 			if _, err := rotating.Open(parse, func(error) {}, w.path); err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("at the start it says %v, want %s", err, test.want)
 			}
-			w.must(os.RemoveAll(w.path))
+			harness.Must(w.T, os.RemoveAll(w.path))
 			w.write("good 2")
 			w.want("good 2", true, "good")
 		})
@@ -234,7 +228,7 @@ func TestASingleFileIsLookedAtTwice(t *testing.T) {
 		}
 		w.reported = append(w.reported, "good")
 	}, w.path)
-	w.must(err)
+	harness.Must(w.T, err)
 	isReplaced = true
 	w.write("half")
 	w.want("good 2", true, "good")

@@ -11,6 +11,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // measureBadClient has all PipedreamTokens refer to credentials that Pipedream refuses,
@@ -32,7 +34,7 @@ func (b *bench) measureBadClient(ctx context.Context) error {
 	if err := f.add(ctx, b.options.objects); err != nil {
 		return err
 	}
-	if err := pause(ctx, b.options.minute-time.Since(began)); err != nil {
+	if err := harness.Pause(ctx, b.options.minute-time.Since(began)); err != nil {
 		return err
 	}
 	refused, err := b.useSince(ctx, m, f, before)

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // measureIdle measures a manager that has nothing to do.
@@ -30,7 +32,7 @@ func (b *bench) idleMemory(ctx context.Context) (mebibytes float64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := pause(ctx, settling); err != nil {
+	if err := harness.Pause(ctx, settling); err != nil {
 		return 0, err
 	}
 	if b.idle, err = m.memory(resident); err != nil {
@@ -132,7 +134,7 @@ func (b *bench) create(ctx context.Context, f *fleet, m *manager, size int) erro
 
 // addMemory adds what memory a manager has after a while, and had at most.
 func (b *bench) addMemory(ctx context.Context, m *manager, of string) error {
-	if err := pause(ctx, settling); err != nil {
+	if err := harness.Pause(ctx, settling); err != nil {
 		return err
 	}
 	memory, err := m.memory(resident)

@@ -171,7 +171,7 @@ func (l *floor) exchange(ctx context.Context, credentials map[string][]byte, sco
 	if err != nil {
 		return "", 0, fmt.Errorf("encode: %w", err)
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, l.fleet.pipedream.address+"/v1/oauth/token", bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, l.fleet.pipedream.Address+"/v1/oauth/token", bytes.NewReader(body))
 	if err != nil {
 		return "", 0, fmt.Errorf("make a request: %w", err)
 	}

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // holding are managers that hold more and more PipedreamTokens, each in a namespace of
@@ -67,7 +69,7 @@ func (b *bench) measureGrowth(ctx context.Context) error {
 	held := time.Since(b.held.since)
 	if held < b.options.hold {
 		b.say("holding them for another %v", (b.options.hold - held).Round(time.Second))
-		if err := pause(ctx, b.options.hold-held); err != nil {
+		if err := harness.Pause(ctx, b.options.hold-held); err != nil {
 			return err
 		}
 	}

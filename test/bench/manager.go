@@ -4,16 +4,17 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 const (
@@ -66,69 +67,40 @@ func (b *bench) startManager(ctx context.Context, o managerOptions) (*manager, e
 		return nil, fmt.Errorf("make the manager's log: %w", err)
 	}
 	defer func() { _ = log.Close() }()
-	probes, err := freeAddress(ctx)
+	probes, err := harness.FreeAddress(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if o.metrics == "" {
-		o.metrics = "127.0.0.1:0"
-	}
-	arguments := append([]string{
-		"--kubeconfig=" + prefix + ".kubeconfig", "--api-url=" + b.pipedream.address, "--allow-insecure-api-url",
-		"--metrics-bind-address=" + o.metrics, "--health-probe-bind-address=" + probes,
-	}, slices.Concat(unpaced, o.flags)...)
 	if len(o.namespaces) > 0 {
-		arguments = append(arguments, "--namespaces="+strings.Join(o.namespaces, ","))
+		o.flags = append([]string{"--namespaces=" + strings.Join(o.namespaces, ",")}, o.flags...)
 	}
-	m := &manager{started: time.Now()}
-	if m.process, err = b.start(ctx, o.environment, log, "manager", arguments...); err != nil {
+	called := harness.Manager{
+		Path: filepath.Join(b.options.binaries, "manager"), Kubeconfig: prefix + ".kubeconfig", Pipedream: b.pipedream.Address,
+		Probes: probes, Metrics: cmp.Or(o.metrics, "127.0.0.1:0"), Flags: slices.Concat(unpaced, o.flags),
+	}
+	command := called.Command()
+	command.Environment, command.Output, command.OutlivesInterrupt = o.environment, log, true
+	m := &manager{process: &process{}, started: time.Now()}
+	if m.Process, err = command.Start(context.WithoutCancel(ctx)); err != nil {
 		return nil, err
 	}
 	b.managers = append(b.managers, m)
-	err = m.await(ctx, "ready", func() bool { return isOK(ctx, "http://"+probes+"/readyz") })
+	err = m.wait().Until(ctx, "the manager to be ready", func() string { return called.Unready(ctx) })
 	m.wasReady = time.Now()
 	return m, err
 }
 
-// freeAddress returns a local address that nobody listens at.
-func freeAddress(ctx context.Context) (string, error) {
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
+// wait returns how to wait for a manager.
+func (m *manager) wait() harness.Wait {
+	return harness.Wait{
+		Patience: patience, Every: 20 * time.Millisecond, Process: m.Process,
+		Explain: func() string { return "see the manager's log with --keep-logs" },
 	}
-	return listener.Addr().String(), listener.Close()
-}
-
-func isOK(ctx context.Context, url string) bool {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return false
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return false
-	}
-	_ = response.Body.Close()
-	return response.StatusCode == http.StatusOK
 }
 
 // await returns when something holds. It fails when the manager ends, or after too long.
 func (m *manager) await(ctx context.Context, what string, holds func() bool) error {
-	deadline := time.Now().Add(patience)
-	for !holds() {
-		if time.Now().After(deadline) {
-			return fmt.Errorf("after %v it is not so: %s", patience, what)
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case err := <-m.exited:
-			m.exited <- err
-			return fmt.Errorf("the manager ended while waiting for: %s (%w)", what, errors.Join(err, errors.New("see its log with --keep-logs")))
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-	return nil
+	return m.wait().Until(ctx, what, harness.Holds(holds))
 }
 
 // awaitQuiet returns when the manager was last busy: it has then used next to no CPU
@@ -159,14 +131,4 @@ func (b *bench) stopManagers() (failed error) {
 	}
 	b.managers = nil
 	return failed
-}
-
-// pause waits.
-func pause(ctx context.Context, duration time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(duration):
-		return nil
-	}
 }

@@ -43,9 +43,9 @@ func (p *process) search(neighbours int) (findings, error) {
 	if err != nil {
 		return findings{}, err
 	}
-	memory, err := os.Open(filepath.Join("/proc", strconv.Itoa(p.cmd.Process.Pid), "mem"))
+	memory, err := os.Open(filepath.Join("/proc", strconv.Itoa(p.PID()), "mem"))
 	if err != nil {
-		return findings{}, fmt.Errorf("open the memory of %s: %w", p.name, err)
+		return findings{}, fmt.Errorf("open the memory of %s: %w", p.Name, err)
 	}
 	defer func() { _ = memory.Close() }()
 	s := &search{names: make([]bool, neighbours), holders: make([]bool, neighbours)}

@@ -17,6 +17,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 const (
@@ -71,7 +73,7 @@ func (b *bench) besideNeighbours(ctx context.Context, f *fleet, happens func(con
 	if err != nil {
 		return started, used, err
 	}
-	if err := pause(ctx, settling); err != nil {
+	if err := harness.Pause(ctx, settling); err != nil {
 		return started, used, err
 	}
 	started, err = b.use(ctx, m, f)
@@ -146,9 +148,9 @@ func (b *bench) searchForNeighbours(ctx context.Context, of string, f *fleet) er
 	if _, err := m.awaitQuiet(ctx); err != nil {
 		return err
 	}
-	_ = m.cmd.Process.Signal(syscall.SIGSTOP)
+	_ = m.Signal(syscall.SIGSTOP)
 	found, err := m.search(b.options.neighbours)
-	_ = m.cmd.Process.Signal(syscall.SIGCONT)
+	_ = m.Signal(syscall.SIGCONT)
 	if err != nil {
 		return err
 	}

@@ -13,24 +13,18 @@ import (
 
 // pipedream is the running simulator.
 type pipedream struct {
-	process *process
-	address string
-}
-
-// control calls the simulator's own API. The answer is read into result, if that is
-// not nil.
-func (p *pipedream) control(ctx context.Context, method, path string, body, result any) error {
-	return simulator.Remote{Address: p.address, Client: http.DefaultClient}.Control(ctx, method, path, body, result)
+	*process
+	simulator.Remote
 }
 
 // setClient makes an OAuth client known, or changes its secret.
 func (p *pipedream) setClient(ctx context.Context, id, secret string) error {
-	return p.control(ctx, http.MethodPut, "clients/"+id, map[string]string{"secret": secret}, nil)
+	return p.Control(ctx, http.MethodPut, "clients/"+id, map[string]string{"secret": secret}, nil)
 }
 
 // setLife sets the life of the tokens issued from now on.
 func (p *pipedream) setLife(ctx context.Context, life time.Duration) error {
-	return p.control(ctx, http.MethodPut, "token-lifetime", map[string]string{"token_lifetime": life.String()}, nil)
+	return p.Control(ctx, http.MethodPut, "token-lifetime", map[string]string{"token_lifetime": life.String()}, nil)
 }
 
 // exchanges returns how often a token was asked for with a client.
@@ -38,6 +32,6 @@ func (p *pipedream) exchanges(ctx context.Context, id string) (simulator.Count, 
 	var counters struct {
 		Exchanges map[string]simulator.Count `json:"exchanges"`
 	}
-	err := p.control(ctx, http.MethodGet, "counters", struct{}{}, &counters)
+	err := p.Control(ctx, http.MethodGet, "counters", struct{}{}, &counters)
 	return counters.Exchanges[id], err
 }

@@ -4,16 +4,14 @@
 package main
 
 import (
-	"context"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 const (
@@ -26,48 +24,17 @@ const (
 	resident, peakResident = "VmRSS", "VmHWM"
 )
 
-// process is a started program.
-type process struct {
-	name   string
-	cmd    *exec.Cmd
-	exited chan error
-}
-
-// start starts a built program.
-func (b *bench) start(ctx context.Context, environment []string, out io.Writer, name string, arguments ...string) (*process, error) {
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), filepath.Join(b.options.binaries, name), arguments...) //nolint:gosec // Our own binaries.
-	cmd.Env = append(os.Environ(), environment...)
-	cmd.Stdout, cmd.Stderr = out, out
-	// Ctrl-C goes to the whole process group of the terminal; tearDown decides when this ends.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s (run `make build` first): %w", name, err)
-	}
-	p := &process{name: name, cmd: cmd, exited: make(chan error, 1)}
-	go func() { p.exited <- cmd.Wait() }()
-	return p, nil
-}
+// process is a started program, which is measured from outside.
+type process struct{ *harness.Process }
 
 // stop has the process end.
-func (p *process) stop() error {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case err := <-p.exited:
-		if err != nil {
-			return fmt.Errorf("%s ended badly: %w", p.name, err)
-		}
-		return nil
-	case <-time.After(stopTimeout):
-		_ = p.cmd.Process.Kill()
-		return fmt.Errorf("%s did not end when it was told to", p.name)
-	}
-}
+func (p *process) stop() error { return p.Stop(stopTimeout) }
 
 // file reads a file of /proc about the process.
 func (p *process) file(name string) (string, error) {
-	content, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.cmd.Process.Pid), name)) //nolint:gosec // Of /proc.
+	content, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.PID()), name)) //nolint:gosec // Of /proc.
 	if err != nil {
-		return "", fmt.Errorf("look at %s: %w", p.name, err)
+		return "", fmt.Errorf("look at %s: %w", p.Name, err)
 	}
 	return string(content), nil
 }
@@ -85,7 +52,7 @@ func (p *process) cpu() (time.Duration, error) {
 	for _, field := range []int{user, system} {
 		count, err := strconv.ParseInt(fields[field], 10, 64)
 		if err != nil {
-			return 0, fmt.Errorf("read the CPU time of %s: %w", p.name, err)
+			return 0, fmt.Errorf("read the CPU time of %s: %w", p.Name, err)
 		}
 		ticks += count
 	}

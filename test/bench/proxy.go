@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"k8s.io/client-go/rest"
+
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // proxy is a way to the API server on which watches of Secrets are late.
@@ -87,7 +89,7 @@ func late(ctx context.Context, from io.ReadCloser, delay time.Duration) io.ReadC
 	}()
 	go func() {
 		for p := range parts {
-			if pause(ctx, time.Until(p.due)) != nil {
+			if harness.Pause(ctx, time.Until(p.due)) != nil {
 				break
 			}
 			if _, err := writer.Write(p.content); err != nil {

@@ -6,6 +6,8 @@ package main
 import (
 	"context"
 	"fmt"
+
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // measureRestart measures a manager that starts where many good tokens are held.
@@ -34,7 +36,7 @@ func (b *bench) measureRestart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := pause(ctx, settling); err != nil {
+	if err := harness.Pause(ctx, settling); err != nil {
 		return err
 	}
 	used, err := b.useSince(ctx, m, f, before)

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -20,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 const (
@@ -42,16 +42,15 @@ type scraper struct {
 
 // newScraper gives the manager's own account the right to read metrics, and uses it.
 func (b *bench) newScraper(ctx context.Context, address string) (*scraper, error) {
-	kubeconfig := filepath.Join(b.directory, "admin.kubeconfig")
 	for _, arguments := range [][]string{
 		{"create", "clusterrole", scraperRole, "--verb=get", "--non-resource-url=/metrics"},
 		{"create", "clusterrolebinding", scraperRole, "--clusterrole=" + scraperRole, "--serviceaccount=" + systemNamespace + ":pipedream-operator-manager"},
 	} {
-		if _, err := b.kubectl(ctx, kubeconfig, arguments...); err != nil && !strings.Contains(err.Error(), "already exists") {
+		if _, err := b.cluster.Kubectl().Run(ctx, arguments...); err != nil && !strings.Contains(err.Error(), "already exists") {
 			return nil, err
 		}
 	}
-	token, err := b.kubectl(ctx, kubeconfig, "create", "token", "pipedream-operator-manager", "--namespace", systemNamespace)
+	token, err := b.cluster.Token(ctx, systemNamespace, "pipedream-operator-manager")
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +94,7 @@ func (b *bench) measureScrape(ctx context.Context) error {
 }
 
 func (b *bench) measureScrapeOf(ctx context.Context, f *fleet, of string, flags ...string) error {
-	address, err := freeAddress(ctx)
+	address, err := harness.FreeAddress(ctx)
 	if err != nil {
 		return err
 	}
@@ -110,7 +109,7 @@ func (b *bench) measureScrapeOf(ctx context.Context, f *fleet, of string, flags 
 	if _, err := m.awaitQuiet(ctx); err != nil {
 		return err
 	}
-	if err := pause(ctx, settling); err != nil {
+	if err := harness.Pause(ctx, settling); err != nil {
 		return err
 	}
 	before, err := b.use(ctx, m, f)
@@ -118,7 +117,7 @@ func (b *bench) measureScrapeOf(ctx context.Context, f *fleet, of string, flags 
 		return err
 	}
 	for range scrapes {
-		if err := errors.Join(s.scrape(ctx), pause(ctx, time.Second)); err != nil {
+		if err := errors.Join(s.scrape(ctx), harness.Pause(ctx, time.Second)); err != nil {
 			return err
 		}
 	}

@@ -4,29 +4,27 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
-	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
+	"github.com/pipedream-operator/pipedream-operator/test/harness/controlplane"
 )
 
 const systemNamespace = "pipedream-operator-system"
@@ -78,15 +76,7 @@ func (b *bench) setUp(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	scheme := runtime.NewScheme()
-	if err := errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		return fmt.Errorf("build the scheme: %w", err)
-	}
-	config := rest.CopyConfig(b.cluster.Config)
-	config.QPS = -1
-	if b.admin, err = client.NewWithWatch(config, client.Options{Scheme: scheme}); err != nil {
-		return fmt.Errorf("make a client: %w", err)
-	}
+	b.admin = b.cluster.Client
 	if err := b.install(ctx); err != nil {
 		return err
 	}
@@ -96,7 +86,7 @@ func (b *bench) setUp(ctx context.Context) (err error) {
 
 // describe says what is the same in all cases.
 func (b *bench) describe() {
-	versions, _ := os.ReadFile(filepath.Join(controlplane.Assets(), "versions"))
+	versions, _ := os.ReadFile(filepath.Join(harness.Assets(), "versions"))
 	b.report.Setting = append(b.report.Setting,
 		"control plane on the same machine, etcd without fsync: "+strings.Join(strings.Fields(string(versions)), " "),
 		fmt.Sprintf("Pipedream's API is a simulator whose answers take %v at least", b.options.latency),
@@ -105,23 +95,18 @@ func (b *bench) describe() {
 
 // install creates the CRD, the permissions and the manager's account.
 func (b *bench) install(ctx context.Context) error {
-	kubeconfig := filepath.Join(b.directory, "admin.kubeconfig")
-	if err := os.WriteFile(kubeconfig, b.cluster.Kubeconfig, 0o600); err != nil {
-		return fmt.Errorf("write the kubeconfig: %w", err)
-	}
 	if err := b.createNamespace(ctx, systemNamespace); err != nil {
 		return err
 	}
-	demo := filepath.Join(controlplane.Root(), "hack", "demo")
-	_, err := b.kubectl(ctx, kubeconfig, "apply", "--kustomize", demo)
+	_, err := b.cluster.Kubectl().Run(ctx, "apply", "--kustomize", "test/demo")
 	if err != nil {
 		return err
 	}
-	if b.managerKubeconfig, _, err = b.logIn(ctx, kubeconfig); err != nil {
+	if b.managerKubeconfig, _, err = b.logIn(ctx); err != nil {
 		return err
 	}
 	var credential string
-	if b.heldKubeconfig, credential, err = b.logIn(ctx, kubeconfig); err != nil {
+	if b.heldKubeconfig, credential, err = b.logIn(ctx); err != nil {
 		return err
 	}
 	b.audit.heldCredential = credential
@@ -135,8 +120,8 @@ func (b *bench) install(ctx context.Context) error {
 
 // logIn returns a kubeconfig of the manager's account, and the name that the API server
 // has for its credential.
-func (b *bench) logIn(ctx context.Context, kubeconfig string) (content []byte, credential string, err error) {
-	token, err := b.kubectl(ctx, kubeconfig, "create", "token", "pipedream-operator-manager", "--namespace", systemNamespace, "--duration=24h")
+func (b *bench) logIn(ctx context.Context) (content []byte, credential string, err error) {
+	token, err := b.cluster.Token(ctx, systemNamespace, "pipedream-operator-manager")
 	if err != nil {
 		return nil, "", err
 	}
@@ -155,18 +140,6 @@ func (b *bench) logIn(ctx context.Context, kubeconfig string) (content []byte, c
 	return content, "JTI=" + claims.ID, err
 }
 
-// kubectl runs kubectl, and returns what it prints.
-func (b *bench) kubectl(ctx context.Context, kubeconfig string, arguments ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, filepath.Join(controlplane.Assets(), "kubectl"), arguments...) //nolint:gosec // Our own binary.
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
-	printed, problems := &bytes.Buffer{}, &bytes.Buffer{}
-	cmd.Stdout, cmd.Stderr = printed, problems
-	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("kubectl %s: %w: %s", strings.Join(arguments, " "), err, strings.TrimSpace(problems.String()))
-	}
-	return strings.TrimSpace(printed.String()), nil
-}
-
 func (b *bench) createNamespace(ctx context.Context, name string) error {
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	if err := b.admin.Create(ctx, namespace); err != nil {
@@ -177,23 +150,15 @@ func (b *bench) createNamespace(ctx context.Context, name string) error {
 
 // startPipedream starts the simulator.
 func (b *bench) startPipedream(ctx context.Context) error {
-	reader, writer, err := os.Pipe()
-	if err != nil {
-		return fmt.Errorf("make a pipe: %w", err)
-	}
-	defer func() { _ = reader.Close() }()
-	p, err := b.start(ctx, nil, writer, "simulator", "--listen=127.0.0.1:0", "--latency="+b.options.latency.String(), "--client=unused:unused")
-	_ = writer.Close()
+	started, err := harness.StartSimulator(context.WithoutCancel(ctx), filepath.Join(b.options.binaries, "simulator"),
+		"--latency="+b.options.latency.String(), "--client=unused:unused")
 	if err != nil {
 		return err
 	}
-	b.pipedream = &pipedream{process: p}
-	line, err := bufio.NewReader(reader).ReadString('\n')
-	_, address, found := strings.Cut(strings.TrimSpace(line), "listening on ")
-	if err != nil || !found {
-		return fmt.Errorf("the simulator said %q instead of its address", line)
+	b.pipedream = &pipedream{
+		process: &process{started.Process},
+		Remote:  simulator.Remote{Address: started.Address, Client: http.DefaultClient},
 	}
-	b.pipedream.address = address
 	return nil
 }
 
@@ -204,7 +169,7 @@ func (b *bench) tearDown() error {
 		f.close()
 	}
 	if b.pipedream != nil {
-		failed = errors.Join(failed, b.pipedream.process.stop())
+		failed = errors.Join(failed, b.pipedream.stop())
 	}
 	if b.cluster != nil {
 		failed = errors.Join(failed, b.cluster.Stop())

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // persistence is for how long a deed is tried while the API server is away.
@@ -72,17 +73,7 @@ func (c *chaos) askAnew(ctx context.Context, i int, do func() error) error {
 
 // persist tries something until the API server does it.
 func (c *chaos) persist(ctx context.Context, do func() error) error {
-	deadline := time.Now().Add(persistence)
-	for {
-		err := do()
-		if err == nil {
-			return nil
-		}
-		if ctx.Err() != nil || time.Now().After(deadline) {
-			return fmt.Errorf("give up: %w", err)
-		}
-		pause(ctx, 500*time.Millisecond)
-	}
+	return harness.Wait{Patience: persistence, Every: 500 * time.Millisecond}.Until(ctx, "the API server to do it", harness.NoError(do))
 }
 
 // editSecret changes the token in a Secret, or what is written beside it. There is
@@ -126,7 +117,7 @@ func (c *chaos) recreate(ctx context.Context, a action, i int) error {
 	if client.IgnoreNotFound(err) != nil {
 		return err
 	}
-	pause(ctx, time.Duration(a.variant)*time.Second)
+	_ = harness.Pause(ctx, time.Duration(a.variant)*time.Second)
 	c.judge.renewBefore(i, 0)
 	err = c.stage.client.Create(ctx, newToken(i))
 	if apierrors.IsAlreadyExists(err) {
@@ -187,7 +178,7 @@ func (c *chaos) rotate(ctx context.Context, a action) error {
 		steps, wait = []func() error{here, there}, refusalWait
 	}
 	err := steps[0]()
-	pause(ctx, a.last)
+	_ = harness.Pause(ctx, a.last)
 	err = errors.Join(err, steps[1]())
 	c.promises.end(disturbed, time.Now().Add(wait))
 	return err

@@ -11,6 +11,8 @@ import (
 	"os"
 	"strconv"
 	"time"
+
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // cutCalls is how many answers are cut in the middle: each loses a token that was
@@ -110,7 +112,7 @@ func (c *chaos) fail(ctx context.Context, a action) error {
 		return err
 	}
 	c.diary.did(a)
-	pause(ctx, a.last)
+	_ = harness.Pause(ctx, a.last)
 	var err error
 	if a.kind == forgotten {
 		err = c.forgetConnections(ctx)
@@ -134,7 +136,7 @@ func (c *chaos) rotateCA(ctx context.Context, a action) error {
 		return err
 	}
 	err = os.WriteFile(c.stage.caFile(), ca[:len(ca)/2], 0o600)
-	pause(ctx, a.last)
+	_ = harness.Pause(ctx, a.last)
 	return errors.Join(err, os.WriteFile(c.stage.caFile(), ca, 0o600))
 }
 

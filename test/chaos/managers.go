@@ -14,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 const (
@@ -28,16 +30,14 @@ const (
 
 // manager is one replica of the operator. It is started again whenever it ends.
 type manager struct {
-	name      string
-	path      string
-	arguments []string
-	metrics   string
-	logs      string
-	leaks     *leaks
-	diary     *diary
+	name  string
+	call  harness.Manager
+	logs  string
+	leaks *leaks
+	diary *diary
 
 	mu      sync.Mutex
-	current *process
+	current *harness.Process
 	leads   bool
 	starts  int
 	tail    []string
@@ -62,7 +62,7 @@ func (m *manager) supervise(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-running.ended:
+		case <-running.Ended():
 		}
 		select {
 		case <-ctx.Done():
@@ -71,7 +71,7 @@ func (m *manager) supervise(ctx context.Context) {
 	}
 }
 
-func (m *manager) running() *process {
+func (m *manager) running() *harness.Process {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.current
@@ -86,7 +86,9 @@ func (m *manager) start() error {
 	if err != nil {
 		return err
 	}
-	m.current, err = start([]string{"POD_NAMESPACE=" + systemNamespace}, out, m.path, m.arguments...)
+	command := m.call.Command()
+	command.Output, command.OutlivesInterrupt = out, true
+	m.current, err = command.Start(context.Background()) // It ends when it is told to.
 	return err
 }
 
@@ -121,7 +123,7 @@ func (m *manager) ended() time.Duration {
 	defer m.mu.Unlock()
 	if !m.told {
 		m.byItself++
-		m.diary.say("manager %s ended by itself (%v): %s", m.name, m.current.err, last(m.tail))
+		m.diary.say("manager %s ended by itself (%v): %s", m.name, m.current.Status(), last(m.tail))
 		m.away = restartDelay
 	}
 	m.current, m.leads, m.told = nil, false, false
@@ -144,7 +146,10 @@ func (m *manager) stop(signal syscall.Signal, away time.Duration) (took time.Dur
 	if running == nil {
 		return 0, nil
 	}
-	return running.end(signal, stopTimeout)
+	began := time.Now()
+	_ = running.Signal(signal)
+	err = running.Wait(stopTimeout)
+	return time.Since(began), err
 }
 
 func (m *manager) isLeader() bool {

@@ -271,7 +271,7 @@ var strangers = &http.Client{
 }
 
 func (o *observer) readMetrics(ctx context.Context, m *manager) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, m.metrics, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+m.call.Metrics+"/metrics", nil)
 	if err != nil {
 		return
 	}

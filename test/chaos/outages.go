@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 const (
@@ -85,12 +86,11 @@ func (c *chaos) judgeExit(name string, took time.Duration, err error) {
 func (c *chaos) away(ctx context.Context, a action, stop, start func() error) error {
 	began := time.Now()
 	err := stop()
-	pause(ctx, a.last)
+	_ = harness.Pause(ctx, a.last)
 	err = errors.Join(err, start())
 	// One that is hit again while it starts gives up.
-	for deadline := time.Now().Add(readyTimeout); !c.serves(ctx) && time.Now().Before(deadline) && ctx.Err() == nil; {
-		pause(ctx, 200*time.Millisecond)
-	}
+	_ = harness.Wait{Patience: readyTimeout, Every: 200 * time.Millisecond}.Until(ctx, "the API server",
+		harness.Holds(func() bool { return c.serves(ctx) }))
 	c.diary.say("#%d: back after %v", a.number, time.Since(began).Round(100*time.Millisecond))
 	return err
 }
@@ -98,7 +98,7 @@ func (c *chaos) away(ctx context.Context, a action, stop, start func() error) er
 // keepAPIServer starts the kube-apiserver again if it ends by itself, as it may when etcd
 // goes away under it. A kubelet would do the same.
 func (c *chaos) keepAPIServer(ctx context.Context) {
-	for missing := 0; ctx.Err() == nil; pause(ctx, time.Second) {
+	for missing := 0; ctx.Err() == nil; _ = harness.Pause(ctx, time.Second) {
 		if !c.outage.TryLock() {
 			missing = 0
 			continue
@@ -136,12 +136,4 @@ func (c *chaos) answers(ctx context.Context) bool {
 // serves tells whether the API server does what it is for.
 func (c *chaos) serves(ctx context.Context) bool {
 	return c.stage.client.List(ctx, &v1alpha1.PipedreamTokenList{}) == nil
-}
-
-// pause waits, unless ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
-	}
 }

@@ -27,13 +27,10 @@ const (
 )
 
 // pipedream is the simulator, as its users and its master see it.
-type pipedream struct {
-	address string
-	client  *http.Client
-}
+type pipedream struct{ simulator.Remote }
 
 func newPipedream(address string) *pipedream {
-	return &pipedream{address: address, client: &http.Client{
+	return &pipedream{simulator.Remote{Address: address, Client: &http.Client{
 		Timeout: callTimeout,
 		Transport: &http.Transport{
 			MaxIdleConnsPerHost: consumers,
@@ -43,18 +40,18 @@ func newPipedream(address string) *pipedream {
 			// Nor is a CA: it is the managers who must trust in the right one.
 			TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // Our own simulator, on this machine.
 		},
-	}}
+	}}}
 }
 
 // listAccounts calls the API as a consumer does.
 func (p *pipedream) listAccounts(ctx context.Context, token string) answer {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.address+"/v1/connect/proj_chaos/accounts", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.Address+"/v1/connect/proj_chaos/accounts", nil)
 	if err != nil {
 		return unknown
 	}
 	request.Header.Set("Authorization", "Bearer "+token)
 	request.Header.Set("X-Pd-Environment", "production")
-	response, err := p.client.Do(request)
+	response, err := p.Client.Do(request)
 	if err != nil {
 		return unknown
 	}
@@ -69,27 +66,21 @@ func (p *pipedream) listAccounts(ctx context.Context, token string) answer {
 	return unknown
 }
 
-// control calls the simulator's own API. The answer is read into result, if that is
-// not nil.
-func (p *pipedream) control(ctx context.Context, method, path string, body, result any) error {
-	return simulator.Remote{Address: p.address, Client: p.client}.Control(ctx, method, path, body, result)
-}
-
 func (p *pipedream) setSecret(ctx context.Context, client int, secret string) error {
-	return p.control(ctx, http.MethodPut, "clients/"+clientID(client), map[string]string{"secret": secret}, nil)
+	return p.Control(ctx, http.MethodPut, "clients/"+clientID(client), map[string]string{"secret": secret}, nil)
 }
 
 func (p *pipedream) revoke(ctx context.Context, token string) error {
-	return p.control(ctx, http.MethodPost, "revoke", map[string]string{"token": token}, nil)
+	return p.Control(ctx, http.MethodPost, "revoke", map[string]string{"token": token}, nil)
 }
 
 // fail adds a fault; heal ends all of them, also when ctx has ended.
 func (p *pipedream) fail(ctx context.Context, fault map[string]any) error {
-	return p.control(ctx, http.MethodPost, "faults", fault, nil)
+	return p.Control(ctx, http.MethodPost, "faults", fault, nil)
 }
 
 func (p *pipedream) heal(ctx context.Context) error {
-	return p.control(context.WithoutCancel(ctx), http.MethodDelete, "faults", struct{}{}, nil)
+	return p.Control(context.WithoutCancel(ctx), http.MethodDelete, "faults", struct{}{}, nil)
 }
 
 // forgetConnections has the simulator forget all connections but the one of the call, and
@@ -98,7 +89,7 @@ func (p *pipedream) forgetConnections(ctx context.Context) (int, error) {
 	var answer struct {
 		Forgotten int `json:"forgotten"`
 	}
-	err := p.control(ctx, http.MethodPost, "forget-connections", struct{}{}, &answer)
+	err := p.Control(ctx, http.MethodPost, "forget-connections", struct{}{}, &answer)
 	return answer.Forgotten, err
 }
 
@@ -107,14 +98,14 @@ func (p *pipedream) rotateCA(ctx context.Context) ([]byte, error) {
 	var answer struct {
 		CA string `json:"ca"`
 	}
-	err := p.control(ctx, http.MethodPost, "rotate-ca", struct{}{}, &answer)
+	err := p.Control(ctx, http.MethodPost, "rotate-ca", struct{}{}, &answer)
 	return []byte(answer.CA), err
 }
 
 // counters returns what the simulator counted.
 func (p *pipedream) counters(ctx context.Context) (simulator.Counters, error) {
 	var counters simulator.Counters
-	err := p.control(ctx, http.MethodGet, "counters", struct{}{}, &counters)
+	err := p.Control(ctx, http.MethodGet, "counters", struct{}{}, &counters)
 	if err == nil && counters.Exchanges == nil {
 		err = errors.New("the simulator counts nothing")
 	}

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 const (
@@ -105,7 +107,7 @@ func (c *chaos) begin(ctx context.Context) error {
 		case time.Since(began) > furnishTimeout:
 			return fmt.Errorf("only %d of %d tokens were issued at first; %v", well, objectCount, unwell[0])
 		}
-		pause(ctx, lookEvery)
+		_ = harness.Pause(ctx, lookEvery)
 	}
 }
 
@@ -124,14 +126,14 @@ func (c *chaos) play(ctx context.Context) error {
 	ctx, cancel := context.WithDeadline(ctx, began.Add(c.stage.options.duration))
 	defer cancel()
 	for _, a := range actions {
-		pause(ctx, a.at-time.Since(began))
+		_ = harness.Pause(ctx, a.at-time.Since(began))
 		if ctx.Err() != nil {
 			break
 		}
 		acting.Go(func() { failures <- c.act(ctx, a) })
 	}
 	acting.Wait()
-	pause(ctx, c.stage.options.duration-time.Since(began))
+	_ = harness.Pause(ctx, c.stage.options.duration-time.Since(began))
 	stop()
 	observed.Wait()
 	close(failures)
@@ -164,7 +166,7 @@ func (c *chaos) act(ctx context.Context, a action) error {
 // tell says from time to time how it goes.
 func (c *chaos) tell(ctx context.Context) {
 	for {
-		pause(ctx, tellEvery)
+		_ = harness.Pause(ctx, tellEvery)
 		if ctx.Err() != nil {
 			return
 		}
@@ -199,7 +201,7 @@ func (c *chaos) end(ctx context.Context) {
 // settle looks until everything is promised again and collected, if the last outage or
 // the garbage collector took longer than planned.
 func (c *chaos) settle(ctx context.Context) {
-	for deadline := time.Now().Add(settling + collecting); ctx.Err() == nil; pause(ctx, lookEvery) {
+	for deadline := time.Now().Add(settling + collecting); ctx.Err() == nil; _ = harness.Pause(ctx, lookEvery) {
 		c.observer.look(ctx)
 		if c.promised() == objectCount && c.judge.leftOver() == 0 || time.Now().After(deadline) {
 			return

@@ -4,13 +4,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -18,15 +16,13 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
-	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
+	"github.com/pipedream-operator/pipedream-operator/test/harness/controlplane"
 )
 
 const (
@@ -46,7 +42,7 @@ type stage struct {
 	directory string
 	cluster   *controlplane.ControlPlane
 	client    client.Client
-	simulator *process
+	simulator *harness.Simulator
 	pipedream *pipedream
 	managers  []*manager
 	scraper   string
@@ -67,24 +63,18 @@ func (s *stage) setUp(ctx context.Context) error {
 	if s.cluster, err = controlplane.Start(controlplane.Options{ControllerManager: true, KillAfter: time.Second}); err != nil {
 		return err
 	}
-	scheme := runtime.NewScheme()
-	if err := errors.Join(corev1.AddToScheme(scheme), eventsv1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		return fmt.Errorf("build the scheme: %w", err)
-	}
 	config := rest.CopyConfig(s.cluster.Config)
-	config.QPS, config.Timeout = -1, requestTimeout
-	if s.client, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
-		return fmt.Errorf("make a client: %w", err)
+	config.Timeout = requestTimeout
+	if s.client, err = controlplane.NewClient(config); err != nil {
+		return err
 	}
 	for i := range clientCount {
 		s.secrets = append(s.secrets, s.newSecret(i))
 	}
 	s.diary.say("starting the simulator: %d OAuth clients, tokens live %v", clientCount, tokenLifetime)
-	var address string
-	if s.simulator, address, err = startSimulator(s.options.binaries, filepath.Join(s.directory, "simulator-ca.pem"), s.secrets); err != nil {
+	if err := s.startSimulator(ctx); err != nil {
 		return err
 	}
-	s.pipedream = newPipedream(address)
 	// The managers have a file of their own, so that they do not know a new CA at once.
 	ca, err := os.ReadFile(filepath.Join(s.directory, "simulator-ca.pem"))
 	if err != nil {
@@ -95,6 +85,20 @@ func (s *stage) setUp(ctx context.Context) error {
 		return fmt.Errorf("write the managers' CA file: %w", err)
 	}
 	return s.startManagers(ctx)
+}
+
+// startSimulator starts the simulator, which writes its first CA to a file.
+func (s *stage) startSimulator(ctx context.Context) (err error) {
+	arguments := []string{"--tls", "--tls-ca-file=" + filepath.Join(s.directory, "simulator-ca.pem"), "--token-lifetime=" + tokenLifetime.String()}
+	for i, secret := range s.secrets {
+		arguments = append(arguments, "--client="+clientID(i)+":"+secret)
+	}
+	path := filepath.Join(s.options.binaries, "simulator")
+	if s.simulator, err = harness.StartSimulator(context.WithoutCancel(ctx), path, arguments...); err != nil {
+		return err
+	}
+	s.pipedream = newPipedream(s.simulator.Address)
+	return nil
 }
 
 // caFile is the file with the CA that the managers trust in.
@@ -112,18 +116,14 @@ func (s *stage) startManagers(ctx context.Context) error {
 	if err := s.client.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: systemNamespace}}); err != nil {
 		return fmt.Errorf("create the operator's namespace: %w", err)
 	}
-	admin := filepath.Join(s.directory, "admin.kubeconfig")
-	if err := os.WriteFile(admin, s.cluster.Kubeconfig, 0o600); err != nil {
-		return fmt.Errorf("write a kubeconfig: %w", err)
-	}
-	if _, err := s.kubectl(ctx, admin, "apply", "--kustomize", filepath.Join(controlplane.Root(), "test", "chaos")); err != nil {
+	_, err := s.cluster.Kubectl().Run(ctx, "apply", "--kustomize", "test/chaos")
+	if err != nil {
 		return err
 	}
-	var err error
-	if s.scraper, err = s.kubectl(ctx, admin, "create", "token", "pipedream-operator-scraper", "--namespace", systemNamespace, "--duration=24h"); err != nil {
+	if s.scraper, err = s.cluster.Token(ctx, systemNamespace, "pipedream-operator-scraper"); err != nil {
 		return err
 	}
-	token, err := s.kubectl(ctx, admin, "create", "token", "pipedream-operator-manager", "--namespace", systemNamespace, "--duration=24h")
+	token, err := s.cluster.Token(ctx, systemNamespace, "pipedream-operator-manager")
 	if err != nil {
 		return err
 	}
@@ -148,38 +148,25 @@ func (s *stage) startManagers(ctx context.Context) error {
 }
 
 func (s *stage) addManager(ctx context.Context, name, level, kubeconfig string) error {
-	address, err := freeAddress()
+	address, err := harness.FreeAddress(ctx)
 	if err != nil {
 		return err
 	}
 	m := &manager{
-		name:    name,
-		path:    filepath.Join(s.options.binaries, "manager"),
-		metrics: "https://" + address + "/metrics",
-		arguments: []string{
-			"--kubeconfig=" + kubeconfig, "--api-url=" + s.pipedream.address, "--api-ca-file=" + s.caFile(), "--leader-elect",
-			"--token-requests-per-second=" + requestsPerSecond, "--token-request-burst=" + requestsPerSecond,
-			"--verification-requests-per-second=" + requestsPerSecond,
-			"--metrics-bind-address=" + address, "--health-probe-bind-address=0", "--zap-log-level=" + level,
+		name: name, logs: s.options.logs, leaks: s.leaks, diary: s.diary,
+		call: harness.Manager{
+			Path: filepath.Join(s.options.binaries, "manager"), Kubeconfig: kubeconfig, Pipedream: s.simulator.Address,
+			Namespace: systemNamespace, Metrics: address,
+			Flags: []string{
+				"--api-ca-file=" + s.caFile(), "--leader-elect",
+				"--token-requests-per-second=" + requestsPerSecond, "--token-request-burst=" + requestsPerSecond,
+				"--verification-requests-per-second=" + requestsPerSecond, "--zap-log-level=" + level,
+			},
 		},
-		logs: s.options.logs, leaks: s.leaks, diary: s.diary,
 	}
 	s.managers = append(s.managers, m)
 	s.supervisors.Go(func() { m.supervise(ctx) })
 	return nil
-}
-
-// kubectl runs kubectl as the administrator, and returns what it prints.
-func (s *stage) kubectl(ctx context.Context, kubeconfig string, arguments ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, filepath.Join(controlplane.Assets(), "kubectl"), arguments...) //nolint:gosec // Our own binary.
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
-	problems := &bytes.Buffer{}
-	cmd.Stderr = problems
-	out, err := cmd.Output()
-	if err != nil {
-		return "", fmt.Errorf("kubectl %s: %w: %s", strings.Join(arguments, " "), err, strings.TrimSpace(problems.String()))
-	}
-	return strings.TrimSpace(string(out)), nil
 }
 
 // furnish creates the namespaces, the credentials and the PipedreamTokens.
@@ -215,15 +202,12 @@ func (s *stage) furnish(ctx context.Context) error {
 
 // create creates a PipedreamToken, on a busy machine in more than one attempt.
 func (s *stage) create(ctx context.Context, i int) error {
-	for deadline := time.Now().Add(furnishTimeout); ; pause(ctx, lookEvery) {
-		err := s.client.Create(ctx, newToken(i))
-		switch {
-		case err == nil, apierrors.IsAlreadyExists(err):
-			return nil
-		case ctx.Err() != nil, time.Now().After(deadline):
-			return fmt.Errorf("create a PipedreamToken: %w", err)
+	return harness.Wait{Patience: furnishTimeout, Every: lookEvery}.Until(ctx, "a PipedreamToken to be created", harness.NoError(func() error {
+		if err := s.client.Create(ctx, newToken(i)); !apierrors.IsAlreadyExists(err) {
+			return err
 		}
-	}
+		return nil
+	}))
 }
 
 // credentials returns the Secret with the credentials of an OAuth client.
@@ -255,9 +239,7 @@ func (s *stage) tearDown() error {
 	s.stopManagers(func(string, time.Duration, error) {})
 	var failed error
 	if s.simulator != nil {
-		if _, err := s.simulator.end(syscall.SIGTERM, stopTimeout); err != nil {
-			failed = fmt.Errorf("the simulator ended badly: %w", err)
-		}
+		failed = s.simulator.Stop(stopTimeout)
 	}
 	if s.cluster != nil {
 		failed = errors.Join(failed, s.cluster.Stop())

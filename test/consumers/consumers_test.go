@@ -14,7 +14,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,18 +28,14 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/secrettemplate"
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
-
-const root = "../.."
 
 // guide holds the blocks of code of the page by their language; of several in one
 // language the first.
 func guide(t *testing.T) map[string]string {
 	t.Helper()
-	page, err := os.ReadFile(filepath.Join(root, "docs", "guides", "consume.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	page := harness.MustRead(t, "docs", "guides", "consume.md")
 	blocks := map[string]string{}
 	for _, block := range regexp.MustCompile("(?ms)^```(\\w+)\n(.*?)^```$").FindAllStringSubmatch(string(page), -1) {
 		if _, ok := blocks[block[1]]; !ok {
@@ -66,9 +61,7 @@ func newPod(t *testing.T) *pod {
 	api := simulator.New(simulator.Options{
 		Now: time.Now, TokenLifetime: time.Hour, Clients: []simulator.Client{{ID: "orders", Secret: "s3cret"}},
 	})
-	server := httptest.NewServer(api)
-	t.Cleanup(server.Close)
-	p := &pod{T: t, blocks: guide(t), pipedream: api, address: server.URL, folder: t.TempDir(), work: t.TempDir()}
+	p := &pod{T: t, blocks: guide(t), pipedream: api, address: harness.MustServe(t, api), folder: t.TempDir(), work: t.TempDir()}
 	p.renew()
 	return p
 }
@@ -79,11 +72,11 @@ func (p *pod) renew() {
 	p.Helper()
 	p.pipedream.RevokeAll()
 	api, err := pipedream.NewClient(pipedream.Options{Address: p.address, AllowInsecure: true, Now: time.Now})
-	p.must(err)
+	harness.Must(p.T, err)
 	token, err := api.Issue(p.Context(), pipedream.Credentials{ClientID: "orders", ClientSecret: pipedream.NewSensitive("s3cret")}, []string{"connect:accounts:read"})
-	p.must(err)
+	harness.Must(p.T, err)
 	var shown v1alpha1.PipedreamToken
-	p.must(yaml.UnmarshalStrict([]byte(p.blocks["yaml"]), &shown))
+	harness.Must(p.T, yaml.UnmarshalStrict([]byte(p.blocks["yaml"]), &shown))
 	templates := map[string]string{}
 	for key, template := range shown.Spec.Secret.Data {
 		templates[key] = string(template)
@@ -92,25 +85,18 @@ func (p *pod) renew() {
 		AccessToken: token.AccessToken.Reveal(), TokenType: token.Type, ExpiresAt: token.ExpirationTime.Format(time.RFC3339),
 		Scope: "connect:accounts:read", ProjectID: shown.Spec.ProjectID, Environment: string(shown.Spec.Environment),
 	})
-	p.must(err)
+	harness.Must(p.T, err)
 	p.versions++
 	version := fmt.Sprintf("..version-%d", p.versions)
-	p.must(os.Mkdir(filepath.Join(p.folder, version), 0o700))
+	harness.Must(p.T, os.Mkdir(filepath.Join(p.folder, version), 0o700))
 	for key, value := range data {
-		p.must(os.WriteFile(filepath.Join(p.folder, version, key), value, 0o600))
+		harness.Must(p.T, os.WriteFile(filepath.Join(p.folder, version, key), value, 0o600))
 		if p.versions == 1 {
-			p.must(os.Symlink(filepath.Join("..data", key), filepath.Join(p.folder, key)))
+			harness.Must(p.T, os.Symlink(filepath.Join("..data", key), filepath.Join(p.folder, key)))
 		}
 	}
-	p.must(os.Symlink(version, filepath.Join(p.folder, "..data_tmp")))
-	p.must(os.Rename(filepath.Join(p.folder, "..data_tmp"), filepath.Join(p.folder, "..data")))
-}
-
-func (p *pod) must(err error) {
-	p.Helper()
-	if err != nil {
-		p.Fatal(err)
-	}
+	harness.Must(p.T, os.Symlink(version, filepath.Join(p.folder, "..data_tmp")))
+	harness.Must(p.T, os.Rename(filepath.Join(p.folder, "..data_tmp"), filepath.Join(p.folder, "..data")))
 }
 
 // program writes a program of the guide, with the simulator and the folder in place
@@ -129,7 +115,7 @@ func (p *pod) program(language, name, after string) {
 		}
 		code = strings.ReplaceAll(code, replaced.old, replaced.new)
 	}
-	p.must(os.WriteFile(filepath.Join(p.work, name), []byte(code+after), 0o600))
+	harness.Must(p.T, os.WriteFile(filepath.Join(p.work, name), []byte(code+after), 0o600))
 }
 
 // run runs a program that asks for the accounts and says so, waits for a line, and
@@ -144,10 +130,10 @@ func (p *pod) run(name string, args ...string) {
 	var problems strings.Builder
 	command.Stderr = &problems
 	input, err := command.StdinPipe()
-	p.must(err)
+	harness.Must(p.T, err)
 	output, err := command.StdoutPipe()
-	p.must(err)
-	p.must(command.Start())
+	harness.Must(p.T, err)
+	harness.Must(p.T, command.Start())
 	lines := bufio.NewScanner(output)
 	answers := 0
 	for lines.Scan() {
@@ -184,9 +170,8 @@ for (let i = 0; i < 2; i++) {
 }
 input.close();
 `)
-	modules, err := filepath.Abs(filepath.Join(root, "bin", "consumers", "node_modules"))
-	p.must(err)
-	p.must(os.Symlink(modules, filepath.Join(p.work, "node_modules")))
+	modules := filepath.Join(harness.Root(), "bin", "consumers", "node_modules")
+	harness.Must(p.T, os.Symlink(modules, filepath.Join(p.work, "node_modules")))
 	p.run("node", "orders.mjs")
 }
 
@@ -204,7 +189,7 @@ for _ in range(2):
 func TestGo(t *testing.T) {
 	p := newPod(t)
 	p.program("go", "main.go", "")
-	p.must(os.WriteFile(filepath.Join(p.work, "driver.go"), []byte(`package main
+	harness.Must(p.T, os.WriteFile(filepath.Join(p.work, "driver.go"), []byte(`package main
 
 import (
 	"bufio"
@@ -226,13 +211,13 @@ func main() {
 	}
 }
 `), 0o600))
-	p.must(os.WriteFile(filepath.Join(p.work, "go.mod"), []byte("module orders\n\ngo 1.26\n"), 0o600))
+	harness.Must(p.T, os.WriteFile(filepath.Join(p.work, "go.mod"), []byte("module orders\n\ngo 1.26\n"), 0o600))
 	p.run("go", "run", ".")
 }
 
 func TestCurl(t *testing.T) {
 	p := newPod(t)
 	p.program("sh", "orders.sh", "")
-	p.must(os.WriteFile(filepath.Join(p.work, "twice.sh"), []byte("set -e\nfor i in 1 2; do sh orders.sh; echo; read -r line; done\n"), 0o600))
+	harness.Must(p.T, os.WriteFile(filepath.Join(p.work, "twice.sh"), []byte("set -e\nfor i in 1 2; do sh orders.sh; echo; read -r line; done\n"), 0o600))
 	p.run("sh", "twice.sh")
 }

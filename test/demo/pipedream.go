@@ -21,7 +21,7 @@ const (
 
 // listAccounts calls Pipedream's API as a consumer does, and returns the status.
 func (s *stage) listAccounts(ctx context.Context, token string) int {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.pipedream+"/v1/connect/proj_abc123/accounts?limit=1", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.pipedream.Address+"/v1/connect/proj_abc123/accounts?limit=1", nil)
 	if err != nil {
 		return 0
 	}
@@ -35,17 +35,11 @@ func (s *stage) listAccounts(ctx context.Context, token string) int {
 	return response.StatusCode
 }
 
-// control calls the simulator's own API. The answer is read into result, if that is
-// not nil.
-func (s *stage) control(ctx context.Context, method, path string, body, result any) error {
-	return simulator.Remote{Address: s.pipedream, Client: http.DefaultClient}.Control(ctx, method, path, body, result)
-}
-
 // exchanges returns how often Pipedream was asked for a token.
 func (s *stage) exchanges(ctx context.Context) (simulator.Count, error) {
 	var counters struct {
 		Exchanges map[string]simulator.Count `json:"exchanges"`
 	}
-	err := s.control(ctx, http.MethodGet, "counters", struct{}{}, &counters)
+	err := s.pipedream.Control(ctx, http.MethodGet, "counters", struct{}{}, &counters)
 	return counters.Exchanges[clientID], err
 }

@@ -4,27 +4,23 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
-	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
+	"github.com/pipedream-operator/pipedream-operator/test/harness/controlplane"
 )
 
 const (
@@ -46,12 +42,11 @@ type stage struct {
 	began      time.Time
 	binaries   string
 	directory  string
-	kubeconfig string
 	cluster    *controlplane.ControlPlane
 	client     client.Client
-	pipedream  string
+	pipedream  simulator.Remote
 	managerLog string
-	processes  []*process
+	processes  []*harness.Process
 }
 
 // setUp starts the control plane, the simulator and the manager.
@@ -64,17 +59,7 @@ func (s *stage) setUp(ctx context.Context) error {
 	if s.directory, err = os.MkdirTemp("", "pipedream-demo-"); err != nil {
 		return fmt.Errorf("make a folder: %w", err)
 	}
-	s.kubeconfig = filepath.Join(s.directory, "admin.kubeconfig")
-	if err := os.WriteFile(s.kubeconfig, s.cluster.Kubeconfig, 0o600); err != nil {
-		return fmt.Errorf("write the kubeconfig: %w", err)
-	}
-	scheme := runtime.NewScheme()
-	if err := errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		return fmt.Errorf("build the scheme: %w", err)
-	}
-	if s.client, err = client.New(s.cluster.Config, client.Options{Scheme: scheme}); err != nil {
-		return fmt.Errorf("make a client: %w", err)
-	}
+	s.client = s.cluster.Client
 	if err := s.startSimulator(ctx); err != nil {
 		return err
 	}
@@ -83,47 +68,27 @@ func (s *stage) setUp(ctx context.Context) error {
 
 func (s *stage) startSimulator(ctx context.Context) error {
 	s.say("starting a simulator of Pipedream's API, whose tokens live %v", tokenLifetime)
-	reader, writer, err := os.Pipe()
-	if err != nil {
-		return fmt.Errorf("make a pipe: %w", err)
-	}
-	defer func() { _ = reader.Close() }()
-	err = s.start(ctx, nil, writer, "simulator", "--listen=127.0.0.1:0",
+	started, err := harness.StartSimulator(context.WithoutCancel(ctx), filepath.Join(s.binaries, "simulator"),
 		"--token-lifetime="+tokenLifetime.String(), "--client="+clientID+":"+firstSecret)
-	_ = writer.Close()
 	if err != nil {
 		return err
 	}
-	line, err := bufio.NewReader(reader).ReadString('\n')
-	_, address, found := strings.Cut(strings.TrimSpace(line), "listening on ")
-	if err != nil || !found {
-		return fmt.Errorf("the simulator said %q instead of its address", line)
-	}
-	s.pipedream = address
+	s.processes = append(s.processes, started.Process)
+	s.pipedream = simulator.Remote{Address: started.Address, Client: http.DefaultClient}
 	return nil
 }
 
 func (s *stage) startManager(ctx context.Context) error {
 	s.say("installing the CRD and the operator's permissions, and starting the manager with these and no others")
-	root := controlplane.Root()
-	if err := s.kubectl(ctx, nil, "create", "namespace", systemNamespace); err != nil {
+	if _, err := s.kubectl(ctx, "create", "namespace", systemNamespace); err != nil {
 		return err
 	}
-	if err := s.kubectl(ctx, nil, "apply", "--kustomize", filepath.Join(root, "hack", "demo")); err != nil {
+	if _, err := s.kubectl(ctx, "apply", "--kustomize", "test/demo"); err != nil {
 		return err
 	}
-	token := &bytes.Buffer{}
-	err := s.kubectl(ctx, token, "create", "token", "pipedream-operator-manager", "--namespace", systemNamespace, "--duration=240h")
+	kubeconfig, err := s.cluster.AccountKubeconfig(ctx, systemNamespace, "pipedream-operator-manager")
 	if err != nil {
 		return err
-	}
-	content, err := s.cluster.KubeconfigOf(strings.TrimSpace(token.String()), systemNamespace)
-	if err != nil {
-		return err
-	}
-	kubeconfig := filepath.Join(s.directory, "manager.kubeconfig")
-	if err := os.WriteFile(kubeconfig, content, 0o600); err != nil {
-		return fmt.Errorf("write the manager's kubeconfig: %w", err)
 	}
 	s.managerLog = filepath.Join(s.directory, "manager.log")
 	log, err := os.Create(s.managerLog)
@@ -131,31 +96,15 @@ func (s *stage) startManager(ctx context.Context) error {
 		return fmt.Errorf("make the manager's log: %w", err)
 	}
 	defer func() { _ = log.Close() }()
-	return s.start(ctx, []string{"POD_NAMESPACE=" + systemNamespace}, log, "manager",
-		"--kubeconfig="+kubeconfig, "--api-url="+s.pipedream, "--allow-insecure-api-url",
-		"--leader-elect", "--metrics-bind-address=0", "--health-probe-bind-address=0")
-}
-
-// process is a started program.
-type process struct {
-	name   string
-	cmd    *exec.Cmd
-	exited chan error
-}
-
-// start starts a built program, which ends in tearDown.
-func (s *stage) start(ctx context.Context, environment []string, out io.Writer, name string, arguments ...string) error {
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), filepath.Join(s.binaries, name), arguments...) //nolint:gosec // Our own binaries.
-	cmd.Env = append(os.Environ(), environment...)
-	cmd.Stdout, cmd.Stderr = out, out
-	// Ctrl-C goes to the whole process group of the terminal; the order in which
-	// things end is for tearDown to choose.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start %s (run `make build` first): %w", name, err)
+	command := harness.Manager{
+		Path: filepath.Join(s.binaries, "manager"), Kubeconfig: kubeconfig, Pipedream: s.pipedream.Address,
+		Namespace: systemNamespace, Flags: []string{"--leader-elect"},
+	}.Command()
+	command.Output, command.OutlivesInterrupt = log, true
+	started, err := command.Start(context.WithoutCancel(ctx))
+	if err != nil {
+		return err
 	}
-	started := &process{name: name, cmd: cmd, exited: make(chan error, 1)}
-	go func() { started.exited <- cmd.Wait() }()
 	s.processes = append(s.processes, started)
 	return nil
 }
@@ -164,16 +113,7 @@ func (s *stage) start(ctx context.Context, environment []string, out io.Writer, 
 func (s *stage) tearDown() error {
 	var failed error
 	for _, p := range slices.Backward(s.processes) {
-		_ = p.cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case err := <-p.exited:
-			if err != nil {
-				failed = errors.Join(failed, fmt.Errorf("%s ended badly: %w", p.name, err))
-			}
-		case <-s.clock.After(stopTimeout):
-			_ = p.cmd.Process.Kill()
-			failed = errors.Join(failed, fmt.Errorf("%s did not end when it was told to", p.name))
-		}
+		failed = errors.Join(failed, p.Stop(stopTimeout))
 	}
 	if s.cluster != nil {
 		failed = errors.Join(failed, s.cluster.Stop())
@@ -181,31 +121,19 @@ func (s *stage) tearDown() error {
 	return errors.Join(failed, os.RemoveAll(s.directory))
 }
 
-// kubectl runs kubectl as the administrator. Its output goes to out, or is shown
-// only if it fails.
-func (s *stage) kubectl(ctx context.Context, out io.Writer, arguments ...string) error {
-	cmd := exec.CommandContext(ctx, filepath.Join(controlplane.Assets(), "kubectl"), arguments...) //nolint:gosec // Our own binary.
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+s.kubeconfig)
-	cmd.Dir = controlplane.Root()
-	problems := &bytes.Buffer{}
-	if out == nil {
-		out = io.Discard
-	}
-	cmd.Stdout, cmd.Stderr = out, problems
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("kubectl %s: %w: %s", strings.Join(arguments, " "), err, strings.TrimSpace(problems.String()))
-	}
-	return nil
+// kubectl runs kubectl as the administrator, and returns what it prints.
+func (s *stage) kubectl(ctx context.Context, arguments ...string) (string, error) {
+	return s.cluster.Kubectl().Run(ctx, arguments...)
 }
 
 // show runs kubectl, and shows the command and what it prints.
 func (s *stage) show(ctx context.Context, arguments ...string) error {
 	_, _ = fmt.Fprintf(s.out, "\n    $ kubectl %s\n", strings.Join(arguments, " "))
-	printed := &bytes.Buffer{}
-	if err := s.kubectl(ctx, printed, arguments...); err != nil {
+	printed, err := s.kubectl(ctx, arguments...)
+	if err != nil {
 		return err
 	}
-	for line := range strings.Lines(printed.String()) {
+	for line := range strings.Lines(printed) {
 		_, _ = fmt.Fprintf(s.out, "    %s", line)
 	}
 	_, _ = fmt.Fprintln(s.out)

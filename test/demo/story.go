@@ -17,10 +17,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
-	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // run tells the story. Its error says what did not happen.
@@ -45,7 +44,7 @@ All of it stays up until Ctrl-C. To play with it, in another terminal:
     kubectl get pdt -n %s -w
     curl %s/_sim/counters
     tail -f %s
-`, s.kubeconfig, controlplane.Assets(), shopNamespace, s.pipedream, s.managerLog)
+`, s.cluster.KubeconfigFile, harness.Assets(), shopNamespace, s.pipedream.Address, s.managerLog)
 	<-ctx.Done()
 	return nil
 }
@@ -77,7 +76,7 @@ type story struct {
 func (s *story) issue(ctx context.Context) error {
 	s.chapter("(a) the samples and one more PipedreamToken, storefront, become Secrets")
 	applied := s.clock.Now()
-	if err := s.kubectl(ctx, nil, "create", "namespace", shopNamespace); err != nil {
+	if _, err := s.kubectl(ctx, "create", "namespace", shopNamespace); err != nil {
 		return err
 	}
 	if err := s.show(ctx, "apply", "--namespace", shopNamespace, "--kustomize", "config/samples"); err != nil {
@@ -127,7 +126,7 @@ func (s *story) renew(ctx context.Context) error {
 
 func (s *story) reject(ctx context.Context) error {
 	s.chapter("(c) the client secret is rotated at Pipedream, and nobody has told the cluster")
-	if err := s.control(ctx, http.MethodPut, "clients/"+clientID, map[string]string{"secret": secondSecret}, nil); err != nil {
+	if err := s.pipedream.Control(ctx, http.MethodPut, "clients/"+clientID, map[string]string{"secret": secondSecret}, nil); err != nil {
 		return err
 	}
 	s.say("waiting for the next renewal, which must fail")
@@ -162,7 +161,7 @@ func (s *story) repair(ctx context.Context) error {
 	const promised = 2 * time.Second
 	s.chapter("(d) the new client secret is put into the Secret that the spec names")
 	patched := s.clock.Now()
-	if err := s.kubectl(ctx, nil, "patch", "secret", "pipedream-oauth-client", "--namespace", shopNamespace,
+	if _, err := s.kubectl(ctx, "patch", "secret", "pipedream-oauth-client", "--namespace", shopNamespace,
 		"--patch", `{"stringData":{"client_secret":"`+secondSecret+`"}}`); err != nil {
 		return err
 	}
@@ -191,7 +190,7 @@ func (s *story) revoke(ctx context.Context) error {
 		return err
 	}
 	revoked := s.clock.Now()
-	if err := s.control(ctx, http.MethodPost, "revoke", map[string]string{"token": string(secret.Data["access_token"])}, nil); err != nil {
+	if err := s.pipedream.Control(ctx, http.MethodPost, "revoke", map[string]string{"token": string(secret.Data["access_token"])}, nil); err != nil {
 		return err
 	}
 	if err := s.awaitNewToken(ctx, 30*time.Second); err != nil {
@@ -218,7 +217,7 @@ func (s *story) restore(ctx context.Context) error {
 		return err
 	}
 	deleted := s.clock.Now()
-	if err := s.kubectl(ctx, nil, "delete", "secret", starSecret, "--namespace", shopNamespace); err != nil {
+	if _, err := s.kubectl(ctx, "delete", "secret", starSecret, "--namespace", shopNamespace); err != nil {
 		return err
 	}
 	if err := s.await(ctx, 30*time.Second, "the Secret to come back", func(*v1alpha1.PipedreamToken) bool {
@@ -274,23 +273,16 @@ func (s *stage) secret(ctx context.Context) (*corev1.Secret, error) {
 
 // await waits until the PipedreamToken is as wanted.
 func (s *stage) await(ctx context.Context, patience time.Duration, what string, holds func(*v1alpha1.PipedreamToken) bool) error {
-	deadline := s.clock.After(patience)
-	for {
+	return harness.Wait{Patience: patience, Every: 100 * time.Millisecond}.Until(ctx, what, func() string {
 		token, err := s.token(ctx)
-		if client.IgnoreNotFound(err) != nil {
-			return err
+		if err != nil {
+			return err.Error()
 		}
-		if err == nil && holds(token) {
-			return nil
+		if !holds(token) {
+			return "the status is " + describe(token)
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-deadline:
-			return fmt.Errorf("waited %v for %s; the status is %s", patience, what, describe(token))
-		case <-s.clock.After(100 * time.Millisecond):
-		}
-	}
+		return ""
+	})
 }
 
 // awaitNewToken waits until the Secret holds another token than now.

@@ -6,13 +6,10 @@
 package e2e_test
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -22,7 +19,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
-	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 const (
@@ -58,62 +55,43 @@ func newCluster() *cluster {
 }
 
 // execute runs a program from the repository's root, and returns what it prints.
-func execute(stdin string, arguments ...string) (string, error) {
-	command := exec.CommandContext(context.Background(), arguments[0], arguments[1:]...)
-	command.Dir = controlplane.Root()
-	command.Stdin = strings.NewReader(stdin)
-	var stdout, stderr bytes.Buffer
-	command.Stdout, command.Stderr = &stdout, &stderr
-	if err := command.Run(); err != nil {
-		return "", fmt.Errorf("%s: %w: %s", strings.Join(arguments, " "), err, strings.TrimSpace(stderr.String()))
-	}
-	return stdout.String(), nil
+func execute(arguments ...string) (string, error) {
+	return harness.Command{Path: arguments[0], Arguments: arguments[1:], Folder: harness.Root()}.Run(context.Background())
 }
 
-// tryKubectl may fail. A dash among the arguments is for stdin.
-func tryKubectl(stdin string, arguments ...string) (string, error) {
-	return execute(stdin, append([]string{cmp.Or(os.Getenv("E2E_KUBECTL"), "kubectl")}, arguments...)...)
+func kubectlWith(stdin string) harness.Kubectl {
+	return harness.Kubectl{Path: cmp.Or(os.Getenv("E2E_KUBECTL"), "kubectl"), Stdin: stdin}
 }
 
+// tryKubectl may fail.
+func tryKubectl(arguments ...string) (string, error) {
+	return kubectlWith("").Run(context.Background(), arguments...)
+}
+
+// kubectl must succeed. The argument --filename=- is for stdin.
 func kubectl(t *testing.T, stdin string, arguments ...string) string {
 	t.Helper()
-	said, err := tryKubectl(stdin, arguments...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return said
+	return kubectlWith(stdin).Must(t, arguments...)
 }
 
 // get reads objects as JSON.
 func get(t *testing.T, into any, arguments ...string) {
 	t.Helper()
-	if err := tryGet(into, arguments...); err != nil {
-		t.Fatal(err)
-	}
+	harness.Must(t, tryGet(into, arguments...))
 }
 
 func tryGet(into any, arguments ...string) error {
-	said, err := tryKubectl("", append([]string{"get", "--output=json"}, arguments...)...)
+	said, err := tryKubectl(append([]string{"get", "--output=json"}, arguments...)...)
 	if err != nil {
 		return err
 	}
 	return json.Unmarshal([]byte(said), into)
 }
 
-// eventually waits until check returns nothing. Else it returns what is missing.
-func eventually(t *testing.T, within time.Duration, check func() string) {
+// eventually waits until check returns "". Else it returns what is missing.
+func eventually(t *testing.T, within time.Duration, what string, check func() string) {
 	t.Helper()
-	until := time.Now().Add(within)
-	for {
-		missing := check()
-		if missing == "" {
-			return
-		}
-		if time.Now().After(until) {
-			t.Fatalf("after %s: %s", within, missing)
-		}
-		time.Sleep(time.Second)
-	}
+	harness.Wait{Patience: within, Every: time.Second}.Eventually(t, what, check)
 }
 
 // manifest returns a file of testdata with its variables replaced by the
@@ -121,9 +99,7 @@ func eventually(t *testing.T, within time.Duration, check func() string) {
 func (c *cluster) manifest(t *testing.T, name string, more ...string) string {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join("testdata", name))
-	if err != nil {
-		t.Fatal(err)
-	}
+	harness.Must(t, err)
 	text := string(content)
 	for variable, value := range c.values {
 		text = strings.ReplaceAll(text, "${"+variable+"}", value)
@@ -158,8 +134,8 @@ func tokens() ([]v1alpha1.PipedreamToken, error) {
 func leader(t *testing.T) corev1.Pod {
 	t.Helper()
 	var pod corev1.Pod
-	eventually(t, patience, func() string {
-		holder, err := tryKubectl("", "get", "lease", "pipedream-operator", "--namespace="+system, "--output=jsonpath={.spec.holderIdentity}")
+	eventually(t, patience, "a manager that leads", func() string {
+		holder, err := tryKubectl("get", "lease", "pipedream-operator", "--namespace="+system, "--output=jsonpath={.spec.holderIdentity}")
 		if err != nil {
 			return err.Error()
 		}
@@ -178,8 +154,8 @@ func leader(t *testing.T) corev1.Pod {
 // managersReady waits until both managers are ready.
 func managersReady(t *testing.T) {
 	t.Helper()
-	eventually(t, patience, func() string {
-		if said, err := tryKubectl("", "rollout", "status", "deployment/pipedream-operator-manager", "--namespace="+system, "--timeout=5s"); err != nil {
+	eventually(t, patience, "both managers to be ready", func() string {
+		if said, err := tryKubectl("rollout", "status", "deployment/pipedream-operator-manager", "--namespace="+system, "--timeout=5s"); err != nil {
 			return said + err.Error()
 		}
 		return ""
@@ -190,14 +166,14 @@ func managersReady(t *testing.T) {
 // themselves.
 func inventory() (map[string]bool, error) {
 	all := map[string]bool{}
-	listed, err := tryKubectl("", "api-resources", "--verbs=list,delete", "--output=name")
+	listed, err := tryKubectl("api-resources", "--verbs=list,delete", "--output=name")
 	if err != nil {
 		return nil, err
 	}
 	resources := slices.DeleteFunc(strings.Fields(listed), func(name string) bool {
 		return strings.HasPrefix(name, "events") || strings.HasPrefix(name, "leases.")
 	})
-	said, err := tryKubectl("", "get", strings.Join(resources, ","), "--all-namespaces", "--ignore-not-found",
+	said, err := tryKubectl("get", strings.Join(resources, ","), "--all-namespaces", "--ignore-not-found",
 		`--output=go-template={{range .items}}{{.kind}} {{with .metadata.namespace}}{{.}}/{{end}}{{.metadata.name}}{{"\n"}}{{end}}`)
 	for line := range strings.Lines(said) {
 		all[strings.TrimSpace(line)] = true

@@ -25,7 +25,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
-	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // A kubelet looks for changes each 60 to 90 seconds. So much must be left of a
@@ -93,7 +93,7 @@ func (w *world) explain(t *testing.T) {
 		{"get", "events", "--all-namespaces", "--sort-by=.lastTimestamp"},
 		{"logs", "--namespace=" + system, "--selector=app.kubernetes.io/component=manager", "--tail=30"},
 	} {
-		said, err := tryKubectl("", arguments...)
+		said, err := tryKubectl(arguments...)
 		lines := strings.Split(said, "\n")
 		t.Logf("kubectl %s: %v\n%s", strings.Join(arguments, " "), err, strings.Join(lines[max(0, len(lines)-40):], "\n"))
 	}
@@ -107,9 +107,7 @@ func (w *world) begin(t *testing.T) {
 		t.Fatalf("the cluster has these already, of an installation or of an earlier run; nothing is done to them:\n%s", there)
 	}
 	before, err := inventory()
-	if err != nil {
-		t.Fatal(err)
-	}
+	harness.Must(t, err)
 	w.before = before
 	t.Logf("the cluster has %d objects", len(w.before))
 }
@@ -122,13 +120,9 @@ func (w *world) install(t *testing.T) {
 
 	overlay := t.TempDir()
 	// kustomize takes relative paths only.
-	base, err := filepath.Rel(overlay, filepath.Join(controlplane.Root(), "config", "default"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(overlay, "kustomization.yaml"), []byte(w.manifest(t, "operator.yaml", "CONFIG", base)), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	base, err := filepath.Rel(overlay, filepath.Join(harness.Root(), "config", "default"))
+	harness.Must(t, err)
+	harness.Must(t, os.WriteFile(filepath.Join(overlay, "kustomization.yaml"), []byte(w.manifest(t, "operator.yaml", "CONFIG", base)), 0o600))
 	w.manifests = kubectl(t, "", "kustomize", overlay)
 	kubectl(t, w.manifests, "apply", "--filename=-")
 	managersReady(t)
@@ -155,7 +149,7 @@ func (w *world) consume(t *testing.T) {
 	first := w.pods[0].calls(t)[0].Time
 	watched.began = first
 	t.Logf("%s waits for its %d. token in its file", consumers[0], renewals+1)
-	eventually(t, 4*lifetime, func() string {
+	eventually(t, 4*lifetime, "three renewals", func() string {
 		w.remember(t)
 		r := &row{}
 		r.add(w.pods[0].calls(t), call{})
@@ -186,7 +180,7 @@ func (w *world) apart(t *testing.T) {
 	t.Helper()
 	step := renewBefore / time.Duration(len(consumers))
 	last := w.pods[len(w.pods)-1]
-	eventually(t, patience, func() string {
+	eventually(t, patience, "the calls to reach the step", func() string {
 		calls := last.calls(t)
 		if len(calls) > 0 && calls[len(calls)-1].Time.Sub(calls[len(calls)-1].issued()) >= step {
 			return ""
@@ -237,7 +231,7 @@ func (w *world) disturb(t *testing.T) {
 		managersReady(t)
 		// Whoever works now must renew, too.
 		since := time.Now()
-		eventually(t, 2*renewBefore, func() string {
+		eventually(t, 2*renewBefore, "a renewal by the manager that works now", func() string {
 			w.remember(t)
 			if w.issuedAfter(t, since) == 0 {
 				return "nothing has been renewed since"
@@ -256,7 +250,7 @@ func (w *world) disturb(t *testing.T) {
 func (w *world) issuedAfter(t *testing.T, moment time.Time) int {
 	t.Helper()
 	count := 0
-	eventually(t, patience, func() string {
+	eventually(t, patience, "the PipedreamTokens to be listed", func() string {
 		all, err := tokens()
 		if err != nil {
 			return err.Error()
@@ -282,11 +276,10 @@ func (w *world) killLeader(t *testing.T) {
 		return
 	}
 	_, id, _ := strings.Cut(pod.Status.ContainerStatuses[0].ContainerID, "://")
-	if _, err := execute("", append(w.kill, id)...); err != nil {
-		t.Fatal(err)
-	}
+	_, err := execute(append(w.kill, id)...)
+	harness.Must(t, err)
 	restarts := pod.Status.ContainerStatuses[0].RestartCount
-	eventually(t, patience, func() string {
+	eventually(t, patience, "the killed manager to start again", func() string {
 		var now corev1.Pod
 		if err := tryGet(&now, "pod", pod.Name, "--namespace="+system); err != nil {
 			return err.Error()
@@ -306,9 +299,8 @@ func (w *world) restarted(component string) func(*testing.T) {
 			return
 		}
 		began := time.Now()
-		if _, err := execute("", append(w.restart, component)...); err != nil {
-			t.Fatal(err)
-		}
+		_, err := execute(append(w.restart, component)...)
+		harness.Must(t, err)
 		t.Logf("the %s works again after %s", component, time.Since(began).Round(time.Second))
 	}
 }
@@ -329,7 +321,7 @@ func (w *world) rotate(t *testing.T) {
 	at := time.Now()
 	// It would be noticed with the next renewal; this asks for one now.
 	kubectl(t, "", "annotate", "pipedreamtoken", consumers[0], "--namespace="+shop, "--overwrite", "pipedream-operator.io/renew-request=rotated")
-	eventually(t, patience, func() string {
+	eventually(t, patience, "the rotated client secret to be refused", func() string {
 		var token v1alpha1.PipedreamToken
 		if err := tryGet(&token, "pipedreamtoken", consumers[0], "--namespace="+shop); err != nil {
 			return err.Error()
@@ -347,7 +339,7 @@ func (w *world) rotate(t *testing.T) {
 	t.Logf("+%.0f s: the Secret is repaired", time.Since(at).Seconds())
 	w.apply(t, "shop.yaml", "CLIENT_ID", clientID, "CLIENT_SECRET", rotated)
 	repaired := time.Now().Truncate(time.Second)
-	eventually(t, patience, func() string {
+	eventually(t, patience, "all tokens to be renewed with the new client secret", func() string {
 		all, err := tokens()
 		if err != nil {
 			return err.Error()
@@ -363,7 +355,7 @@ func (w *world) rotate(t *testing.T) {
 	w.remember(t)
 	// All that was disturbed before has reached the pods, when these tokens have.
 	for i, p := range w.pods {
-		eventually(t, filePatience, func() string {
+		eventually(t, filePatience, "the new token in the file of "+consumers[i], func() string {
 			calls := p.calls(t)
 			if calls[len(calls)-1].issued().Before(repaired) {
 				return consumers[i] + " still has the token of before"
@@ -386,7 +378,7 @@ func (w *world) revoke(t *testing.T) {
 	at := time.Now()
 	simulate(t, "create", "revoke", `{"client_id":"`+clientID+`"}`)
 	waiting := slices.Clone(consumers)
-	eventually(t, patience, func() string {
+	eventually(t, patience, "new tokens in place of the revoked ones", func() string {
 		all, err := tokens()
 		if err != nil {
 			return err.Error()
@@ -407,7 +399,7 @@ func (w *world) revoke(t *testing.T) {
 	}
 	w.remember(t)
 	for i, p := range w.pods {
-		eventually(t, filePatience, func() string {
+		eventually(t, filePatience, "calls of "+consumers[i]+" with the new token", func() string {
 			calls := p.calls(t)
 			if last := calls[len(calls)-1]; last.Status != 200 || last.issued().Before(at.Add(-time.Second)) {
 				return fmt.Sprintf("%s is answered %d", consumers[i], last.Status)
@@ -436,9 +428,7 @@ func wantNothingRefused(t *testing.T) {
 		Calls map[string]struct{ Total, Accepted, Refused int }
 	}
 	said := kubectl(t, "", "get", "--raw=/api/v1/namespaces/"+pipedream+"/services/simulator:8099/proxy/_sim/counters")
-	if err := json.Unmarshal([]byte(said), &counters); err != nil {
-		t.Fatal(err)
-	}
+	harness.Must(t, json.Unmarshal([]byte(said), &counters))
 	calls := counters.Calls["accounts"]
 	t.Logf("the simulator was called %d times, verifications included: it accepted %d and refused %d", calls.Total, calls.Accepted, calls.Refused)
 	if calls.Refused > 0 || calls.Accepted == 0 {
@@ -467,10 +457,8 @@ func (w *world) lookIntoEtcd(t *testing.T) {
 		arguments = append(arguments, "--from-literal="+strings.ReplaceAll(name, " ", "-")+"="+text)
 	}
 	kubectl(t, "", arguments...)
-	stored, err := execute("", w.etcd...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	stored, err := execute(w.etcd...)
+	harness.Must(t, err)
 	for name, text := range encodings(marker) {
 		if !strings.Contains(stored, text) {
 			t.Errorf("a ConfigMap's text %s is not found: this finds nothing", name)
@@ -500,12 +488,12 @@ func (w *world) uninstall(t *testing.T) {
 		kubectl(t, "", "delete", "deployment", name, "--namespace="+shop)
 	}
 	secrets := func() ([]string, error) {
-		said, err := tryKubectl("", "get", "secrets", "--namespace="+shop, "--output=jsonpath={.items[*].metadata.name}")
+		said, err := tryKubectl("get", "secrets", "--namespace="+shop, "--output=jsonpath={.items[*].metadata.name}")
 		return strings.Fields(said), err
 	}
 	wantSecrets := func(want ...string) {
 		t.Helper()
-		eventually(t, patience, func() string {
+		eventually(t, patience, "the Secrets to be collected", func() string {
 			if got, err := secrets(); err != nil || !slices.Equal(got, want) {
 				return fmt.Sprintf("there are the Secrets %q (%v), want %q", got, err, want)
 			}
@@ -517,11 +505,11 @@ func (w *world) uninstall(t *testing.T) {
 	wantSecrets("invoices", "pipedream-oauth-client", "returns")
 	kubectl(t, w.manifests, "delete", "--filename=-")
 	wantSecrets("pipedream-oauth-client")
-	if said, err := tryKubectl("", "get", "crd", "pipedreamtokens.pipedream-operator.io", "--ignore-not-found"); err != nil || said != "" {
+	if said, err := tryKubectl("get", "crd", "pipedreamtokens.pipedream-operator.io", "--ignore-not-found"); err != nil || said != "" {
 		t.Errorf("the CRD is there: %s %v", said, err)
 	}
 	kubectl(t, "", "delete", "namespace", pipedream, shop)
-	eventually(t, patience, func() string {
+	eventually(t, patience, "all that was installed to be gone", func() string {
 		now, err := inventory()
 		if err != nil {
 			return err.Error()

@@ -53,8 +53,8 @@ func podOf(t *testing.T, consumer string) pod {
 func (p pod) calls(t *testing.T) []call {
 	t.Helper()
 	var all []call
-	eventually(t, patience, func() string {
-		said, err := tryKubectl("", "logs", p.name, "--namespace="+shop)
+	eventually(t, patience, "a call of "+p.name, func() string {
+		said, err := tryKubectl("logs", p.name, "--namespace="+shop)
 		if err != nil {
 			return err.Error()
 		}

@@ -21,7 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
-	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 const release = "pipedream-operator"
@@ -34,18 +34,18 @@ var (
 
 // tryHelm runs the real helm.
 func tryHelm(arguments ...string) (string, error) {
-	program := filepath.Join(controlplane.Root(), "bin", "helm")
+	program := filepath.Join(harness.Root(), "bin", "helm")
 	if _, err := os.Stat(program); err != nil {
 		return "", fmt.Errorf("run `make bin/helm` first: %w", err)
 	}
-	return execute("", program, append(arguments, "--namespace="+system)...)
+	return execute(program, append(arguments, "--namespace="+system)...)
 }
 
 // helm must succeed.
 func helm(t *testing.T, arguments ...string) string {
 	t.Helper()
 	said, err := tryHelm(arguments...)
-	must(t, err)
+	harness.Must(t, err)
 	return said
 }
 
@@ -130,7 +130,7 @@ func TestTheAPIServerAcceptsTheChartWithEverythingInIt(t *testing.T) {
 // above together.
 func TestTheSchemaKnowsEveryValue(t *testing.T) {
 	var schema map[string]any
-	must(t, json.Unmarshal([]byte(read(t, filepath.Join(controlplane.Root(), chart, "values.schema.json"))), &schema))
+	harness.Must(t, json.Unmarshal(harness.MustRead(t, chart, "values.schema.json"), &schema))
 	known := map[string]bool{}
 	properties(schema, "", known)
 	for path := range known {
@@ -143,7 +143,7 @@ func TestTheSchemaKnowsEveryValue(t *testing.T) {
 	delete(known, "global") // Helm's own.
 	for _, file := range []string{filepath.Join(chart, "values.yaml"), allValues} {
 		var values map[string]any
-		must(t, yaml.Unmarshal([]byte(read(t, filepath.Join(controlplane.Root(), file))), &values))
+		harness.Must(t, yaml.Unmarshal(harness.MustRead(t, file), &values))
 		var missing []string
 		for _, path := range slices.Sorted(maps.Keys(known)) {
 			if !has(values, strings.Split(path, ".")) {
@@ -217,9 +217,9 @@ func TestTheChartRefusesBadValues(t *testing.T) {
 func TestTheChartUpgrades(t *testing.T) {
 	ensureSystem(t)
 	older := filepath.Join(t.TempDir(), "pipedream-operator")
-	must(t, os.CopyFS(older, os.DirFS(filepath.Join(controlplane.Root(), chart))))
+	harness.Must(t, os.CopyFS(older, os.DirFS(filepath.Join(harness.Root(), chart))))
 	file := filepath.Join(older, "files", "crd.yaml")
-	must(t, os.WriteFile(file, []byte(strings.Replace(read(t, file), "- pdt\n", "- older\n", 1)), 0o600))
+	harness.Must(t, os.WriteFile(file, []byte(strings.Replace(string(harness.MustRead(t, file)), "- pdt\n", "- older\n", 1)), 0o600))
 	helm(t, "install", release, older)
 	t.Cleanup(func() { kubectl(t, "", "delete", "crd", "pipedreamtokens.pipedream-operator.io") })
 	shortName := func() string {
@@ -230,7 +230,7 @@ func TestTheChartUpgrades(t *testing.T) {
 	}
 	kubectl(t, "", "wait", "--for=condition=Established", "crd/pipedreamtokens.pipedream-operator.io")
 	token := tokenWith("orders", "connect:accounts:read")
-	must(t, admin.Create(t.Context(), token))
+	harness.Must(t, admin.Create(t.Context(), token))
 
 	helm(t, "upgrade", release, chart)
 	if got := shortName(); got != "pdt" {
@@ -246,9 +246,9 @@ func TestTheChartUpgrades(t *testing.T) {
 	}
 	helm(t, "uninstall", release)
 	kept := &v1alpha1.PipedreamToken{}
-	must(t, admin.Get(t.Context(), client.ObjectKeyFromObject(token), kept))
+	harness.Must(t, admin.Get(t.Context(), client.ObjectKeyFromObject(token), kept))
 	helm(t, "install", release, chart)
-	must(t, admin.Get(t.Context(), client.ObjectKeyFromObject(token), kept))
+	harness.Must(t, admin.Get(t.Context(), client.ObjectKeyFromObject(token), kept))
 	if kept.UID != token.UID {
 		t.Error("the PipedreamToken is another one")
 	}
@@ -258,9 +258,9 @@ func TestTheChartUpgrades(t *testing.T) {
 // TestNamesThatLookLikeSomethingElse has a release and a namespace whose names are a
 // truth and a number to YAML, and a label that the chart sets, too.
 func TestNamesThatLookLikeSomethingElse(t *testing.T) {
-	program := filepath.Join(controlplane.Root(), "bin", "helm")
-	manifests, err := execute("", program, "template", "on", chart, "--namespace=123", "--values="+allValues, "--set-string=fullnameOverride=,extraLabels.app\\.kubernetes\\.io/name=true")
-	must(t, err)
+	program := filepath.Join(harness.Root(), "bin", "helm")
+	manifests, err := execute(program, "template", "on", chart, "--namespace=123", "--values="+allValues, "--set-string=fullnameOverride=,extraLabels.app\\.kubernetes\\.io/name=true")
+	harness.Must(t, err)
 	objects := objectsOf(t, manifests)
 	for _, object := range objects {
 		if _, _, err := unstructured.NestedString(object.Object, "metadata", "namespace"); err != nil {
@@ -290,7 +290,7 @@ func TestTheChartWithACRDOfSomebodyElse(t *testing.T) {
 	t.Cleanup(func() { kubectl(t, "", "delete", "--kustomize=config/crd") })
 	kubectl(t, "", "wait", "--for=condition=Established", "crd/pipedreamtokens.pipedream-operator.io")
 	token := tokenWith("orders", "connect:accounts:read")
-	must(t, admin.Create(t.Context(), token))
+	harness.Must(t, admin.Create(t.Context(), token))
 	owner := func() string {
 		return kubectl(t, "", "get", "crd", "pipedreamtokens.pipedream-operator.io", "--output=jsonpath={.metadata.annotations.meta\\.helm\\.sh/release-name}")
 	}
@@ -309,7 +309,7 @@ func TestTheChartWithACRDOfSomebodyElse(t *testing.T) {
 	}
 	helm(t, "uninstall", release)
 	kept := &v1alpha1.PipedreamToken{}
-	must(t, admin.Get(t.Context(), client.ObjectKeyFromObject(token), kept))
+	harness.Must(t, admin.Get(t.Context(), client.ObjectKeyFromObject(token), kept))
 	if kept.UID != token.UID {
 		t.Error("the PipedreamToken is another one")
 	}

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 const image, version = "registry.example/operator", "v1.2.3"
@@ -37,8 +38,8 @@ func installations(t *testing.T) map[string]installation {
 	t.Helper()
 	dist := t.TempDir()
 	installer := filepath.Join(dist, "install.yaml")
-	_, err := execute("", "make", "--no-print-directory", "installer", "IMAGE="+image, "VERSION="+version, "DIST="+dist)
-	must(t, err)
+	_, err := execute("make", "--no-print-directory", "installer", "IMAGE="+image, "VERSION="+version, "DIST="+dist)
+	harness.Must(t, err)
 	namespaced := filepath.Join("config", "namespaced")
 	kustomizeForShop := withKubectl("--kustomize="+namespaced, func(t *testing.T) string {
 		t.Helper()
@@ -50,7 +51,7 @@ func installations(t *testing.T) map[string]installation {
 	return map[string]installation{
 		"the installer": withKubectl("--filename="+installer, func(t *testing.T) string {
 			t.Helper()
-			return read(t, installer)
+			return string(harness.MustRead(t, installer))
 		}),
 		"kustomize for some namespaces": kustomizeForShop,
 		"the chart":                     withHelm("--set=image.repository=" + image + ",image.tag=" + version),
@@ -129,7 +130,7 @@ func wantUninstalled(t *testing.T, objects []*unstructured.Unstructured, keepsTo
 		if keepsTokens && object.GetKind() == "CustomResourceDefinition" {
 			continue
 		}
-		eventually(t, "uninstall", func() string {
+		harness.Eventually(t, "uninstall", func() string {
 			found := object.DeepCopy()
 			if err := admin.Get(t.Context(), client.ObjectKeyFromObject(found), found); apierrors.IsNotFound(err) {
 				return ""
@@ -162,12 +163,12 @@ func one(t *testing.T, objects []*unstructured.Unstructured, kind string) *unstr
 // test may be on its way out.
 func ensureSystem(t *testing.T) {
 	t.Helper()
-	eventually(t, "the namespace "+system, func() string {
+	harness.Eventually(t, "the namespace "+system, func() string {
 		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: system}}
 		if err := admin.Create(t.Context(), namespace); err != nil && !apierrors.IsAlreadyExists(err) {
 			return err.Error()
 		}
-		must(t, admin.Get(t.Context(), client.ObjectKeyFromObject(namespace), namespace))
+		harness.Must(t, admin.Get(t.Context(), client.ObjectKeyFromObject(namespace), namespace))
 		if namespace.Status.Phase != corev1.NamespaceActive {
 			return "it is " + string(namespace.Status.Phase)
 		}
@@ -177,9 +178,9 @@ func ensureSystem(t *testing.T) {
 
 func TestTheInstallerHasTheImageItWasToldOf(t *testing.T) {
 	dist := t.TempDir()
-	_, err := execute("", "make", "--no-print-directory", "installer", "DIST="+dist, "IMAGE=registry.example/operator", "VERSION=v1.2.3")
-	must(t, err)
-	manifests := read(t, filepath.Join(dist, "install.yaml"))
+	_, err := execute("make", "--no-print-directory", "installer", "DIST="+dist, "IMAGE=registry.example/operator", "VERSION=v1.2.3")
+	harness.Must(t, err)
+	manifests := string(harness.MustRead(t, filepath.Join(dist, "install.yaml")))
 	container := containerOf(t, one(t, objectsOf(t, manifests), "Deployment"))
 	if want := "registry.example/operator:v1.2.3"; container.Image != want {
 		t.Errorf("the image is %s, want %s", container.Image, want)
@@ -199,7 +200,7 @@ func TestComponents(t *testing.T) {
 		t.Errorf("the priority class is %q", class)
 	}
 	types, _, err := unstructured.NestedStringSlice(one(t, objects, "NetworkPolicy").Object, "spec", "policyTypes")
-	must(t, err)
+	harness.Must(t, err)
 	if want := []string{"Ingress", "Egress"}; !slices.Equal(types, want) {
 		t.Errorf("the network policy is for %q, want %q", types, want)
 	}

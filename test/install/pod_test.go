@@ -4,7 +4,6 @@
 package install_test
 
 import (
-	"os"
 	"strings"
 	"testing"
 
@@ -14,6 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // wantAdmittedWhereRestricted creates the Deployment's pod where the API server
@@ -25,7 +26,7 @@ func wantAdmittedWhereRestricted(t *testing.T, deployment *unstructured.Unstruct
 		"pod-security.kubernetes.io/enforce":         "restricted",
 		"pod-security.kubernetes.io/enforce-version": "latest",
 	}}}
-	must(t, admin.Create(t.Context(), namespace))
+	harness.Must(t, admin.Create(t.Context(), namespace))
 	template := templateOf(t, deployment)
 	create := func(change func(*corev1.PodSpec)) error {
 		pod := &corev1.Pod{
@@ -66,7 +67,7 @@ func wantAdmittedWhereRestricted(t *testing.T, deployment *unstructured.Unstruct
 func templateOf(t *testing.T, object *unstructured.Unstructured) *corev1.PodTemplateSpec {
 	t.Helper()
 	deployment := &appsv1.Deployment{}
-	must(t, runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(object.Object, deployment, true))
+	harness.Must(t, runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(object.Object, deployment, true))
 	return &deployment.Spec.Template
 }
 
@@ -78,11 +79,4 @@ func containerOf(t *testing.T, object *unstructured.Unstructured) *corev1.Contai
 		t.Fatalf("there are %d containers", len(containers))
 	}
 	return &containers[0]
-}
-
-func read(t *testing.T, path string) string {
-	t.Helper()
-	content, err := os.ReadFile(path)
-	must(t, err)
-	return string(content)
 }

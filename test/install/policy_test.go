@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 func TestThePolicyDemandsScopes(t *testing.T) {
@@ -20,12 +21,12 @@ func TestThePolicyDemandsScopes(t *testing.T) {
 	kubectl(t, "", "wait", "--for=condition=Established", "crd/pipedreamtokens.pipedream-operator.io")
 	t.Cleanup(func() { kubectl(t, "", "delete", "--kustomize=config/crd") })
 	existing := tokenWith("existing")
-	must(t, admin.Create(t.Context(), existing))
+	harness.Must(t, admin.Create(t.Context(), existing))
 
 	kubectl(t, "", "apply", "--server-side", "--validate=strict", "--kustomize=config/policy")
 	t.Cleanup(func() { kubectl(t, "", "delete", "--kustomize=config/policy") })
 	// The API server hears of it a little later.
-	eventually(t, "a token without scopes", func() string {
+	harness.Eventually(t, "a token without scopes", func() string {
 		err := admin.Create(t.Context(), tokenWith("full-access"), client.DryRunAll)
 		if apierrors.IsInvalid(err) && strings.Contains(err.Error(), "spec.scopes must name what the token may do") {
 			return ""
@@ -57,7 +58,7 @@ func TestThePolicyOfTheChartIsForItsNamespaces(t *testing.T) {
 	manifests := helm(t, "template", "mine", chart, "--set=policy.requireScopes=true,namespaces={shop}", "--show-only=templates/policy.yaml")
 	kubectl(t, manifests, "apply", "--server-side", "--validate=strict", "--filename=-")
 	t.Cleanup(func() { kubectl(t, manifests, "delete", "--filename=-") })
-	eventually(t, "a token without scopes", func() string {
+	harness.Eventually(t, "a token without scopes", func() string {
 		if err := admin.Create(t.Context(), tokenWith("full-access"), client.DryRunAll); apierrors.IsInvalid(err) {
 			return ""
 		}

@@ -4,7 +4,6 @@
 package install_test
 
 import (
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -12,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // TestTheREADMEsQuickStart runs what the README says on how to install, and then on
@@ -33,8 +32,8 @@ func TestTheREADMEsQuickStart(t *testing.T) {
 			// the namespace shop.
 			run := func(commands string) string {
 				commands = strings.NewReplacer("dist/", dist+"/", "shop", namespace).Replace(commands)
-				said, err := execute("", "bash", "-euo", "pipefail", "-c", commands)
-				must(t, err)
+				said, err := execute("bash", "-euo", "pipefail", "-c", commands)
+				harness.Must(t, err)
 				return said
 			}
 			ensureSystem(t)
@@ -42,14 +41,14 @@ func TestTheREADMEsQuickStart(t *testing.T) {
 			deployment := &unstructured.Unstructured{}
 			deployment.SetAPIVersion("apps/v1")
 			deployment.SetKind("Deployment")
-			must(t, admin.Get(t.Context(), client.ObjectKey{Namespace: system, Name: "pipedream-operator-manager"}, deployment))
+			harness.Must(t, admin.Get(t.Context(), client.ObjectKey{Namespace: system, Name: "pipedream-operator-manager"}, deployment))
 			if got, want := containerOf(t, deployment).Image, "registry.example/pipedream-operator:v0.1.0"; got != want {
 				t.Errorf("the image is %s, want %s", got, want)
 			}
-			stop := startManager(t, deployment, false, freeAddress(t), freeAddress(t))
+			stop := startManager(t, deployment, false, harness.MustFreeAddress(t), harness.MustFreeAddress(t))
 			said := run(blocks[2])
 			secret := &corev1.Secret{}
-			must(t, admin.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "orders"}, secret))
+			harness.Must(t, admin.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "orders"}, secret))
 			if token := string(secret.Data["access_token"]); token == "" || !strings.HasSuffix(said, token) {
 				t.Errorf("what is printed does not end with the token: %s", said)
 			}
@@ -63,7 +62,7 @@ func TestTheREADMEsQuickStart(t *testing.T) {
 // shellBlocks returns the shell commands of a section of a document.
 func shellBlocks(t *testing.T, document, heading string) (blocks []string) {
 	t.Helper()
-	_, section, found := strings.Cut(read(t, filepath.Join(controlplane.Root(), document)), "\n"+heading+"\n")
+	_, section, found := strings.Cut(string(harness.MustRead(t, document)), "\n"+heading+"\n")
 	if !found {
 		t.Fatalf("%s has no section %q", document, heading)
 	}

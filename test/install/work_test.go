@@ -4,28 +4,21 @@
 package install_test
 
 import (
-	"bytes"
 	"context"
-	"crypto/tls"
-	"fmt"
 	"net/http"
-	"net/http/httptest"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
+	"sync"
 	"testing"
 	"time"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // wantFlagsUnderstood has the manager itself look at the Deployment's flags. Files
@@ -35,7 +28,7 @@ func wantFlagsUnderstood(t *testing.T, deployment *unstructured.Unstructured) {
 	arguments := slices.DeleteFunc(slices.Clone(containerOf(t, deployment).Args), func(argument string) bool {
 		return strings.Contains(argument, "=/etc/pipedream-operator/")
 	})
-	if _, err := execute("", filepath.Join(folder, "manager"), append(arguments, "--version")...); err != nil {
+	if _, err := execute(manager, append(arguments, "--version")...); err != nil {
 		t.Errorf("the manager does not understand its flags: %v", err)
 	}
 }
@@ -44,11 +37,13 @@ func wantFlagsUnderstood(t *testing.T, deployment *unstructured.Unstructured) {
 // command as its ServiceAccount. Then it follows the README.
 func wantWorking(t *testing.T, deployment *unstructured.Unstructured, objects []*unstructured.Unstructured, namespaced bool) {
 	t.Helper()
-	probes, metrics := freeAddress(t), freeAddress(t)
+	probes, metrics := harness.MustFreeAddress(t), harness.MustFreeAddress(t)
 	stop := startManager(t, deployment, namespaced, probes, metrics)
 	container := containerOf(t, deployment)
 	for _, probe := range []*corev1.Probe{container.ReadinessProbe, container.LivenessProbe} {
-		eventually(t, probe.HTTPGet.Path, func() string { return get(t, "http://"+probes+probe.HTTPGet.Path, "", http.StatusOK) })
+		harness.Eventually(t, probe.HTTPGet.Path, func() string {
+			return harness.Answers(t.Context(), "http://"+probes+probe.HTTPGet.Path, "", http.StatusOK)
+		})
 	}
 
 	kubectl(t, "", "create", "secret", "generic", "pipedream-oauth-client", "--namespace="+shop,
@@ -59,7 +54,7 @@ func wantWorking(t *testing.T, deployment *unstructured.Unstructured, objects []
 		t.Error("the Secret has no token")
 	}
 	// Events are written with rights of their own, and late.
-	eventually(t, "an event about the token", func() string {
+	harness.Eventually(t, "an event about the token", func() string {
 		if kubectl(t, "", "get", "events", "--namespace="+shop, "--field-selector=reason=Issued", "--output=name") == "" {
 			return "there is none"
 		}
@@ -67,8 +62,10 @@ func wantWorking(t *testing.T, deployment *unstructured.Unstructured, objects []
 	})
 	if !namespaced {
 		scraper := scraperToken(t, objects)
-		eventually(t, "metrics", func() string { return get(t, "https://"+metrics+"/metrics", scraper, http.StatusOK) })
-		if problem := get(t, "https://"+metrics+"/metrics", "", http.StatusUnauthorized); problem != "" {
+		harness.Eventually(t, "metrics", func() string {
+			return harness.Answers(t.Context(), "https://"+metrics+"/metrics", scraper, http.StatusOK)
+		})
+		if problem := harness.Answers(t.Context(), "https://"+metrics+"/metrics", "", http.StatusUnauthorized); problem != "" {
 			t.Errorf("metrics without a token: %s", problem)
 		}
 	}
@@ -79,51 +76,26 @@ func wantWorking(t *testing.T, deployment *unstructured.Unstructured, objects []
 // a pod: addresses, and where the API servers are.
 func startManager(t *testing.T, deployment *unstructured.Unstructured, namespaced bool, probes, metrics string) (stop func()) {
 	t.Helper()
-	pipedream := httptest.NewServer(simulator.New(simulator.Options{Now: time.Now, Clients: []simulator.Client{
+	pipedream := harness.MustServe(t, simulator.New(simulator.Options{Now: time.Now, Clients: []simulator.Client{
 		{ID: "an-id", Secret: "a-secret"}, {ID: "YOUR_CLIENT_ID", Secret: "YOUR_CLIENT_SECRET"},
 	}}))
-	t.Cleanup(pipedream.Close)
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{
-		Namespace: deployment.GetNamespace(), Name: templateOf(t, deployment).Spec.ServiceAccountName,
-	}}
-	request := &authenticationv1.TokenRequest{}
-	must(t, admin.SubResource("token").Create(t.Context(), account, request))
-	content, err := cluster.KubeconfigOf(request.Status.Token, deployment.GetNamespace())
-	must(t, err)
-	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
-	must(t, os.WriteFile(kubeconfig, content, 0o600))
+	kubeconfig := cluster.MustAccountKubeconfig(t, deployment.GetNamespace(), templateOf(t, deployment).Spec.ServiceAccountName)
 
 	arguments := append(slices.Clone(containerOf(t, deployment).Args), "--kubeconfig="+kubeconfig,
-		"--api-url="+pipedream.URL, "--allow-insecure-api-url", "--health-probe-bind-address="+probes)
+		"--api-url="+pipedream, "--allow-insecure-api-url", "--health-probe-bind-address="+probes)
 	if !namespaced {
 		arguments = append(arguments, "--metrics-bind-address="+metrics)
 	}
-	log := &bytes.Buffer{}
-	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), filepath.Join(folder, "manager"), arguments...)
-	cmd.Env = append(os.Environ(), "POD_NAMESPACE="+deployment.GetNamespace())
-	cmd.Stdout, cmd.Stderr = log, log
-	must(t, cmd.Start())
-	stop = once(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		killer := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
-		defer killer.Stop()
-		if err := cmd.Wait(); err != nil || strings.Contains(log.String(), "forbidden") {
-			t.Errorf("the manager ended with %v, or may not do what it must:\n%s", err, log)
+	started := harness.Command{
+		Path: manager, Arguments: arguments, Environment: []string{"POD_NAMESPACE=" + deployment.GetNamespace()},
+	}.MustStart(t)
+	stop = sync.OnceFunc(func() {
+		if err := started.Stop(patience); err != nil || strings.Contains(started.Log.String(), "forbidden") {
+			t.Errorf("the manager ended with %v, or may not do what it must:\n%s", err, started.Log)
 		}
 	})
 	t.Cleanup(stop)
 	return stop
-}
-
-// once returns a function that does something the first time that it is called.
-func once(do func()) func() {
-	done := false
-	return func() {
-		if !done {
-			done = true
-			do()
-		}
-	}
 }
 
 // scraperToken returns the token of a ServiceAccount that may read metrics, by the
@@ -137,36 +109,13 @@ func scraperToken(t *testing.T, objects []*unstructured.Unstructured) string {
 		t.Fatal("there is no role for those who read metrics")
 	}
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: shop, Name: "prometheus"}}
-	must(t, admin.Create(t.Context(), account))
+	harness.Must(t, admin.Create(t.Context(), account))
 	binding := &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "prometheus-"},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: objects[at].GetName()},
 		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: account.Namespace, Name: account.Name}},
 	}
-	must(t, admin.Create(t.Context(), binding))
-	t.Cleanup(func() { must(t, admin.Delete(context.WithoutCancel(t.Context()), binding)) })
-	request := &authenticationv1.TokenRequest{}
-	must(t, admin.SubResource("token").Create(t.Context(), account, request))
-	return request.Status.Token
-}
-
-// get tells how an answer differs from the one that is wanted.
-func get(t *testing.T, url, token string, want int) (problem string) {
-	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
-	must(t, err)
-	if token != "" {
-		request.Header.Set("Authorization", "Bearer "+token)
-	}
-	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // The certificate is self-signed.
-	defer transport.CloseIdleConnections()
-	response, err := transport.RoundTrip(request)
-	if err != nil {
-		return err.Error()
-	}
-	_ = response.Body.Close()
-	if response.StatusCode != want {
-		return fmt.Sprintf("%s answers %s, want %d", url, response.Status, want)
-	}
-	return ""
+	harness.Must(t, admin.Create(t.Context(), binding))
+	t.Cleanup(func() { harness.Must(t, admin.Delete(context.WithoutCancel(t.Context()), binding)) })
+	return cluster.MustToken(t, account.Namespace, account.Name)
 }

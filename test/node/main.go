@@ -9,7 +9,7 @@
 // outside, and ends with that process. The machine has one end of a virtual cable
 // to it, to reach the API server.
 //
-// hack/cluster/node makes what it needs, and is how to call it.
+// The script run, in this folder, makes what it needs, and is how to call it.
 package main
 
 import (

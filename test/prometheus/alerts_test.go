@@ -7,15 +7,13 @@ package prometheus_test
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
 	"sigs.k8s.io/yaml"
 
-	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // rule is an alert.
@@ -34,29 +32,15 @@ type rules struct {
 	} `json:"groups"`
 }
 
-func read(t *testing.T, path ...string) string {
-	t.Helper()
-	content, err := os.ReadFile(filepath.Join(controlplane.Root(), filepath.Join(path...)))
-	must(t, err)
-	return string(content)
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // ruleFile returns the PrometheusRule as a file for Prometheus itself.
 func ruleFile(t *testing.T) []byte {
 	t.Helper()
 	var object struct {
 		Spec map[string]any `json:"spec"`
 	}
-	must(t, yaml.Unmarshal([]byte(read(t, "config", "prometheus", "rule.yaml")), &object))
+	harness.Must(t, yaml.Unmarshal(harness.MustRead(t, "config", "prometheus", "rule.yaml"), &object))
 	content, err := yaml.Marshal(object.Spec)
-	must(t, err)
+	harness.Must(t, err)
 	return content
 }
 
@@ -64,7 +48,7 @@ func ruleFile(t *testing.T) []byte {
 func alerts(t *testing.T) []rule {
 	t.Helper()
 	var parsed rules
-	must(t, yaml.Unmarshal(ruleFile(t), &parsed))
+	harness.Must(t, yaml.Unmarshal(ruleFile(t), &parsed))
 	if len(parsed.Groups) != 1 || len(parsed.Groups[0].Rules) < 6 {
 		t.Fatalf("there are no six alerts: %+v", parsed)
 	}
@@ -87,7 +71,7 @@ func queries(t *testing.T) []query {
 			Targets []query
 		}
 	}
-	must(t, json.Unmarshal([]byte(read(t, "config", "prometheus", "dashboard.json")), &dashboard))
+	harness.Must(t, json.Unmarshal(harness.MustRead(t, "config", "prometheus", "dashboard.json"), &dashboard))
 	var all []query
 	for _, panel := range dashboard.Panels {
 		for _, asked := range panel.Targets {
@@ -130,8 +114,8 @@ func used(t *testing.T) map[string]string {
 }
 
 func TestAlertsAndDashboardNameMetricsThatThereAre(t *testing.T) {
-	golden := read(t, "internal", "controller", "testdata", "metrics.txt") + read(t, "internal", "controller", "testdata", "namespaces.txt") +
-		read(t, "cmd", "manager", "testdata", "files.txt")
+	golden := string(harness.MustRead(t, "internal", "controller", "testdata", "metrics.txt")) + string(harness.MustRead(t, "internal", "controller", "testdata", "namespaces.txt")) +
+		string(harness.MustRead(t, "cmd", "manager", "testdata", "files.txt"))
 	ours := 0
 	for name, where := range used(t) {
 		if !strings.HasPrefix(name, "pipedream_") {
@@ -143,7 +127,7 @@ func TestAlertsAndDashboardNameMetricsThatThereAre(t *testing.T) {
 		}
 	}
 	for _, line := range regexp.MustCompile(`(?m)^# TYPE (\S+)`).FindAllStringSubmatch(golden, -1) {
-		if !strings.Contains(read(t, "docs", "metrics.md"), "\n| `"+line[1]+"`") {
+		if !strings.Contains(string(harness.MustRead(t, "docs", "metrics.md")), "\n| `"+line[1]+"`") {
 			t.Errorf("docs/metrics.md has no row for %s", line[1])
 		}
 	}
@@ -154,7 +138,7 @@ func TestAlertsAndDashboardNameMetricsThatThereAre(t *testing.T) {
 
 func TestEachAlertIsTestedAndExplained(t *testing.T) {
 	const page = "https://github.com/pipedream-operator/pipedream-operator/blob/main/docs/troubleshooting.md#"
-	explained, tested, listed := read(t, "docs", "troubleshooting.md"), read(t, "test", "prometheus", "testdata", "alerts_test.yaml"), read(t, "docs", "metrics.md")
+	explained, tested, listed := string(harness.MustRead(t, "docs", "troubleshooting.md")), string(harness.MustRead(t, "test", "prometheus", "testdata", "alerts_test.yaml")), string(harness.MustRead(t, "docs", "metrics.md"))
 	for _, alert := range alerts(t) {
 		if got, want := alert.Annotations["runbook_url"], page+strings.ToLower(alert.Alert); got != want {
 			t.Errorf("the runbook of %s is %s, want %s", alert.Alert, got, want)

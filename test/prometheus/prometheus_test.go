@@ -6,34 +6,27 @@
 package prometheus_test
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
-	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
+	"github.com/pipedream-operator/pipedream-operator/test/harness/controlplane"
 )
 
 // patience bounds how long a test waits for what must come.
@@ -41,23 +34,22 @@ const patience = 2 * time.Minute
 
 // program returns the path of a program of Prometheus.
 func program(name string) string {
-	return filepath.Join(controlplane.Root(), "bin", "prometheus", name)
+	return filepath.Join(harness.Root(), "bin", "prometheus", name)
 }
 
 // promtool must succeed in a folder.
 func promtool(t *testing.T, folder string, arguments ...string) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), program("promtool"), arguments...)
-	cmd.Dir = folder
-	if said, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("promtool %s: %v (`make test-prometheus` brings it)\n%s", strings.Join(arguments, " "), err, said)
+	command := harness.Command{Path: program("promtool"), Arguments: arguments, Folder: folder}
+	if said, err := command.Run(t.Context()); err != nil {
+		t.Errorf("%v (`make test-prometheus` brings it)\n%s", err, said)
 	}
 }
 
 func TestAlerts(t *testing.T) {
 	folder := t.TempDir()
-	must(t, os.WriteFile(filepath.Join(folder, "rules.yaml"), ruleFile(t), 0o600))
-	must(t, os.WriteFile(filepath.Join(folder, "alerts_test.yaml"), []byte(read(t, "test", "prometheus", "testdata", "alerts_test.yaml")), 0o600))
+	harness.Must(t, os.WriteFile(filepath.Join(folder, "rules.yaml"), ruleFile(t), 0o600))
+	harness.Must(t, os.WriteFile(filepath.Join(folder, "alerts_test.yaml"), harness.MustRead(t, "test", "prometheus", "testdata", "alerts_test.yaml"), 0o600))
 	promtool(t, folder, "check", "rules", "--lint=all", "--lint-fatal", "rules.yaml")
 	promtool(t, folder, "test", "rules", "alerts_test.yaml")
 }
@@ -68,9 +60,9 @@ func TestDashboardParses(t *testing.T) {
 		group = append(group, map[string]any{"record": fmt.Sprintf("panel:%d", i), "expr": asked.Expr})
 	}
 	content, err := yaml.Marshal(map[string]any{"groups": []any{map[string]any{"name": "dashboard", "rules": group}}})
-	must(t, err)
+	harness.Must(t, err)
 	folder := t.TempDir()
-	must(t, os.WriteFile(filepath.Join(folder, "dashboard.yaml"), content, 0o600))
+	harness.Must(t, os.WriteFile(filepath.Join(folder, "dashboard.yaml"), content, 0o600))
 	promtool(t, folder, "check", "rules", "dashboard.yaml")
 }
 
@@ -89,65 +81,29 @@ type run struct {
 func (r *run) write(name string, content []byte) string {
 	r.Helper()
 	path := filepath.Join(r.folder, name)
-	must(r.T, os.WriteFile(path, content, 0o600))
+	harness.Must(r.T, os.WriteFile(path, content, 0o600))
 	return path
 }
 
-// freeAddress returns an address of this machine that nobody listens on.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	must(t, err)
-	must(t, listener.Close())
-	return listener.Addr().String()
-}
-
 // start starts a program, which is ended with the test.
-func (r *run) start(environment []string, program string, arguments ...string) {
+func (r *run) start(command harness.Command) {
 	r.Helper()
-	said := &bytes.Buffer{}
-	cmd := exec.CommandContext(context.WithoutCancel(r.Context()), program, arguments...)
-	cmd.Env = append(os.Environ(), environment...)
-	cmd.Stdout, cmd.Stderr = said, said
-	must(r.T, cmd.Start())
-	ended := make(chan struct{})
-	go func() {
-		_ = cmd.Wait()
-		close(ended)
-	}()
-	r.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-ended:
-		case <-time.After(patience):
-			_ = cmd.Process.Kill()
-			<-ended
-		}
-		if r.Failed() {
-			r.Logf("%s said:\n%s", filepath.Base(program), said)
-		}
-	})
+	started := command.MustStart(r.T)
+	r.Cleanup(func() { _ = started.Stop(patience) })
 }
 
 func newRun(t *testing.T) *run {
 	t.Helper()
 	r := &run{T: t, folder: t.TempDir()}
-	var err error
-	r.cluster, err = controlplane.Start(controlplane.Options{})
-	must(t, err)
-	t.Cleanup(func() { must(t, r.cluster.Stop()) })
-	must(t, v1alpha1.AddToScheme(scheme.Scheme))
-	r.admin, err = client.New(r.cluster.Config, client.Options{})
-	must(t, err)
+	r.cluster = controlplane.MustStart(t, controlplane.Options{})
+	r.admin = r.cluster.Client
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}}
-	must(t, r.admin.Create(t.Context(), namespace))
+	harness.Must(t, r.admin.Create(t.Context(), namespace))
 	r.namespace = namespace.Name
 	r.pipedream = simulator.New(simulator.Options{
 		Now: time.Now, TokenLifetime: 30 * time.Second, Clients: []simulator.Client{{ID: "good", Secret: "the-client-secret"}},
 	})
-	server := httptest.NewServer(r.pipedream)
-	t.Cleanup(server.Close)
-	r.apiURL = server.URL
+	r.apiURL = harness.MustServe(t, r.pipedream)
 	return r
 }
 
@@ -155,18 +111,16 @@ func newRun(t *testing.T) *run {
 func (r *run) scraper() string {
 	r.Helper()
 	role := &rbacv1.ClusterRole{}
-	must(r.T, yaml.Unmarshal([]byte(read(r.T, "config", "metrics", "reader_role.yaml")), role))
-	must(r.T, r.admin.Create(r.Context(), role))
+	harness.Must(r.T, yaml.Unmarshal(harness.MustRead(r.T, "config", "metrics", "reader_role.yaml"), role))
+	harness.Must(r.T, r.admin.Create(r.Context(), role))
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "prometheus"}}
-	must(r.T, r.admin.Create(r.Context(), account))
-	must(r.T, r.admin.Create(r.Context(), &rbacv1.ClusterRoleBinding{
+	harness.Must(r.T, r.admin.Create(r.Context(), account))
+	harness.Must(r.T, r.admin.Create(r.Context(), &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: "prometheus"},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
 		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: r.namespace, Name: account.Name}},
 	}))
-	request := &authenticationv1.TokenRequest{}
-	must(r.T, r.admin.SubResource("token").Create(r.Context(), account, request))
-	return request.Status.Token
+	return r.cluster.MustToken(r.T, account.Namespace, account.Name)
 }
 
 // startManagers builds the manager and runs it, as leader and as standby, and returns
@@ -174,20 +128,16 @@ func (r *run) scraper() string {
 func (r *run) startManagers() (metrics []string) {
 	r.Helper()
 	manager := filepath.Join(r.folder, "manager")
-	build := exec.CommandContext(r.Context(), "go", "build", "-o", manager, "./cmd/manager")
-	build.Dir = controlplane.Root()
-	if said, err := build.CombinedOutput(); err != nil {
-		r.Fatalf("build the manager: %v: %s", err, said)
-	}
-	kubeconfig := r.write("kubeconfig", r.cluster.Kubeconfig)
+	harness.MustBuildManager(r.T, harness.Root(), manager)
 	// Some metrics are there with these flags only. No CA is needed for a Pipedream without TLS: any will do.
 	certificates := r.write("ca.pem", r.cluster.Config.CAData)
 	for range 2 {
-		address := freeAddress(r.T)
+		address := harness.MustFreeAddress(r.T)
 		metrics = append(metrics, address)
-		r.start([]string{"POD_NAMESPACE=" + r.namespace}, manager,
-			"--kubeconfig="+kubeconfig, "--namespaces="+r.namespace, "--api-ca-file="+certificates, "--api-url="+r.apiURL, "--allow-insecure-api-url",
-			"--leader-elect", "--metrics-bind-address="+address, "--health-probe-bind-address=0")
+		r.start(harness.Manager{
+			Path: manager, Kubeconfig: r.cluster.KubeconfigFile, Pipedream: r.apiURL, Namespace: r.namespace, Metrics: address,
+			Flags: []string{"--namespaces=" + r.namespace, "--api-ca-file=" + certificates, "--leader-elect"},
+		}.Command())
 	}
 	return metrics
 }
@@ -206,11 +156,13 @@ func (r *run) startPrometheus(metrics []string) {
 			"static_configs": []any{map[string]any{"targets": metrics, "labels": map[string]any{"namespace": "system"}}},
 		}},
 	})
-	must(r.T, err)
-	address := freeAddress(r.T)
+	harness.Must(r.T, err)
+	address := harness.MustFreeAddress(r.T)
 	r.prometheus = "http://" + address
-	r.start(nil, program("prometheus"), "--config.file="+r.write("prometheus.yaml", config),
-		"--storage.tsdb.path="+filepath.Join(r.folder, "tsdb"), "--web.listen-address="+address, "--log.level=warn")
+	r.start(harness.Command{Path: program("prometheus"), Arguments: []string{
+		"--config.file=" + r.write("prometheus.yaml", config), "--storage.tsdb.path=" + filepath.Join(r.folder, "tsdb"),
+		"--web.listen-address=" + address, "--log.level=warn",
+	}})
 }
 
 // sample is a series with its value now.
@@ -223,7 +175,7 @@ type sample struct {
 func (r *run) ask(path string, values url.Values, into any) error {
 	r.Helper()
 	request, err := http.NewRequestWithContext(r.Context(), http.MethodGet, r.prometheus+path+"?"+values.Encode(), nil)
-	must(r.T, err)
+	harness.Must(r.T, err)
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return err
@@ -249,30 +201,18 @@ func (r *run) query(expression string) (samples []sample, err error) {
 	return answer.Result, err
 }
 
-// eventually waits until holds returns "", and fails with what it returned last.
-func (r *run) eventually(what string, holds func() string) {
+func (r *run) eventually(what string, problem func() string) {
 	r.Helper()
-	deadline := time.After(patience)
-	for {
-		problem := holds()
-		if problem == "" {
-			return
-		}
-		select {
-		case <-deadline:
-			r.Fatalf("%s: %s", what, problem)
-		case <-time.After(200 * time.Millisecond):
-		}
-	}
+	harness.Wait{Patience: patience, Every: 200 * time.Millisecond}.Eventually(r.T, what, problem)
 }
 
 func (r *run) create(name, clientSecret string) {
 	r.Helper()
-	must(r.T, r.admin.Create(r.Context(), &corev1.Secret{
+	harness.Must(r.T, r.admin.Create(r.Context(), &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: name + "-client"},
 		StringData: map[string]string{"client_id": "good", "client_secret": clientSecret},
 	}))
-	must(r.T, r.admin.Create(r.Context(), &v1alpha1.PipedreamToken{
+	harness.Must(r.T, r.admin.Create(r.Context(), &v1alpha1.PipedreamToken{
 		ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: name},
 		Spec: v1alpha1.PipedreamTokenSpec{
 			ClientSecretRef: v1alpha1.ClientSecretReference{Name: name + "-client"},
@@ -309,7 +249,7 @@ func TestDashboardAndAlertsOfARealRun(t *testing.T) {
 		})
 	}
 	var names []string
-	must(t, r.ask("/api/v1/label/__name__/values", nil, &names))
+	harness.Must(t, r.ask("/api/v1/label/__name__/values", nil, &names))
 	for name, where := range used(t) {
 		if !slices.Contains(names, name) {
 			t.Errorf("%s: there is no metric %s", where, name)
@@ -347,7 +287,7 @@ func (r *run) wantAlerts() {
 		}
 	}
 	r.eventually("the alerts", func() string {
-		must(r.T, r.ask("/api/v1/rules", nil, &state))
+		harness.Must(r.T, r.ask("/api/v1/rules", nil, &state))
 		var seen []string
 		for _, group := range state.Groups {
 			for _, rule := range group.Rules {

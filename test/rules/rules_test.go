@@ -39,13 +39,13 @@ import (
 	basecompatibility "k8s.io/component-base/compatibility"
 	"k8s.io/kube-openapi/pkg/validation/spec"
 
-	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // oldest returns the oldest Kubernetes that the chart installs on, such as 1.32.
 func oldest(t *testing.T) string {
 	t.Helper()
-	chart := read(t, "charts", "pipedream-operator", "Chart.yaml")
+	chart := harness.MustRead(t, "charts", "pipedream-operator", "Chart.yaml")
 	found := regexp.MustCompile(`(?m)^kubeVersion: ">=(1\.\d+)\.0-0"$`).FindSubmatch(chart)
 	if found == nil {
 		t.Fatal(`Chart.yaml has no kubeVersion of the form ">=1.32.0-0"`)
@@ -76,20 +76,11 @@ func as(t *testing.T, kubernetes string) {
 	}
 }
 
-func read(t *testing.T, path ...string) []byte {
-	t.Helper()
-	content, err := os.ReadFile(filepath.Join(append([]string{controlplane.Root()}, path...)...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return content
-}
-
 // documents returns the YAML documents of all files that a pattern matches, as JSON, by
 // kind.
 func documents(t *testing.T, pattern ...string) map[string][][]byte {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(append([]string{controlplane.Root()}, pattern...)...))
+	files, err := filepath.Glob(filepath.Join(append([]string{harness.Root()}, pattern...)...))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("%s: no files: %v", filepath.Join(pattern...), err)
 	}
@@ -454,7 +445,7 @@ func TestARuleOfAPolicyWithAWrongTypeFails(t *testing.T) {
 
 func TestTheGuideNamesTheOldestKubernetes(t *testing.T) {
 	want := fmt.Sprintf("Kubernetes %s or newer", oldest(t))
-	if !bytes.Contains(read(t, "docs", "install.md"), []byte(want)) {
+	if !bytes.Contains(harness.MustRead(t, "docs", "install.md"), []byte(want)) {
 		t.Errorf("docs/install.md does not say %q", want)
 	}
 }

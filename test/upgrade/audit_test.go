@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // auditPolicy has the API server log each request of the managers when it is answered. The log must show which object an
@@ -37,7 +39,7 @@ func (s *site) auditing() map[string]string {
 	s.Helper()
 	policy := filepath.Join(s.folder, "policy.yaml")
 	s.auditLog = filepath.Join(s.folder, "audit.log")
-	must(s.T, os.WriteFile(policy, []byte(auditPolicy), 0o600))
+	harness.Must(s.T, os.WriteFile(policy, []byte(auditPolicy), 0o600))
 	return map[string]string{"audit-policy-file": policy, "audit-log-path": s.auditLog}
 }
 
@@ -117,14 +119,14 @@ func (r *request) isForbidden() bool {
 func (s *site) requests(offset int64, until time.Time) (found []*request, next int64) {
 	s.Helper()
 	content, err := os.ReadFile(s.auditLog)
-	must(s.T, err)
+	harness.Must(s.T, err)
 	next = offset
 	for line := range bytes.Lines(content[offset:]) {
 		if !bytes.HasSuffix(line, []byte("\n")) {
 			break // The API server is writing it.
 		}
 		r := &request{}
-		must(s.T, json.Unmarshal(line, r))
+		harness.Must(s.T, json.Unmarshal(line, r))
 		if r.Stage == "ResponseComplete" && r.Verb != "watch" && r.At.After(until) {
 			break
 		}

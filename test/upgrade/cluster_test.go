@@ -6,36 +6,23 @@
 package upgrade_test
 
 import (
-	"bytes"
-	"context"
 	"fmt"
-	"net"
-	"net/http"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
-	admissionv1 "k8s.io/api/admissionregistration/v1"
-	authenticationv1 "k8s.io/api/authentication/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
-	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
-	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
+	"github.com/pipedream-operator/pipedream-operator/test/harness/controlplane"
 )
 
 const (
@@ -80,41 +67,21 @@ func newSite(t *testing.T) *site {
 	s.cluster, err = controlplane.Start(controlplane.Options{
 		ControllerManager: true, KillAfter: time.Second, APIServerFlags: flags, WithoutCRDs: true,
 	})
-	must(t, err)
+	harness.Must(t, err)
 	t.Cleanup(func() {
 		if err := s.cluster.Stop(); err != nil {
 			t.Logf("end the control plane: %v", err) // On a busy machine it takes long; that is no fault of the operator.
 		}
 	})
-	must(t, os.WriteFile(s.adminKubeconfig(), s.cluster.Kubeconfig, 0o600))
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{
-		admissionv1.AddToScheme, authenticationv1.AddToScheme, coordinationv1.AddToScheme, corev1.AddToScheme, v1alpha1.AddToScheme,
-	} {
-		must(t, add(scheme))
-	}
-	config := rest.CopyConfig(s.cluster.Config)
-	config.QPS = -1
-	s.admin, err = client.New(config, client.Options{Scheme: scheme})
-	must(t, err)
+	s.admin = s.cluster.Client
 	s.createNamespace(systemNamespace)
 	return s
 }
 
-func (s *site) adminKubeconfig() string { return filepath.Join(s.folder, "admin.kubeconfig") }
-
 // kubectl runs kubectl as the administrator, and returns what it prints.
-func (s *site) kubectl(arguments ...string) []byte {
+func (s *site) kubectl(arguments ...string) string {
 	s.Helper()
-	command := exec.CommandContext(s.Context(), filepath.Join(controlplane.Assets(), "kubectl"), arguments...)
-	command.Env = append(os.Environ(), "KUBECONFIG="+s.adminKubeconfig())
-	var problems bytes.Buffer
-	command.Stderr = &problems
-	out, err := command.Output()
-	if err != nil {
-		s.Fatalf("kubectl %s: %v: %s", strings.Join(arguments, " "), err, &problems)
-	}
-	return out
+	return s.cluster.Kubectl().Must(s.T, arguments...)
 }
 
 // install makes the CRD and the RBAC those of a version, as `kubectl apply --server-side` does. It also deletes RBAC
@@ -125,9 +92,9 @@ func (s *site) install(v *version) {
 	s.kubectl("apply", "--server-side", "--kustomize", filepath.Join(v.source, "config", "crd"))
 	s.kubectl("apply", "--server-side", "--kustomize", rbac)
 	var applied []*unstructured.Unstructured
-	for document := range strings.SplitSeq(string(s.kubectl("kustomize", rbac)), "\n---\n") {
+	for document := range strings.SplitSeq(s.kubectl("kustomize", rbac), "\n---\n") {
 		u := &unstructured.Unstructured{}
-		must(s.T, yaml.Unmarshal([]byte(document), &u.Object))
+		harness.Must(s.T, yaml.Unmarshal([]byte(document), &u.Object))
 		applied = append(applied, u)
 	}
 	for _, old := range s.applied {
@@ -135,7 +102,7 @@ func (s *site) install(v *version) {
 			return u.GetKind() == old.GetKind() && u.GetNamespace() == old.GetNamespace() && u.GetName() == old.GetName()
 		})
 		if !stays {
-			must(s.T, s.admin.Delete(s.Context(), old))
+			harness.Must(s.T, s.admin.Delete(s.Context(), old))
 		}
 	}
 	s.applied = applied
@@ -145,42 +112,13 @@ func (s *site) install(v *version) {
 // authenticate writes the kubeconfig of the managers, once their ServiceAccount is there.
 func (s *site) authenticate() {
 	s.Helper()
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: systemNamespace, Name: managerAccount}}
-	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: new(int64(24 * 60 * 60))}}
-	must(s.T, s.admin.SubResource("token").Create(s.Context(), account, request))
-	content, err := s.cluster.KubeconfigOf(request.Status.Token, systemNamespace)
-	must(s.T, err)
-	s.kubeconfig = filepath.Join(s.folder, "manager.kubeconfig")
-	must(s.T, os.WriteFile(s.kubeconfig, content, 0o600))
-}
-
-// output keeps what a process prints.
-type output struct {
-	mu      sync.Mutex
-	content bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.content.Write(p)
-}
-
-// tail returns the last lines.
-func (o *output) tail(count int) string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	lines := strings.Split(strings.TrimSpace(o.content.String()), "\n")
-	return strings.Join(lines[max(0, len(lines)-count):], "\n")
+	s.kubeconfig = s.cluster.MustAccountKubeconfig(s.T, systemNamespace, managerAccount)
 }
 
 // manager is a manager that runs.
 type manager struct {
 	*version
-	process *exec.Cmd
-	log     *output
-	ended   chan struct{}
-	probes  string
+	*harness.Process
 	// holder is who held the lease when this manager was started.
 	holder string
 }
@@ -188,59 +126,22 @@ type manager struct {
 // start starts the manager of a version, and returns when its caches are filled. It may stand by at first.
 func (s *site) start(v *version) *manager {
 	s.Helper()
-	listener, err := new(net.ListenConfig).Listen(s.Context(), "tcp", "127.0.0.1:0")
-	must(s.T, err)
-	m := &manager{version: v, log: &output{}, ended: make(chan struct{}), probes: listener.Addr().String(), holder: s.leader()}
-	must(s.T, listener.Close())
-	m.process = exec.CommandContext(context.WithoutCancel(s.Context()), v.manager, "--kubeconfig="+s.kubeconfig,
-		"--api-url="+s.pipedream.url, "--allow-insecure-api-url", "--leader-elect",
-		"--token-requests-per-second=50", "--token-request-burst=50", "--verification-requests-per-second=50",
-		"--metrics-bind-address=0", "--health-probe-bind-address="+m.probes)
-	m.process.Env = append(os.Environ(), "POD_NAMESPACE="+systemNamespace)
-	m.process.Stdout, m.process.Stderr = m.log, m.log
-	must(s.T, m.process.Start())
-	go func() {
-		_ = m.process.Wait()
-		close(m.ended)
-	}()
-	s.Cleanup(func() {
-		_ = m.process.Process.Kill()
-		<-m.ended
-		if s.Failed() {
-			s.Logf("the last that the manager of the version %q printed:\n%s", v.name, m.log.tail(15))
-		}
-	})
-	s.eventually("the manager of the version "+v.name+" is ready", func() string { return m.unready(s.Context()) })
+	call := harness.Manager{
+		Path: v.manager, Kubeconfig: s.kubeconfig, Pipedream: s.pipedream.url, Namespace: systemNamespace, Probes: harness.MustFreeAddress(s.T),
+		Flags: []string{"--leader-elect", "--token-requests-per-second=50", "--token-request-burst=50", "--verification-requests-per-second=50"},
+	}
+	m := &manager{version: v, holder: s.leader()}
+	m.Process = call.Command().MustStart(s.T)
+	wait := harness.Wait{Patience: patience, Process: m.Process}
+	wait.Eventually(s.T, "the manager of the version "+v.name+" to be ready", func() string { return call.Unready(s.Context()) })
 	return m
-}
-
-// unready returns why a manager is not ready; nothing if it is.
-func (m *manager) unready(ctx context.Context) string {
-	select {
-	case <-m.ended:
-		return "it has ended: " + m.log.tail(1)
-	default:
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+m.probes+"/readyz", http.NoBody)
-	if err != nil {
-		return err.Error()
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return err.Error()
-	}
-	_ = response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return response.Status
-	}
-	return ""
 }
 
 // leader returns who holds the operator's lease; nothing if nobody does.
 func (s *site) leader() string {
 	s.Helper()
 	leases := &coordinationv1.LeaseList{}
-	must(s.T, s.admin.List(s.Context(), leases, client.InNamespace(systemNamespace)))
+	harness.Must(s.T, s.admin.List(s.Context(), leases, client.InNamespace(systemNamespace)))
 	for _, lease := range leases.Items {
 		if holder := lease.Spec.HolderIdentity; holder != nil {
 			return *holder
@@ -265,27 +166,13 @@ func (s *site) awaitLeader(m *manager) {
 // stop tells a manager to end as a kubelet does, and waits until it has.
 func (s *site) stop(m *manager) {
 	s.Helper()
-	must(s.T, m.process.Process.Signal(syscall.SIGTERM))
-	select {
-	case <-m.ended:
-		if code := m.process.ProcessState.ExitCode(); code != 0 {
-			s.Errorf("the manager of the version %q was told to stop, and ended with %d: %s", m.name, code, m.log.tail(1))
-		}
-	case <-time.After(shutdownPatience):
-		s.Fatalf("the manager of the version %q was told to stop, and still runs after %s", m.name, shutdownPatience)
+	if err := m.Stop(shutdownPatience); err != nil {
+		s.Errorf("the manager of the version %q was told to stop: %v: %s", m.name, err, m.Log.Tail(1))
 	}
 }
 
 // eventually waits until there is nothing left that is wrong.
 func (s *site) eventually(what string, wrong func() string) {
 	s.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
-		problem := wrong()
-		if problem == "" {
-			return
-		}
-		if time.Now().After(deadline) {
-			s.Fatalf("after %s it is not so that %s: %s", patience, what, problem)
-		}
-	}
+	harness.Wait{Patience: patience, Every: 100 * time.Millisecond}.Eventually(s.T, what, wrong)
 }

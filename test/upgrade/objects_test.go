@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 const clientSecret = "the-client-secret"
@@ -108,13 +109,13 @@ func (s *site) make(namespace, name string, kind *state) *object {
 	s.mu.Lock()
 	s.objects = append(s.objects, o)
 	s.mu.Unlock()
-	must(s.T, s.pipedream.SetClient(o.client(), clientSecret))
+	harness.Must(s.T, s.pipedream.SetClient(o.client(), clientSecret))
 	data := map[string]string{"client_id": o.client(), "client_secret": clientSecret}
 	if kind.credentials != nil {
 		data = kind.credentials(o)
 	}
 	if data != nil {
-		must(s.T, s.admin.Create(s.Context(), &corev1.Secret{
+		harness.Must(s.T, s.admin.Create(s.Context(), &corev1.Secret{
 			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: o.credentialsName()}, StringData: data,
 		}))
 	}
@@ -132,14 +133,14 @@ func (s *site) apply(o *object) int64 {
 	unstructured.RemoveNestedField(content, "status")
 	unstructured.RemoveNestedField(content, "metadata", "creationTimestamp")
 	applied := &unstructured.Unstructured{Object: content}
-	must(s.T, s.admin.Apply(s.Context(), client.ApplyConfigurationFromUnstructured(applied), client.FieldOwner("gitops")))
+	harness.Must(s.T, s.admin.Apply(s.Context(), client.ApplyConfigurationFromUnstructured(applied), client.FieldOwner("gitops")))
 	return applied.GetGeneration()
 }
 
 func toUnstructured(t *testing.T, token *v1alpha1.PipedreamToken) map[string]any {
 	t.Helper()
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(token)
-	must(t, err)
+	harness.Must(t, err)
 	return content
 }
 
@@ -155,7 +156,7 @@ func (s *site) requestRenewal(o *object, value string) {
 	s.Helper()
 	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, v1alpha1.RenewRequestAnnotation, value)
 	token := &v1alpha1.PipedreamToken{ObjectMeta: metav1.ObjectMeta{Namespace: o.namespace, Name: o.name}}
-	must(s.T, s.admin.Patch(s.Context(), token, client.RawPatch(types.MergePatchType, []byte(patch))))
+	harness.Must(s.T, s.admin.Patch(s.Context(), token, client.RawPatch(types.MergePatchType, []byte(patch))))
 }
 
 // touch changes a Secret in a way that matters to nobody: it gets a label with a value.
@@ -163,14 +164,14 @@ func (s *site) touch(namespace, name, value string) {
 	s.Helper()
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 	patch := fmt.Sprintf(`{"metadata":{"labels":{"seen-by":%q}}}`, value)
-	must(s.T, s.admin.Patch(s.Context(), secret, client.RawPatch(types.MergePatchType, []byte(patch))))
+	harness.Must(s.T, s.admin.Patch(s.Context(), secret, client.RawPatch(types.MergePatchType, []byte(patch))))
 }
 
 // rotate changes the client secret of an object, at Pipedream and in the cluster.
 func (s *site) rotate(o *object) {
 	s.Helper()
 	const rotated = "the-rotated-client-secret"
-	must(s.T, s.pipedream.SetClient(o.client(), rotated))
+	harness.Must(s.T, s.pipedream.SetClient(o.client(), rotated))
 	s.writeClientSecret(o, rotated)
 }
 
@@ -179,18 +180,18 @@ func (s *site) writeClientSecret(o *object, value string) {
 	s.Helper()
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: o.namespace, Name: o.credentialsName()}}
 	patch := fmt.Sprintf(`{"stringData":{"client_secret":%q}}`, value)
-	must(s.T, s.admin.Patch(s.Context(), secret, client.RawPatch(types.MergePatchType, []byte(patch))))
+	harness.Must(s.T, s.admin.Patch(s.Context(), secret, client.RawPatch(types.MergePatchType, []byte(patch))))
 }
 
 func (s *site) deleteCredentials(o *object) {
 	s.Helper()
-	must(s.T, s.admin.Delete(s.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: o.namespace, Name: o.credentialsName()}}))
+	harness.Must(s.T, s.admin.Delete(s.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: o.namespace, Name: o.credentialsName()}}))
 }
 
 func (s *site) deleteToken(o *object, how metav1.DeletionPropagation) {
 	s.Helper()
 	token := &v1alpha1.PipedreamToken{ObjectMeta: metav1.ObjectMeta{Namespace: o.namespace, Name: o.name}}
-	must(s.T, client.IgnoreNotFound(s.admin.Delete(s.Context(), token, client.PropagationPolicy(how))))
+	harness.Must(s.T, client.IgnoreNotFound(s.admin.Delete(s.Context(), token, client.PropagationPolicy(how))))
 }
 
 // wrong returns what is not as the state of an object asks for; nothing when all is.
@@ -240,7 +241,7 @@ func (s *site) awaitReady(o *object) {
 
 func (s *site) createNamespace(name string) {
 	s.Helper()
-	must(s.T, s.admin.Create(s.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}))
+	harness.Must(s.T, s.admin.Create(s.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}))
 }
 
 // populate creates an object of each state in a namespace, and returns when all of them are in their states. From then

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // usualLifetime is the life of a token. It is so long that no token is due before the test ends.
@@ -65,9 +66,7 @@ func newPipedream(t *testing.T) *pipedream {
 		Simulator:  simulator.New(simulator.Options{Now: time.Now, TokenLifetime: usualLifetime}),
 		behaviours: map[string]behaviour{}, owners: map[string]string{},
 	}
-	server := httptest.NewServer(p)
-	t.Cleanup(server.Close)
-	p.url = server.URL
+	p.url = harness.MustServe(t, p)
 	return p
 }
 

@@ -16,7 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
-	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // noon is when the objects of these tests are looked at.
@@ -109,13 +109,13 @@ func TestWhatIsLost(t *testing.T) {
 func TestPreviousCommitThatIsNone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "previous")
 	for _, content := range []string{"", "v1.2.3\n", "6d089a2\n", "main"} {
-		must(t, os.WriteFile(path, []byte(content), 0o600))
+		harness.Must(t, os.WriteFile(path, []byte(content), 0o600))
 		if commit, err := previousCommit(path); err == nil || !strings.Contains(err.Error(), "git rev-parse") {
 			t.Errorf("with %q the commit is %q and the error %v, want one that says how to write it", content, commit, err)
 		}
 	}
 	missing := strings.Repeat("0", 40)
-	if err := extract(t, controlplane.Root(), missing, filepath.Join(t.TempDir(), "source")); err == nil || !strings.Contains(err.Error(), "git fetch --unshallow") {
+	if err := extract(t, harness.Root(), missing, filepath.Join(t.TempDir(), "source")); err == nil || !strings.Contains(err.Error(), "git fetch --unshallow") {
 		t.Errorf("for a commit that is not in this clone the error is %v, want one that says to fetch the history", err)
 	}
 }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 const (
@@ -179,7 +180,7 @@ func changedStates() []*state {
 			name: "good-edited", ready: valid, renewed: issued, lapses: true,
 			disturb: func(s *site, o *object) {
 				secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: o.namespace, Name: o.secretName()}}
-				must(s.T, s.admin.Patch(s.Context(), secret, client.RawPatch(types.MergePatchType, []byte(`{"stringData":{"access_token":"mine"}}`))))
+				harness.Must(s.T, s.admin.Patch(s.Context(), secret, client.RawPatch(types.MergePatchType, []byte(`{"stringData":{"access_token":"mine"}}`))))
 			},
 			arrived: func(s *site, _ *object, seen *sight) string {
 				if !s.pipedream.accepts(seen.held()) {
@@ -210,7 +211,7 @@ func verifiedStates() []*state {
 	}
 	accounts := func(status int) func(*site, *object) {
 		return func(s *site, o *object) {
-			must(s.T, s.pipedream.AddFault(simulator.Fault{Endpoint: simulator.EndpointAccounts, ClientID: o.client(), Status: status}))
+			harness.Must(s.T, s.pipedream.AddFault(simulator.Fault{Endpoint: simulator.EndpointAccounts, ClientID: o.client(), Status: status}))
 		}
 	}
 	accepted := verified("verified", 10, v1alpha1.ReasonTokenAccepted)
@@ -224,7 +225,7 @@ func verifiedStates() []*state {
 	revoked := verified("revoked", 10, v1alpha1.ReasonTokenRevoked)
 	revoked.ready, revoked.renewed, revoked.lapses = reason(v1alpha1.ReasonTokenRevoked), reason(v1alpha1.ReasonCredentialsRejected), true
 	revoked.disturb = func(s *site, o *object) {
-		must(s.T, s.pipedream.SetClient(o.client(), "another secret"))
+		harness.Must(s.T, s.pipedream.SetClient(o.client(), "another secret"))
 		if !s.pipedream.RevokeToken(s.observer.last(o).held()) {
 			s.Fatal("there is no token to revoke")
 		}
@@ -275,11 +276,11 @@ func refusedStates() []*state {
 		return func(s *site, o *object) {
 			fault := fault
 			fault.Endpoint, fault.ClientID = simulator.EndpointToken, o.client()
-			must(s.T, s.pipedream.AddFault(fault))
+			harness.Must(s.T, s.pipedream.AddFault(fault))
 		}
 	}
 	rejected := reason(v1alpha1.ReasonCredentialsRejected)
-	rotate := func(s *site, o *object) { must(s.T, s.pipedream.SetClient(o.client(), "another secret")) }
+	rotate := func(s *site, o *object) { harness.Must(s.T, s.pipedream.SetClient(o.client(), "another secret")) }
 	unknownScope := func(spec *v1alpha1.PipedreamTokenSpec) { spec.Scopes = []string{"connect:moon:read"} }
 	scopes := reason(v1alpha1.ReasonScopeRejected)
 	return []*state{
@@ -336,7 +337,7 @@ func outageStates() []*state {
 		begin := func(s *site, o *object) {
 			fault := fault
 			fault.Endpoint, fault.ClientID = simulator.EndpointToken, o.client()
-			must(s.T, s.pipedream.AddFault(fault))
+			harness.Must(s.T, s.pipedream.AddFault(fault))
 		}
 		return []*state{
 			{name: name, ready: none, renewed: reason(why), prepare: begin},
@@ -358,7 +359,7 @@ func clusterStates() []*state {
 		{
 			name: "foreign-secret", ready: none, renewed: reason(v1alpha1.ReasonSecretNotOwned),
 			prepare: func(s *site, o *object) {
-				must(s.T, s.admin.Create(s.Context(), &corev1.Secret{
+				harness.Must(s.T, s.admin.Create(s.Context(), &corev1.Secret{
 					ObjectMeta: metav1.ObjectMeta{Namespace: o.namespace, Name: o.secretName()}, StringData: map[string]string{"of": "somebody else"},
 				}))
 			},
@@ -462,8 +463,8 @@ func (s *site) forbidWrites() {
 		ObjectMeta: metav1.ObjectMeta{Name: "some-secrets"},
 		Spec:       admissionv1.ValidatingAdmissionPolicyBindingSpec{PolicyName: policy.Name, ValidationActions: []admissionv1.ValidationAction{admissionv1.Deny}},
 	}
-	must(s.T, s.admin.Create(s.Context(), policy))
-	must(s.T, s.admin.Create(s.Context(), binding))
+	harness.Must(s.T, s.admin.Create(s.Context(), policy))
+	harness.Must(s.T, s.admin.Create(s.Context(), binding))
 	s.eventually("the admission policy works", func() string {
 		probe := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: refusedToCreate + "-probe"}}
 		if err := s.admin.Create(s.Context(), probe, client.DryRunAll); !apierrors.IsInvalid(err) {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 const (
@@ -71,7 +72,7 @@ func (s *site) takeOff(name string) *flight {
 	f.limited = s.make(moving, "rate-limited-"+name, &state{
 		ready: valid, renewed: issued,
 		prepare: func(s *site, o *object) {
-			must(s.T, s.pipedream.AddFault(simulator.Fault{
+			harness.Must(s.T, s.pipedream.AddFault(simulator.Fault{
 				Endpoint: simulator.EndpointToken, ClientID: o.client(), Calls: 1, Status: http.StatusTooManyRequests,
 				Headers: map[string]string{"Retry-After": strconv.Itoa(int(pause / time.Second))},
 			}))
@@ -246,7 +247,7 @@ func (s *site) touchSome(during string) {
 // outOfDate returns what the status of an object does not know yet about its two Secrets.
 func (s *site) outOfDate(o *object, seen *sight) string {
 	credentials := &corev1.Secret{}
-	must(s.T, s.admin.Get(s.Context(), client.ObjectKey{Namespace: o.namespace, Name: o.credentialsName()}, credentials))
+	harness.Must(s.T, s.admin.Get(s.Context(), client.ObjectKey{Namespace: o.namespace, Name: o.credentialsName()}, credentials))
 	if status := seen.token.Status; status.ClientSecretResourceVersion != credentials.ResourceVersion || status.Secret.ResourceVersion != seen.secret.ResourceVersion {
 		return "its status:\n" + statusOf(seen)
 	}
@@ -280,6 +281,6 @@ func (s *site) overwriteStatus(o *object, kinds ...string) {
 	content := toUnstructured(s.T, token)
 	unstructured.RemoveNestedField(content, "spec")
 	applied := &unstructured.Unstructured{Object: content}
-	must(s.T, s.admin.Status().Apply(s.Context(), client.ApplyConfigurationFromUnstructured(applied), client.FieldOwner("pipedream-operator"), client.ForceOwnership))
+	harness.Must(s.T, s.admin.Status().Apply(s.Context(), client.ApplyConfigurationFromUnstructured(applied), client.FieldOwner("pipedream-operator"), client.ForceOwnership))
 	o.adapts = true
 }

@@ -22,6 +22,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 const (
@@ -102,7 +103,7 @@ func (s *site) roll(last *manager, v *version, name string, meanwhile func()) *m
 func (s *site) markUnknownReasons(v *version) {
 	s.Helper()
 	known, err := os.ReadFile(filepath.Join(v.source, "api", "v1alpha1", "conditions.go"))
-	must(s.T, err)
+	harness.Must(s.T, err)
 	s.observer.awaitLook()
 	for _, o := range s.live() {
 		token := s.observer.last(o).token

@@ -8,13 +8,12 @@ package upgrade_test
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
-	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // version is one of the two versions of the operator that the test switches between.
@@ -47,20 +46,21 @@ func previousCommit(path string) (string, error) {
 // extract writes the files of a commit of the repository into a new folder.
 func extract(t *testing.T, repository, commit, folder string) error {
 	t.Helper()
-	if said, err := exec.CommandContext(t.Context(), "git", "-C", repository, "cat-file", "-e", commit+"^{commit}").CombinedOutput(); err != nil {
-		return fmt.Errorf("look up the commit %s that hack/release/previous names: %w: %s. If this clone lacks the commit, fetch it with "+
-			"`git fetch origin %s` or `git fetch --unshallow`, or in CI with `fetch-depth: 0`", commit, err, strings.TrimSpace(string(said)), commit)
+	look := harness.Command{Path: "git", Arguments: []string{"-C", repository, "cat-file", "-e", commit + "^{commit}"}}
+	if _, err := look.Run(t.Context()); err != nil {
+		return fmt.Errorf("look up the commit %s that hack/release/previous names: %w. If this clone lacks the commit, fetch it with "+
+			"`git fetch origin %s` or `git fetch --unshallow`, or in CI with `fetch-depth: 0`", commit, err, commit)
 	}
 	if err := os.MkdirAll(folder, 0o750); err != nil {
 		return err
 	}
 	archive := filepath.Join(folder, "source.tar")
-	for _, command := range [][]string{
-		{"git", "-C", repository, "archive", "--format=tar", "--output=" + archive, commit},
-		{"tar", "--extract", "--file=" + archive, "--directory=" + folder},
+	for _, command := range []harness.Command{
+		{Path: "git", Arguments: []string{"-C", repository, "archive", "--format=tar", "--output=" + archive, commit}},
+		{Path: "tar", Arguments: []string{"--extract", "--file=" + archive, "--directory=" + folder}},
 	} {
-		if said, err := exec.CommandContext(t.Context(), command[0], command[1:]...).CombinedOutput(); err != nil {
-			return fmt.Errorf("%s: %w: %s", strings.Join(command, " "), err, said)
+		if _, err := command.Run(t.Context()); err != nil {
+			return err
 		}
 	}
 	return os.Remove(archive)
@@ -69,37 +69,25 @@ func extract(t *testing.T, repository, commit, folder string) error {
 // buildVersions builds the manager of the previous version and the manager of the tree.
 func buildVersions(t *testing.T) (previous, tree *version) {
 	t.Helper()
-	root, folder := controlplane.Root(), t.TempDir()
+	root, folder := harness.Root(), t.TempDir()
 	commit, err := previousCommit(filepath.Join(root, "hack", "release", "previous"))
-	must(t, err)
+	harness.Must(t, err)
 	previous = &version{name: "previous", source: filepath.Join(folder, "previous")}
 	tree = &version{name: "tree", source: root}
-	must(t, extract(t, root, commit, previous.source))
+	harness.Must(t, extract(t, root, commit, previous.source))
 	// The previous version may have no such folder, or other content in it.
 	kustomization := filepath.Join("test", "upgrade", "kustomization.yaml")
 	content, err := os.ReadFile(filepath.Join(root, kustomization))
-	must(t, err)
-	must(t, os.MkdirAll(filepath.Join(previous.source, "test", "upgrade"), 0o750))
+	harness.Must(t, err)
+	harness.Must(t, os.MkdirAll(filepath.Join(previous.source, "test", "upgrade"), 0o750))
 	//nolint:gosec // The folder is one of this test.
-	must(t, os.WriteFile(filepath.Join(previous.source, kustomization), content, 0o600))
+	harness.Must(t, os.WriteFile(filepath.Join(previous.source, kustomization), content, 0o600))
 	for _, v := range []*version{previous, tree} {
 		v.manager = filepath.Join(folder, "bin", v.name, "manager")
 		// The name goes into the user agent, so that the audit log shows which of the two made a request.
 		// Without -trimpath, what the managers import was compiled for this test already.
-		build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false",
-			"-ldflags=-X main.release="+v.name, "-o", v.manager, "./cmd/manager")
-		build.Dir = v.source
-		if said, err := build.CombinedOutput(); err != nil {
-			t.Fatalf("build the manager of the version %q: %v\n%s", v.name, err, said)
-		}
+		harness.MustBuildManager(t, v.source, v.manager, "-buildvcs=false", "-ldflags=-X main.release="+v.name)
 	}
 	t.Logf("built the manager of %s and the manager of this tree", commit)
 	return previous, tree
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }

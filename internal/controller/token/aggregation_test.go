@@ -16,7 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/yaml"
 
-	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // may asks the API server what a user may do in the namespace.
@@ -39,7 +39,7 @@ func TestClusterRolesForUsersAreExtended(t *testing.T) {
 	w := newWorld(t)
 	must(t, rbacv1.AddToScheme(w.admin.Scheme()))
 	must(t, authorizationv1.AddToScheme(w.admin.Scheme()))
-	file, err := os.Open(filepath.Join(controlplane.Root(), "config", "rbac", "aggregated_roles.yaml"))
+	file, err := os.Open(filepath.Join(harness.Root(), "config", "rbac", "aggregated_roles.yaml"))
 	must(t, err)
 	defer func() { _ = file.Close() }()
 	for decoder := yaml.NewYAMLOrJSONDecoder(file, 4096); ; {

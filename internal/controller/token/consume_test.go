@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
-	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 var codeBlock = regexp.MustCompile("(?ms)^```(\\w+)\n(.*?)^```$")
@@ -26,7 +26,7 @@ var codeBlock = regexp.MustCompile("(?ms)^```(\\w+)\n(.*?)^```$")
 // manifestsOf returns the manifests in a page of the documentation.
 func manifestsOf(t *testing.T, page ...string) []*unstructured.Unstructured {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(append([]string{controlplane.Root(), "docs"}, page...)...))
+	text, err := os.ReadFile(filepath.Join(append([]string{harness.Root(), "docs"}, page...)...))
 	must(t, err)
 	var manifests []*unstructured.Unstructured
 	for _, block := range codeBlock.FindAllStringSubmatch(string(text), -1) {

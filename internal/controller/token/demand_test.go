@@ -14,13 +14,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 func TestHighDemandIsLoggedOnce(t *testing.T) {
 	w := newWorld(t)
 	w.issued() // It asks for a renewal in about 2,300 s.
 	watch := &DemandWatch{Cache: client.NewNamespacedClient(w.admin, w.namespace), PerSecond: 1}
-	logged := &lockedBuffer{}
+	logged := &harness.Buffer{}
 	ctx := log.IntoContext(t.Context(), zap.New(zap.WriteTo(logged)))
 	want := func(step string, lines int) {
 		t.Helper()

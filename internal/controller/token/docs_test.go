@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
-	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // parseGo parses the Go files that match a pattern.
@@ -36,7 +36,7 @@ func parseGo(t *testing.T, pattern string) []*ast.File {
 func reasonsOfTheAPI(t *testing.T) map[string]string {
 	t.Helper()
 	reasons := map[string]string{}
-	for _, file := range parseGo(t, filepath.Join(controlplane.Root(), "api", "v1alpha1", "conditions.go")) {
+	for _, file := range parseGo(t, filepath.Join(harness.Root(), "api", "v1alpha1", "conditions.go")) {
 		ast.Inspect(file, func(node ast.Node) bool {
 			if spec, ok := node.(*ast.ValueSpec); ok && strings.HasPrefix(spec.Names[0].Name, "Reason") {
 				value, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
@@ -70,7 +70,7 @@ func reasonsInTests(t *testing.T) map[string]bool {
 
 func TestEachReasonIsTestedAndExplained(t *testing.T) {
 	t.Parallel()
-	page, err := os.ReadFile(filepath.Join(controlplane.Root(), "docs", "troubleshooting.md"))
+	page, err := os.ReadFile(filepath.Join(harness.Root(), "docs", "troubleshooting.md"))
 	must(t, err)
 	lines := strings.Split(string(page), "\n")
 	tested := reasonsInTests(t)

@@ -4,10 +4,8 @@
 package token
 
 import (
-	"errors"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,24 +19,18 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
-	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // kubectl runs the real one as administrator, and returns its exit code and what it
 // prints.
 func (w *world) kubectl(stdin string, arguments ...string) (code int, printed string) {
 	w.Helper()
-	kubeconfig := filepath.Join(w.TempDir(), "kubeconfig")
-	must(w.T, os.WriteFile(kubeconfig, cluster.Kubeconfig, 0o600))
-	cmd := exec.CommandContext(w.Context(), filepath.Join(controlplane.Assets(), "kubectl"), append(arguments, "--namespace="+w.namespace)...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
-	cmd.Stdin = strings.NewReader(stdin)
-	output, err := cmd.CombinedOutput()
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		return exit.ExitCode(), string(output)
-	}
+	kubectl := cluster.Kubectl()
+	kubectl.Stdin = stdin
+	called, err := kubectl.Command(append(arguments, "--namespace="+w.namespace)...).Start(w.Context())
 	must(w.T, err)
-	return 0, string(output)
+	return called.ExitCode(), called.Log.String()
 }
 
 // The label and the annotation by which Argo CD tracks what it manages.
@@ -51,7 +43,7 @@ const (
 // them: with its marks of both kinds.
 func tracked(t *testing.T, namespace string) map[string]*unstructured.Unstructured {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(controlplane.Root(), "config", "samples", "*.yaml"))
+	files, err := filepath.Glob(filepath.Join(harness.Root(), "config", "samples", "*.yaml"))
 	must(t, err)
 	samples := map[string]*unstructured.Unstructured{}
 	for _, file := range files {

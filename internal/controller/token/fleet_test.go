@@ -24,6 +24,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // workers is how many PipedreamTokens of a fleet are visited at the same time.
@@ -88,12 +89,7 @@ func (f *fleet) add(count int) {
 
 func (f *fleet) awaitCache(holds func() bool) {
 	f.Helper()
-	deadline := time.Now().Add(patience)
-	for ; !holds(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			f.Fatalf("after %v the cache has not come up with the API server", patience)
-		}
-	}
+	harness.Wait{Patience: patience, Every: 10 * time.Millisecond}.Eventually(f.T, "the cache to come up with the API server", harness.Holds(holds))
 }
 
 // inParallel calls do with each number below count, from as many goroutines as there

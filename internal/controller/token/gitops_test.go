@@ -23,7 +23,7 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
-	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // update records the live objects that test/argocd judges with Argo CD's own code:
@@ -74,7 +74,7 @@ func wantRecorded(t *testing.T, object *unstructured.Unstructured, path string) 
 			must(t, unstructured.SetNestedField(object.Object, "1001", field...))
 		}
 	}
-	path = filepath.Join(controlplane.Root(), path)
+	path = filepath.Join(harness.Root(), path)
 	content, err := yaml.Marshal(object.Object)
 	must(t, err)
 	if *update {

@@ -6,6 +6,7 @@ package token
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -30,7 +31,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/controller"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
-	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // patience bounds how long a test waits for what must come.
@@ -39,16 +40,10 @@ const patience = 30 * time.Second
 // eventually waits until a condition holds.
 func (w *world) eventually(what string, holds func() bool) {
 	w.Helper()
-	deadline := time.After(patience)
-	ticker := time.NewTicker(20 * time.Millisecond)
-	defer ticker.Stop()
-	for !holds() {
-		select {
-		case <-deadline:
-			w.Fatalf("after %v: %s did not come true; status: %+v", patience, what, w.token().Status)
-		case <-ticker.C:
-		}
-	}
+	harness.Wait{
+		Patience: patience, Every: 20 * time.Millisecond,
+		Explain: func() string { return fmt.Sprintf("status: %+v", w.token().Status) },
+	}.Eventually(w.T, what, harness.Holds(holds))
 }
 
 // startManager runs the reconciler in a manager with the product's caches and
@@ -90,7 +85,7 @@ func (w *world) startManager(wrap func(http.RoundTripper) http.RoundTripper) {
 func (w *world) leastPrivilege() *rest.Config {
 	w.Helper()
 	must(w.T, rbacv1.AddToScheme(w.admin.Scheme()))
-	file, err := os.Open(filepath.Join(controlplane.Root(), "config", "rbac", "role.yaml"))
+	file, err := os.Open(filepath.Join(harness.Root(), "config", "rbac", "role.yaml"))
 	must(w.T, err)
 	defer func() { _ = file.Close() }()
 	decoder := yaml.NewYAMLOrJSONDecoder(file, 4096)
@@ -184,14 +179,7 @@ func TestDeletedObjectTakesItsSecretAlong(t *testing.T) {
 	w.create()
 	w.eventually("Ready", w.isReady)
 	must(t, w.admin.Delete(t.Context(), w.token()))
-	deadline := time.After(patience)
-	for w.hasTarget() {
-		select {
-		case <-deadline:
-			t.Fatal("the Secret outlives its PipedreamToken")
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
+	harness.Wait{Patience: patience}.Eventually(t, "the Secret to go with its PipedreamToken", harness.Holds(func() bool { return !w.hasTarget() }))
 	err := w.admin.Get(t.Context(), w.key("orders"), &v1alpha1.PipedreamToken{})
 	if !apierrors.IsNotFound(err) {
 		t.Errorf("the PipedreamToken is still there: %v", err)

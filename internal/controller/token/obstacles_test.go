@@ -19,6 +19,7 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 func TestObjectThatTheOperatorHasNotSeen(t *testing.T) {
@@ -211,19 +212,16 @@ func (w *world) admissionClient() client.Client {
 // Secrets with tokens.
 func (w *world) waitUntilTokensAre(what string, isSo func(error) bool) {
 	w.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+	harness.Wait{Every: 20 * time.Millisecond}.Eventually(w.T, "Secrets with tokens to be "+what, func() string {
 		probe := &corev1.Secret{
 			ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "probe"},
 			StringData: map[string]string{"access_token": "none"},
 		}
-		err := w.admin.Create(w.Context(), probe, client.DryRunAll)
-		if isSo(err) {
-			return
+		if err := w.admin.Create(w.Context(), probe, client.DryRunAll); !isSo(err) {
+			return fmt.Sprintf("a dry run says %v", err)
 		}
-		if time.Now().After(deadline) {
-			w.Fatalf("after a minute, Secrets with tokens are still not %s: %v", what, err)
-		}
-	}
+		return ""
+	})
 }
 
 func freeze(w *world) {

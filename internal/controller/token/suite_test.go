@@ -35,7 +35,8 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
-	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
+	"github.com/pipedream-operator/pipedream-operator/test/harness/controlplane"
 )
 
 const (
@@ -51,18 +52,11 @@ const (
 var cluster *controlplane.ControlPlane
 
 func TestMain(m *testing.M) {
-	os.Exit(runWithCluster(m))
-}
-
-func runWithCluster(m *testing.M) int {
-	var err error
 	ctrl.SetLogger(logr.Discard())
-	if cluster, err = controlplane.Start(controlplane.Options{ControllerManager: true}); err != nil {
-		_, _ = fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer func() { _ = cluster.Stop() }()
-	return m.Run()
+	os.Exit(controlplane.RunTests(m, controlplane.Options{ControllerManager: true, KillAfter: time.Minute}, func(started *controlplane.ControlPlane) error {
+		cluster = started
+		return nil
+	}))
 }
 
 func newScheme(t *testing.T) *runtime.Scheme {
@@ -87,7 +81,7 @@ type world struct {
 	api      TokenAPI
 	wire     *wire
 	events   *events.FakeRecorder
-	log      *lockedBuffer
+	log      *harness.Buffer
 	// reconciler and dispatcher are replaced by restart.
 	reconciler *Reconciler
 	dispatcher *controller.Dispatcher
@@ -95,7 +89,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{T: t, wire: &wire{}, log: &lockedBuffer{}, clock: clocktesting.NewFakePassiveClock(time.Date(2026, 1, 2, 3, 4, 5, 600, time.UTC))}
+	w := &world{T: t, wire: &wire{}, log: &harness.Buffer{}, clock: clocktesting.NewFakePassiveClock(time.Date(2026, 1, 2, 3, 4, 5, 600, time.UTC))}
 	var err error
 	w.admin, err = client.New(cluster.Config, client.Options{Scheme: newScheme(t)})
 	must(t, err)
@@ -350,30 +344,8 @@ func (w *world) wantAccepted() {
 	}
 }
 
-// lockedBuffer is a buffer that several goroutines may write.
-type lockedBuffer struct {
-	mu      sync.Mutex
-	content strings.Builder
-}
-
-func (b *lockedBuffer) Write(content []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.content.Write(content)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.content.String()
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+// must ends the test if err is not nil.
+var must = harness.Must
 
 // wire is the reconciler's way to the API server: it counts what passes, and cuts
 // what a test wants to be cut.

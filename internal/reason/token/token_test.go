@@ -21,7 +21,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/reason"
 	"github.com/pipedream-operator/pipedream-operator/internal/reason/token"
-	"github.com/pipedream-operator/pipedream-operator/test/controlplane"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // constant is a constant of a Go file.
@@ -30,7 +30,7 @@ type constant struct{ name, value, comment string }
 // constantsIn returns the constants of a Go file that have a value of text.
 func constantsIn(t *testing.T, path ...string) []constant {
 	t.Helper()
-	file, err := parser.ParseFile(gotoken.NewFileSet(), filepath.Join(append([]string{controlplane.Root()}, path...)...), nil, parser.ParseComments)
+	file, err := parser.ParseFile(gotoken.NewFileSet(), filepath.Join(append([]string{harness.Root()}, path...)...), nil, parser.ParseComments)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,11 +16,11 @@ const dying = 500 * time.Millisecond
 
 // stopped returns the error of a stop, save for that of one that was killed as it
 // was meant to be.
-func (c *ControlPlane) stopped(name string, err error) error {
+func stopped(name string, mayKill bool, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case c.mayKill && strings.HasPrefix(err.Error(), "timeout waiting for process") && !strings.Contains(err.Error(), "unable to kill"):
+	case mayKill && strings.HasPrefix(err.Error(), "timeout waiting for process") && !strings.Contains(err.Error(), "unable to kill"):
 		time.Sleep(dying)
 		return nil
 	}
@@ -33,7 +33,7 @@ func (c *ControlPlane) stopped(name string, err error) error {
 
 // StopAPIServer ends the kube-apiserver.
 func (c *ControlPlane) StopAPIServer() error {
-	return c.stopped("kube-apiserver", c.environment.ControlPlane.APIServer.Stop())
+	return stopped("kube-apiserver", c.mayKill, c.environment.ControlPlane.APIServer.Stop())
 }
 
 // StartAPIServer starts the kube-apiserver again, and waits until it answers.
@@ -46,7 +46,7 @@ func (c *ControlPlane) StartAPIServer() error {
 
 // StopEtcd ends etcd. The kube-apiserver stays, and can do nothing.
 func (c *ControlPlane) StopEtcd() error {
-	return c.stopped("etcd", c.environment.ControlPlane.Etcd.Stop())
+	return stopped("etcd", c.mayKill, c.environment.ControlPlane.Etcd.Stop())
 }
 
 // StartEtcd starts etcd again, and waits until it answers.
@@ -60,7 +60,7 @@ func (c *ControlPlane) StartEtcd() error {
 // SaveEtcd copies what etcd has stored, as a backup does, and returns the folder of
 // the copy, which lives until Stop. etcd must be stopped.
 func (c *ControlPlane) SaveEtcd() (string, error) {
-	saved, err := os.MkdirTemp(c.directory, "etcd-saved-")
+	saved, err := os.MkdirTemp(c.Folder, "etcd-saved-")
 	if err != nil {
 		return "", fmt.Errorf("make a folder: %w", err)
 	}

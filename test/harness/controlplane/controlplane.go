@@ -12,13 +12,14 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // Options say what is started.
@@ -44,44 +45,23 @@ type ControlPlane struct {
 	Config *rest.Config
 	// Kubeconfig is the content of a kubeconfig for the same administrator.
 	Kubeconfig []byte
+	// KubeconfigFile is the path of a file with this content, which lives until Stop.
+	KubeconfigFile string
+	// Client is that of the same administrator. It is made by NewClient.
+	Client client.WithWatch
+	// Folder has the files of the control plane. Stop removes it. The caller may have files of
+	// its own there.
+	Folder string
 
 	environment *envtest.Environment
-	directory   string
 	mayKill     bool
-	controllers *exec.Cmd
-	exited      chan struct{}
-}
-
-// Root returns the folder of this repository: the nearest one above the working
-// folder that has a PROJECT file, or the working folder if there is none.
-func Root() string {
-	working, err := os.Getwd()
-	if err != nil {
-		return "."
-	}
-	for folder := working; ; folder = filepath.Dir(folder) {
-		if _, err := os.Stat(filepath.Join(folder, "PROJECT")); err == nil {
-			return folder
-		}
-		if folder == filepath.Dir(folder) {
-			return working
-		}
-	}
-}
-
-// Assets returns the folder of the binaries: KUBEBUILDER_ASSETS if it is set, else
-// where `make control-plane` leaves them.
-func Assets() string {
-	if assets := os.Getenv("KUBEBUILDER_ASSETS"); assets != "" {
-		return assets
-	}
-	return filepath.Join(Root(), "bin", "k8s")
+	controllers *harness.Process
 }
 
 // Start starts a control plane that has the product's CRDs, unless the options say
 // otherwise. It is ready when Start returns; Stop ends it.
 func Start(options Options) (*ControlPlane, error) {
-	if _, err := os.Stat(filepath.Join(Assets(), "kube-apiserver")); err != nil {
+	if _, err := os.Stat(filepath.Join(harness.Assets(), "kube-apiserver")); err != nil {
 		return nil, fmt.Errorf("run `make control-plane` first, or set KUBEBUILDER_ASSETS: %w", err)
 	}
 	directory, err := os.MkdirTemp("", "pipedream-control-plane-")
@@ -89,8 +69,8 @@ func Start(options Options) (*ControlPlane, error) {
 		return nil, fmt.Errorf("make a folder: %w", err)
 	}
 	environment := &envtest.Environment{
-		BinaryAssetsDirectory: Assets(),
-		CRDDirectoryPaths:     []string{filepath.Join(Root(), "config", "crd", "bases")},
+		BinaryAssetsDirectory: harness.Assets(),
+		CRDDirectoryPaths:     []string{filepath.Join(harness.Root(), "config", "crd", "bases")},
 		ErrorIfCRDPathMissing: true,
 		// Machines are busy.
 		ControlPlaneStartTimeout: time.Minute,
@@ -107,11 +87,11 @@ func Start(options Options) (*ControlPlane, error) {
 	environment.ControlPlane.Etcd = &envtest.Etcd{}
 	environment.ControlPlane.Etcd.Configure().Append("unsafe-no-fsync", "true")
 	// In folders of ours, data and certificates outlast a restart.
-	c := &ControlPlane{environment: environment, directory: directory, mayKill: options.KillAfter > 0}
-	if environment.ControlPlane.Etcd.DataDir, err = c.folder("etcd"); err != nil {
+	c := &ControlPlane{environment: environment, Folder: directory, mayKill: options.KillAfter > 0}
+	if environment.ControlPlane.Etcd.DataDir, err = makeFolder(directory, "etcd"); err != nil {
 		return nil, errors.Join(err, c.Stop())
 	}
-	if environment.ControlPlane.APIServer.CertDir, err = c.folder("certificates"); err != nil {
+	if environment.ControlPlane.APIServer.CertDir, err = makeFolder(directory, "certificates"); err != nil {
 		return nil, errors.Join(err, c.Stop())
 	}
 	if c.Config, err = environment.Start(); err != nil {
@@ -123,9 +103,8 @@ func Start(options Options) (*ControlPlane, error) {
 	return c, nil
 }
 
-// folder makes a folder that lives until Stop.
-func (c *ControlPlane) folder(name string) (string, error) {
-	path := filepath.Join(c.directory, name)
+func makeFolder(parent, name string) (string, error) {
+	path := filepath.Join(parent, name)
 	if err := os.Mkdir(path, 0o700); err != nil {
 		return "", fmt.Errorf("make a folder: %w", err)
 	}
@@ -140,63 +119,44 @@ func (c *ControlPlane) finish(options Options) error {
 	if c.Kubeconfig, err = admin.KubeConfig(); err != nil {
 		return fmt.Errorf("write the administrator's kubeconfig: %w", err)
 	}
+	c.KubeconfigFile = filepath.Join(c.Folder, "admin.kubeconfig")
+	if err := os.WriteFile(c.KubeconfigFile, c.Kubeconfig, 0o600); err != nil {
+		return fmt.Errorf("write kubeconfig: %w", err)
+	}
+	if c.Client, err = NewClient(c.Config); err != nil {
+		return err
+	}
 	if options.ControllerManager {
-		return c.startControllers(options.Log)
+		return startControllers(c, options.Log)
 	}
 	return nil
 }
 
-func (c *ControlPlane) startControllers(log io.Writer) error {
-	kubeconfig := filepath.Join(c.directory, "admin.kubeconfig")
-	if err := os.WriteFile(kubeconfig, c.Kubeconfig, 0o600); err != nil {
-		return fmt.Errorf("write kubeconfig: %w", err)
-	}
-	c.controllers = exec.CommandContext(context.Background(), filepath.Join(Assets(), "kube-controller-manager"), //nolint:gosec // Our own binary, which lives until Stop.
-		"--kubeconfig="+kubeconfig,
-		"--service-account-private-key-file="+filepath.Join(c.environment.ControlPlane.APIServer.CertDir, "sa-signer.key"),
-		"--controllers=clusterrole-aggregation-controller,garbage-collector-controller,namespace-controller,resourcequota-controller,serviceaccount-controller",
-		"--leader-elect=false",
-		"--secure-port=0",
-	)
-	c.controllers.Stdout, c.controllers.Stderr = log, log
-	// Ctrl-C in a terminal goes to the whole process group; Stop decides when this ends.
-	c.controllers.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := c.controllers.Start(); err != nil {
-		return fmt.Errorf("start kube-controller-manager: %w", err)
-	}
-	c.exited = make(chan struct{})
-	go func() {
-		_ = c.controllers.Wait()
-		close(c.exited)
-	}()
-	return nil
+func startControllers(c *ControlPlane, log io.Writer) (err error) {
+	c.controllers, err = harness.Command{
+		Path: filepath.Join(harness.Assets(), "kube-controller-manager"),
+		Arguments: []string{
+			"--kubeconfig=" + c.KubeconfigFile,
+			"--service-account-private-key-file=" + filepath.Join(c.environment.ControlPlane.APIServer.CertDir, "sa-signer.key"),
+			"--controllers=clusterrole-aggregation-controller,garbage-collector-controller,namespace-controller,resourcequota-controller,serviceaccount-controller",
+			"--leader-elect=false",
+			"--secure-port=0",
+		},
+		Output: cmp.Or(log, io.Discard),
+		// Stop decides when it ends.
+		OutlivesInterrupt: true,
+	}.Start(context.Background())
+	return err
 }
 
 // Stop ends all that Start has started, and removes its files.
 func (c *ControlPlane) Stop() error {
-	if c.exited != nil {
-		_ = c.controllers.Process.Kill()
-		<-c.exited
+	if c.controllers != nil {
+		c.controllers.Kill()
 	}
 	var failed error
 	if c.mayKill {
 		failed = errors.Join(c.StopAPIServer(), c.StopEtcd())
 	}
-	return errors.Join(failed, c.environment.Stop(), os.RemoveAll(c.directory))
-}
-
-// User returns the configuration of a user who may do what the cluster's roles
-// allow, which is nothing at first.
-func (c *ControlPlane) User(name string) (*rest.Config, error) {
-	user, err := c.environment.AddUser(envtest.User{Name: name}, nil)
-	if err != nil {
-		return nil, fmt.Errorf("add user %s: %w", name, err)
-	}
-	return user.Config(), nil
-}
-
-// KubeconfigOf returns the content of a kubeconfig for a bearer token, which the
-// API server knows as that of a ServiceAccount, for instance.
-func (c *ControlPlane) KubeconfigOf(token, namespace string) ([]byte, error) {
-	return kubeconfig(c.Config, token, namespace)
+	return errors.Join(failed, c.environment.Stop(), os.RemoveAll(c.Folder))
 }

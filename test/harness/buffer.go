@@ -1,0 +1,36 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package harness
+
+import (
+	"bytes"
+	"strings"
+	"sync"
+)
+
+// Buffer keeps what is written to it. It is safe for concurrent use.
+type Buffer struct {
+	mu      sync.Mutex
+	content bytes.Buffer
+}
+
+// Write adds to the content. It never fails.
+func (b *Buffer) Write(content []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.content.Write(content)
+}
+
+// String returns all content.
+func (b *Buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.content.String()
+}
+
+// Tail returns the last lines, without spaces around them.
+func (b *Buffer) Tail(count int) string {
+	lines := strings.Split(strings.TrimSpace(b.String()), "\n")
+	return strings.Join(lines[max(0, len(lines)-count):], "\n")
+}
