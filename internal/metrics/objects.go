@@ -21,11 +21,11 @@ import (
 type Object interface {
 	GetNamespace() string
 	GetName() string
-	// Conditions returns the conditions of the status.
-	Conditions() []metav1.Condition
-	// Times returns when the credentials in the Secret expire, and when they are to be renewed; nil if
+	// GetConditions returns the conditions of the status.
+	GetConditions() []metav1.Condition
+	// GetTimes returns when the credentials in the Secret expire, and when they are to be renewed; nil if
 	// that is not known.
-	Times() (expiration, renewal *metav1.Time)
+	GetTimes() (expiration, renewal *metav1.Time)
 }
 
 // ObjectsOptions configure Objects. All but PerObject are required.
@@ -126,7 +126,7 @@ func (o *Objects) collectEach(objects []Object, into chan<- prometheus.Metric) {
 	known := map[state][]*dto.LabelPair{}
 	for _, shown := range objects {
 		labels := []*dto.LabelPair{label("name", shown.GetName()), label("namespace", shown.GetNamespace())}
-		expiration, renewal := shown.Times()
+		expiration, renewal := shown.GetTimes()
 		if expiration != nil {
 			into <- &gauge{o.expiration, float64(expiration.Unix()), labels}
 		}
@@ -150,7 +150,7 @@ func (o *Objects) collectAll(objects []Object, into chan<- prometheus.Metric) {
 	var expiration, renewal *metav1.Time
 	now := o.options.Clock.Now()
 	for _, shown := range objects {
-		expires, due := shown.Times()
+		expires, due := shown.GetTimes()
 		if expires != nil && due != nil && now.Before(expires.Time) &&
 			(expiration == nil || halfWay(expires, due).Before(halfWay(expiration, renewal))) {
 			expiration, renewal = expires, due
@@ -170,7 +170,7 @@ func (o *Objects) collectAll(objects []Object, into chan<- prometheus.Metric) {
 
 // conditionsOf returns the conditions of the types that are shown.
 func (o *Objects) conditionsOf(shown Object) iter.Seq[*metav1.Condition] {
-	conditions := shown.Conditions()
+	conditions := shown.GetConditions()
 	return func(yield func(*metav1.Condition) bool) {
 		for _, kind := range o.options.ConditionTypes {
 			if condition := meta.FindStatusCondition(conditions, kind); condition != nil && !yield(condition) {

@@ -9,12 +9,10 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/controller/credentials"
 	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 )
 
@@ -265,10 +263,4 @@ func (st *state) explainBlocker(s snapshot, why renewal.Why) (reason, detail str
 		return st.check.unusable.reason, st.check.unusable.detail
 	}
 	return st.check.unusable.reason, "The Secret that `spec.clientSecretRef` names holds no usable client credentials"
-}
-
-// digestOf returns a digest that tells credentials apart. Its key is the UID of the object,
-// because the digest stays in this process.
-func digestOf(uid types.UID, credentials pipedream.Credentials) string {
-	return ownedsecret.KeyedDigest(string(uid), credentials.ClientID, credentials.ClientSecret.Reveal())
 }

@@ -6,29 +6,15 @@ package token
 import (
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/reason"
 	reasons "github.com/pipedream-operator/pipedream-operator/internal/reason/token"
 	"github.com/pipedream-operator/pipedream-operator/internal/retry"
 )
-
-// inputs are what an attempt is made with. When they have changed since an attempt failed, the
-// next attempt need not wait.
-type inputs struct {
-	generation         int64
-	credentialsVersion string
-	renewRequest       string
-}
-
-// isSameAs reports whether the next attempt would be made with the same inputs. Removing the
-// request to renew asks for nothing, and so changes nothing.
-func (i inputs) isSameAs(next inputs) bool {
-	if next.renewRequest == "" {
-		next.renewRequest = i.renewRequest
-	}
-	return i == next
-}
 
 // failure is a failed attempt, or what makes one impossible.
 type failure struct {
@@ -138,4 +124,10 @@ func reasonOf(kind pipedream.Kind) string {
 // is still what it was then, so that the message in the status explains the failure.
 func (f *failure) isRestoredWith(isReady bool) bool {
 	return f != nil && f.isRestored && f.wasReady == isReady
+}
+
+// digestOf returns a digest that tells credentials apart. Its key is the UID of the object,
+// because the digest stays in this process.
+func digestOf(uid types.UID, credentials pipedream.Credentials) string {
+	return ownedsecret.KeyedDigest(string(uid), credentials.ClientID, credentials.ClientSecret.Reveal())
 }

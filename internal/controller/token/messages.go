@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 )
@@ -42,3 +43,13 @@ func (f *failure) message(status *v1alpha1.PipedreamTokenStatus) string {
 	}
 	return happened + ", since " + f.since.UTC().Format(time.RFC3339) + ". " + held + " " + advice
 }
+
+// timestamp returns a time in the whole seconds of a status; nil for zero.
+func timestamp(at time.Time) *metav1.Time {
+	if at.IsZero() {
+		return nil
+	}
+	return new(metav1.NewTime(at.UTC().Truncate(time.Second)))
+}
+
+func show(at *metav1.Time) string { return at.UTC().Format(time.RFC3339) }

@@ -84,11 +84,11 @@ func NewMetrics(ctx context.Context, options MetricsOptions) *Metrics {
 // shown is a PipedreamToken as metrics show it.
 type shown struct{ *v1alpha1.PipedreamToken }
 
-// Conditions implements metrics.Object.
-func (s shown) Conditions() []metav1.Condition { return s.Status.Conditions }
+// GetConditions implements metrics.Object.
+func (s shown) GetConditions() []metav1.Condition { return s.Status.Conditions }
 
-// Times implements metrics.Object.
-func (s shown) Times() (expiration, renewal *metav1.Time) {
+// GetTimes implements metrics.Object.
+func (s shown) GetTimes() (expiration, renewal *metav1.Time) {
 	return s.Status.ExpirationTime, s.Status.RenewalTime
 }
 

@@ -15,9 +15,9 @@ import (
 )
 
 // readTarget reads the Secret live. It returns nil if there is none.
-func (r *Reconciler) readTarget(ctx context.Context, s snapshot) (*corev1.Secret, error) {
+func (a actions) readTarget(ctx context.Context, s snapshot) (*corev1.Secret, error) {
 	target := &corev1.Secret{}
-	err := r.Client.Get(ctx, ownedsecret.Key(s.token), target)
+	err := a.client.Get(ctx, ownedsecret.Key(s.token), target)
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
@@ -27,18 +27,18 @@ func (r *Reconciler) readTarget(ctx context.Context, s snapshot) (*corev1.Secret
 	return target, nil
 }
 
-func (r *Reconciler) readCredentials(ctx context.Context, s snapshot) (credentials.Found, error) {
-	return credentials.Read(ctx, r.Client, s.token.Namespace, s.token.Spec.ClientSecretRef)
+func (a actions) readCredentials(ctx context.Context, s snapshot) (credentials.Found, error) {
+	return credentials.Read(ctx, a.client, s.token.Namespace, s.token.Spec.ClientSecretRef)
 }
 
 // block finds out what makes an attempt impossible. It reads the credentials if only the status
 // of an earlier process says that they can't be used, and condition Ready has changed since.
-func (r *Reconciler) block(ctx context.Context, s snapshot, st state, why renewal.Why) (outcome, error) {
+func (a actions) block(ctx context.Context, s snapshot, st state, why renewal.Why) (outcome, error) {
 	isUnread := why == renewal.NoCredentials && s.credentials != nil && st.check.unusable.detail == "" && !s.areCredentialsRead
 	if !isUnread || st.attempt.blocker.isRestoredWith(renewal.HeldToken(s.desired, factsOf(s, st), s.now) == renewal.StateValid) {
 		return blocked{why}, nil
 	}
-	found, err := r.readCredentials(ctx, s)
+	found, err := a.readCredentials(ctx, s)
 	if err != nil {
 		return noAction{}, err
 	}
@@ -47,8 +47,8 @@ func (r *Reconciler) block(ctx context.Context, s snapshot, st state, why renewa
 
 // check reads the Secret, and the credentials if they may be others, and compares the Secret with
 // what is desired.
-func (r *Reconciler) check(ctx context.Context, s snapshot, st state) (outcome, error) {
-	target, err := r.readTarget(ctx, s)
+func (a actions) check(ctx context.Context, s snapshot, st state) (outcome, error) {
+	target, err := a.readTarget(ctx, s)
 	if err != nil {
 		return noAction{}, err
 	}
@@ -63,21 +63,21 @@ func (r *Reconciler) check(ctx context.Context, s snapshot, st state) (outcome, 
 		found.check = renewal.Edited
 		return found, nil
 	}
-	return r.compare(ctx, s, st, found, currentIn(target, *record))
+	return a.compare(ctx, s, st, found, currentIn(target, *record))
 }
 
 // compare compares an intact Secret with what is desired. The credentials of the recorded version
 // are not read, unless somebody has changed the Secret since: somebody who can write the Secret can
 // make up any record but the inputs. If the token can't be read from its Secret, credentials of
 // any other version count as others.
-func (r *Reconciler) compare(ctx context.Context, s snapshot, st state, found targetChecked, current currentToken) (outcome, error) {
+func (a actions) compare(ctx context.Context, s snapshot, st state, found targetChecked, current currentToken) (outcome, error) {
 	isRecorded := func() bool {
 		return current.credentials == s.credentialsRecord() &&
 			(current.token.AccessToken.IsEmpty() || st.check.authenticatedVersion == s.targetVersion())
 	}
 	if s.credentials == nil || !isRecorded() {
 		if !s.areCredentialsRead {
-			read, err := r.readCredentials(ctx, s)
+			read, err := a.readCredentials(ctx, s)
 			if err != nil {
 				return targetRead{found.target}, err
 			}
@@ -93,6 +93,6 @@ func (r *Reconciler) compare(ctx context.Context, s snapshot, st state, found ta
 			current.credentials, found.isAuthenticated = s.credentialsRecord(), true
 		}
 	}
-	found.check, found.current = compareWithDesired(s, st, current, found.target), &current
+	found.check, found.current = compareWithDesired(s, st.check.rendering, st.check.templateError(s.token.Generation), current, found.target), &current
 	return found, nil
 }

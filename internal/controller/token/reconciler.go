@@ -8,17 +8,19 @@
 // The status is a projection of the last snapshot and the state. The record from which decisions
 // are made is on the written Secret itself, so that a restart asks Pipedream for nothing.
 //
-// The files, from the bottom layer to the top. A file calls only files of its own layer and of
-// the layers above it in this list:
+// The files are in layers. A file calls only files of its own layer and of the layers below it:
 //
-//  1. current.go: the current token and its record; failure.go: a failed attempt; templates.go: the
-//     data of the Secret; outcome.go: what an action returns.
-//  2. snapshot.go: what one reconcile knows of the world.
-//  3. state.go, restore.go, apply.go, verification.go: what is remembered between reconciles.
-//  4. facts.go: what package renewal decides from.
-//  5. issue.go, read.go, verify.go, write.go: the actions.
-//  6. status.go, conditions.go, messages.go, report.go: the status, the events and the log.
-//  7. reconciler.go, setup.go: the loop, and the watches that start it.
+//	reconciler.go setup.go                       the loop, and the watches that start it
+//	report.go                                    writing the status, events and log lines
+//	status.go conditions.go                      what the status says
+//	actions.go issue.go read.go write.go verify.go  the actions: each returns an outcome
+//	apply.go restore.go                          remembering outcomes, and restoring the state
+//	facts.go standing.go metrics.go              what is known from the snapshot and the state
+//	state.go verification.go                     what is remembered between two reconciles
+//	failure.go messages.go templates.go          a failed attempt; the data of the Secret
+//	snapshot.go                                  what one reconcile knows of the world
+//	outcome.go                                   what an action has found out or done
+//	current.go demand.go                         the current token and its record; the demand for tokens
 package token
 
 import (
@@ -35,7 +37,6 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
 )
@@ -44,17 +45,6 @@ import (
 // that the pending token is outdated, to read the credentials, to issue, to be sent back by the
 // limiter, to issue, to write, and to verify the new token.
 const maxSteps = 12
-
-// TokenAPI is the part of Pipedream's API that the reconciler needs. *pipedream.Client implements
-// it.
-type TokenAPI interface {
-	// Address returns the address of the API. Tokens of another address are outdated.
-	Address() string
-	// Issue exchanges credentials for a token. Its error is a *pipedream.Error.
-	Issue(context.Context, pipedream.Credentials, []string) (pipedream.Token, error)
-	// Verify tries a token. The error explains an inconclusive verdict.
-	Verify(context.Context, pipedream.Sensitive, pipedream.Trial) (pipedream.Verdict, error)
-}
 
 // Reconciler keeps a token in the Secret of each PipedreamToken. All fields are required.
 type Reconciler struct {
@@ -97,7 +87,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	s, decision, err := r.work(ctx, s, st)
 	r.cancelUnused(s)
 	// What is known is reported also when the API server has failed at something.
-	sleep, reportErr := r.report(ctx, s, st, decision)
+	sleep, reportErr := reporter{client: r.Client, clock: r.Clock, events: r.Events}.report(ctx, s, st, decision)
 	if err := errors.Join(err, reportErr); err != nil {
 		return ctrl.Result{}, err
 	}
@@ -154,7 +144,7 @@ func (r *Reconciler) work(ctx context.Context, s snapshot, st *state) (snapshot,
 	for range maxSteps {
 		decision = renewal.Decide(s.desired, factsOf(s, *st), s.now)
 		log.FromContext(ctx).V(1).Info("decided", "action", decision.Action, "why", decision.Why, "until", decision.Until)
-		done, err := r.act(ctx, s, *st, decision)
+		done, err := r.actions().act(ctx, s, *st, decision)
 		st.apply(s, decision.Action, done)
 		r.Metrics.count(decision.Why, done)
 		s = s.after(done)
@@ -165,26 +155,12 @@ func (r *Reconciler) work(ctx context.Context, s snapshot, st *state) (snapshot,
 	return s, decision, nil
 }
 
-// act does what was decided, and returns what came of it.
-func (r *Reconciler) act(ctx context.Context, s snapshot, st state, decision renewal.Decision) (outcome, error) {
-	switch decision.Action {
-	case renewal.Keep:
-		return kept{}, nil
-	case renewal.Blocked:
-		return r.block(ctx, s, st, decision.Why)
-	case renewal.Read:
-		return r.check(ctx, s, st)
-	case renewal.Verify:
-		return r.verify(ctx, s, st)
-	case renewal.Issue:
-		return r.issue(ctx, s, st, decision.Why)
-	case renewal.Store:
-		return r.writePending(ctx, s, st, decision.Why)
-	case renewal.Rewrite:
-		return r.rewrite(ctx, s, st)
-	case renewal.Wait:
+// actions returns the actions of the reconciler.
+func (r *Reconciler) actions() actions {
+	return actions{
+		client: r.Client, clock: r.Clock, pipedream: r.Pipedream,
+		tokenRequests: r.TokenRequests, verifications: r.Verifications, metrics: r.Metrics,
 	}
-	return noAction{}, nil
 }
 
 // cancelUnused gives up the places at the limiters that this reconcile does not wait at.
@@ -203,8 +179,4 @@ func (r *Reconciler) Forget(name types.NamespacedName) {
 	r.states.forget(name)
 	r.TokenRequests.Cancel(requesterOf(name))
 	r.Verifications.Cancel(requesterOf(name))
-}
-
-func requesterOf(name types.NamespacedName) throttle.Requester {
-	return throttle.Requester{Kind: kind, Group: name.Namespace, Name: name.Name}
 }

@@ -12,6 +12,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -27,10 +29,17 @@ const (
 	longUnknown = time.Hour
 )
 
+// reporter writes statuses, events and log lines.
+type reporter struct {
+	client client.Client
+	clock  clock.PassiveClock
+	events events.EventRecorder
+}
+
 // report applies the status if it says anything new, and records events. It returns when to look
 // again.
-func (r *Reconciler) report(ctx context.Context, s snapshot, st *state, decision renewal.Decision) (sleep time.Duration, err error) {
-	v := view{snapshot: s, state: *st, decision: decision, previous: standingStatus(s, st.reporting), at: r.Clock.Now()}
+func (r reporter) report(ctx context.Context, s snapshot, st *state, decision renewal.Decision) (sleep time.Duration, err error) {
+	v := view{snapshot: s, state: *st, decision: decision, previous: standingStatus(s, st.reporting), at: r.clock.Now()}
 	sleep = sleepOf(v)
 	status := project(v)
 	if since := r.sayLongUnknown(ctx, v, status); !since.IsZero() {
@@ -65,14 +74,14 @@ func (p *reportingState) apply(status v1alpha1.PipedreamTokenStatus, version str
 
 // applyStatus applies the whole status, as its only writer. It returns the version of the object
 // with the status.
-func (r *Reconciler) applyStatus(ctx context.Context, v view, status v1alpha1.PipedreamTokenStatus) (version string, err error) {
+func (r reporter) applyStatus(ctx context.Context, v view, status v1alpha1.PipedreamTokenStatus) (version string, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reportTimeout)
 	defer cancel()
 	configuration, err := configurationOf(v.snapshot, v.state.reporting, status)
 	if err != nil {
 		return "", err
 	}
-	if err := r.Client.Status().Apply(ctx, configuration, client.ForceOwnership); err != nil {
+	if err := r.client.Status().Apply(ctx, configuration, client.ForceOwnership); err != nil {
 		return "", err
 	}
 	if configuration.ResourceVersion != nil {
@@ -121,7 +130,7 @@ func sleepOf(v view) time.Duration {
 // announce records each change of a condition, in an event and a log line. A routine renewal is
 // none. A token that was issued out of turn has a log line, also if everything is then as it was. It
 // returns the change of condition Renewed; nil for none.
-func (r *Reconciler) announce(ctx context.Context, v view, status v1alpha1.PipedreamTokenStatus) (renewed *metav1.Condition) {
+func (r reporter) announce(ctx context.Context, v view, status v1alpha1.PipedreamTokenStatus) (renewed *metav1.Condition) {
 	logger := log.FromContext(ctx)
 	if next := nextMoment(&status); next != nil {
 		logger = logger.WithValues("next", show(next))
@@ -148,7 +157,7 @@ func isWorthEvent(condition *metav1.Condition) bool {
 // sayLongUnknown says once, in an event and a log line, that condition Verified has been Unknown
 // for an hour. If the hour was over before this process has first seen the object, another process
 // has said so. It returns since when the condition is Unknown if it has said so now.
-func (r *Reconciler) sayLongUnknown(ctx context.Context, v view, status v1alpha1.PipedreamTokenStatus) (since time.Time) {
+func (r reporter) sayLongUnknown(ctx context.Context, v view, status v1alpha1.PipedreamTokenStatus) (since time.Time) {
 	verified := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionVerified)
 	if verified == nil || verified.Status != metav1.ConditionUnknown || status.IssueTime == nil {
 		return time.Time{} // Without a token, condition Renewed says what is wrong.
@@ -159,7 +168,7 @@ func (r *Reconciler) sayLongUnknown(ctx context.Context, v view, status v1alpha1
 	}
 	log.FromContext(ctx).Info("verification has had no result for an hour", "since", show(&verified.LastTransitionTime),
 		"reason", verified.Reason, "message", verified.Message)
-	r.Events.Eventf(v.token, nil, corev1.EventTypeWarning, verified.Reason, verified.Type,
+	r.events.Eventf(v.token, nil, corev1.EventTypeWarning, verified.Reason, verified.Type,
 		"For an hour, verification has not shown whether Pipedream accepts the token. %s", verified.Message)
 	return since
 }
@@ -197,12 +206,12 @@ func changed(previous, status v1alpha1.PipedreamTokenStatus, kind string) *metav
 	return now
 }
 
-func (r *Reconciler) recordEvent(ctx context.Context, token *v1alpha1.PipedreamToken, condition metav1.Condition) {
+func (r reporter) recordEvent(ctx context.Context, token *v1alpha1.PipedreamToken, condition metav1.Condition) {
 	severity := corev1.EventTypeNormal
 	if condition.Status != metav1.ConditionTrue {
 		severity = corev1.EventTypeWarning
 	}
 	log.FromContext(ctx).Info("condition changed", "condition", condition.Type, "status", condition.Status,
 		"reason", condition.Reason, "message", condition.Message)
-	r.Events.Eventf(token, nil, severity, condition.Reason, condition.Type, "%s", condition.Message)
+	r.events.Eventf(token, nil, severity, condition.Reason, condition.Type, "%s", condition.Message)
 }

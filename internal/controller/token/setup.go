@@ -27,9 +27,6 @@ import (
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create
 
-// kind is the kind of the objects of this controller.
-const kind = "PipedreamToken"
-
 // secretNames is the index over the names of the two Secrets of a PipedreamToken.
 const secretNames = "secretNames"
 

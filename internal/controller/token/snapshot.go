@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
@@ -19,6 +20,9 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
 )
+
+// kind is the kind of the objects of this controller.
+const kind = "PipedreamToken"
 
 // collectionTime is how long after the creation of a PipedreamToken the Secret of its predecessor
 // is expected to be collected.
@@ -52,6 +56,23 @@ type snapshot struct {
 	// issuedBecause is why a token was issued that this reconcile has written; empty if it has
 	// written none.
 	issuedBecause renewal.Why
+}
+
+// inputs are what an attempt is made with. When they have changed since an attempt failed, the
+// next attempt need not wait.
+type inputs struct {
+	generation         int64
+	credentialsVersion string
+	renewRequest       string
+}
+
+// isSameAs reports whether the next attempt would be made with the same inputs. Removing the
+// request to renew asks for nothing, and so changes nothing.
+func (i inputs) isSameAs(next inputs) bool {
+	if next.renewRequest == "" {
+		next.renewRequest = i.renewRequest
+	}
+	return i == next
 }
 
 // desiredBy resolves the spec, and what its absent fields mean.
@@ -203,4 +224,8 @@ func earlier(a, b time.Time) time.Time {
 		return a
 	}
 	return b
+}
+
+func requesterOf(name types.NamespacedName) throttle.Requester {
+	return throttle.Requester{Kind: kind, Group: name.Namespace, Name: name.Name}
 }

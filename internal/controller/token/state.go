@@ -85,21 +85,6 @@ type unusable struct {
 	reason, detail string
 }
 
-// rendering is what the templates of a generation result in with made-up tokens.
-type rendering struct {
-	generation int64
-	// digest differs if the templates result in something else.
-	digest string
-	err    error
-}
-
-// renderError says that the templates of a generation have failed with an issued token, though
-// they do not fail with made-up ones. err is nil if only the status tells.
-type renderError struct {
-	generation int64
-	err        error
-}
-
 // attemptState is what is known of the attempts to issue a token and to write the Secret.
 type attemptState struct {
 	// isRestored tells that this process has not read or tried anything yet: what it knows is from
@@ -176,6 +161,20 @@ type reportingState struct {
 	saidFailure bool
 	// saidUnknown is since when condition Verified is Unknown, if an event says so.
 	saidUnknown time.Time
+}
+
+// templateError returns what is wrong with the templates of a generation; nil if nothing is known
+// to be.
+func (c *checkState) templateError(generation int64) error {
+	switch {
+	case c.renderError.generation != generation:
+		return c.rendering.err
+	case c.renderError.err != nil:
+		return c.renderError.err
+	case c.rendering.err != nil:
+		return c.rendering.err
+	}
+	return errRestoredTemplates
 }
 
 // activeFailure returns the failure that condition Renewed is about; nil if there is none.

@@ -155,13 +155,3 @@ func nextAttempt(v view) time.Time {
 	}
 	return failed.notBefore
 }
-
-// timestamp returns a time in the whole seconds of a status; nil for zero.
-func timestamp(at time.Time) *metav1.Time {
-	if at.IsZero() {
-		return nil
-	}
-	return new(metav1.NewTime(at.UTC().Truncate(time.Second)))
-}
-
-func show(at *metav1.Time) string { return at.UTC().Format(time.RFC3339) }

@@ -36,6 +36,21 @@ func (e templatesFailedError) Unwrap() error { return e.error }
 // errRestoredTemplates is the error of templates that an earlier process could not render.
 var errRestoredTemplates = errors.New("they failed before the operator was restarted")
 
+// rendering is what the templates of a generation result in with made-up tokens.
+type rendering struct {
+	generation int64
+	// digest differs if the templates result in something else.
+	digest string
+	err    error
+}
+
+// renderError says that the templates of a generation have failed with an issued token, though
+// they do not fail with made-up ones. err is nil if only the status tells.
+type renderError struct {
+	generation int64
+	err        error
+}
+
 // renderMadeUp renders the templates of a PipedreamToken with made-up tokens.
 func renderMadeUp(token *v1alpha1.PipedreamToken, scopes string) rendering {
 	made := rendering{generation: token.Generation}
@@ -65,20 +80,6 @@ func madeUpToken(filling, scopes string) currentToken {
 		},
 		scopes: scopes,
 	}
-}
-
-// templateError returns what is wrong with the templates of a generation; nil if nothing is known
-// to be.
-func (c *checkState) templateError(generation int64) error {
-	switch {
-	case c.renderError.generation != generation:
-		return c.rendering.err
-	case c.renderError.err != nil:
-		return c.renderError.err
-	case c.rendering.err != nil:
-		return c.rendering.err
-	}
-	return errRestoredTemplates
 }
 
 // render returns the data of the Secret with a token.
@@ -180,15 +181,15 @@ func buildSecret(s snapshot, made rendering, current currentToken) (*corev1.Secr
 }
 
 // compareWithDesired compares an intact Secret, whose token is as it should be, with what is
-// desired beside the token.
-func compareWithDesired(s snapshot, st state, current currentToken, target *corev1.Secret) renewal.Check {
+// desired beside the token. templateError is what is wrong with the templates; nil if nothing is.
+func compareWithDesired(s snapshot, made rendering, templateError error, current currentToken, target *corev1.Secret) renewal.Check {
 	switch {
-	case st.check.templateError(s.token.Generation) != nil:
+	case templateError != nil:
 		return renewal.Misshapen
-	case current.token.AccessToken.IsEmpty() && current.rendering != st.check.rendering.digest:
+	case current.token.AccessToken.IsEmpty() && current.rendering != made.digest:
 		return renewal.TemplatesChanged
 	}
-	desired, err := buildSecret(s, st.check.rendering, current)
+	desired, err := buildSecret(s, made, current)
 	if err != nil || !ownedsecret.IsApplied(desired, target, s.token, v1alpha1.CredentialsAnnotation) {
 		return renewal.Misshapen
 	}

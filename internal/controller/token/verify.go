@@ -15,12 +15,12 @@ import (
 
 // verify tries the current token on Pipedream's API. What follows from the verdict is for the
 // next decision.
-func (r *Reconciler) verify(ctx context.Context, s snapshot, st state) (outcome, error) {
-	ticket := r.Verifications.Reserve(s.requester(), throttle.ReserveOptions{Lane: throttle.DueRenewal})
+func (a actions) verify(ctx context.Context, s snapshot, st state) (outcome, error) {
+	ticket := a.verifications.Reserve(s.requester(), throttle.ReserveOptions{Lane: throttle.DueRenewal})
 	if !ticket.IsReady {
 		return verificationQueued{ticket}, nil
 	}
-	target, err := r.readTarget(ctx, s)
+	target, err := a.readTarget(ctx, s)
 	if err != nil {
 		return noAction{}, err
 	}
@@ -28,9 +28,9 @@ func (r *Reconciler) verify(ctx context.Context, s snapshot, st state) (outcome,
 		return targetRead{target}, nil
 	}
 	found := verdict{target: target}
-	found.err = r.Verifications.Do(s.requester(), throttle.DoOptions{}, func() (err error) {
+	found.err = a.verifications.Do(s.requester(), throttle.DoOptions{}, func() (err error) {
 		token := pipedream.NewSensitive(string(target.Data[target.Annotations[v1alpha1.TokenKeyAnnotation]]))
-		found.is, err = r.Pipedream.Verify(ctx, token, s.trial())
+		found.is, err = a.pipedream.Verify(ctx, token, s.trial())
 		return err
 	})
 	switch {

@@ -6,6 +6,7 @@ package token
 import (
 	"context"
 	"errors"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -18,14 +19,14 @@ const maxWriteTries = 3
 
 // writePending writes a token that was issued, in this reconcile or in an earlier one, if the
 // credentials are still the ones that it was issued for.
-func (r *Reconciler) writePending(ctx context.Context, s snapshot, st state, why renewal.Why) (outcome, error) {
+func (a actions) writePending(ctx context.Context, s snapshot, st state, why renewal.Why) (outcome, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), issueTimeout)
 	defer cancel()
 	pending := *st.attempt.pending
 	if s.credentials != nil && pending.credentials != s.credentialsRecord() {
 		switch {
 		case !s.areCredentialsRead:
-			found, err := r.readCredentials(ctx, s)
+			found, err := a.readCredentials(ctx, s)
 			if err != nil {
 				return noAction{}, err
 			}
@@ -40,28 +41,28 @@ func (r *Reconciler) writePending(ctx context.Context, s snapshot, st state, why
 	}
 	// A request to renew that was made meanwhile is answered by a token that nobody has seen.
 	pending.renewRequest = s.desired.RenewRequest
-	return r.writeToken(ctx, s, st, pending, why)
+	return a.writeToken(ctx, s, st, pending, why)
 }
 
 // writeToken writes a pending token to the Secret. It tries again when another writer was faster,
 // but never writes a Secret that belongs to somebody else.
-func (r *Reconciler) writeToken(ctx context.Context, s snapshot, st state, pending currentToken, why renewal.Why) (outcome, error) {
+func (a actions) writeToken(ctx context.Context, s snapshot, st state, pending currentToken, why renewal.Why) (outcome, error) {
 	var err error
 	for range maxWriteTries {
 		if s.targetState() == renewal.Foreign {
 			return foreign{s.target}, nil
 		}
 		var secret *corev1.Secret
-		secret, err = r.write(ctx, s, st, pending)
+		secret, err = a.write(ctx, s, st, pending)
 		switch {
 		case err == nil:
 			return written{target: metadataOf(secret), token: pending, why: why}, nil
 		case ownedsecret.IsNamespaceTerminating(err):
 			return discarded{isNamespaceTerminating: true}, nil
 		case !ownedsecret.IsOvertaken(err):
-			return r.failedWrite(s, err, writeKind{})
+			return failedWrite(s, err, writeKind{}, a.clock.Now())
 		}
-		if s.target, err = ownedsecret.Metadata(ctx, r.Client, ownedsecret.Key(s.token)); err != nil {
+		if s.target, err = ownedsecret.Metadata(ctx, a.client, ownedsecret.Key(s.token)); err != nil {
 			return uncertain{}, err
 		}
 		if s.currentInputs() == pending.inputs {
@@ -73,29 +74,29 @@ func (r *Reconciler) writeToken(ctx context.Context, s snapshot, st state, pendi
 
 // rewrite writes the Secret again with the token that it holds. What is to be said of the next
 // token is then decided on again.
-func (r *Reconciler) rewrite(ctx context.Context, s snapshot, st state) (outcome, error) {
+func (a actions) rewrite(ctx context.Context, s snapshot, st state) (outcome, error) {
 	if s.current == nil {
-		return r.check(ctx, s, st)
+		return a.check(ctx, s, st)
 	}
 	kind := writeKind{isRewrite: true, isDriftedAgain: isDriftedAgain(s, st)}
 	current := *s.current
 	current.credentialsVersion = st.check.last.credentialsVersion
-	secret, err := r.write(ctx, s, st, current)
+	secret, err := a.write(ctx, s, st, current)
 	switch {
 	case err == nil:
 		return written{target: metadataOf(secret), token: current, kind: kind}, nil
 	case ownedsecret.IsOvertaken(err):
 		return overtaken{kind}, err
 	}
-	return r.failedWrite(s, err, kind)
+	return failedWrite(s, err, kind, a.clock.Now())
 }
 
-func (r *Reconciler) write(ctx context.Context, s snapshot, st state, current currentToken) (*corev1.Secret, error) {
+func (a actions) write(ctx context.Context, s snapshot, st state, current currentToken) (*corev1.Secret, error) {
 	secret, err := buildSecret(s, st.check.rendering, current)
 	if err != nil {
 		return nil, err
 	}
-	if err := ownedsecret.Write(ctx, r.Client, s.token, s.target, secret); err != nil {
+	if err := ownedsecret.Write(ctx, a.client, s.token, s.target, secret); err != nil {
 		return nil, err
 	}
 	return secret, nil
@@ -104,12 +105,12 @@ func (r *Reconciler) write(ctx context.Context, s snapshot, st state, current cu
 // failedWrite returns the outcome of a write that has failed: the API server refuses the Secret,
 // the templates fail with this token, or it is not known whether the write was done. Only then
 // there is an error.
-func (r *Reconciler) failedWrite(s snapshot, err error, kind writeKind) (outcome, error) {
+func failedWrite(s snapshot, err error, kind writeKind, now time.Time) (outcome, error) {
 	if failed, ok := errors.AsType[templatesFailedError](err); ok {
 		return unrenderable{err: failed.error, kind: kind}, nil
 	}
 	if detail, ok := ownedsecret.Refusal(err); ok {
-		return writeRefused{detail: detail, kind: kind, target: s.target, at: r.Clock.Now()}, nil
+		return writeRefused{detail: detail, kind: kind, target: s.target, at: now}, nil
 	}
 	return uncertain{kind}, err
 }

@@ -1,0 +1,58 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package token
+
+import (
+	"context"
+
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
+)
+
+// TokenAPI is the part of Pipedream's API that the reconciler needs. *pipedream.Client implements
+// it.
+type TokenAPI interface {
+	// Address returns the address of the API. Tokens of another address are outdated.
+	Address() string
+	// Issue exchanges credentials for a token. Its error is a *pipedream.Error.
+	Issue(context.Context, pipedream.Credentials, []string) (pipedream.Token, error)
+	// Verify tries a token. The error explains an inconclusive verdict.
+	Verify(context.Context, pipedream.Sensitive, pipedream.Trial) (pipedream.Verdict, error)
+}
+
+// actions do what was decided. They read the snapshot and the state, change neither, and return
+// what came of it.
+type actions struct {
+	client                       client.Client
+	clock                        clock.PassiveClock
+	pipedream                    TokenAPI
+	tokenRequests, verifications *throttle.Limiter
+	metrics                      *Metrics
+}
+
+// act does what was decided, and returns what came of it.
+func (a actions) act(ctx context.Context, s snapshot, st state, decision renewal.Decision) (outcome, error) {
+	switch decision.Action {
+	case renewal.Keep:
+		return kept{}, nil
+	case renewal.Blocked:
+		return a.block(ctx, s, st, decision.Why)
+	case renewal.Read:
+		return a.check(ctx, s, st)
+	case renewal.Verify:
+		return a.verify(ctx, s, st)
+	case renewal.Issue:
+		return a.issue(ctx, s, st, decision.Why)
+	case renewal.Store:
+		return a.writePending(ctx, s, st, decision.Why)
+	case renewal.Rewrite:
+		return a.rewrite(ctx, s, st)
+	case renewal.Wait:
+	}
+	return noAction{}, nil
+}
