@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+	"github.com/pipedream-operator/pipedream-operator/internal/retry"
 )
 
 // moment returns a time from the year 0 to the year 9999, which are those that can be
@@ -41,67 +42,67 @@ func FuzzDecide(f *testing.F) {
 		}
 		has := func(bit int) bool { return flags>>bit&1 == 1 }
 		record := renewal.Record{IssueTime: moment(issued), ExpirationTime: moment(issued + life)}
-		wanted := renewal.Wanted{Identity: identity, RenewBefore: time.Duration(renewBefore), VerifyEvery: time.Duration(verifyEvery)}
+		desired := renewal.Desired{Identity: identity, RenewBefore: time.Duration(renewBefore), VerifyEvery: time.Duration(verifyEvery)}
 		if has(6) {
-			wanted.Scopes = "other"
+			desired.Scopes = "other"
 		}
 		if has(7) {
-			wanted.RenewRequest = "new"
+			desired.RenewRequest = "new"
 		}
-		observed := renewal.Observed{
+		facts := renewal.Facts{
 			Target:         pick(target, renewal.Absent, renewal.Foreign, renewal.Owned),
 			Record:         &record,
-			Check:          pick(check, renewal.Unchecked, renewal.Good, renewal.Edited, renewal.InputsChanged, renewal.Misshapen, renewal.TemplatesChanged),
-			HasCredentials: has(0), Unstored: has(1), Refused: has(2), Changed: has(3), VerificationRests: has(4),
-			NotBefore: near(notBefore), LastIssue: near(lastIssue), LastByEvent: near(lastByEvent),
-			LastVerified: near(lastVerified), Repeats: repeats,
+			Check:          pick(check, renewal.Unchecked, renewal.Good, renewal.Edited, renewal.InputsChanged, renewal.Drifted, renewal.TemplatesChanged),
+			HasCredentials: has(0), HasPending: has(1), Refused: has(2), Changed: has(3), CannotVerify: has(4),
+			NotBefore: near(notBefore), LastIssue: near(lastIssue), Triggered: retry.Triggers{Last: near(lastByEvent), Count: repeats},
+			LastVerified:       near(lastVerified),
 			VerificationQueued: verification&1 == 1, VerifyNow: verification&2 == 2,
 			Unverified: verification&32 == 32, VerificationSuspended: verification&64 == 64, VerifyAt: near(verification >> 7),
-			TemplateInvalid: verification&4 == 4, OtherType: verification&16 == 16, Reverted: verification&8 == 8,
-			RewriteNotBefore: near(notBefore / 2), LastRewrite: near(lastByEvent / 2), Rewrites: repeats,
+			TemplateInvalid: verification&4 == 4, OtherType: verification&16 == 16, DriftedAgain: verification&8 == 8,
+			RewriteNotBefore: near(notBefore / 2), Rewrites: retry.Triggers{Last: near(lastByEvent / 2), Count: repeats},
 		}
 		if has(5) || !record.ExpirationTime.After(record.IssueTime) {
-			observed.Record = nil
+			facts.Record = nil
 		}
 
-		decision := renewal.Decide(wanted, observed, now)
-		if again := renewal.Decide(wanted, observed, now); again != decision {
+		decision := renewal.Decide(desired, facts, now)
+		if again := renewal.Decide(desired, facts, now); again != decision {
 			t.Errorf("the same scene leads to %+v and to %+v", decision, again)
 		}
-		checkDecision(t, wanted, observed, decision, now)
-		if sleep := renewal.Sleep(wanted, observed, decision, now); sleep <= 0 || sleep > 5*time.Minute {
+		checkDecision(t, desired, facts, decision, now)
+		if sleep := renewal.Sleep(desired, facts, decision, now); sleep <= 0 || sleep > 5*time.Minute {
 			t.Errorf("after %+v it sleeps %s", decision, sleep)
 		}
-		if renewal.HeldToken(wanted, observed, now) == renewal.StateValid && !now.Before(record.ExpirationTime) {
+		if renewal.CurrentToken(desired, facts, now) == renewal.StateValid && !now.Before(record.ExpirationTime) {
 			t.Error("a token counts as valid after its time")
 		}
-		if observed.Record != nil {
-			checkDueTime(t, wanted, record)
+		if facts.Record != nil {
+			checkDueTime(t, desired, record)
 		}
 	})
 }
 
-func checkDecision(t *testing.T, wanted renewal.Wanted, observed renewal.Observed, decision renewal.Decision, now time.Time) {
+func checkDecision(t *testing.T, desired renewal.Desired, facts renewal.Facts, decision renewal.Decision, now time.Time) {
 	t.Helper()
-	if observed.TemplateInvalid && slices.Contains([]renewal.Action{renewal.Issue, renewal.Store, renewal.Rewrite, renewal.Keep}, decision.Action) {
-		t.Errorf("%+v, though what is wanted can't be made of any token", decision)
+	if facts.TemplateInvalid && slices.Contains([]renewal.Action{renewal.Issue, renewal.Write, renewal.Rewrite, renewal.Keep}, decision.Action) {
+		t.Errorf("%+v, though what is desired can't be made of any token", decision)
 	}
-	if observed.OtherType && slices.Contains([]renewal.Action{renewal.Issue, renewal.Store, renewal.Rewrite}, decision.Action) {
-		t.Errorf("%+v, though the target can't hold what is wanted", decision)
+	if facts.OtherType && slices.Contains([]renewal.Action{renewal.Issue, renewal.Write, renewal.Rewrite}, decision.Action) {
+		t.Errorf("%+v, though the target can't hold what is desired", decision)
 	}
 	switch decision.Action {
 	case renewal.Issue:
-		if !observed.HasCredentials || observed.Target == renewal.Foreign {
+		if !facts.HasCredentials || facts.Target == renewal.Foreign {
 			t.Errorf("%+v without credentials or over a foreign Secret", decision)
 		}
-		if since := now.Sub(observed.LastIssue); since < 10*time.Second {
+		if since := now.Sub(facts.LastIssue); since < 10*time.Second {
 			t.Errorf("%+v %s after the last one", decision, since)
 		}
-	case renewal.Store, renewal.Rewrite:
-		if observed.Target == renewal.Foreign {
+	case renewal.Write, renewal.Rewrite:
+		if facts.Target == renewal.Foreign {
 			t.Errorf("%+v over a foreign Secret", decision)
 		}
-		if decision.Action == renewal.Rewrite && (observed.Check != renewal.Misshapen || renewal.HeldToken(wanted, observed, now) != renewal.StateValid) {
+		if decision.Action == renewal.Rewrite && (facts.Check != renewal.Drifted || renewal.CurrentToken(desired, facts, now) != renewal.StateValid) {
 			t.Errorf("%+v, though there is no good token in another shape", decision)
 		}
 	case renewal.Wait:
@@ -109,8 +110,8 @@ func checkDecision(t *testing.T, wanted renewal.Wanted, observed renewal.Observe
 			t.Errorf("%+v at %s", decision, now)
 		}
 	case renewal.Verify:
-		observed.LastVerified, observed.VerifyAt = now, time.Time{}
-		if again := renewal.Decide(wanted, observed, now); again.Action == renewal.Verify {
+		facts.LastVerified, facts.VerifyAt = now, time.Time{}
+		if again := renewal.Decide(desired, facts, now); again.Action == renewal.Verify {
 			t.Error("the token is tried a second time at once")
 		}
 	case renewal.Keep, renewal.Read, renewal.Blocked:
@@ -119,9 +120,9 @@ func checkDecision(t *testing.T, wanted renewal.Wanted, observed renewal.Observe
 	}
 }
 
-func checkDueTime(t *testing.T, wanted renewal.Wanted, record renewal.Record) {
+func checkDueTime(t *testing.T, desired renewal.Desired, record renewal.Record) {
 	t.Helper()
-	due := renewal.DueTime(wanted, record)
+	due := renewal.DueTime(desired, record)
 	life := record.ExpirationTime.Sub(record.IssueTime)
 	if due.Nanosecond() != 0 {
 		t.Errorf("the token is due at %s, want whole seconds", due)

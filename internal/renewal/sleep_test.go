@@ -15,7 +15,7 @@ import (
 
 func TestSleep(t *testing.T) {
 	t.Parallel()
-	dueTime := renewal.DueTime(quiet().wanted, *quiet().observed.Record)
+	dueTime := renewal.DueTime(quiet().desired, *quiet().facts.Record)
 	tests := map[string]struct {
 		given func(*scene)
 		// at is the moment that is looked at; now if it is zero.
@@ -27,7 +27,7 @@ func TestSleep(t *testing.T) {
 			want:  5 * time.Minute,
 		},
 		"to the next look, when there is no token": {
-			given: func(s *scene) { s.observed.Target, s.observed.Record = renewal.Foreign, nil },
+			given: func(s *scene) { s.facts.Target, s.facts.Record = renewal.Foreign, nil },
 			want:  5 * time.Minute,
 		},
 		"to the renewal": {
@@ -41,44 +41,44 @@ func TestSleep(t *testing.T) {
 			want:  1,
 		},
 		"to the expiry, when the renewal is blocked": {
-			given: func(s *scene) { s.observed.HasCredentials = false },
+			given: func(s *scene) { s.facts.HasCredentials = false },
 			at:    expires.Add(-2 * time.Minute),
 			want:  2 * time.Minute,
 		},
 		"to the expiry, when the next attempt is later": {
-			given: func(s *scene) { s.observed.NotBefore = expires.Add(time.Minute) },
+			given: func(s *scene) { s.facts.NotBefore = expires.Add(time.Minute) },
 			at:    expires.Add(-2 * time.Minute),
 			want:  2 * time.Minute,
 		},
 		"to the expiry of a token in a Secret that is misshapen and can't be written": {
 			given: func(s *scene) {
-				s.wanted.RenewBefore = 30 * time.Second
-				s.observed.Check, s.observed.RewriteNotBefore = renewal.Misshapen, expires.Add(time.Minute)
+				s.desired.RenewBefore = 30 * time.Second
+				s.facts.Check, s.facts.RewriteNotBefore = renewal.Drifted, expires.Add(time.Minute)
 			},
 			at:   expires.Add(-2 * time.Second),
 			want: 2 * time.Second,
 		},
 		"to when a misshapen Secret may be written, when a token is due later": {
 			given: func(s *scene) {
-				s.wanted.RenewRequest, s.observed.NotBefore = "2", now.Add(time.Minute)
-				s.observed.Check, s.observed.RewriteNotBefore = renewal.Misshapen, now.Add(7*time.Second)
+				s.desired.RenewRequest, s.facts.NotBefore = "2", now.Add(time.Minute)
+				s.facts.Check, s.facts.RewriteNotBefore = renewal.Drifted, now.Add(7*time.Second)
 			},
 			want: 7 * time.Second,
 		},
 		"to the next attempt": {
-			given: func(s *scene) { s.wanted.RenewRequest, s.observed.NotBefore = "2", now.Add(7*time.Second) },
+			given: func(s *scene) { s.desired.RenewRequest, s.facts.NotBefore = "2", now.Add(7*time.Second) },
 			want:  7 * time.Second,
 		},
 		"to the next look, when the next attempt is later": {
-			given: func(s *scene) { s.wanted.RenewRequest, s.observed.NotBefore = "2", now.Add(15*time.Minute) },
+			given: func(s *scene) { s.desired.RenewRequest, s.facts.NotBefore = "2", now.Add(15*time.Minute) },
 			want:  5 * time.Minute,
 		},
 		"to the end of the spacing": {
-			given: func(s *scene) { s.wanted.RenewRequest, s.observed.LastIssue = "2", now.Add(-8*time.Second) },
+			given: func(s *scene) { s.desired.RenewRequest, s.facts.LastIssue = "2", now.Add(-8*time.Second) },
 			want:  2 * time.Second,
 		},
 		"to the next look, when the token has expired and nothing can be done": {
-			given: func(s *scene) { s.observed.HasCredentials = false },
+			given: func(s *scene) { s.facts.HasCredentials = false },
 			at:    expires.Add(time.Hour),
 			want:  5 * time.Minute,
 		},
@@ -92,8 +92,8 @@ func TestSleep(t *testing.T) {
 			if at.IsZero() {
 				at = now
 			}
-			decision := renewal.Decide(s.wanted, s.observed, at)
-			if got := renewal.Sleep(s.wanted, s.observed, decision, at); got != test.want {
+			decision := renewal.Decide(s.desired, s.facts, at)
+			if got := renewal.Sleep(s.desired, s.facts, decision, at); got != test.want {
 				t.Errorf("Sleep after %+v = %s, want %s", decision, got, test.want)
 			}
 		})
@@ -108,8 +108,8 @@ func TestNothingBecomesDueInASleep(t *testing.T) {
 	idle := map[renewal.Action]int{renewal.Keep: 0, renewal.Wait: 0, renewal.Blocked: 0}
 	for range 50_000 {
 		s, now := randomScene(random)
-		decision := renewal.Decide(s.wanted, s.observed, now)
-		sleep := renewal.Sleep(s.wanted, s.observed, decision, now)
+		decision := renewal.Decide(s.desired, s.facts, now)
+		sleep := renewal.Sleep(s.desired, s.facts, decision, now)
 		if sleep <= 0 || sleep > 5*time.Minute {
 			t.Fatalf("at %s after %+v it sleeps %s\n%+v", now, decision, sleep, s)
 		}
@@ -117,13 +117,13 @@ func TestNothingBecomesDueInASleep(t *testing.T) {
 			continue
 		}
 		idle[decision.Action]++
-		held := renewal.HeldToken(s.wanted, s.observed, now)
+		held := renewal.CurrentToken(s.desired, s.facts, now)
 		for _, later := range []time.Duration{1, sleep / 2, below(random, sleep), sleep - 1} {
 			at := now.Add(later)
-			if got := renewal.Decide(s.wanted, s.observed, at); !stays(decision, got) {
+			if got := renewal.Decide(s.desired, s.facts, at); !stays(decision, got) {
 				t.Fatalf("at %s it decides %+v and sleeps %s, but at %s it decides %+v\n%+v", now, decision, sleep, at, got, s)
 			}
-			if got := renewal.HeldToken(s.wanted, s.observed, at); got != held {
+			if got := renewal.CurrentToken(s.desired, s.facts, at); got != held {
 				t.Fatalf("at %s the token is %s and it sleeps %s, but at %s the token is %s\n%+v", now, held, sleep, at, got, s)
 			}
 		}
@@ -158,39 +158,39 @@ func randomScene(random *rand.Rand) (*scene, time.Time) {
 	}
 	oneOf := func(values ...time.Duration) time.Duration { return values[random.IntN(len(values))] }
 	s := quiet()
-	s.wanted.Identity = fmt.Sprint(random.Uint32())
-	s.wanted.RenewBefore = oneOf(0, 0, time.Minute, 15*time.Minute, day)
-	s.wanted.VerifyEvery = oneOf(0, 10*time.Second, time.Minute, 7*time.Minute)
-	s.wanted.RenewRequest = []string{"1", "1", "1", "1", "2"}[random.IntN(5)]
+	s.desired.Identity = fmt.Sprint(random.Uint32())
+	s.desired.RenewBefore = oneOf(0, 0, time.Minute, 15*time.Minute, day)
+	s.desired.VerifyEvery = oneOf(0, 10*time.Second, time.Minute, 7*time.Minute)
+	s.desired.RenewRequest = []string{"1", "1", "1", "1", "2"}[random.IntN(5)]
 	life := oneOf(30*time.Second, time.Minute, time.Hour, time.Hour, time.Hour, 30*day)
-	s.observed.Record.ExpirationTime = issued.Add(life)
+	s.facts.Record.ExpirationTime = issued.Add(life)
 	// Any moment of the token's life, and a little after it.
 	now := issued.Add(below(random, life+life/10))
-	s.observed.LastIssue = maybe(now.Add(-seconds(30)))
-	s.observed.LastByEvent = maybe(now.Add(-seconds(600)))
-	s.observed.Repeats = random.IntN(8)
-	s.observed.NotBefore = maybe(now.Add(seconds(1200) - 10*time.Minute))
-	s.observed.LastVerified = maybe(now.Add(-seconds(900)))
-	s.observed.VerificationQueued = random.IntN(10) == 0
-	s.observed.HasCredentials = random.IntN(5) > 0
-	s.observed.Unstored = random.IntN(10) == 0
-	s.observed.Refused = random.IntN(20) == 0
-	s.observed.VerificationRests = random.IntN(10) == 0
-	s.observed.Unverified, s.observed.VerificationSuspended = random.IntN(4) == 0, random.IntN(10) == 0
-	if s.observed.Refused {
-		s.observed.VerifyAt = maybe(now.Add(seconds(300) - 2*time.Minute))
+	s.facts.LastIssue = maybe(now.Add(-seconds(30)))
+	s.facts.Triggered.Last = maybe(now.Add(-seconds(600)))
+	s.facts.Triggered.Count = random.IntN(8)
+	s.facts.NotBefore = maybe(now.Add(seconds(1200) - 10*time.Minute))
+	s.facts.LastVerified = maybe(now.Add(-seconds(900)))
+	s.facts.VerificationQueued = random.IntN(10) == 0
+	s.facts.HasCredentials = random.IntN(5) > 0
+	s.facts.HasPending = random.IntN(10) == 0
+	s.facts.Refused = random.IntN(20) == 0
+	s.facts.CannotVerify = random.IntN(10) == 0
+	s.facts.Unverified, s.facts.VerificationSuspended = random.IntN(4) == 0, random.IntN(10) == 0
+	if s.facts.Refused {
+		s.facts.VerifyAt = maybe(now.Add(seconds(300) - 2*time.Minute))
 	}
-	s.observed.Check = []renewal.Check{
-		renewal.Good, renewal.Good, renewal.Good, renewal.Good, renewal.Misshapen, renewal.InputsChanged, renewal.Unchecked,
+	s.facts.Check = []renewal.Check{
+		renewal.Good, renewal.Good, renewal.Good, renewal.Good, renewal.Drifted, renewal.InputsChanged, renewal.Unchecked,
 		renewal.TemplatesChanged,
 	}[random.IntN(8)]
-	s.observed.Reverted = random.IntN(2) == 0
-	s.observed.RewriteNotBefore = maybe(now.Add(seconds(1200) - 10*time.Minute))
-	s.observed.LastRewrite = maybe(now.Add(-seconds(600)))
-	s.observed.Rewrites = random.IntN(8)
-	s.observed.TemplateInvalid = random.IntN(20) == 0
+	s.facts.DriftedAgain = random.IntN(2) == 0
+	s.facts.RewriteNotBefore = maybe(now.Add(seconds(1200) - 10*time.Minute))
+	s.facts.Rewrites.Last = maybe(now.Add(-seconds(600)))
+	s.facts.Rewrites.Count = random.IntN(8)
+	s.facts.TemplateInvalid = random.IntN(20) == 0
 	if random.IntN(20) == 0 {
-		s.observed.Target, s.observed.Record = renewal.Foreign, nil
+		s.facts.Target, s.facts.Record = renewal.Foreign, nil
 	}
 	return s, now
 }
@@ -200,13 +200,13 @@ func randomScene(random *rand.Rand) (*scene, time.Time) {
 func triesUntil(s *scene, begin, end time.Time, takes time.Duration) []time.Time {
 	var tries []time.Time
 	for now := begin; now.Before(end); {
-		decision := renewal.Decide(s.wanted, s.observed, now)
+		decision := renewal.Decide(s.desired, s.facts, now)
 		if decision.Action != renewal.Verify {
-			now = now.Add(renewal.Sleep(s.wanted, s.observed, decision, now))
+			now = now.Add(renewal.Sleep(s.desired, s.facts, decision, now))
 			continue
 		}
 		tries = append(tries, now)
-		s.observed.LastVerified = now
+		s.facts.LastVerified = now
 		now = now.Add(takes)
 	}
 	return tries
@@ -215,9 +215,9 @@ func triesUntil(s *scene, begin, end time.Time, takes time.Duration) []time.Time
 // longLived is a scene with a token that is tried at an interval, and nothing else.
 func longLived(identity string, every time.Duration) *scene {
 	s := quiet()
-	s.wanted.Identity = identity
-	s.wanted.VerifyEvery = every
-	s.observed.Record.ExpirationTime = issued.Add(30 * day)
+	s.desired.Identity = identity
+	s.desired.VerifyEvery = every
+	s.facts.Record.ExpirationTime = issued.Add(30 * day)
 	return s
 }
 
@@ -255,26 +255,26 @@ type stretch struct {
 // tries returns when the token of the object is tried.
 func (w stretch) tries(identity string) (tries []time.Time, renewals int) {
 	s := longLived(identity, w.every)
-	s.observed.Record.IssueTime, s.observed.Record.ExpirationTime = issued, issued.Add(time.Hour)
+	s.facts.Record.IssueTime, s.facts.Record.ExpirationTime = issued, issued.Add(time.Hour)
 	restart := issued.Add(w.restartEvery)
 	for now := issued; now.Before(issued.Add(w.length)); {
 		if w.restartEvery > 0 && !now.Before(restart) {
 			// Whatever was remembered is lost.
 			now, restart = restart.Add(w.down), restart.Add(w.restartEvery)
-			s.observed.LastVerified, s.observed.LastIssue = now, s.observed.Record.IssueTime
+			s.facts.LastVerified, s.facts.LastIssue = now, s.facts.Record.IssueTime
 			continue
 		}
-		decision := renewal.Decide(s.wanted, s.observed, now)
+		decision := renewal.Decide(s.desired, s.facts, now)
 		if decision.Action == renewal.Verify {
 			tries = append(tries, now)
-			s.observed.LastVerified = now
+			s.facts.LastVerified = now
 			continue
 		}
 		if decision.Action == renewal.Issue {
 			renewals++
-			s.observed.Record.IssueTime, s.observed.Record.ExpirationTime, s.observed.LastIssue = now, now.Add(time.Hour), now
+			s.facts.Record.IssueTime, s.facts.Record.ExpirationTime, s.facts.LastIssue = now, now.Add(time.Hour), now
 		}
-		wake := now.Add(renewal.Sleep(s.wanted, s.observed, decision, now))
+		wake := now.Add(renewal.Sleep(s.desired, s.facts, decision, now))
 		if w.restartEvery > 0 && restart.Before(wake) {
 			wake = restart
 		}
@@ -346,7 +346,7 @@ func TestRestartsByTheClockMissNobodyAgainAndAgain(t *testing.T) {
 	t.Parallel()
 	for _, every := range []time.Duration{time.Hour, 2 * time.Hour} {
 		s := longLived("shop/orders", every)
-		s.observed.LastVerified = issued.Add(time.Minute)
+		s.facts.LastVerified = issued.Add(time.Minute)
 		grid := triesUntil(s, issued.Add(time.Minute), issued.Add(20*every), 0)
 		missed := 0
 		for _, at := range grid {
@@ -380,8 +380,8 @@ func TestVerificationInterval(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := longLived("shop/orders", test.every)
-			s.observed.Unverified, s.observed.VerificationSuspended = test.unverified, test.suspended
-			if got := renewal.VerificationInterval(s.wanted, s.observed); got != test.want {
+			s.facts.Unverified, s.facts.VerificationSuspended = test.unverified, test.suspended
+			if got := renewal.VerificationInterval(s.desired, s.facts); got != test.want {
 				t.Errorf("it is %s, want %s", got, test.want)
 			}
 			tries := triesUntil(s, issued, issued.Add(4*test.want), 0)
@@ -402,16 +402,16 @@ func TestARefusedTokenIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	for _, every := range []time.Duration{10 * time.Second, time.Hour, day} {
 		s := longLived("shop/orders", every)
-		s.observed.Refused, s.observed.HasCredentials = true, false
+		s.facts.Refused, s.facts.HasCredentials = true, false
 		var got []time.Duration
 		for now, refusals := issued, 1; len(got) < 7; refusals++ {
-			s.observed.LastVerified, s.observed.VerifyAt = now, now.Add(renewal.RefusedRetry(refusals))
-			for decision := (renewal.Decision{}); ; now = now.Add(renewal.Sleep(s.wanted, s.observed, decision, now)) {
-				if decision = renewal.Decide(s.wanted, s.observed, now); decision.Action == renewal.Verify {
+			s.facts.LastVerified, s.facts.VerifyAt = now, now.Add(renewal.RefusedRetry(refusals))
+			for decision := (renewal.Decision{}); ; now = now.Add(renewal.Sleep(s.desired, s.facts, decision, now)) {
+				if decision = renewal.Decide(s.desired, s.facts, now); decision.Action == renewal.Verify {
 					break
 				}
 			}
-			got = append(got, now.Sub(s.observed.LastVerified))
+			got = append(got, now.Sub(s.facts.LastVerified))
 		}
 		want := []time.Duration{10 * time.Second, 20 * time.Second, 40 * time.Second, 80 * time.Second, 2 * time.Minute, 2 * time.Minute, 2 * time.Minute}
 		if !slices.Equal(got, want) {
@@ -426,8 +426,8 @@ func TestALateTryDoesNotDelayTheNext(t *testing.T) {
 	const every = 5 * time.Minute
 	onTime := triesUntil(longLived("shop/orders", every), issued, issued.Add(3*every), 0)
 	late := longLived("shop/orders", every)
-	late.observed.LastVerified = onTime[0].Add(2 * time.Minute)
-	got := triesUntil(late, late.observed.LastVerified, issued.Add(3*every), 0)
+	late.facts.LastVerified = onTime[0].Add(2 * time.Minute)
+	got := triesUntil(late, late.facts.LastVerified, issued.Add(3*every), 0)
 	if !got[0].Equal(onTime[1]) {
 		t.Errorf("tries at %s, want the first at %s", got, onTime[1])
 	}
@@ -444,7 +444,7 @@ func TestARestartTriesNoTokenEarly(t *testing.T) {
 		grid := triesUntil(longLived(identity, every), issued, issued.Add(11*every), 0)
 		restart := issued.Add(every + below(random, 8*every))
 		s := longLived(identity, every)
-		s.observed.LastVerified = restart
+		s.facts.LastVerified = restart
 		next := triesUntil(s, restart, restart.Add(2*every), 0)[0]
 		if wait := next.Sub(restart); wait <= 0 || wait > every {
 			t.Errorf("%s is tried %s after the restart, want within %s", identity, wait, every)
@@ -460,7 +460,7 @@ func TestAClockThatWasSetBackDoesNotStopTheTries(t *testing.T) {
 	t.Parallel()
 	const every = 5 * time.Minute
 	s := longLived("shop/orders", every)
-	s.observed.LastVerified = now.Add(time.Hour)
+	s.facts.LastVerified = now.Add(time.Hour)
 	tries := triesUntil(s, now, now.Add(2*every), 0)
 	if len(tries) == 0 || tries[0].Sub(now) > every {
 		t.Errorf("the token is tried at %s, want it tried within %s of %s", tries, every, now)
@@ -485,9 +485,9 @@ func TestTriesOfManyTokensAreSpreadOverTheInterval(t *testing.T) {
 func TestATokenIsNotTriedWhenThatIsNotWanted(t *testing.T) {
 	t.Parallel()
 	tests := map[string]func(*scene){
-		"verification is off":                func(s *scene) { s.wanted.VerifyEvery = 0 },
-		"no answer would tell anything":      func(s *scene) { s.observed.VerificationRests = true },
-		"the Secret belongs to someone else": func(s *scene) { s.observed.Target = renewal.Foreign },
+		"verification is off":                func(s *scene) { s.desired.VerifyEvery = 0 },
+		"no answer would tell anything":      func(s *scene) { s.facts.CannotVerify = true },
+		"the Secret belongs to someone else": func(s *scene) { s.facts.Target = renewal.Foreign },
 	}
 	for name, given := range tests {
 		t.Run(name, func(t *testing.T) {

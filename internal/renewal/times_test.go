@@ -40,13 +40,13 @@ func TestDueTime(t *testing.T) {
 			record := renewal.Record{IssueTime: issued, ExpirationTime: issued.Add(test.life)}
 			first, last := record.ExpirationTime.Add(day), time.Time{}
 			for i := range 5000 {
-				wanted := renewal.Wanted{Identity: fmt.Sprintf("shop/orders-%d", i), RenewBefore: test.renewBefore}
-				at := renewal.DueTime(wanted, record)
-				if again := renewal.DueTime(wanted, record); !again.Equal(at) {
-					t.Fatalf("%s is renewed at %s, or at %s", wanted.Identity, at, again)
+				desired := renewal.Desired{Identity: fmt.Sprintf("shop/orders-%d", i), RenewBefore: test.renewBefore}
+				at := renewal.DueTime(desired, record)
+				if again := renewal.DueTime(desired, record); !again.Equal(at) {
+					t.Fatalf("%s is renewed at %s, or at %s", desired.Identity, at, again)
 				}
 				if at.Nanosecond() != 0 {
-					t.Fatalf("%s is renewed at %s, which is no whole second", wanted.Identity, at)
+					t.Fatalf("%s is renewed at %s, which is no whole second", desired.Identity, at)
 				}
 				if at.Before(first) {
 					first = at
@@ -75,10 +75,10 @@ func TestDueTime(t *testing.T) {
 func TestDueTimeDependsOnNothingElse(t *testing.T) {
 	t.Parallel()
 	s := quiet()
-	want := renewal.DueTime(s.wanted, *s.observed.Record)
-	wanted := renewal.Wanted{Identity: s.wanted.Identity}
+	want := renewal.DueTime(s.desired, *s.facts.Record)
+	desired := renewal.Desired{Identity: s.desired.Identity}
 	record := renewal.Record{IssueTime: issued, ExpirationTime: expires}
-	if got := renewal.DueTime(wanted, record); !got.Equal(want) {
+	if got := renewal.DueTime(desired, record); !got.Equal(want) {
 		t.Errorf("DueTime = %s, want %s", got, want)
 	}
 }
@@ -96,7 +96,7 @@ func TestTokensIssuedTogetherArePartedByTheirRenewals(t *testing.T) {
 	begin := issued.Add(life*2/3 - window)
 	var counts [window / bucket]int
 	for i := range tokens {
-		at := renewal.DueTime(renewal.Wanted{Identity: fmt.Sprintf("team-%d/orders-%d", i%20, i)}, record)
+		at := renewal.DueTime(renewal.Desired{Identity: fmt.Sprintf("team-%d/orders-%d", i%20, i)}, record)
 		counts[at.Sub(begin)/bucket]++
 	}
 	peak := 0

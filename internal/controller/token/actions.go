@@ -48,7 +48,7 @@ func (a actions) act(ctx context.Context, s snapshot, st state, decision renewal
 		return a.verify(ctx, s, st)
 	case renewal.Issue:
 		return a.issue(ctx, s, st, decision.Why)
-	case renewal.Store:
+	case renewal.Write:
 		return a.writePending(ctx, s, st, decision.Why)
 	case renewal.Rewrite:
 		return a.rewrite(ctx, s, st)

@@ -145,7 +145,7 @@ func (st *state) applyCheck(s snapshot, o targetChecked) {
 	if o.check == renewal.Good {
 		st.check.appliedGeneration = s.token.Generation
 	}
-	if st.check.editor = ""; o.check == renewal.Edited || isSuperseded(after, *st) || o.check == renewal.Misshapen && isDriftedAgain(after, *st) {
+	if st.check.editor = ""; o.check == renewal.Edited || isSuperseded(after, *st) || o.check == renewal.Drifted && isDriftedAgain(after, *st) {
 		st.check.editor = o.editor
 	}
 }
@@ -170,7 +170,7 @@ func (a *attemptState) fail(failed *failure, now time.Time) *failure {
 }
 
 func (a *attemptState) applyIssued(o issued) {
-	if o.why.IsByEvent() && !a.lastIssue.IsZero() {
+	if o.why.IsTriggered() && !a.lastIssue.IsZero() {
 		a.triggered.Add(o.at)
 	}
 	a.lastIssue = o.at

@@ -13,33 +13,31 @@ import (
 
 // factsOf returns what package renewal decides from: the snapshot, and what is remembered of
 // earlier attempts. It is pure.
-func factsOf(s snapshot, st state) renewal.Observed {
+func factsOf(s snapshot, st state) renewal.Facts {
 	attempt, verification := st.attempt, st.verification
-	facts := renewal.Observed{
+	facts := renewal.Facts{
 		Target:                s.targetState(),
-		LeavesBy:              s.collectedBy(),
+		CollectedBy:           s.collectedBy(),
 		Record:                s.record(),
 		Check:                 checkOf(s, st),
 		Superseded:            isSuperseded(s, st),
 		HasCredentials:        hasCredentials(s, st.check.unusable),
 		Queued:                s.isQueued,
-		Unstored:              canWritePending(s, attempt.pending),
+		HasPending:            canWritePending(s, attempt.pending),
 		Refused:               verification.verdict == pipedream.Refused && verification.inputs == s.currentInputs(),
 		LastIssue:             attempt.lastIssue,
-		LastByEvent:           attempt.triggered.Last,
-		Repeats:               attempt.triggered.Count,
+		Triggered:             attempt.triggered,
 		LastVerified:          verification.last,
 		VerifyAt:              verification.nextTry(s.currentInputs()),
 		VerifyNow:             verification.triedFor != 0 && verification.triedFor != s.token.Generation,
 		VerificationQueued:    isWaiting(s.verificationTicket),
 		Unverified:            verification.isUnknownFor(s.currentInputs()),
-		VerificationRests:     s.hasNoTokenKey() || !s.trial().CanList(),
+		CannotVerify:          s.hasNoTokenKey() || !s.trial().CanList(),
 		VerificationSuspended: verification.suspendedFor == s.token.Generation,
 		TemplateInvalid:       st.check.templateError(s.token.Generation) != nil,
 		OtherType:             isOfOtherType(s, st.cache.targetType),
-		Reverted:              isDriftedAgain(s, st),
-		LastRewrite:           attempt.rewrites.Last,
-		Rewrites:              attempt.rewrites.Count,
+		DriftedAgain:          isDriftedAgain(s, st),
+		Rewrites:              attempt.rewrites,
 	}
 	if failed := attempt.failure; failed != nil {
 		facts.NotBefore, facts.Changed = failed.notBefore, !failed.hasSameInputs(s)

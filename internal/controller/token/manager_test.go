@@ -220,7 +220,7 @@ func TestSecretOfAPredecessorIsInheritedWhenItIsNotCollected(t *testing.T) {
 		now, firstSeen int64
 		want           renewal.Target
 	}{
-		"not at once":                              {now: 1009, firstSeen: 1001, want: renewal.Leaving},
+		"not at once":                              {now: 1009, firstSeen: 1001, want: renewal.Terminating},
 		"after ten seconds":                        {now: 1010, firstSeen: 1001, want: renewal.Owned},
 		"by one that has started since":            {now: 5000, firstSeen: 5000, want: renewal.Owned},
 		"by a clock that is behind, after as long": {now: 510, firstSeen: 500, want: renewal.Owned},

@@ -35,7 +35,7 @@ func (a actions) readCredentials(ctx context.Context, s snapshot) (credentials.F
 // of an earlier process says that they can't be used, and condition Ready has changed since.
 func (a actions) block(ctx context.Context, s snapshot, st state, why renewal.Why) (outcome, error) {
 	isUnread := why == renewal.NoCredentials && s.credentials != nil && st.check.unusable.detail == "" && !s.areCredentialsRead
-	if !isUnread || st.attempt.blocker.isRestoredWith(renewal.HeldToken(s.desired, factsOf(s, st), s.now) == renewal.StateValid) {
+	if !isUnread || st.attempt.blocker.isRestoredWith(renewal.CurrentToken(s.desired, factsOf(s, st), s.now) == renewal.StateValid) {
 		return blocked{why}, nil
 	}
 	found, err := a.readCredentials(ctx, s)

@@ -96,7 +96,7 @@ func isAboutToIssueFirst(v view) bool {
 	if v.previous.ObservedGeneration != 0 || v.state.attempt.activeFailure() != nil {
 		return false
 	}
-	return v.targetState() == renewal.Leaving ||
+	return v.targetState() == renewal.Terminating ||
 		isWaiting(v.ticket) && v.ticket.PausedUntil.IsZero() && v.at.Sub(v.ticket.Since) < longQueue
 }
 

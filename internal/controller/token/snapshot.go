@@ -32,7 +32,7 @@ const collectionTime = 10 * time.Second
 // changed, and after returns the next one.
 type snapshot struct {
 	token   *v1alpha1.PipedreamToken
-	desired renewal.Wanted
+	desired renewal.Desired
 	// target and credentials are the metadata of the two Secrets; nil if absent.
 	target, credentials *metav1.PartialObjectMetadata
 	// now is the one moment that the reconcile decides by, and firstSeen is when this process has
@@ -76,8 +76,8 @@ func (i inputs) isSameAs(next inputs) bool {
 }
 
 // desiredBy resolves the spec, and what its absent fields mean.
-func desiredBy(token *v1alpha1.PipedreamToken, api string) renewal.Wanted {
-	return renewal.Wanted{
+func desiredBy(token *v1alpha1.PipedreamToken, api string) renewal.Desired {
+	return renewal.Desired{
 		Identity:     token.Namespace + "/" + token.Name,
 		Scopes:       strings.Join(slices.Sorted(slices.Values(token.Spec.Scopes)), " "),
 		API:          api,
@@ -141,7 +141,7 @@ func (s snapshot) targetState() renewal.Target {
 	case s.target == nil:
 		return renewal.Absent
 	case s.now.Before(s.collectedBy()):
-		return renewal.Leaving
+		return renewal.Terminating
 	case ownedsecret.BelongsTo(s.target, s.token):
 		return renewal.Owned
 	}

@@ -41,7 +41,7 @@ func project(v view) v1alpha1.PipedreamTokenStatus {
 			status.Secret.ResourceVersion = v.target.ResourceVersion
 		}
 	}
-	current := renewal.HeldToken(v.desired, factsOf(v.snapshot, v.state), v.at)
+	current := renewal.CurrentToken(v.desired, factsOf(v.snapshot, v.state), v.at)
 	if current != renewal.StateNone {
 		record := v.record()
 		status.IssueTime = timestamp(record.IssueTime)

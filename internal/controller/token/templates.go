@@ -185,13 +185,13 @@ func buildSecret(s snapshot, made rendering, current currentToken) (*corev1.Secr
 func compareWithDesired(s snapshot, made rendering, templateError error, current currentToken, target *corev1.Secret) renewal.Check {
 	switch {
 	case templateError != nil:
-		return renewal.Misshapen
+		return renewal.Drifted
 	case current.token.AccessToken.IsEmpty() && current.rendering != made.digest:
 		return renewal.TemplatesChanged
 	}
 	desired, err := buildSecret(s, made, current)
 	if err != nil || !ownedsecret.IsApplied(desired, target, s.token, v1alpha1.CredentialsAnnotation) {
-		return renewal.Misshapen
+		return renewal.Drifted
 	}
 	return renewal.Good
 }

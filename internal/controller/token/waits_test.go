@@ -97,15 +97,15 @@ func TestTheLongestWaitsAreBelievedByAllWhoDistrustWaits(t *testing.T) {
 func checkIsBelieved(t *testing.T, until, now time.Time) {
 	t.Helper()
 	record := renewal.Record{IssueTime: now.Add(-time.Minute), ExpirationTime: now.Add(time.Hour)}
-	issuing := renewal.Observed{Target: renewal.Absent, HasCredentials: true}
-	rewriting := renewal.Observed{Target: renewal.Owned, HasCredentials: true, Record: &record, Check: renewal.Misshapen}
+	issuing := renewal.Facts{Target: renewal.Absent, HasCredentials: true}
+	rewriting := renewal.Facts{Target: renewal.Owned, HasCredentials: true, Record: &record, Check: renewal.Drifted}
 	for _, wait := range []struct {
 		until      time.Time
 		isBelieved bool
 	}{{until, true}, {until.Add(time.Hour), false}} {
 		issuing.NotBefore, rewriting.RewriteNotBefore = wait.until, wait.until
-		for what, observed := range map[string]renewal.Observed{"issuing a token": issuing, "writing the Secret": rewriting} {
-			got := renewal.Decide(renewal.Wanted{}, observed, now)
+		for what, observed := range map[string]renewal.Facts{"issuing a token": issuing, "writing the Secret": rewriting} {
+			got := renewal.Decide(renewal.Desired{}, observed, now)
 			if isBelieved := got.Action == renewal.Wait && got.Until.Equal(wait.until); isBelieved != wait.isBelieved {
 				t.Errorf("a wait of %s before %s leads to %+v", wait.until.Sub(now), what, got)
 			}
