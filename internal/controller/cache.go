@@ -57,11 +57,16 @@ func stripSecret(object any) (any, error) {
 	if _, ours := secret.Annotations[v1alpha1.OwnerAnnotation]; ours {
 		return stripMetadata(secret)
 	}
-	secret.ObjectMeta = metav1.ObjectMeta{
+	kept := metav1.ObjectMeta{
 		Namespace:       secret.Namespace,
 		Name:            secret.Name,
 		UID:             secret.UID,
 		ResourceVersion: secret.ResourceVersion,
 	}
+	// A message names the owner of a Secret whose name a PipedreamToken asks for.
+	if owner := metav1.GetControllerOfNoCopy(secret); owner != nil {
+		kept.OwnerReferences = []metav1.OwnerReference{{APIVersion: owner.APIVersion, Kind: owner.Kind, Name: owner.Name, UID: owner.UID, Controller: owner.Controller}}
+	}
+	secret.ObjectMeta = kept
 	return secret, nil
 }

@@ -98,7 +98,7 @@ func TestRenewSaysWhyThereIsNoNewToken(t *testing.T) {
 		harness.Must(t, w.pipedream.SetClient(clientID, "rotated"))
 		w.operate("orders")
 		got := w.run("renew", "orders", "--wait")
-		if got.code != exitNo || !strings.Contains(got.errOut, "orders not renewed: CredentialsRejected: Pipedream rejects the client credentials") {
+		if got.code != exitNo || !strings.Contains(got.errOut, "orders not renewed: CredentialsRejected: Pipedream rejected the client credentials") {
 			t.Errorf("it says\n%v", got)
 		}
 	})

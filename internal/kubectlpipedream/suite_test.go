@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -65,6 +66,7 @@ var (
 func TestMain(m *testing.M) {
 	flag.Parse()
 	os.Exit(controlplane.RunTests(m, controlplane.Options{}, func(started *controlplane.ControlPlane) (err error) {
+		ctrl.SetLogger(logr.Discard())
 		plane, kubeconfig = started, started.KubeconfigFile
 		// What a developer has set must not matter.
 		if err := errors.Join(os.Unsetenv("KUBECONFIG"), v1alpha1.AddToScheme(scheme.Scheme)); err != nil {

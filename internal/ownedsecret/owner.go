@@ -10,6 +10,7 @@ package ownedsecret
 
 import (
 	"slices"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -83,4 +84,22 @@ func ownerReferences(existing []metav1.OwnerReference, owner Owner) []metav1.Own
 func isControlledBy(secret metav1.Object, owner Owner) bool {
 	controller := metav1.GetControllerOfNoCopy(secret)
 	return controller != nil && controller.UID == owner.GetUID()
+}
+
+// DescribeOwner says whose a Secret is, as far as its metadata tell. Without a controller and
+// without the annotation of the operator, nobody is known to own it.
+func DescribeOwner(secret *metav1.PartialObjectMetadata) string {
+	name := "Secret `" + secret.Name + "`"
+	if controller := metav1.GetControllerOfNoCopy(secret); controller != nil {
+		return name + " belongs to " + controller.Kind + " `" + controller.Name + "`"
+	}
+	owner := secret.Annotations[v1alpha1.OwnerAnnotation]
+	if owner == "" {
+		return name + " is not the operator's"
+	}
+	kind, of, ok := strings.Cut(owner, "/")
+	if !ok {
+		kind, of = "PipedreamToken", owner
+	}
+	return name + " belongs to " + kind + " `" + of + "`"
 }

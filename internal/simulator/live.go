@@ -65,7 +65,7 @@ func (s *Simulator) lookup(token string) (claims, grant, bool) {
 	return c, g, true
 }
 
-// RevokeToken ends one token and reports whether it was good until now.
+// RevokeToken ends one token and reports whether it was valid until now.
 func (s *Simulator) RevokeToken(token string) bool {
 	c, _, ok := s.lookup(token)
 	if !ok {
@@ -80,7 +80,7 @@ func (s *Simulator) RevokeClient(id string) int {
 	return s.revokeWhere(func(_ string, g grant) bool { return g.clientID == id })
 }
 
-// RevokeAll ends all tokens issued so far and returns how many were good until now.
+// RevokeAll ends all tokens issued so far and returns how many were valid until now.
 func (s *Simulator) RevokeAll() int {
 	return s.revokeWhere(func(string, grant) bool { return true })
 }

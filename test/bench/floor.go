@@ -233,7 +233,7 @@ func statusLike(token *v1alpha1.PipedreamToken, secret, credentials *corev1.Secr
 	return v1alpha1.PipedreamTokenStatus{
 		ObservedGeneration: token.Generation,
 		Conditions: []metav1.Condition{
-			condition(v1alpha1.ConditionReady, v1alpha1.ReasonTokenValid, "The Secret holds a token that is good until "+expires.Format(time.RFC3339)+"."),
+			condition(v1alpha1.ConditionReady, v1alpha1.ReasonTokenValid, "The Secret holds a token that is valid until "+expires.Format(time.RFC3339)+"."),
 			condition(v1alpha1.ConditionRenewed, v1alpha1.ReasonIssued,
 				"A token was issued at "+issued.Format(time.RFC3339)+", and is renewed at "+expires.Format(time.RFC3339)+"."),
 		},

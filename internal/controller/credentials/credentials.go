@@ -54,6 +54,7 @@ func Keys(reference v1alpha1.ClientSecretReference) (clientID, clientSecret stri
 
 func parse(secret *corev1.Secret, reference v1alpha1.ClientSecretReference) Found {
 	clientID, clientSecret := Keys(reference)
+	fields := map[string]string{clientID: "spec.clientSecretRef.clientIDKey", clientSecret: "spec.clientSecretRef.clientSecretKey"}
 	var values, problems []string
 	for _, key := range []string{clientID, clientSecret} {
 		value, err := pipedream.ParseCredential(secret.Data[key])
@@ -63,7 +64,7 @@ func parse(secret *corev1.Secret, reference v1alpha1.ClientSecretReference) Foun
 		case value == "":
 			return Found{
 				Reason: v1alpha1.ReasonCredentialsMissing,
-				Detail: "The Secret that `spec.clientSecretRef` names has no key `" + key + "`, or nothing in it",
+				Detail: "Secret `" + secret.Name + "` has no value under key `" + key + "` (`" + fields[key] + "`)",
 			}
 		}
 		values = append(values, value)

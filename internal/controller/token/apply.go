@@ -13,6 +13,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/controller/credentials"
 	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 )
 
@@ -53,7 +54,7 @@ func (st *state) apply(s snapshot, action renewal.Action, o outcome) {
 		st.attempt.failure.tried.credentialsVersion = s.credentialsVersion()
 	case foreign:
 		st.attempt.isRestored = false
-		st.setBlocker(s, renewal.NotOwned)
+		st.setBlocker(s.after(o), renewal.NotOwned)
 	case verdict:
 		st.cache.read(o.target)
 		st.verification.apply(s.after(o), o)
@@ -151,7 +152,11 @@ func (st *state) applyCheck(s snapshot, o targetChecked) {
 }
 
 func (st *state) applyRequestFailed(s snapshot, o requestFailed) {
-	failed := st.attempt.fail(newFailure(s, reasonOf(o.cause.Kind), o.cause.Error(), o.at), o.at)
+	detail := o.cause.Error()
+	if o.cause.Kind == pipedream.ScopeRejected {
+		detail = pipedream.ShowScopes(s.token.Spec.Scopes) + "; " + detail
+	}
+	failed := st.attempt.fail(newFailure(s, reasonOf(o.cause.Kind), detail, o.at), o.at)
 	failed.credentials = digestOf(st.uid, *s.clientCredentials)
 	failed.notBefore = failed.paced(s, o.at)
 	if !o.cause.RetryAt.IsZero() {
@@ -252,15 +257,15 @@ func (st *state) setBlocker(s snapshot, why renewal.Why) {
 func (st *state) explainBlocker(s snapshot, why renewal.Why) (reason, detail string) {
 	switch {
 	case why == renewal.NotOwned:
-		return v1alpha1.ReasonSecretNotOwned, ""
+		return v1alpha1.ReasonSecretNotOwned, ownedsecret.DescribeOwner(s.target)
 	case why == renewal.BadTemplate:
 		return v1alpha1.ReasonTemplateInvalid, st.check.templateError(s.token.Generation).Error()
 	case why == renewal.OtherType:
 		return v1alpha1.ReasonSecretWriteRefused, "it exists already, and is of another type than `spec.secret.type`"
 	case s.credentials == nil:
-		return v1alpha1.ReasonCredentialsMissing, "The Secret that `spec.clientSecretRef` names does not exist"
+		return v1alpha1.ReasonCredentialsMissing, "Secret `" + s.token.Spec.ClientSecretRef.Name + "` (`spec.clientSecretRef.name`) does not exist"
 	case st.check.unusable.detail != "":
 		return st.check.unusable.reason, st.check.unusable.detail
 	}
-	return st.check.unusable.reason, "The Secret that `spec.clientSecretRef` names holds no usable client credentials"
+	return st.check.unusable.reason, "Secret `" + s.token.Spec.ClientSecretRef.Name + "` holds no usable client credentials"
 }

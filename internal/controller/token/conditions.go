@@ -23,23 +23,23 @@ func readyCondition(v view, status *v1alpha1.PipedreamTokenStatus, current renew
 	switch current {
 	case renewal.StateValid:
 		ready.Status, ready.Reason = metav1.ConditionTrue, v1alpha1.ReasonTokenValid
-		ready.Message = "The Secret holds a token that is good until " + show(status.ExpirationTime) + "."
+		ready.Message = "The Secret holds a token that is valid until " + show(status.ExpirationTime) + "."
 	case renewal.StateExpired:
 		ready.Reason = v1alpha1.ReasonTokenExpired
-		ready.Message = "The held token expired at " + show(status.ExpirationTime) + ", and no newer one could be had yet. Condition Renewed says why."
+		ready.Message = "The token in the Secret expired at " + show(status.ExpirationTime) + ", and the operator has no newer one yet. Condition Renewed says why."
 	case renewal.StateRevoked:
 		ready.Reason = v1alpha1.ReasonTokenRevoked
-		ready.Message = "Pipedream refuses the held token, and no newer one could be had yet. Condition Renewed says why."
+		ready.Message = "Pipedream refuses the token in the Secret, and the operator has no newer one yet. Condition Renewed says why."
 	case renewal.StateOutdated:
 		ready.Reason = v1alpha1.ReasonTokenOutdated
-		ready.Message = "The held token has other scopes, or is of another API address, than is asked for now, and no such token could be had yet. Condition Renewed says why."
+		ready.Message = "The token in the Secret was issued for other scopes or another API address than the ones that are asked for now, and the operator has no newer one yet. Condition Renewed says why."
 	case renewal.StateNone:
 		ready.Reason = v1alpha1.ReasonNotIssued
 		if v.targetState() == renewal.Owned {
-			ready.Message = "The Secret does not hold what was written there: somebody has changed it. Condition Renewed says what follows."
+			ready.Message = "Somebody has changed the Secret, so it does not hold what the operator wrote. Condition Renewed says what follows."
 			break
 		}
-		ready.Message = "There is no Secret with a token of this PipedreamToken. Condition Renewed says why."
+		ready.Message = "There is no Secret with a token for this PipedreamToken. Condition Renewed says why."
 	}
 	return ready
 }
@@ -64,7 +64,7 @@ func renewedCondition(v view, status *v1alpha1.PipedreamTokenStatus, failed *fai
 		return *previous
 	default:
 		renewed.Status, renewed.Reason = metav1.ConditionUnknown, v1alpha1.ReasonNotAttempted
-		renewed.Message = "No token was issued yet."
+		renewed.Message = "The operator has not asked for a token yet."
 	}
 	return renewed
 }
@@ -82,16 +82,16 @@ func verifiedCondition(v view) metav1.Condition {
 		verified.Message = cannotListMessage
 	case known.verdict == pipedream.Accepted:
 		verified.Status, verified.Reason = metav1.ConditionTrue, v1alpha1.ReasonTokenAccepted
-		verified.Message = "Pipedream accepted the token that was held at the last try."
+		verified.Message = "Pipedream accepted the token at the last verification."
 	case known.verdict == pipedream.Refused && known.inputs == v.currentInputs():
 		verified.Status, verified.Reason = metav1.ConditionFalse, v1alpha1.ReasonTokenRevoked
-		verified.Message = "Pipedream answers 401 to the held token."
+		verified.Message = "Pipedream answers 401 to the current token."
 	case known.suspendedFor == v.token.Generation:
 		verified.Reason, verified.Message = v1alpha1.ReasonVerificationSuspended, suspendedMessage
 	case known.detail != "":
 		verified.Message = known.detail
 	default:
-		verified.Message = "The held token was not tried yet."
+		verified.Message = "The operator has not verified the current token yet."
 	}
 	return verified
 }
@@ -113,17 +113,17 @@ func isLongQueue(ticket throttle.Ticket, now time.Time) bool {
 
 func explainQueue(ticket throttle.Ticket) string {
 	if paused := ticket.PausedUntil; !paused.IsZero() {
-		return "A token is due, and waits: Pipedream limits the rate of token requests, and none is sent before " + show(timestamp(paused)) + "."
+		return "A token is due. Pipedream limits the rate of token requests, and the operator sends none before " + show(timestamp(paused)) + "."
 	}
-	return "A token is due, and waits for its turn since " + show(timestamp(ticket.Since)) +
-		": the token requests of all PipedreamTokens are paced, and the most urgent ones go first."
+	return "A token is due. Its request waits for its turn since " + show(timestamp(ticket.Since)) +
+		": the operator paces the token requests of all PipedreamTokens, and sends the most urgent ones first."
 }
 
 func explainInterval(v view) string {
-	message := "A token is due, and waits until " + show(timestamp(v.decision.Until)) +
-		": the tokens of one PipedreamToken are at least 10 s apart, and more when they are asked for again and again."
+	message := "A token is due, and the operator waits until " + show(timestamp(v.decision.Until)) +
+		": between two tokens of one PipedreamToken are at least 10 s, and more if changes ask for tokens again and again."
 	if editor := v.state.check.editor; editor != "" && v.decision.Why == renewal.SecretEdited {
-		message += fmt.Sprintf(" The Secret was changed by the field manager %q: it must leave the Secret's data and annotations to this operator.", editor)
+		message += fmt.Sprintf(" The field manager %q has changed the Secret. It must leave the Secret's data and annotations to this operator.", editor)
 	}
 	return message
 }
@@ -152,6 +152,6 @@ func explainDrift(v view) string {
 	if v.decision.Action != renewal.Wait || v.decision.Why != "" || v.state.check.editor == "" {
 		return ""
 	}
-	return fmt.Sprintf(" The field manager %q has changed the Secret's labels or annotations that `spec.secret` asks for; "+
-		"they are put back at ", v.state.check.editor) + show(timestamp(v.decision.Until)) + "."
+	return fmt.Sprintf(" The field manager %q has changed labels or annotations of the Secret that `spec.secret` sets. "+
+		"The operator sets them again at ", v.state.check.editor) + show(timestamp(v.decision.Until)) + "."
 }

@@ -166,7 +166,7 @@ func TestCredentialsThatBecomeImpossible(t *testing.T) {
 			w.passUntil(w.token().Status.ExpirationTime)
 			w.reconcile()
 			w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonTokenExpired)
-			w.wantMessage(w.wantInvalid("`client_secret` contains a NUL byte"), "No usable token is held.")
+			w.wantMessage(w.wantInvalid("`client_secret` contains a NUL byte"), "The Secret holds no usable token.")
 			want := map[string]int{"PATCH pipedreamtokens/status": 1}
 			if restarts {
 				want["GET secrets"] = 1 // Which key it is.
@@ -200,7 +200,7 @@ func TestRestartWithAMissingKeyCostsNothing(t *testing.T) {
 	}
 	w.passUntil(before.Status.ExpirationTime)
 	w.reconcile()
-	w.wantMessage(w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionFalse, v1alpha1.ReasonCredentialsMissing), "no key `client_secret`")
+	w.wantMessage(w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionFalse, v1alpha1.ReasonCredentialsMissing), "no value under key `client_secret`")
 }
 
 func TestCredentialsThatAreBadInOneWayAfterTheOther(t *testing.T) {

@@ -99,7 +99,7 @@ func TestRotatedClientSecret(t *testing.T) {
 	w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonTokenValid)
 	renewed := w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionFalse, v1alpha1.ReasonCredentialsRejected)
 	w.wantCondition(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonCredentialsRejected)
-	for _, part := range []string{"401", "invalid_client", "since " + w.clock.Now().Format(time.RFC3339), "good until 2026-01-02T04:04:05Z", "spec.clientSecretRef"} {
+	for _, part := range []string{"401", "invalid_client", "since " + w.clock.Now().Format(time.RFC3339), "valid until 2026-01-02T04:04:05Z", "spec.clientSecretRef"} {
 		if !strings.Contains(renewed.Message, part) {
 			t.Errorf("the message does not say %q: %s", part, renewed.Message)
 		}

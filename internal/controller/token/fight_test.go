@@ -47,7 +47,7 @@ func TestFightOverTheSecretIsSpacedAndSaysWithWhom(t *testing.T) {
 		t.Errorf("Renewed does not say with whom: %s", renewed.Message)
 	}
 	ready := w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonNotIssued)
-	if !strings.Contains(ready.Message, "somebody has changed it") {
+	if !strings.Contains(ready.Message, "Somebody has changed the Secret") {
 		t.Errorf("Ready does not say what has happened: %s", ready.Message)
 	}
 

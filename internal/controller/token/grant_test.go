@@ -127,7 +127,7 @@ func TestHeldTokenOutlivesScopesThatAreNotGranted(t *testing.T) {
 	written := w.target().ResourceVersion
 	w.passUntil(w.token().Status.RenewalTime)
 	w.reconcile()
-	w.wantMessage(w.wantNotGranted(), "The held token is good until ")
+	w.wantMessage(w.wantNotGranted(), "The current token is valid until ")
 	w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonTokenValid)
 	if got := w.target().ResourceVersion; got != written {
 		t.Error("the Secret was written")

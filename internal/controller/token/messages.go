@@ -14,7 +14,7 @@ import (
 
 // noTokenKeyMessage is the message of condition Verified while the current token can't be
 // verified.
-const noTokenKeyMessage = "The held token can't be tried, because no key of the Secret holds it and nothing else. " +
+const noTokenKeyMessage = "The operator can't verify the token, because no key of the Secret holds the token and nothing else. " +
 	"Give one of the templates in `spec.secret.data` nothing but `{{ .AccessToken }}`, or remove `spec.verification`."
 
 // cannotListMessage is the message of condition Verified while no answer of the API can tell
@@ -37,9 +37,9 @@ const newTokenRefusedMessage = "Pipedream answers 401 to a token that it has jus
 // message says what happened, since when, until when the current token is good, and what to do.
 func (f *failure) message(status *v1alpha1.PipedreamTokenStatus) string {
 	happened, advice := f.row().Explain(f.detail)
-	held := "No usable token is held."
+	held := "The Secret holds no usable token."
 	if meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady) {
-		held = "The held token is good until " + show(status.ExpirationTime) + "."
+		held = "The current token is valid until " + show(status.ExpirationTime) + "."
 	}
 	return happened + ", since " + f.since.UTC().Format(time.RFC3339) + ". " + held + " " + advice
 }

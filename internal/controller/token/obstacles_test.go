@@ -42,9 +42,10 @@ func missing() map[string]trouble {
 		"the Secret is absent": {
 			begin:    func(w *world) { must(w.T, w.admin.Delete(w.Context(), w.secret("credentials"))) },
 			end:      (*world).createCredentials,
-			happened: "The Secret that `spec.clientSecretRef` names does not exist",
+			happened: "Secret `credentials` (`spec.clientSecretRef.name`) does not exist",
 		},
 	}
+	fields := map[string]string{"client_id": "clientIDKey", "client_secret": "clientSecretKey"}
 	for _, key := range []string{"client_id", "client_secret"} {
 		for _, value := range []string{"absent", "", " \n"} {
 			ways[fmt.Sprintf("%s is %q", key, value)] = trouble{
@@ -61,7 +62,7 @@ func missing() map[string]trouble {
 						s.Data = map[string][]byte{"client_id": []byte(clientID + "\n"), "client_secret": []byte(clientSecret + "\n")}
 					})
 				},
-				happened: "The Secret that `spec.clientSecretRef` names has no key `" + key + "`, or nothing in it",
+				happened: "Secret `credentials` has no value under key `" + key + "` (`spec.clientSecretRef." + fields[key] + "`)",
 			}
 		}
 	}
@@ -119,23 +120,66 @@ func (w *world) wantStallAfterGrace(tr trouble) {
 
 func TestForeignSecretIsNamed(t *testing.T) {
 	t.Parallel()
+	for name, test := range map[string]struct {
+		owner, whose string
+		isControlled bool
+	}{
+		"of nobody":                  {whose: "is not the operator's"},
+		"of another PipedreamToken":  {owner: "billing", whose: "belongs to PipedreamToken `billing`"},
+		"of an object of a new kind": {owner: "PipedreamAccount/orders", whose: "belongs to PipedreamAccount `orders`"},
+		"with a controller": {
+			isControlled: true,
+			whose:        "belongs to ConfigMap `shop`",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.createCredentials()
+			foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "orders-pipedream"}}
+			if test.isControlled {
+				controller := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "shop"}}
+				must(t, w.admin.Create(t.Context(), controller))
+				foreign.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: "shop", UID: controller.UID, Controller: new(true)}}
+			}
+			if test.owner != "" {
+				foreign.Annotations = map[string]string{v1alpha1.OwnerAnnotation: test.owner}
+			}
+			must(t, w.admin.Create(t.Context(), foreign))
+			w.create()
+			tr := trouble{reason: v1alpha1.ReasonSecretNotOwned, happened: "The name of the Secret is taken (Secret `orders-pipedream` " + test.whose + ")"}
+			since := w.clock.Now()
+			for round := range 3 {
+				w.reconcile()
+				if got := w.wantFailure(tr, since, round == 0).Status.NextAttemptTime; got != nil {
+					t.Errorf("nextAttemptTime is %v, though only a change of the Secret leads to an attempt", got)
+				}
+				w.pass(10 * time.Minute)
+			}
+			must(t, w.admin.Delete(t.Context(), foreign))
+			w.wantRecovery()
+			w.wantExchanges(1)
+		})
+	}
+}
+
+// TestForeignSecretIsHandedOver follows the advice of the message: the Secret is never away.
+func TestForeignSecretIsHandedOver(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.createCredentials()
-	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "orders-pipedream"}}
+	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "orders-pipedream"}, StringData: map[string]string{"access_token": "old"}}
 	must(t, w.admin.Create(t.Context(), foreign))
 	w.create()
-	tr := trouble{reason: v1alpha1.ReasonSecretNotOwned, happened: "A Secret with the wanted name exists, and does not belong to this PipedreamToken"}
-	since := w.clock.Now()
-	for visit := range 3 {
-		w.reconcile()
-		if got := w.wantFailure(tr, since, visit == 0).Status.NextAttemptTime; got != nil {
-			t.Errorf("nextAttemptTime is %v, though only a change of the Secret leads to an attempt", got)
-		}
-		w.pass(10 * time.Minute)
+	w.reconcile()
+	w.wantMessage(w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionFalse, v1alpha1.ReasonSecretNotOwned), "annotation `pipedream-operator.io/owner`")
+	change(w, foreign, func(s *corev1.Secret) { s.Annotations = map[string]string{v1alpha1.OwnerAnnotation: "orders"} })
+	w.reconcile()
+	w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonTokenValid)
+	if got := w.target(); got.UID != foreign.UID {
+		t.Error("the Secret is another one")
 	}
-	must(t, w.admin.Delete(t.Context(), foreign))
-	w.wantRecovery()
-	w.wantExchanges(1)
+	w.wantAccepted()
 }
 
 // limitSecrets has a quota refuse every further Secret of the namespace.
@@ -269,7 +313,7 @@ func TestTokenThatTheAPIServerDoesNotStore(t *testing.T) {
 			w.wantFailures(trouble{
 				begin:    nothing,
 				reason:   v1alpha1.ReasonSecretWriteRefused,
-				happened: "The API server does not store the Secret (HTTP status " + test.status + ")",
+				happened: "The API server refuses to store the Secret (HTTP status " + test.status + ")",
 			}, 2)
 			w.wantExchanges(want)
 			test.end(w)
@@ -310,7 +354,7 @@ func TestReadyTellsWhatTheHeldTokenIsWorth(t *testing.T) {
 				w.passUntil(expiry)
 			},
 			reason:   v1alpha1.ReasonTokenExpired,
-			message:  "The held token expired at 2026-01-02T04:04:05Z,",
+			message:  "The token in the Secret expired at 2026-01-02T04:04:05Z,",
 			events:   []string{"Warning EndpointUnavailable", "Warning TokenExpired"},
 			recovery: []string{"Normal Issued"},
 		},
@@ -321,7 +365,7 @@ func TestReadyTellsWhatTheHeldTokenIsWorth(t *testing.T) {
 				w.pass(time.Minute)
 			},
 			reason:  v1alpha1.ReasonTokenRevoked,
-			message: "Pipedream refuses the held token,",
+			message: "Pipedream refuses the token in the Secret,",
 			// Ready and Verified have changed, and each says so.
 			events:   []string{"Warning EndpointUnavailable", "Warning TokenRevoked", "Warning TokenRevoked"},
 			recovery: []string{"Normal Issued", "Normal TokenAccepted"},
@@ -332,7 +376,7 @@ func TestReadyTellsWhatTheHeldTokenIsWorth(t *testing.T) {
 				change(w, w.token(), func(p *v1alpha1.PipedreamToken) { p.Spec.Scopes = append(p.Spec.Scopes, "connect:users:read") })
 			},
 			reason:   v1alpha1.ReasonTokenOutdated,
-			message:  "The held token has other scopes,",
+			message:  "The token in the Secret was issued for other scopes",
 			events:   []string{"Warning EndpointUnavailable", "Warning TokenOutdated"},
 			recovery: []string{"Normal Issued"},
 		},
@@ -361,7 +405,7 @@ func TestReadyTellsWhatTheHeldTokenIsWorth(t *testing.T) {
 				w.wantMessage(ready, test.message)
 				w.wantMessage(ready, "Condition Renewed says why.")
 				renewed := w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionFalse, v1alpha1.ReasonEndpointUnavailable)
-				w.wantMessage(renewed, "No usable token is held.")
+				w.wantMessage(renewed, "The Secret holds no usable token.")
 			}
 			if got := drain(w.events.Events); !slices.Equal(got, test.events) {
 				t.Errorf("the events are %v, want %v", got, test.events)

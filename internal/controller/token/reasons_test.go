@@ -103,10 +103,10 @@ func (w *world) wantFailures(tr trouble, times int) {
 func (w *world) wantFailure(tr trouble, since time.Time, isNews bool) *v1alpha1.PipedreamToken {
 	w.Helper()
 	token := w.token()
-	held := "No usable token is held."
+	held := "The Secret holds no usable token."
 	if expiry := token.Status.ExpirationTime; expiry != nil {
-		held = "The held token is good until " + show(expiry) + "."
-		w.wantMessage(w.wantIn(token, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonTokenValid), "good until "+show(expiry))
+		held = "The current token is valid until " + show(expiry) + "."
+		w.wantMessage(w.wantIn(token, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonTokenValid), "valid until "+show(expiry))
 	} else {
 		w.wantMessage(w.wantIn(token, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonNotIssued), "Condition Renewed says why.")
 	}
@@ -252,7 +252,7 @@ func malformed(body, detail string) trouble {
 	return trouble{
 		begin:    answers(simulator.Fault{Status: http.StatusOK, Body: body}),
 		reason:   v1alpha1.ReasonMalformedResponse,
-		happened: "Pipedream's answer holds no usable token (HTTP status 200 OK, " + detail + ")",
+		happened: "Pipedream's answer contains no usable token (HTTP status 200 OK, " + detail + ")",
 	}
 }
 
@@ -262,62 +262,62 @@ var rejectedAnswers = map[string]trouble{
 	"401 with a JSON body": {
 		begin:    answers(simulator.Fault{Status: 401, Body: `{"error":"invalid_client","error_description":"Client authentication failed"}`}),
 		reason:   v1alpha1.ReasonCredentialsRejected,
-		happened: "Pipedream rejects the client credentials (HTTP status 401 Unauthorized, error code invalid_client)",
+		happened: "Pipedream rejected the client credentials (HTTP status 401 Unauthorized, error code invalid_client)",
 	},
 	"401 without a body": {
 		begin:    answers(simulator.Fault{Status: 401}),
 		reason:   v1alpha1.ReasonCredentialsRejected,
-		happened: "Pipedream rejects the client credentials (HTTP status 401 Unauthorized)",
+		happened: "Pipedream rejected the client credentials (HTTP status 401 Unauthorized)",
 	},
 	"401 with HTML": {
 		begin:    answers(simulator.Fault{Status: 401, Headers: map[string]string{"Content-Type": "text/html"}, Body: "<html>invalid_scope</html>"}),
 		reason:   v1alpha1.ReasonCredentialsRejected,
-		happened: "Pipedream rejects the client credentials (HTTP status 401 Unauthorized)",
+		happened: "Pipedream rejected the client credentials (HTTP status 401 Unauthorized)",
 	},
 	"400 invalid_client": {
 		begin:    answers(simulator.Fault{Status: 400, Body: `{"error":"invalid_client"}`}),
 		reason:   v1alpha1.ReasonCredentialsRejected,
-		happened: "Pipedream rejects the client credentials (HTTP status 400 Bad Request, error code invalid_client)",
+		happened: "Pipedream rejected the client credentials (HTTP status 400 Bad Request, error code invalid_client)",
 	},
 	"400 unauthorized_client": {
 		begin:    answers(simulator.Fault{Status: 400, Body: `{"error":"unauthorized_client"}`}),
 		reason:   v1alpha1.ReasonCredentialsRejected,
-		happened: "Pipedream rejects the client credentials (HTTP status 400 Bad Request, error code unauthorized_client)",
+		happened: "Pipedream rejected the client credentials (HTTP status 400 Bad Request, error code unauthorized_client)",
 	},
 	"403 unauthorized_client": {
 		begin:    answers(simulator.Fault{Status: 403, Body: `{"error":"unauthorized_client"}`}),
 		reason:   v1alpha1.ReasonCredentialsRejected,
-		happened: "Pipedream rejects the client credentials (HTTP status 403 Forbidden, error code unauthorized_client)",
+		happened: "Pipedream rejected the client credentials (HTTP status 403 Forbidden, error code unauthorized_client)",
 	},
 	"400 invalid_scope": {
 		begin:    answers(simulator.Fault{Status: 400, Body: `{"error":"invalid_scope"}`}),
 		reason:   v1alpha1.ReasonScopeRejected,
-		happened: "Pipedream does not grant the scopes (HTTP status 400 Bad Request, error code invalid_scope)",
+		happened: "Pipedream does not grant the scopes of the spec (`connect:accounts:read`; HTTP status 400 Bad Request, error code invalid_scope)",
 	},
 	"400 with another code": {
 		begin:    answers(simulator.Fault{Status: 400, Body: `{"error":"invalid_request"}`}),
 		reason:   v1alpha1.ReasonRequestRejected,
-		happened: "Pipedream refuses the token request (HTTP status 400 Bad Request, error code invalid_request)",
+		happened: "Pipedream refused the token request (HTTP status 400 Bad Request, error code invalid_request)",
 	},
 	"400 with a code that nobody knows": {
 		begin:    answers(simulator.Fault{Status: 400, Body: `{"error":"moon_is_full"}`}),
 		reason:   v1alpha1.ReasonRequestRejected,
-		happened: "Pipedream refuses the token request (HTTP status 400 Bad Request)",
+		happened: "Pipedream refused the token request (HTTP status 400 Bad Request)",
 	},
 	"403 without a body": {
 		begin:    answers(simulator.Fault{Status: 403}),
 		reason:   v1alpha1.ReasonRequestRejected,
-		happened: "Pipedream refuses the token request (HTTP status 403 Forbidden)",
+		happened: "Pipedream refused the token request (HTTP status 403 Forbidden)",
 	},
 	"404, for the API is elsewhere": {
 		begin:    answers(simulator.Fault{Status: 404, Headers: map[string]string{"Content-Type": "text/html"}, Body: "<html>Not here</html>"}),
 		reason:   v1alpha1.ReasonRequestRejected,
-		happened: "Pipedream refuses the token request (HTTP status 404 Not Found)",
+		happened: "Pipedream refused the token request (HTTP status 404 Not Found)",
 	},
 	"407, from a proxy": {
 		begin:    answers(simulator.Fault{Status: 407}),
 		reason:   v1alpha1.ReasonRequestRejected,
-		happened: "Pipedream refuses the token request (HTTP status 407 Proxy Authentication Required)",
+		happened: "Pipedream refused the token request (HTTP status 407 Proxy Authentication Required)",
 	},
 }
 
@@ -356,7 +356,7 @@ func brokenAnswers() map[string]trouble {
 		broken[fmt.Sprintf("%d %s", status, http.StatusText(status))] = trouble{
 			begin:    answers(simulator.Fault{Status: status, Body: "<html>"}),
 			reason:   v1alpha1.ReasonEndpointUnavailable,
-			happened: fmt.Sprintf("Pipedream is out of reach or out of order (HTTP status %d %s)", status, http.StatusText(status)),
+			happened: fmt.Sprintf("Pipedream's API is unreachable or returned a server error (HTTP status %d %s)", status, http.StatusText(status)),
 		}
 	}
 	for name, drop := range map[string]simulator.Drop{
@@ -366,7 +366,7 @@ func brokenAnswers() map[string]trouble {
 		broken[name] = trouble{
 			begin:    answers(simulator.Fault{Drop: drop}),
 			reason:   v1alpha1.ReasonEndpointUnavailable,
-			happened: "Pipedream is out of reach or out of order (the connection was closed before the answer was complete)",
+			happened: "Pipedream's API is unreachable or returned a server error (the connection was closed before the answer was complete)",
 		}
 	}
 	return broken

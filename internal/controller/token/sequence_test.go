@@ -304,7 +304,7 @@ func TestFailureIsNotHiddenByAQueue(t *testing.T) {
 	w.pass(time.Minute)
 	w.reconcile()
 	w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionFalse, v1alpha1.ReasonCredentialsRejected)
-	if got := w.wantCondition(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonCredentialsRejected); !strings.Contains(got.Message, "rejects the client credentials") {
+	if got := w.wantCondition(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonCredentialsRejected); !strings.Contains(got.Message, "rejected the client credentials") {
 		t.Errorf("Stalled says %q", got.Message)
 	}
 	if got := drain(w.events.Events); len(got) != 0 {
@@ -458,7 +458,7 @@ func TestMessageOfAnEarlierRunIsNotRepeatedWhenItBecomesUntrue(t *testing.T) {
 	w.pass(time.Second)
 	w.reconcile()
 	w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonTokenExpired)
-	if got := w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionFalse, v1alpha1.ReasonCredentialsRejected); strings.Contains(got.Message, "good until") {
+	if got := w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionFalse, v1alpha1.ReasonCredentialsRejected); strings.Contains(got.Message, "valid until") {
 		t.Errorf("the token has expired, and the message is: %s", got.Message)
 	}
 }

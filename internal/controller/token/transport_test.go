@@ -159,7 +159,7 @@ func newCertificate(t *testing.T, changes ...func(*x509.Certificate)) *tls.Certi
 func outOfReach(detail string) trouble {
 	return trouble{
 		reason:   v1alpha1.ReasonEndpointUnavailable,
-		happened: "Pipedream is out of reach or out of order (" + detail + ")",
+		happened: "Pipedream's API is unreachable or returned a server error (" + detail + ")",
 	}
 }
 
@@ -220,7 +220,7 @@ func TestRedirectIsNotFollowed(t *testing.T) {
 				}),
 				end:      e.mend,
 				reason:   v1alpha1.ReasonRequestRejected,
-				happened: "Pipedream refuses the token request (HTTP status " + text + ")",
+				happened: "Pipedream refused the token request (HTTP status " + text + ")",
 			}
 			tr.strike(w)
 			if got := followed.Load(); got != 0 {

@@ -6,6 +6,7 @@ package token
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/reason"
 )
 
@@ -42,7 +43,7 @@ var attemptRows = []reason.Row{
 		Places:    renewed(metav1.ConditionFalse),
 		Words: reason.Words{
 			Happened: "{detail}",
-			Advice:   "Deliver it, or correct `spec.clientSecretRef`; that is noticed at once.",
+			Advice:   "Create it, or correct `spec.clientSecretRef`. The operator tries again as soon as either changes.",
 			Meaning:  "There is no client ID or no client secret to ask with.",
 			Actor:    clientOwner,
 			Short:    "the client ID or the client secret is missing",
@@ -54,8 +55,8 @@ var attemptRows = []reason.Row{
 		Places:    renewed(metav1.ConditionFalse),
 		Words: reason.Words{
 			Happened: "{detail}",
-			Advice: "Pipedream was not asked. Write the OAuth client's ID and secret into this Secret, each value alone and in visible ASCII characters; " +
-				"white space around a value is ignored. A change of the Secret is noticed at once.",
+			Advice: "The operator did not send these credentials. Write the OAuth client's ID and secret into this Secret, each value alone under its key " +
+				"and in visible ASCII characters. White space around a value is ignored. The operator tries again as soon as the Secret changes.",
 			Meaning: "The client ID or the client secret in the Secret is not as Pipedream issues them; it was not sent.",
 			Actor:   clientOwner,
 			Short:   "the client ID or the client secret is a value that Pipedream can't have issued; the operator does not send it",
@@ -66,9 +67,9 @@ var attemptRows = []reason.Row{
 		Mechanics: reason.CredentialsRejected,
 		Places:    renewed(metav1.ConditionFalse),
 		Words: reason.Words{
-			Happened: "Pipedream rejects the client credentials ({detail})",
-			Advice: "Put the OAuth client's current ID and secret into the Secret that `spec.clientSecretRef` names; " +
-				"they are tried at once when they change.",
+			Happened: "Pipedream rejected the client credentials ({detail})",
+			Advice: "Write the OAuth client's current ID and secret into the Secret that `spec.clientSecretRef` names. " +
+				"The operator tries them as soon as they change.",
 			Meaning: "Pipedream does not know this client ID with this client secret.",
 			Actor:   clientOwner,
 			Short:   "Pipedream does not know this client ID with this client secret",
@@ -79,7 +80,7 @@ var attemptRows = []reason.Row{
 		Mechanics: reason.ScopeRejected,
 		Places:    renewed(metav1.ConditionFalse),
 		Words: reason.Words{
-			Happened: "Pipedream does not grant the scopes ({detail})",
+			Happened: "Pipedream does not grant the scopes of the spec ({detail})",
 			Advice:   "Correct `spec.scopes`.",
 			Meaning:  "Pipedream does not grant a scope that the spec asks for.",
 			Actor:    author,
@@ -92,7 +93,7 @@ var attemptRows = []reason.Row{
 		Places:    renewed(metav1.ConditionFalse),
 		Words: reason.Words{
 			Happened: "Pipedream issued a token without all the scopes that `spec.scopes` asks for ({detail})",
-			Advice:   "The token was dropped. Remove these scopes from the spec, or let the OAuth client have them at Pipedream.",
+			Advice:   "The operator dropped the token. Remove these scopes from `spec.scopes`, or allow them for the OAuth client at Pipedream.",
 			Meaning:  "Pipedream issued a token without a scope that the spec asks for; it was not stored.",
 			Actor:    author + ", or whoever may change the OAuth client at Pipedream",
 			Short:    "Pipedream issued a token without a scope that the spec asks for",
@@ -103,7 +104,7 @@ var attemptRows = []reason.Row{
 		Mechanics: reason.RequestRejected,
 		Places:    renewed(metav1.ConditionFalse),
 		Words: reason.Words{
-			Happened: "Pipedream refuses the token request ({detail})",
+			Happened: "Pipedream refused the token request ({detail})",
 			Advice:   "Check the operator's --api-url and its proxy settings, and that the OAuth client exists and may have these scopes.",
 			Meaning:  "Pipedream, or something in between, refuses the request itself.",
 			Actor:    reason.Administrator + ": the operator's --api-url or its proxy",
@@ -115,21 +116,22 @@ var attemptRows = []reason.Row{
 		Mechanics: reason.SecretNotOwned,
 		Places:    renewed(metav1.ConditionFalse),
 		Words: reason.Words{
-			Happened: "A Secret with the wanted name exists, and does not belong to this PipedreamToken",
-			Advice:   "It is left untouched. Delete it, or create a PipedreamToken with another `spec.secret.name`.",
-			Meaning:  "The name of the Secret is taken by somebody else's.",
-			Actor:    author,
-			Short:    "a Secret with this name exists and does not belong to the PipedreamToken",
-			Retry:    "as soon as the name is free",
+			Happened: "The name of the Secret is taken ({detail})",
+			Advice: "The operator leaves this Secret untouched. Delete it, or create a PipedreamToken with another `spec.secret.name`. " +
+				"To hand the Secret over without a gap, remove its controller if it has one, and set its annotation `" + v1alpha1.OwnerAnnotation + "` to the name of this PipedreamToken.",
+			Meaning: "The name of the Secret is taken by somebody else's.",
+			Actor:   author,
+			Short:   "a Secret with this name exists and does not belong to the PipedreamToken",
+			Retry:   "as soon as the name is free",
 		},
 	},
 	{
 		Mechanics: reason.SecretWriteRefused,
 		Places:    renewed(metav1.ConditionFalse),
 		Words: reason.Words{
-			Happened: "The API server does not store the Secret ({detail})",
-			Advice: "Check quotas and admission policies of the namespace, and that the Secret is not immutable, nor of another type than `spec.secret.type`; " +
-				"a token that is issued already is kept, and stored once that is possible.",
+			Happened: "The API server refuses to store the Secret ({detail})",
+			Advice: "Check quotas and admission policies of the namespace, and that the Secret is neither immutable nor of another type than `spec.secret.type`. " +
+				"The operator keeps a token that is issued already, and stores it as soon as the API server allows it.",
 			Meaning: "The token was issued, and the cluster does not store it.",
 			Actor:   reason.Administrator + ": a quota, an admission policy, or an immutable Secret",
 			Short:   "the API server does not store the Secret",
@@ -141,7 +143,7 @@ var attemptRows = []reason.Row{
 		Places:    renewed(metav1.ConditionFalse),
 		Words: reason.Words{
 			Happened: "The templates in `spec.secret.data` can't be rendered ({detail})",
-			Advice:   "Correct them; that is noticed at once. Until then no token is asked for, and the Secret stays as it is.",
+			Advice:   "Correct the templates. Until then the operator asks for no token, and the Secret stays as it is.",
 			Meaning:  "The Secret can't be made as spec.secret.data says.",
 			Actor:    author,
 			Short:    "the Secret can't be made as `spec.secret.data` says",
@@ -165,9 +167,9 @@ var attemptRows = []reason.Row{
 		Mechanics: reason.EndpointUnavailable,
 		Places:    renewed(metav1.ConditionFalse),
 		Words: reason.Words{
-			Happened: "Pipedream is out of reach or out of order ({detail})",
-			Advice:   "Check the network, the operator's --api-url and its proxy settings if this stays.",
-			Meaning:  "Pipedream is out of reach or out of order.",
+			Happened: "Pipedream's API is unreachable or returned a server error ({detail})",
+			Advice:   "The operator tries again. If this stays, check the network, the operator's --api-url and its proxy settings.",
+			Meaning:  "Pipedream's API is unreachable or returned a server error.",
 			Actor:    reason.Operator + "; when this stays, " + reason.Administrator + ": network and proxy",
 			Short:    "Pipedream's API is unreachable or returned a server error",
 			Retry:    afterTransientFailure,
@@ -177,8 +179,8 @@ var attemptRows = []reason.Row{
 		Mechanics: reason.MalformedResponse,
 		Places:    renewed(metav1.ConditionFalse),
 		Words: reason.Words{
-			Happened: "Pipedream's answer holds no usable token ({detail})",
-			Advice:   "Check the operator's --api-url and its proxy settings if this stays.",
+			Happened: "Pipedream's answer contains no usable token ({detail})",
+			Advice:   "The operator tries again. If this stays, check the operator's --api-url and its proxy settings.",
 			Meaning:  "Something answers that is not Pipedream's API as it is known.",
 			Actor:    reason.Operator + "; when this stays, " + reason.Administrator + ": --api-url and proxy",
 			Short:    "the answer has a success status, but no usable token",
