@@ -24,8 +24,8 @@ var (
 		{verb: "update", resource: "secrets"},
 		{verb: "watch", resource: "secrets"},
 		{verb: "create", group: "events.k8s.io", resource: "events"},
-		{verb: "list", group: tokenKind.resource.Group, resource: tokenKind.resource.Resource},
-		{verb: "watch", group: tokenKind.resource.Group, resource: tokenKind.resource.Resource},
+		tokenKind.ability("list"),
+		tokenKind.ability("watch"),
 		{verb: "patch", group: tokenKind.resource.Group, resource: tokenKind.resource.Resource, subresource: "status"},
 	}
 	leaderAbilities = []ability{

@@ -38,7 +38,7 @@ func (c *tokenCheck) run(ctx context.Context) []finding {
 	sortByExpiry(found)
 	var bad []finding
 	for _, one := range found {
-		if finding := c.one(one); finding.state != stateOK {
+		if finding := c.evaluate(one); finding.state != stateOK {
 			bad = append(bad, finding)
 		}
 	}
@@ -56,8 +56,8 @@ func (c *tokenCheck) run(ctx context.Context) []finding {
 	return append([]finding{summary}, bad...)
 }
 
-// one looks at a single PipedreamToken.
-func (c *tokenCheck) one(one entry) finding {
+// evaluate looks at one PipedreamToken. A finding that is ok is not shown.
+func (c *tokenCheck) evaluate(one entry) finding {
 	advice := "kubectl pipedream inspect " + one.token.Name + " --namespace " + one.token.Namespace
 	renewed := condition(one.token, v1alpha1.ConditionRenewed)
 	switch one.readiness(c.now()) {

@@ -37,8 +37,8 @@ var userAbilities = []struct {
 	ability
 	use string
 }{
-	{ability{verb: "watch", group: tokenKind.resource.Group, resource: tokenKind.resource.Resource}, "`kubectl pipedream status --watch` needs it"},
-	{ability{verb: "patch", group: tokenKind.resource.Group, resource: tokenKind.resource.Resource}, "`kubectl pipedream renew` needs it"},
+	{tokenKind.ability("watch"), "`kubectl pipedream status --watch` needs it"},
+	{tokenKind.ability("patch"), "`kubectl pipedream renew` needs it"},
 	{ability{verb: "get", resource: "secrets"}, "`kubectl pipedream verify` needs it, and `inspect` for the claims of the token"},
 }
 
@@ -53,7 +53,7 @@ type userCheck struct {
 
 // run fails only when the user may not list tokens.
 func (c *userCheck) run(ctx context.Context) []finding {
-	list := ability{verb: "list", group: tokenKind.resource.Group, resource: tokenKind.resource.Resource}
+	list := tokenKind.ability("list")
 	namespace, mayList := "", false
 	for _, namespace = range c.candidates() {
 		may, err := c.mayI(ctx, list, namespace)

@@ -45,6 +45,11 @@ var tokenKind = &kind{
 	columns: tokenColumns,
 }
 
+// ability returns the permission for a verb on the kind's objects.
+func (k *kind) ability(verb string) ability {
+	return ability{verb: verb, group: k.resource.Group, resource: k.resource.Resource}
+}
+
 // namesIn returns the names of objects of this kind among arguments, which may be written as -o name prints them.
 // An argument that names no object of this kind is a usage error. Each name is returned once.
 func (k *kind) namesIn(arguments []string) ([]string, error) {

@@ -436,7 +436,7 @@ func TestDoctorWarnsOfATokenWithoutStatus(t *testing.T) {
 	token.Status = v1alpha1.PipedreamTokenStatus{}
 	c := &tokenCheck{now: func() time.Time { return serverTime }}
 	want := "the operator has not said yet whether shop/a is Ready"
-	if got := c.one(entry{token: token}); got.state != stateWarning || got.what != want {
+	if got := c.evaluate(entry{token: token}); got.state != stateWarning || got.what != want {
 		t.Errorf("it has found %v, want a warning %q", got, want)
 	}
 }

@@ -7,10 +7,12 @@
 // told to fail: by [Simulator] and its parts, or over HTTP below /_sim/. Where Pipedream's documentation is silent
 // about an answer, it gives the one that RFC 6749 and RFC 7009 prescribe.
 //
-// Each part has a type, with a lock of its own. No part calls another part while it holds its lock. oauth and connect
-// are parts of the imitated API: each lists its calls in a method "endpoints". clients and tokens are their state. calls
-// serves the calls of all parts, with the latency, the faults and the counters. control serves /_sim/. A new part of
-// the API adds its state and its endpoints in New, and its control calls in newControl.
+// The types oauth and connect answer the calls of the imitated API. Each lists its calls in a method "endpoints". The types
+// clients and tokens hold the state that oauth and connect share. The type calls serves all calls of the API, with the
+// latency, the faults and the counters. The type control serves /_sim/. To add a part of the API, add its state and its
+// endpoints in New, and its control calls in newControl.
+//
+// Each type that has state has a lock of its own. No method calls another of these types while it holds its lock.
 //
 // Secrets and tokens are never written to a log and never answered by the control calls.
 package simulator
