@@ -48,7 +48,7 @@ func newWired(t *testing.T) *wired {
 		StringData: map[string]string{"client_id": "id", "client_secret": "the-client-secret"},
 	}))
 	w.pipedream, w.port = servePipedream(t, "127.0.0.1:0")
-	w.caFile.put(t, w.pipedream.CA())
+	w.caFile.put(t, w.pipedream.TLS.CA())
 	return w
 }
 
@@ -61,7 +61,7 @@ func servePipedream(t *testing.T, address string) (api *simulator.Simulator, por
 	api = simulator.New(simulator.Options{
 		Now: time.Now, Clients: []simulator.Client{{ID: "id", Secret: "the-client-secret"}},
 	})
-	harness.Must(t, api.EnableTLS([]string{apiName, "127.0.0.1"}, ""))
+	harness.Must(t, api.TLS.Enable([]string{apiName, "127.0.0.1"}, ""))
 	listener := listen(t, address)
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error, 1)
@@ -190,17 +190,17 @@ func TestTheCAIsRotatedWhileTheManagerRuns(t *testing.T) {
 	metrics.want("api-ca-file", "0")
 	w.mustIssue("with-a-broken-file")
 
-	harness.Must(t, w.pipedream.RotateCA())
+	harness.Must(t, w.pipedream.TLS.RotateCA())
 	w.create("during-the-rotation")
 	renewed := w.await("during-the-rotation", v1alpha1.ConditionRenewed, metav1.ConditionFalse)
 	if renewed.Reason != v1alpha1.ReasonEndpointUnavailable || !strings.Contains(renewed.Message, "its CA is not in the file that --api-ca-file names") {
 		t.Errorf("Renewed is %s: %s; want EndpointUnavailable, and the file that is set", renewed.Reason, renewed.Message)
 	}
-	w.caFile.put(t, w.pipedream.CA())
+	w.caFile.put(t, w.pipedream.TLS.CA())
 	w.await("during-the-rotation", v1alpha1.ConditionReady, metav1.ConditionTrue)
 	metrics.want("api-ca-file", "1")
 
-	w.pipedream.ForgetConnections()
+	w.pipedream.Connections.Forget()
 	w.mustIssue("after-forgotten-connections")
 	w.wantHTTP2()
 	log := w.stop()
@@ -249,7 +249,7 @@ func startManagerWithHosts(t *testing.T, hosts hostsFile, arguments ...string) *
 func TestAChangedDNSAnswerIsFollowed(t *testing.T) {
 	w := newWired(t)
 	elsewhere, _ := servePipedream(t, "127.0.0.2:"+w.port)
-	w.caFile.put(t, slices.Concat(w.pipedream.CA(), elsewhere.CA()))
+	w.caFile.put(t, slices.Concat(w.pipedream.TLS.CA(), elsewhere.TLS.CA()))
 	hosts := hostsFile(filepath.Join(t.TempDir(), "hosts"))
 	hosts.put(t, "127.0.0.1")
 	w.manager = startManagerWithHosts(t, hosts,
@@ -312,13 +312,13 @@ func deafAddress(t *testing.T, address string) string {
 func TestAForgottenConnectionToTheAPIServerIsReplaced(t *testing.T) {
 	w := newWired(t)
 	ways := simulator.New(simulator.Options{Now: time.Now})
-	way := &gateway{wrap: ways.Listener}
+	way := &gateway{wrap: ways.Connections.Listener}
 	way.open(t)
 	defer way.cut()
 	w.manager = startManagerIn(t, []string{"HTTP2_READ_IDLE_TIMEOUT_SECONDS=1", "HTTP2_PING_TIMEOUT_SECONDS=1"},
 		append(w.arguments("127.0.0.1"), "--kubeconfig="+adminKubeconfig(t, way.address), "--metrics-bind-address=0")...)
 	w.mustIssue("before")
-	if ways.ForgetConnections() == 0 {
+	if ways.Connections.Forget() == 0 {
 		t.Fatalf("the manager has no connection to the API server: %+v", ways.Counters().Connections)
 	}
 	w.mustIssue("after")

@@ -93,7 +93,7 @@ func parse(args []string, help io.Writer) (listen string, api *simulator.Simulat
 		return "", nil, err
 	}
 	if *withTLS {
-		if err := api.EnableTLS(strings.Split(*tlsNames, ","), *tlsCAFile); err != nil {
+		if err := api.TLS.Enable(strings.Split(*tlsNames, ","), *tlsCAFile); err != nil {
 			return "", nil, fmt.Errorf("--tls: %w", err)
 		}
 	}
@@ -161,7 +161,7 @@ func serve(ctx context.Context, address string, api *simulator.Simulator, stdout
 		return fmt.Errorf("%w (another address: --listen)", err)
 	}
 	scheme := "http"
-	if api.CA() != nil {
+	if api.TLS.CA() != nil {
 		scheme = "https"
 	}
 	_, _ = fmt.Fprintf(stdout, "simulator: listening on %s://%s\n", scheme, listener.Addr())

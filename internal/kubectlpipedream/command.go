@@ -52,7 +52,7 @@ type Options struct {
 	CheckTimeout time.Duration
 }
 
-// plugin is one call of the plugin.
+// plugin is one call of the plugin: what all commands share. Each command has a type of its own.
 type plugin struct {
 	Options
 	config *genericclioptions.ConfigFlags
@@ -104,12 +104,12 @@ func (p *plugin) rootCommand() *cobra.Command {
 	root.SetErr(p.ErrOut)
 	root.Flags().Bool("version", false, "Print the version of the plugin.") // Not -v, which is kubectl's log level.
 	p.config.AddFlags(root.PersistentFlags())
-	p.registerCompletions(root)
-	root.AddCommand(p.statusCommand(), p.renewCommand(), p.inspectCommand(), p.verifyCommand(), p.doctorCommand(), p.versionCommand())
+	completion{plugin: p}.register(root)
+	root.AddCommand(newStatusCommand(p), newRenewCommand(p), newInspectCommand(p), newVerifyCommand(p), newDoctorCommand(p), newVersionCommand(p))
 	return root
 }
 
-func (p *plugin) versionCommand() *cobra.Command {
+func newVersionCommand(p *plugin) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version of the plugin",
@@ -159,12 +159,12 @@ func (p *plugin) exitCode(err error) int {
 	}
 	_, isUsage := errors.AsType[*usageError](err)
 	if isUsage || !p.isRunning {
-		p.complain(err.Error())
-		p.complain("see kubectl pipedream --help")
+		p.printError(err.Error())
+		p.printError("see kubectl pipedream --help")
 		return exitUsage
 	}
 	for _, one := range each(err) {
-		p.complain(p.explain(one))
+		p.printError(p.explain(one))
 	}
 	return exitError
 }
@@ -177,7 +177,12 @@ func each(err error) []error {
 	return []error{err}
 }
 
-// complain writes a line to stderr.
-func (p *plugin) complain(text string) {
+// print writes a line to stdout.
+func (p *plugin) print(format string, arguments ...any) {
+	_, _ = fmt.Fprintln(p.Out, clean(fmt.Sprintf(format, arguments...)))
+}
+
+// printError writes a line to stderr.
+func (p *plugin) printError(text string) {
 	_, _ = fmt.Fprintln(p.ErrOut, "kubectl pipedream: "+oneLine(text))
 }

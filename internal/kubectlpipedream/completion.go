@@ -15,11 +15,14 @@ import (
 // completionTimeout is as long as a shell may be kept waiting.
 const completionTimeout = 3 * time.Second
 
-// registerCompletions has the values of kubectl's own flags completed.
-func (p *plugin) registerCompletions(root *cobra.Command) {
+// completion offers a shell the words that may follow.
+type completion struct{ plugin *plugin }
+
+// register has the values of kubectl's own flags completed.
+func (c completion) register(root *cobra.Command) {
 	for flag, complete := range map[string]cobra.CompletionFunc{
-		"namespace": p.completeNamespaces,
-		"context":   p.completeContexts,
+		"namespace": c.namespaces,
+		"context":   c.contexts,
 	} {
 		if err := root.RegisterFlagCompletionFunc(flag, complete); err != nil {
 			panic(err) // There is no such flag, or twice the same.
@@ -27,43 +30,43 @@ func (p *plugin) registerCompletions(root *cobra.Command) {
 	}
 }
 
-// completeNames offers the PipedreamTokens that were not named yet.
-func (p *plugin) completeNames(command *cobra.Command, arguments []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	c, err := p.connect()
+// names offers the PipedreamTokens that were not named yet.
+func (c completion) names(command *cobra.Command, arguments []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	cluster, err := c.plugin.connect()
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
 	ctx, cancel := context.WithTimeout(command.Context(), completionTimeout)
 	defer cancel()
-	found, _, err := c.list(ctx, selection{namespace: c.namespace})
+	found, _, err := cluster.list(ctx, selection{kind: tokenKind, namespace: cluster.namespace})
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
 	var names []cobra.Completion
 	for _, one := range found {
-		if !slices.Contains(arguments, one.token.Name) {
-			names = append(names, one.token.Name)
+		if name := one.object.GetName(); !slices.Contains(arguments, name) {
+			names = append(names, name)
 		}
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-// completeName offers the PipedreamTokens while none was named yet.
-func (p *plugin) completeName(command *cobra.Command, arguments []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+// name offers the PipedreamTokens while none was named yet.
+func (c completion) name(command *cobra.Command, arguments []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	if len(arguments) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	return p.completeNames(command, arguments, begun)
+	return c.names(command, arguments, begun)
 }
 
-func (p *plugin) completeNamespaces(command *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	c, err := p.connect()
+func (c completion) namespaces(command *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	cluster, err := c.plugin.connect()
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
 	ctx, cancel := context.WithTimeout(command.Context(), completionTimeout)
 	defer cancel()
-	namespaces, err := c.kube.CoreV1().Namespaces().List(ctx, metav1.ListOptions{Limit: pageSize})
+	namespaces, err := cluster.kube.CoreV1().Namespaces().List(ctx, metav1.ListOptions{Limit: pageSize})
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
@@ -74,8 +77,8 @@ func (p *plugin) completeNamespaces(command *cobra.Command, _ []string, _ string
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-func (p *plugin) completeContexts(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	config, err := p.config.ToRawKubeConfigLoader().RawConfig()
+func (c completion) contexts(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	config, err := c.plugin.config.ToRawKubeConfigLoader().RawConfig()
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}

@@ -232,16 +232,16 @@ func TestLeaseAndClock(t *testing.T) {
 		found finding
 		want  state
 	}{
-		"a fresh lease":                {judgeLease(lease(-time.Second), now), stateOK},
-		"a lease by another clock":     {judgeLease(lease(-44*time.Second), now), stateOK},
-		"a lease of the future":        {judgeLease(lease(time.Hour), now), stateOK},
-		"a lease that has ended":       {judgeLease(lease(-46*time.Second), now), stateFailed},
-		"a lease of nobody":            {judgeLease(&coordinationv1.Lease{}, now), stateFailed},
-		"a clock that is right":        {judgeClock(skewOf(now, now.Add(2*time.Second), now)), stateOK},
-		"a clock that is a bit behind": {judgeClock(skewOf(now, now, now.Add(31*time.Second))), stateWarning},
-		"a clock that is a bit ahead":  {judgeClock(skewOf(now, now, now.Add(-31*time.Second))), stateWarning},
-		"a clock that is far behind":   {judgeClock(skewOf(now, now, now.Add(301*time.Second))), stateFailed},
-		"a slow answer":                {judgeClock(skewOf(now, now.Add(40*time.Second), now.Add(20*time.Second))), stateOK},
+		"a fresh lease":                {evaluateLease(lease(-time.Second), now), stateOK},
+		"a lease by another clock":     {evaluateLease(lease(-44*time.Second), now), stateOK},
+		"a lease of the future":        {evaluateLease(lease(time.Hour), now), stateOK},
+		"a lease that has ended":       {evaluateLease(lease(-46*time.Second), now), stateFailed},
+		"a lease of nobody":            {evaluateLease(&coordinationv1.Lease{}, now), stateFailed},
+		"a clock that is right":        {evaluateSkew(skewOf(now, now.Add(2*time.Second), now)), stateOK},
+		"a clock that is a bit behind": {evaluateSkew(skewOf(now, now, now.Add(31*time.Second))), stateWarning},
+		"a clock that is a bit ahead":  {evaluateSkew(skewOf(now, now, now.Add(-31*time.Second))), stateWarning},
+		"a clock that is far behind":   {evaluateSkew(skewOf(now, now, now.Add(301*time.Second))), stateFailed},
+		"a slow answer":                {evaluateSkew(skewOf(now, now.Add(40*time.Second), now.Add(20*time.Second))), stateOK},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if test.found.state != test.want {

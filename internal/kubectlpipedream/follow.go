@@ -18,15 +18,15 @@ type unbuffered struct{ io.Writer }
 
 func (unbuffered) Flush() error { return nil }
 
-// follower tells of the PipedreamTokens of a selection, and then of each change.
+// follower shows the objects of a selection, and then each change of them.
 type follower struct {
-	*plugin
-	*cluster
-	picked selection
-	show   *show
-	// known is what was told of, and is there.
+	plugin  *plugin
+	cluster *cluster
+	picked  selection
+	show    *show
+	// known are the objects that were shown, and that exist.
 	known map[string]entry
-	// failure is what the user was told last of why the watch was begun anew.
+	// failure is why the watch was last begun anew, as the user was told.
 	failure string
 	// broken is why no more can be shown.
 	broken error
@@ -43,20 +43,20 @@ func (f *follower) follow(ctx context.Context) error {
 		if err == nil {
 			err = f.watch(ctx, version)
 		}
-		if err := f.judge(ctx, err); err != nil {
+		if err := f.evaluate(ctx, err); err != nil {
 			return err
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(2 * f.PollInterval): // An API server in trouble is spared.
+		case <-time.After(2 * f.plugin.PollInterval): // An API server in trouble is spared.
 		}
 		version, err = f.list(ctx)
 	}
 }
 
-// judge tells the user once of a failure that may pass, and returns others.
-func (f *follower) judge(ctx context.Context, failure error) error {
+// evaluate tells the user once about a failure that may pass, and returns all other failures.
+func (f *follower) evaluate(ctx context.Context, failure error) error {
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -66,12 +66,12 @@ func (f *follower) judge(ctx context.Context, failure error) error {
 		return failure
 	case failure != nil && failure.Error() != f.failure:
 		f.failure = failure.Error()
-		f.plugin.complain("watching again: " + f.failure)
+		f.plugin.printError("watching again: " + f.failure)
 	}
 	return nil
 }
 
-// list tells of what is new since it was told of last, and of what is gone.
+// list shows the objects that have changed since they were last shown, and those that are gone.
 func (f *follower) list(ctx context.Context) (version string, err error) {
 	found, version, err := f.cluster.list(ctx, f.picked)
 	if err != nil {
@@ -82,7 +82,7 @@ func (f *follower) list(ctx context.Context) (version string, err error) {
 	f.known = map[string]entry{}
 	for _, one := range found {
 		f.known[one.key()] = one
-		if was, isKnown := before[one.key()]; !isKnown || was.token.ResourceVersion != one.token.ResourceVersion {
+		if was, isKnown := before[one.key()]; !isKnown || was.object.GetResourceVersion() != one.object.GetResourceVersion() {
 			changed = append(changed, one)
 		}
 		delete(before, one.key())
@@ -90,16 +90,16 @@ func (f *follower) list(ctx context.Context) (version string, err error) {
 	for _, one := range before {
 		left = append(left, one)
 	}
-	f.tell(left, true)
-	f.tell(changed, false)
+	f.print(left, true)
+	f.print(changed, false)
 	return version, nil
 }
 
-// watch tells of each change since a version, until the watch ends.
+// watch shows each change since a version, until the watch ends.
 func (f *follower) watch(ctx context.Context, version string) error {
 	options := f.picked.listOptions()
 	options.ResourceVersion = version
-	watcher, err := f.dynamic.Resource(tokenResource).Namespace(f.picked.namespace).Watch(ctx, options)
+	watcher, err := f.cluster.dynamic.Resource(f.picked.kind.resource).Namespace(f.picked.namespace).Watch(ctx, options)
 	if err != nil {
 		return unlessExpired(err)
 	}
@@ -112,24 +112,24 @@ func (f *follower) watch(ctx context.Context, version string) error {
 		if !ok || !f.picked.has(object.GetName()) {
 			continue
 		}
-		one, err := newEntry(object)
+		one, err := newEntry(f.picked.kind, object)
 		if err != nil {
-			f.plugin.complain(err.Error())
+			f.plugin.printError(err.Error())
 			continue
 		}
 		isDeleted := event.Type == watch.Deleted
 		if f.known[one.key()] = one; isDeleted {
 			delete(f.known, one.key())
 		}
-		if f.tell([]entry{one}, isDeleted); f.broken != nil {
+		if f.print([]entry{one}, isDeleted); f.broken != nil {
 			return nil
 		}
 	}
 	return nil
 }
 
-// tell shows changes, if there are any.
-func (f *follower) tell(changed []entry, deleted bool) {
+// print shows changes, if there are any.
+func (f *follower) print(changed []entry, deleted bool) {
 	if len(changed) > 0 && f.broken == nil {
 		sortByExpiry(changed)
 		f.broken = f.show.changes(changed, deleted)

@@ -54,7 +54,7 @@ func newMisbehaving(t *testing.T, names ...string) *misbehaving {
 // tokenOf returns a PipedreamToken that works.
 func tokenOf(name string) *v1alpha1.PipedreamToken {
 	token := &v1alpha1.PipedreamToken{
-		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: kind},
+		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: tokenKind.name},
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, ResourceVersion: "5", Annotations: map[string]string{}},
 	}
 	token.Status.IssueTime = new(metav1.NewTime(serverTime))
@@ -95,15 +95,15 @@ func (m *misbehaving) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		send(w, map[string]string{"gitVersion": "v1.36.3"})
 	case strings.Contains(r.URL.Path, "/secrets/"):
 		m.serveSecret(w, r)
-	case path.Base(r.URL.Path) == resource:
-		list := &v1alpha1.PipedreamTokenList{TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: kind + "List"}}
+	case path.Base(r.URL.Path) == tokenKind.resource.Resource:
+		list := &v1alpha1.PipedreamTokenList{TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: tokenKind.name + "List"}}
 		list.ResourceVersion = "5"
 		for _, name := range slices.Sorted(maps.Keys(m.tokens)) {
 			list.Items = append(list.Items, *m.tokens[name])
 		}
 		send(w, list)
 	case m.tokens[path.Base(r.URL.Path)] == nil:
-		fail(w, apierrors.NewNotFound(tokenResource.GroupResource(), path.Base(r.URL.Path)))
+		fail(w, apierrors.NewNotFound(tokenKind.resource.GroupResource(), path.Base(r.URL.Path)))
 	default:
 		m.serveToken(w, r)
 	}
@@ -167,7 +167,7 @@ func TestDoctorDoesNotWaitForEver(t *testing.T) {
 	harness.Must(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	if found := (&examination{plugin: p, cluster: c}).discoverCRD(ctx); found[0].state != stateUnknown {
+	if found := (&crdCheck{plugin: p, cluster: c, kind: tokenKind}).discover(ctx); found[0].state != stateUnknown {
 		t.Errorf("it has found %v", found)
 	}
 	interrupted, interrupt := context.WithCancel(t.Context())
@@ -250,7 +250,7 @@ func TestRenewOutlivesTrouble(t *testing.T) {
 				}
 				isRefused := r.Method == http.MethodPatch && path.Base(r.URL.Path) == "a"
 				if isRefused {
-					fail(w, apierrors.NewForbidden(tokenResource.GroupResource(), "a", nil))
+					fail(w, apierrors.NewForbidden(tokenKind.resource.GroupResource(), "a", nil))
 				}
 				return isRefused
 			},
@@ -260,7 +260,7 @@ func TestRenewOutlivesTrouble(t *testing.T) {
 		"one must not be looked at any more": {
 			answer: func(_ *misbehaving, w http.ResponseWriter, r *http.Request) bool {
 				if isLook(r, "a") {
-					fail(w, apierrors.NewForbidden(tokenResource.GroupResource(), "a", nil))
+					fail(w, apierrors.NewForbidden(tokenKind.resource.GroupResource(), "a", nil))
 				}
 				return isLook(r, "a")
 			},
@@ -434,9 +434,9 @@ func TestTextOfOthersCantSteerTheTerminal(t *testing.T) {
 func TestDoctorWarnsOfATokenWithoutStatus(t *testing.T) {
 	token := tokenOf("a")
 	token.Status = v1alpha1.PipedreamTokenStatus{}
-	e := &examination{plugin: newPlugin(Options{Now: func() time.Time { return serverTime }})}
+	c := &tokenCheck{now: func() time.Time { return serverTime }}
 	want := "the operator has not said yet whether shop/a is Ready"
-	if got := e.checkToken(entry{token: token}); got.state != stateWarning || got.what != want {
+	if got := c.evaluate(entry{token: token}); got.state != stateWarning || got.what != want {
 		t.Errorf("it has found %v, want a warning %q", got, want)
 	}
 }
@@ -477,9 +477,9 @@ func TestAnEntryThatCantBeReadIsLeftOut(t *testing.T) {
 	m := newMisbehaving(t, "a")
 	m.answer = func(w http.ResponseWriter, _ *http.Request) bool {
 		list := map[string]any{
-			"apiVersion": v1alpha1.SchemeGroupVersion.String(), "kind": kind + "List", "metadata": map[string]any{"resourceVersion": "5"},
+			"apiVersion": v1alpha1.SchemeGroupVersion.String(), "kind": tokenKind.name + "List", "metadata": map[string]any{"resourceVersion": "5"},
 			"items": []any{m.tokens["a"], map[string]any{
-				"apiVersion": v1alpha1.SchemeGroupVersion.String(), "kind": kind,
+				"apiVersion": v1alpha1.SchemeGroupVersion.String(), "kind": tokenKind.name,
 				"metadata": map[string]any{"name": "odd", "namespace": "shop"}, "spec": "nonsense",
 			}},
 		}

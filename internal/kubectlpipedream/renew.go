@@ -42,7 +42,7 @@ type renewOptions struct {
 	timeout       time.Duration
 }
 
-func (p *plugin) renewCommand() *cobra.Command {
+func newRenewCommand(p *plugin) *cobra.Command {
 	options := &renewOptions{}
 	command := &cobra.Command{
 		Use:   "renew (NAME... | --selector=... | --all)",
@@ -53,9 +53,9 @@ func (p *plugin) renewCommand() *cobra.Command {
 			"there is a new one, and is not revoked.",
 		Example: "  kubectl pipedream renew orders --wait\n" +
 			"  kubectl pipedream renew --all",
-		ValidArgsFunction: p.completeNames,
+		ValidArgsFunction: completion{plugin: p}.names,
 		RunE: func(command *cobra.Command, arguments []string) error {
-			return p.renew(command.Context(), options, arguments)
+			return renew(command.Context(), p, options, arguments)
 		},
 	}
 	flags := command.Flags()
@@ -99,8 +99,14 @@ type request struct {
 	problem error
 }
 
-func (p *plugin) renew(ctx context.Context, options *renewOptions, arguments []string) error {
-	names, err := namesIn(arguments)
+// renewal is one call of renew.
+type renewal struct {
+	plugin  *plugin
+	cluster *cluster
+}
+
+func renew(ctx context.Context, p *plugin, options *renewOptions, arguments []string) error {
+	names, err := tokenKind.namesIn(arguments)
 	if err != nil {
 		return err
 	}
@@ -111,27 +117,28 @@ func (p *plugin) renew(ctx context.Context, options *renewOptions, arguments []s
 	if err != nil {
 		return err
 	}
-	picked := selection{namespace: c.namespace, names: names, selector: options.selector}
+	picked := selection{kind: tokenKind, namespace: c.namespace, names: names, selector: options.selector}
 	if options.allNamespaces {
 		picked.namespace = ""
 	}
 	found, missing := c.pick(ctx, picked)
 	if len(found) == 0 && missing == nil {
-		p.complain("there are no PipedreamTokens " + picked.where())
+		p.printError("there are no PipedreamTokens " + picked.where())
 		return nil
 	}
-	requests, refused := p.request(ctx, c, found)
+	r := &renewal{plugin: p, cluster: c}
+	requests, refused := r.request(ctx, found)
 	var outcome error
 	if options.wait {
-		outcome = p.await(ctx, c, requests, options.timeout)
+		outcome = r.await(ctx, requests, options.timeout)
 	}
 	return firstOf(missing, refused, outcome)
 }
 
 // request asks for new tokens. That one can't be asked for does not keep others from
 // being.
-func (p *plugin) request(ctx context.Context, c *cluster, found []entry) (requests []*request, refused error) {
-	value := p.Now().UTC().Format(time.RFC3339Nano)
+func (r *renewal) request(ctx context.Context, found []entry) (requests []*request, refused error) {
+	value := r.plugin.Now().UTC().Format(time.RFC3339Nano)
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
 		"annotations": map[string]string{v1alpha1.RenewRequestAnnotation: value},
 	}})
@@ -139,17 +146,17 @@ func (p *plugin) request(ctx context.Context, c *cluster, found []entry) (reques
 		return nil, err
 	}
 	for _, one := range found {
-		patched, err := c.patch(ctx, one, patch)
+		patched, err := r.cluster.patch(ctx, one, patch)
 		switch {
 		case ctx.Err() != nil:
 			return requests, ctx.Err()
 		case err != nil:
-			p.complain(one.fullName() + " renewal not requested: " + p.explain(err))
+			r.plugin.printError(one.fullName() + " renewal not requested: " + r.plugin.explain(err))
 			refused = &verdict{code: exitError}
 			continue
 		}
 		requests = append(requests, &request{entry: patched, value: value, now: patched.token})
-		p.say("%s renewal requested", patched.fullName())
+		r.plugin.print("%s renewal requested", patched.fullName())
 	}
 	return requests, refused
 }
@@ -157,26 +164,21 @@ func (p *plugin) request(ctx context.Context, c *cluster, found []entry) (reques
 // patch changes a PipedreamToken by a merge patch, because applying would create what
 // was deleted meanwhile.
 func (c *cluster) patch(ctx context.Context, one entry, patch []byte) (entry, error) {
-	object, err := c.dynamic.Resource(tokenResource).Namespace(one.token.Namespace).
+	object, err := c.dynamic.Resource(tokenKind.resource).Namespace(one.token.Namespace).
 		Patch(ctx, one.token.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
 	if err != nil {
 		return entry{}, err
 	}
-	return newEntry(object)
-}
-
-// say writes a line to stdout.
-func (p *plugin) say(format string, arguments ...any) {
-	_, _ = fmt.Fprintln(p.Out, clean(fmt.Sprintf(format, arguments...)))
+	return newEntry(tokenKind, object)
 }
 
 // await waits until each request has an outcome.
-func (p *plugin) await(ctx context.Context, c *cluster, pending []*request, timeout time.Duration) error {
+func (r *renewal) await(ctx context.Context, pending []*request, timeout time.Duration) error {
 	outcome := error(nil)
-	err := wait.PollUntilContextTimeout(ctx, p.PollInterval, timeout, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(ctx, r.plugin.PollInterval, timeout, true, func(ctx context.Context) (bool, error) {
 		var still []*request
 		for _, one := range pending {
-			isDone, err := p.lookAgain(ctx, c, one)
+			isDone, err := r.lookAgain(ctx, one)
 			if no, ok := errors.AsType[*verdict](err); ok {
 				outcome = no
 			} else if err != nil {
@@ -194,7 +196,7 @@ func (p *plugin) await(ctx context.Context, c *cluster, pending []*request, time
 		return ctx.Err()
 	case wait.Interrupted(err):
 		for _, one := range pending {
-			p.complain(fmt.Sprintf("%s not renewed within %v: %s", one.fullName(), timeout, one.situation()))
+			r.plugin.printError(fmt.Sprintf("%s not renewed within %v: %s", one.fullName(), timeout, one.situation()))
 		}
 		return firstOf(outcome, &verdict{code: exitUnknown})
 	case err != nil:
@@ -205,8 +207,8 @@ func (p *plugin) await(ctx context.Context, c *cluster, pending []*request, time
 
 // lookAgain looks at a request. What may pass is remembered, and is no error: the next
 // look may be better.
-func (p *plugin) lookAgain(ctx context.Context, c *cluster, r *request) (isDone bool, err error) {
-	isDone, err = p.look(ctx, c, r)
+func (r *renewal) lookAgain(ctx context.Context, one *request) (isDone bool, err error) {
+	isDone, err = r.look(ctx, one)
 	if _, isVerdict := errors.AsType[*verdict](err); isVerdict {
 		return isDone, err
 	}
@@ -214,10 +216,10 @@ func (p *plugin) lookAgain(ctx context.Context, c *cluster, r *request) (isDone 
 	case isWithoutCRD(err), apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
 		return false, err
 	case apierrors.IsNotFound(err):
-		p.complain(r.fullName() + " not renewed: it was deleted")
+		r.plugin.printError(one.fullName() + " not renewed: it was deleted")
 		return true, &verdict{code: exitNo}
-	case !isOutOfTime(err) || r.looks == 0 && r.problem == nil:
-		r.problem = err // Not that the time is up, if anything else was seen.
+	case !isOutOfTime(err) || one.looks == 0 && one.problem == nil:
+		one.problem = err // Not that the time is up, if anything else was seen.
 	}
 	return isDone, nil
 }
@@ -230,26 +232,26 @@ func isOutOfTime(err error) bool {
 
 // look tells whether a request has an outcome, and says which. Its error is a verdict
 // when no new token can be had.
-func (p *plugin) look(ctx context.Context, c *cluster, r *request) (isDone bool, err error) {
-	now, err := c.get(ctx, r.token.Namespace, r.token.Name)
+func (r *renewal) look(ctx context.Context, one *request) (isDone bool, err error) {
+	now, err := r.cluster.get(ctx, tokenKind, one.token.Namespace, one.token.Name)
 	if err != nil {
 		return false, err
 	}
-	r.now = now.token
-	if !now.token.Status.IssueTime.Equal(r.token.Status.IssueTime) {
-		if isDone, err = c.holdsTokenFor(ctx, r); err != nil {
+	one.now = now.token
+	if !now.token.Status.IssueTime.Equal(one.token.Status.IssueTime) {
+		if isDone, err = r.cluster.holdsTokenFor(ctx, one); err != nil {
 			return false, err
 		}
 	}
 	if isDone {
-		p.say("%s renewed, expires %s", r.fullName(), moment(now.token.Status.ExpirationTime, p.Now()))
+		r.plugin.print("%s renewed, expires %s", one.fullName(), moment(now.token.Status.ExpirationTime, r.plugin.Now()))
 		return true, nil
 	}
-	r.looks++
-	if !r.isHopeless() {
+	one.looks++
+	if !one.isHopeless() {
 		return false, nil
 	}
-	p.complain(r.fullName() + " not renewed: " + reasonAndMessage(r.now))
+	r.plugin.printError(one.fullName() + " not renewed: " + reasonAndMessage(one.now))
 	return true, &verdict{code: exitNo}
 }
 

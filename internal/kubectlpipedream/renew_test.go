@@ -79,14 +79,14 @@ func TestRenewIsNotTakenInByAnotherRenewal(t *testing.T) {
 	c, err := p.connect()
 	harness.Must(t, err)
 	r := &request{value: "now", now: w.token("orders")}
-	r.entry, err = c.get(t.Context(), w.namespace, "orders")
+	r.entry, err = c.get(t.Context(), tokenKind, w.namespace, "orders")
 	harness.Must(t, err)
 	harness.Must(t, admin.Status().Update(t.Context(), other))
-	if isDone, err := p.look(t.Context(), c, r); isDone || err != nil {
+	if isDone, err := (&renewal{plugin: p, cluster: c}).look(t.Context(), r); isDone || err != nil {
 		t.Errorf("it is done: %v (%v), though the Secret's token is for another request", isDone, err)
 	}
 	change(w, w.secret("orders"), func(secret *corev1.Secret) { secret.Annotations[v1alpha1.RenewRequestAnnotation] = "now" })
-	if isDone, err := p.look(t.Context(), c, r); !isDone || err != nil {
+	if isDone, err := (&renewal{plugin: p, cluster: c}).look(t.Context(), r); !isDone || err != nil {
 		t.Errorf("it is done: %v (%v), though the Secret's token is for this request", isDone, err)
 	}
 }

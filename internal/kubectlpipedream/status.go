@@ -26,7 +26,7 @@ type statusOptions struct {
 	exitCode      bool
 }
 
-func (p *plugin) statusCommand() *cobra.Command {
+func newStatusCommand(p *plugin) *cobra.Command {
 	options := &statusOptions{print: genericclioptions.NewPrintFlags("")}
 	command := &cobra.Command{
 		Use:   "status [NAME...]",
@@ -37,9 +37,9 @@ func (p *plugin) statusCommand() *cobra.Command {
 		Example: "  kubectl pipedream status --all-namespaces\n" +
 			"  kubectl pipedream status orders --watch\n" +
 			"  kubectl pipedream status orders --exit-code >/dev/null || echo 'no good token'",
-		ValidArgsFunction: p.completeNames,
+		ValidArgsFunction: completion{plugin: p}.names,
 		RunE: func(command *cobra.Command, arguments []string) error {
-			return p.status(command.Context(), options, arguments)
+			return status(command.Context(), p, options, arguments)
 		},
 	}
 	flags := command.Flags()
@@ -90,15 +90,24 @@ func (o *statusOptions) printer() (shows printers.ResourcePrinter, isTable bool,
 	return shows, false, nil
 }
 
-func (p *plugin) status(ctx context.Context, options *statusOptions, arguments []string) error {
-	names, err := namesIn(arguments)
+// listing is one call of status.
+type listing struct {
+	plugin  *plugin
+	cluster *cluster
+	options *statusOptions
+	picked  selection
+	show    *show
+}
+
+func status(ctx context.Context, p *plugin, options *statusOptions, arguments []string) error {
+	names, err := tokenKind.namesIn(arguments)
 	if err != nil {
 		return err
 	}
 	if err := options.validate(names); err != nil {
 		return err
 	}
-	show, err := p.newShow(options, names)
+	show, err := newShow(p, options, names)
 	if err != nil {
 		return err
 	}
@@ -106,37 +115,52 @@ func (p *plugin) status(ctx context.Context, options *statusOptions, arguments [
 	if err != nil {
 		return err
 	}
-	picked := selection{namespace: c.namespace, names: names, selector: options.selector}
+	picked := selection{kind: tokenKind, namespace: c.namespace, names: names, selector: options.selector}
 	if options.allNamespaces {
 		picked.namespace = ""
 	}
+	l := &listing{plugin: p, cluster: c, options: options, picked: picked, show: show}
 	if options.watch {
-		return p.watchStatus(ctx, c, picked, show)
+		return l.watch(ctx)
 	}
-	return p.showStatus(ctx, c, picked, show, options)
+	return l.once(ctx)
 }
 
-// showStatus shows what there is.
-func (p *plugin) showStatus(ctx context.Context, c *cluster, picked selection, show *show, options *statusOptions) error {
-	found, missing := c.pick(ctx, picked)
+// once shows what there is.
+func (l *listing) once(ctx context.Context) error {
+	found, missing := l.cluster.pick(ctx, l.picked)
 	sortByExpiry(found)
-	if len(found) == 0 && missing == nil && show.isTable {
-		p.complain("there are no PipedreamTokens " + picked.where())
-		return options.judge(found, p.Now())
+	if len(found) == 0 && missing == nil && l.show.isTable {
+		l.plugin.printError("there are no PipedreamTokens " + l.picked.where())
+		return l.options.evaluate(found, l.plugin.Now())
 	}
-	if err := show.all(found); err != nil || missing != nil {
+	if err := l.show.all(found); err != nil || missing != nil {
 		return firstOf(err, missing)
 	}
-	return options.judge(found, p.Now())
+	return l.options.evaluate(found, l.plugin.Now())
 }
 
-// judge returns the verdict that was asked for.
-func (o *statusOptions) judge(found []entry, now time.Time) error {
+// watch shows what there is, and then each change.
+func (l *listing) watch(ctx context.Context) error {
+	if len(l.picked.names) > 0 {
+		if _, missing := l.cluster.pick(ctx, l.picked); missing != nil {
+			return missing
+		}
+	}
+	err := (&follower{plugin: l.plugin, cluster: l.cluster, picked: l.picked, show: l.show}).follow(ctx)
+	if ctx.Err() == nil {
+		return err
+	}
+	return nil // It was interrupted, as it has to be.
+}
+
+// evaluate returns the verdict that --exit-code asks for.
+func (o *statusOptions) evaluate(found []entry, now time.Time) error {
 	if !o.exitCode {
 		return nil
 	}
 	for _, one := range found {
-		if readiness(one.token, now) != metav1.ConditionTrue {
+		if one.readiness(now) != metav1.ConditionTrue {
 			return &verdict{code: exitNo}
 		}
 	}
@@ -155,25 +179,12 @@ func firstOf(errs ...error) error {
 	return nil
 }
 
-// watchStatus shows what there is, and then each change.
-func (p *plugin) watchStatus(ctx context.Context, c *cluster, picked selection, show *show) error {
-	if len(picked.names) > 0 {
-		if _, missing := c.pick(ctx, picked); missing != nil {
-			return missing
-		}
-	}
-	err := (&follower{plugin: p, cluster: c, picked: picked, show: show}).follow(ctx)
-	if ctx.Err() == nil {
-		return err
-	}
-	return nil // It was interrupted, as it has to be.
-}
-
-// show writes PipedreamTokens in the format that was asked for.
+// show writes objects of a kind in the format that was asked for.
 type show struct {
+	kind    *kind
 	printer printers.ResourcePrinter
 	isTable bool
-	// isOne is set when one PipedreamToken was asked for by its name, which is then
+	// isOne is set when one object was asked for by its name, which is then
 	// shown without a list around it.
 	isOne bool
 	out   flusher
@@ -186,12 +197,12 @@ type flusher interface {
 	Flush() error
 }
 
-func (p *plugin) newShow(options *statusOptions, names []string) (*show, error) {
+func newShow(p *plugin, options *statusOptions, names []string) (*show, error) {
 	printer, isTable, err := options.printer()
 	if err != nil {
 		return nil, err
 	}
-	s := &show{printer: printer, isTable: isTable, isOne: len(names) == 1, now: p.Now, out: unbuffered{p.Out}}
+	s := &show{kind: tokenKind, printer: printer, isTable: isTable, isOne: len(names) == 1, now: p.Now, out: unbuffered{p.Out}}
 	if isTable {
 		s.out = printers.GetNewTabWriter(p.Out)
 	}
@@ -201,7 +212,7 @@ func (p *plugin) newShow(options *statusOptions, names []string) (*show, error) 
 // all shows what was found, at once.
 func (s *show) all(found []entry) error {
 	if s.isTable {
-		return s.table(table(found, s.now()))
+		return s.table(table(s.kind, found, s.now()))
 	}
 	if s.isOne && len(found) == 1 {
 		return s.printer.PrintObj(found[0].object, s.out)
@@ -218,7 +229,7 @@ func (s *show) all(found []entry) error {
 // changes shows what is new, one after the other.
 func (s *show) changes(changed []entry, deleted bool) error {
 	if s.isTable {
-		shown := table(changed, s.now())
+		shown := table(s.kind, changed, s.now())
 		for i := range shown.Rows {
 			if deleted {
 				shown.Rows[i].Cells[1] = gone

@@ -21,7 +21,7 @@ type verifyOptions struct {
 	projectID string
 }
 
-func (p *plugin) verifyCommand() *cobra.Command {
+func newVerifyCommand(p *plugin) *cobra.Command {
 	options := &verifyOptions{}
 	command := &cobra.Command{
 		Use:   "verify NAME",
@@ -32,9 +32,9 @@ func (p *plugin) verifyCommand() *cobra.Command {
 			"Exit codes: 0 accepted; 3 refused; 4 the answer, or the lack of one, says nothing about the token.",
 		Example:           "  kubectl pipedream verify orders",
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: p.completeName,
+		ValidArgsFunction: completion{plugin: p}.name,
 		RunE: func(command *cobra.Command, arguments []string) error {
-			return p.verify(command.Context(), options, arguments)
+			return (&verification{plugin: p, options: options}).run(command.Context(), arguments)
 		},
 	}
 	options.api.register(command)
@@ -42,66 +42,73 @@ func (p *plugin) verifyCommand() *cobra.Command {
 	return command
 }
 
-func (p *plugin) verify(ctx context.Context, options *verifyOptions, arguments []string) error {
-	api, err := options.api.client(p)
+// verification is one call of verify.
+type verification struct {
+	plugin  *plugin
+	options *verifyOptions
+}
+
+func (v *verification) run(ctx context.Context, arguments []string) error {
+	api, err := v.options.api.client(v.plugin)
 	if err != nil {
 		return err
 	}
-	found, held, err := p.readNamed(ctx, arguments)
+	found, target, err := v.plugin.readNamed(ctx, arguments)
 	if err != nil {
 		return err
 	}
-	if err := options.check(found.token, held, api.Address()); err != nil {
+	if err := v.options.check(found.token, target, api.Address()); err != nil {
 		return err
 	}
-	trial := options.trial(found.token, held)
-	outcome, err := api.Verify(ctx, held.token(), trial)
+	trial := v.options.trial(found.token, target)
+	outcome, err := api.Verify(ctx, target.token(), trial)
 	if outcome == pipedream.Refused && !trial.CanList() {
-		p.say("%s not known: %s answers 401, which says nothing about the held token: its scopes may list neither the project's accounts (connect:accounts:read) "+
+		v.plugin.print("%s not known: %s answers 401, which says nothing about the held token: its scopes may list neither the project's accounts (connect:accounts:read) "+
 			"nor the projects (connect:projects:read)", found.fullName(), api.Address())
 		return &verdict{code: exitUnknown}
 	}
-	return p.tell(found, api.Address(), outcome, err)
+	return v.report(found, api.Address(), outcome, err)
 }
 
 // check says why a token must not be tried, or can't be.
-func (o *verifyOptions) check(token *v1alpha1.PipedreamToken, held heldSecret, address string) error {
-	if held.problem != "" {
-		return fmt.Errorf("the token can't be tried: Secret %s: %s", token.TargetName(), held.problem)
+func (o *verifyOptions) check(token *v1alpha1.PipedreamToken, target targetSecret, address string) error {
+	if target.problem != "" {
+		return fmt.Errorf("the token can't be tried: Secret %s: %s", token.TargetName(), target.problem)
 	}
-	recorded := held.Annotations[v1alpha1.APIAnnotation]
+	recorded := target.secret.Annotations[v1alpha1.APIAnnotation]
 	switch {
 	case recorded != address && !o.api.isChosen():
 		return fmt.Errorf("the token was not sent anywhere: the Secret says that it is from %q, and not from %s; to try it there, if you trust that address, add --api-url=ADDRESS",
 			oneLine(recorded), address)
-	case held.token().IsEmpty():
+	case target.token().IsEmpty():
 		return fmt.Errorf("the token can't be tried: no key of Secret %s holds it and nothing else; give one of the templates in spec.secret.data nothing but {{ .AccessToken }}", token.TargetName())
-	case cmp.Or(token.Spec.ProjectID, o.projectID) == "" && o.trial(token, held).NeedsProject():
+	case cmp.Or(token.Spec.ProjectID, o.projectID) == "" && o.trial(token, target).NeedsProject():
 		return fmt.Errorf("the token can't be tried: the spec of %s has no projectID; name a project with --project-id", token.Name)
 	}
 	return nil
 }
 
-func (o *verifyOptions) trial(token *v1alpha1.PipedreamToken, held heldSecret) pipedream.Trial {
+func (o *verifyOptions) trial(token *v1alpha1.PipedreamToken, target targetSecret) pipedream.Trial {
 	return pipedream.Trial{
 		ProjectID:   cmp.Or(o.projectID, token.Spec.ProjectID),
 		Environment: string(cmp.Or(token.Spec.Environment, v1alpha1.EnvironmentProduction)),
-		Scopes:      strings.Fields(held.Annotations[v1alpha1.ScopesAnnotation]),
+		Scopes:      strings.Fields(target.secret.Annotations[v1alpha1.ScopesAnnotation]),
 	}
 }
 
-func (p *plugin) tell(found entry, address string, outcome pipedream.Verdict, why error) error {
+// report prints the outcome, and returns it as an error that has an exit code, unless the token was accepted.
+func (v *verification) report(found entry, address string, outcome pipedream.Verdict, why error) error {
 	name := found.fullName()
 	switch outcome {
 	case pipedream.Accepted:
-		p.say("%s accepted: %s serves requests with the held token, which expires %s", name, address, moment(found.token.Status.ExpirationTime, p.Now()))
+		v.plugin.print("%s accepted: %s serves requests with the held token, which expires %s", name, address, moment(found.token.Status.ExpirationTime, v.plugin.Now()))
 		return nil
 	case pipedream.Refused:
-		p.say("%s refused: %s answers 401 to the held token: it was revoked, has expired, or may not list the project's accounts. "+
+		v.plugin.print("%s refused: %s answers 401 to the held token: it was revoked, has expired, or may not list the project's accounts. "+
 			"`kubectl pipedream renew %s --namespace %s --wait` gets a new one", name, address, found.token.Name, found.token.Namespace)
 		return &verdict{code: exitNo}
 	case pipedream.Inconclusive:
 	}
-	p.say("%s not known: the answer of %s says nothing about the held token (%v)", name, address, why)
+	v.plugin.print("%s not known: the answer of %s says nothing about the held token (%v)", name, address, why)
 	return &verdict{code: exitUnknown}
 }

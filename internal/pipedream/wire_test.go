@@ -41,7 +41,7 @@ func newWire(t *testing.T) *wire {
 	w := &wire{Simulator: simulator.New(simulator.Options{
 		Now: time.Now, Clients: []simulator.Client{{ID: clientID, Secret: secret}},
 	})}
-	if err := w.EnableTLS([]string{"127.0.0.1", "api.pipedream.invalid"}, ""); err != nil {
+	if err := w.TLS.Enable([]string{"127.0.0.1", "api.pipedream.invalid"}, ""); err != nil {
 		t.Fatal(err)
 	}
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -68,7 +68,7 @@ func newWire(t *testing.T) *wire {
 // trust makes the client trust in the present CA.
 func (w *wire) trust() {
 	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(w.CA())
+	roots.AppendCertsFromPEM(w.TLS.CA())
 	w.trusted.Store(roots)
 }
 
@@ -148,11 +148,11 @@ func TestAForgottenConnectionCostsNoRequest(t *testing.T) {
 	t.Parallel()
 	w := newWire(t)
 	issued := w.mustIssue(t)
-	w.ForgetConnections()
+	w.Connections.Forget()
 	if err := w.issue(t); err != nil {
 		t.Errorf("after the connection was forgotten, no token is issued: %v", err)
 	}
-	w.ForgetConnections()
+	w.Connections.Forget()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	if verdict, err := w.client.Verify(ctx, issued.AccessToken, trial); verdict != pipedream.Accepted {
@@ -181,7 +181,7 @@ func TestAConnectionThatIsForgottenDuringARequest(t *testing.T) {
 				calls := w.Counters().Calls[simulator.EndpointToken]
 				return calls.Total == 1 && (fault.Delay > 0 || calls.Accepted == 1)
 			})
-			w.ForgetConnections()
+			w.Connections.Forget()
 			wantNoAnswer(t, <-failed)
 			if err := w.issue(t); err != nil {
 				t.Errorf("no token is issued by the next request: %v", err)
@@ -209,7 +209,7 @@ func TestAConnectionThatIsForgottenDuringAVerification(t *testing.T) {
 		failed <- err
 	}()
 	until(t, "the request has arrived", func() bool { return w.Counters().Faults == 1 })
-	w.ForgetConnections()
+	w.Connections.Forget()
 	wantNoAnswer(t, <-failed)
 	if verdict, err := verify(); verdict != pipedream.Accepted {
 		t.Errorf("the next verdict is %s: %v", verdict, err)
@@ -231,7 +231,7 @@ func newProxy(t *testing.T, to string) (*tunnels, *url.URL) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener := proxy.Listener(inner)
+	listener := proxy.Connections.Listener(inner)
 	t.Cleanup(func() { _ = listener.Close() })
 	go func() {
 		for {
@@ -276,7 +276,7 @@ func TestAProxyThatForgetsItsTunnels(t *testing.T) {
 		if err := w.issue(t); err != nil {
 			t.Errorf("no token is issued through the proxy: %v", err)
 		}
-		proxy.ForgetConnections()
+		proxy.Connections.Forget()
 	}
 	w.wantHTTP2(t)
 	if got := proxy.asked.Load(); got != 3 {
@@ -322,7 +322,7 @@ func TestGoAway(t *testing.T) {
 	const settings, goAway = "\x00\x00\x00\x04\x00\x00\x00\x00\x00", "\x00\x00\x08\x07\x00\x00\x00\x00\x00" + "\x00\x00\x00\x00" + "\x00\x00\x00\x00"
 	w := newWire(t)
 	serveFirst(t, w, func(connection net.Conn) {
-		server := tls.Server(connection, w.TLSConfig())
+		server := tls.Server(connection, w.TLS.Config())
 		_, _ = io.ReadFull(server, make([]byte, len("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")))
 		_, _ = io.WriteString(server, settings+goAway)
 		_, _ = io.Copy(io.Discard, server)
@@ -366,7 +366,7 @@ func TestTheCAIsTheOneOfTheMoment(t *testing.T) {
 	t.Parallel()
 	w := newWire(t)
 	w.mustIssue(t)
-	if err := w.RotateCA(); err != nil {
+	if err := w.TLS.RotateCA(); err != nil {
 		t.Fatal(err)
 	}
 	err := w.issue(t)
@@ -431,7 +431,7 @@ func TestARefusalIsStillReadByHTTP2(t *testing.T) {
 // BenchmarkIssueByTLS is what a token request costs, a connection of its own included.
 func BenchmarkIssueByTLS(b *testing.B) {
 	api := simulator.New(simulator.Options{Now: time.Now, Clients: []simulator.Client{{ID: clientID, Secret: secret}}})
-	if err := api.EnableTLS([]string{"127.0.0.1"}, ""); err != nil {
+	if err := api.TLS.Enable([]string{"127.0.0.1"}, ""); err != nil {
 		b.Fatal(err)
 	}
 	listener, err := new(net.ListenConfig).Listen(b.Context(), "tcp", "127.0.0.1:0")
@@ -440,7 +440,7 @@ func BenchmarkIssueByTLS(b *testing.B) {
 	}
 	go func() { _ = api.Serve(b.Context(), listener) }()
 	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(api.CA())
+	roots.AppendCertsFromPEM(api.TLS.CA())
 	client, err := pipedream.NewClient(pipedream.Options{
 		Address: "https://" + listener.Addr().String(), Now: time.Now, RootCAs: func() *x509.CertPool { return roots },
 	})

@@ -31,7 +31,7 @@ func TestExpiredTokensAreForgotten(t *testing.T) {
 
 func TestTheLogKeepsTheLatestExchanges(t *testing.T) {
 	t.Parallel()
-	c := newCounters()
+	c := newCounters(time.Now)
 	for i := range int64(MaxLog + 10) {
 		c.exchange("nobody", time.Unix(i, 0))
 	}

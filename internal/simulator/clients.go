@@ -6,42 +6,81 @@ package simulator
 import (
 	"crypto/sha256"
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
 )
 
 // A digest stands for a secret, so that none is kept.
 type digest [sha256.Size]byte
 
-// SetClient registers a client, or replaces the secret of one: the old secret is refused from then on, and tokens
-// issued for it stay good. It fails when the ID or the secret is empty.
-func (s *Simulator) SetClient(id, secret string) error {
+// clients are the registered OAuth clients. Use newClients to make them. They are safe for concurrent use.
+type clients struct {
+	counters *counters
+
+	mu      sync.Mutex
+	secrets map[string]digest
+	// allowed are the scopes that a client may have, if not all.
+	allowed map[string][]string
+}
+
+func newClients(c *counters) *clients {
+	return &clients{counters: c, secrets: map[string]digest{}, allowed: map[string][]string{}}
+}
+
+// set registers a client, as Simulator.SetClient says.
+func (c *clients) set(id, secret string) error {
 	if id == "" {
 		return errors.New("the client's id must not be empty")
 	}
 	if secret == "" {
 		return errors.New("the client's secret must not be empty")
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.secrets[id] = sha256.Sum256([]byte(secret))
-	s.counters.addClient(id)
+	c.counters.addClient(id) // before it can be used, so that none of its exchanges counts as UnknownClient
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.secrets[id] = sha256.Sum256([]byte(secret))
 	return nil
 }
 
-// DeleteClient makes a client unknown and reports whether it was known. Tokens issued for it stay good: RevokeClient
-// ends them, before or after.
-func (s *Simulator) DeleteClient(id string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	_, known := s.secrets[id]
-	delete(s.secrets, id)
-	delete(s.allowed, id)
+// setScopes limits the scopes of a client, as Simulator.SetClientScopes says.
+func (c *clients) setScopes(id string, scopes []string) error {
+	for _, scope := range scopes {
+		if !slices.Contains(knownScopes, scope) {
+			return fmt.Errorf("the scope %q is not known; there are %s", scope, strings.Join(knownScopes, ", "))
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, known := c.secrets[id]; !known {
+		return fmt.Errorf("there is no client %q: register it with PUT /_sim/clients/{id}", id)
+	}
+	c.allowed[id] = slices.Clone(scopes)
+	return nil
+}
+
+// remove makes a client unknown and reports whether it was known.
+func (c *clients) remove(id string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, known := c.secrets[id]
+	delete(c.secrets, id)
+	delete(c.allowed, id)
 	return known
 }
 
-// isClient tells whether these are the credentials of a registered client.
-func (s *Simulator) isClient(id, secret string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	want, known := s.secrets[id]
+// has reports whether these are the credentials of a registered client.
+func (c *clients) has(id, secret string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	want, known := c.secrets[id]
 	return known && want == sha256.Sum256([]byte(secret))
+}
+
+// scopesOf returns the only scopes that a client may have; none when it may have all.
+func (c *clients) scopesOf(id string) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.allowed[id]
 }

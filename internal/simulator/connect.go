@@ -26,14 +26,38 @@ type pageInfo struct {
 	EndCursor   *string `json:"end_cursor"`
 }
 
+// connect is the Connect API. It checks the tokens that the OAuth endpoints issue.
+type connect struct {
+	tokens *tokens
+}
+
+// endpoints are the calls of the Connect API that the Simulator serves.
+func (c *connect) endpoints() []endpoint {
+	get := func(path string, name Endpoint, scope string, where func(*http.Request) *answer) endpoint {
+		return endpoint{path: path, name: name, method: http.MethodGet, clientOf: c.clientOf, handle: c.list(scope, where)}
+	}
+	return []endpoint{
+		get("/v1/connect/{project_id}/accounts", EndpointAccounts, "connect:accounts:read", inProject),
+		get("/v1/connect/{project_id}/users", EndpointUsers, "connect:users:read", inProject),
+		get("/v1/connect/projects", EndpointProjects, "connect:projects:read", anywhere),
+	}
+}
+
+// clientOf returns the client that the call's bearer token was issued to. It is empty when there is
+// no such token, or when it has expired or was revoked.
+func (c *connect) clientOf(r *http.Request, _ []byte) string {
+	_, g, _ := c.authorize(r)
+	return g.clientID
+}
+
 // list answers a GET of the Connect API that needs the scope, once where does not refuse it.
-func (s *Simulator) list(scope string, where func(*http.Request) *answer) handler {
+func (c *connect) list(scope string, where func(*http.Request) *answer) handler {
 	return func(r *http.Request, _ []byte) answer {
-		c, _, ok := s.authorize(r)
+		claimed, _, ok := c.authorize(r)
 		if !ok {
 			return apiError(http.StatusUnauthorized, "Unauthorized")
 		}
-		if !pipedream.Covers(c.Scopes, scope) {
+		if !pipedream.Covers(claimed.Scopes, scope) {
 			return apiError(http.StatusForbidden, "Forbidden")
 		}
 		if refused := where(r); refused != nil {
@@ -61,11 +85,10 @@ func anywhere(*http.Request) *answer {
 }
 
 // authorize returns what is known of the request's bearer token, when it is good now.
-func (s *Simulator) authorize(r *http.Request) (claims, grant, bool) {
+func (c *connect) authorize(r *http.Request) (claims, grant, bool) {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
 		return claims{}, grant{}, false
 	}
-	c, g, ok := s.lookup(token)
-	return c, g, ok && !s.now().Before(g.known)
+	return c.tokens.accept(token)
 }

@@ -12,28 +12,16 @@ import (
 	"time"
 )
 
-// ConnectionCount counts the connections of the listeners that Simulator.Listener returned.
+// ConnectionCount counts the connections of the listeners that Connections.Listener returned.
 type ConnectionCount struct {
 	Accepted  int `json:"accepted"`  // since the start
 	Open      int `json:"open"`      // now, without the forgotten ones
 	Forgotten int `json:"forgotten"` // since the start
 }
 
-// Listener returns a listener that accepts what inner accepts. Its connections are counted, and ForgetConnections
-// regards them. To close it closes the forgotten connections, too.
-func (s *Simulator) Listener(inner net.Listener) net.Listener {
-	return &listener{Listener: inner, connections: &s.connections}
-}
-
-// ForgetConnections imitates a load balancer that forgets a connection, and returns how many are forgotten. It regards
-// the connections that are open now. From now on the simulator drops all that a client sends on them, sends nothing
-// back, and closes none of them before its client does. New connections work.
-func (s *Simulator) ForgetConnections() int {
-	return s.connections.forget("")
-}
-
-// connections are the open connections of a Simulator, and its counts.
-type connections struct {
+// Connections are the connections that a simulator's listeners have accepted. They can be counted, and forgotten on
+// demand. The zero value has none. They are safe for concurrent use.
+type Connections struct {
 	mu    sync.Mutex
 	open  map[*connection]struct{}
 	count ConnectionCount
@@ -42,8 +30,21 @@ type connections struct {
 	abandoned map[*connection]struct{}
 }
 
+// Listener returns a listener that accepts what inner accepts. Its connections are counted, and Forget regards them.
+// To close it closes the forgotten connections, too.
+func (c *Connections) Listener(inner net.Listener) net.Listener {
+	return &listener{Listener: inner, connections: c}
+}
+
+// Forget imitates a load balancer that forgets a connection, and returns how many are forgotten. It regards the
+// connections that are open now. From now on the simulator drops all that a client sends on them, sends nothing back,
+// and closes none of them before its client does. New connections work.
+func (c *Connections) Forget() int {
+	return c.forget("")
+}
+
 // forget forgets all open connections but the one that comes from an address.
-func (c *connections) forget(spared string) int {
+func (c *Connections) forget(spared string) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	forgotten := 0
@@ -59,7 +60,7 @@ func (c *connections) forget(spared string) int {
 	return forgotten
 }
 
-func (c *connections) counted() ConnectionCount {
+func (c *Connections) counted() ConnectionCount {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	count := c.count
@@ -67,7 +68,7 @@ func (c *connections) counted() ConnectionCount {
 	return count
 }
 
-func (c *connections) add(conn net.Conn) *connection {
+func (c *Connections) add(conn net.Conn) *connection {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.open == nil {
@@ -80,7 +81,7 @@ func (c *connections) add(conn net.Conn) *connection {
 }
 
 // closeAbandoned closes the connections that nobody uses any more but their clients.
-func (c *connections) closeAbandoned() {
+func (c *Connections) closeAbandoned() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for each := range c.abandoned {
@@ -92,7 +93,7 @@ func (c *connections) closeAbandoned() {
 // listener hands out connections that can be forgotten.
 type listener struct {
 	net.Listener
-	connections *connections
+	connections *Connections
 }
 
 // Accept implements net.Listener.
@@ -113,7 +114,7 @@ func (l *listener) Close() error {
 // connection is one that can be forgotten. The HTTP server above it does not notice.
 type connection struct {
 	net.Conn
-	all         *connections
+	all         *Connections
 	isForgotten atomic.Bool
 	// hasEnded is set when the client has closed the connection.
 	hasEnded atomic.Bool

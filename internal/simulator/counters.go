@@ -5,6 +5,7 @@ package simulator
 
 import (
 	"maps"
+	"sync"
 	"time"
 )
 
@@ -45,8 +46,11 @@ type Counters struct {
 	Log []Exchange `json:"log"`
 }
 
-// counters are Counters while they change.
+// counters are Counters while they change. Use newCounters to make them. They are safe for concurrent use.
 type counters struct {
+	now func() time.Time
+
+	mu        sync.Mutex
 	exchanges map[string]*Count
 	calls     map[Endpoint]*Count
 	faults    int
@@ -54,8 +58,9 @@ type counters struct {
 	log       []Exchange
 }
 
-func newCounters() counters {
-	return counters{
+func newCounters(now func() time.Time) *counters {
+	return &counters{
+		now:       now,
 		exchanges: map[string]*Count{UnknownClient: {}},
 		protocols: map[string]int{},
 		calls: map[Endpoint]*Count{
@@ -64,30 +69,32 @@ func newCounters() counters {
 	}
 }
 
+// addClient has the exchanges of a client counted under its ID from now on.
 func (c *counters) addClient(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.exchanges[id] == nil {
 		c.exchanges[id] = new(Count)
 	}
 }
 
-// Counters returns a copy of what was counted so far.
-func (s *Simulator) Counters() Counters {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// counted returns a copy of what was counted so far, without the connections.
+func (c *counters) counted() Counters {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	return Counters{
-		Exchanges:   values(s.counters.exchanges),
-		Calls:       values(s.counters.calls),
-		Faults:      s.counters.faults,
-		Protocols:   maps.Clone(s.counters.protocols),
-		Connections: s.connections.counted(),
-		Log:         append([]Exchange{}, s.counters.log...),
+		Exchanges: values(c.exchanges),
+		Calls:     values(c.calls),
+		Faults:    c.faults,
+		Protocols: maps.Clone(c.protocols),
+		Log:       append([]Exchange{}, c.log...),
 	}
 }
 
-func (s *Simulator) countProtocol(version string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.counters.protocols[version]++
+func (c *counters) countProtocol(version string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.protocols[version]++
 }
 
 // A call is one that has arrived: what happens to it, and where it counts.
@@ -96,24 +103,24 @@ type call struct {
 	counts []*Count
 }
 
-// arrive counts a call of an endpoint and takes the fault that happens to it.
-func (s *Simulator) arrive(e Endpoint, clientID string) call {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c := call{fault: s.takeFault(e, clientID), counts: []*Count{s.counters.calls[e]}}
-	if c.fault.Endpoint != "" {
-		s.counters.faults++
+// arrive counts a call of an endpoint, to which a fault happens or the zero Fault.
+func (c *counters) arrive(e Endpoint, clientID string, f Fault) call {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	arrived := call{fault: f, counts: []*Count{c.calls[e]}}
+	if f.Endpoint != "" {
+		c.faults++
 	}
 	if e == EndpointToken {
-		c.counts = append(c.counts, s.counters.exchange(clientID, s.now()))
+		arrived.counts = append(arrived.counts, c.exchange(clientID, c.now()))
 	}
-	for _, count := range c.counts {
+	for _, count := range arrived.counts {
 		count.Total++
 	}
-	return c
+	return arrived
 }
 
-// exchange logs one, and returns where it counts.
+// exchange logs one, and returns where it counts. The caller holds the lock.
 func (c *counters) exchange(clientID string, now time.Time) *Count {
 	if c.exchanges[clientID] == nil {
 		clientID = UnknownClient
@@ -126,12 +133,12 @@ func (c *counters) exchange(clientID string, now time.Time) *Count {
 }
 
 // settle counts what became of a call.
-func (s *Simulator) settle(c call, status int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, count := range c.counts {
+func (c *counters) settle(arrived call, status int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, count := range arrived.counts {
 		switch {
-		case c.fault.replaces():
+		case arrived.fault.replaces():
 			count.Faulted++
 		case status < 300:
 			count.Accepted++

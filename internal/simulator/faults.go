@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -46,41 +47,48 @@ type Fault struct {
 	Calls int `json:"calls"`
 }
 
-// AddFault scripts a fault. Of several that match a call the one added first happens.
-// It fails when the fault contradicts itself or would do nothing, and says what to change.
-func (s *Simulator) AddFault(f Fault) error {
+// faults are the scripted faults that have not ended. The zero value has none. They are safe for concurrent use.
+type faults struct {
+	mu     sync.Mutex
+	active []Fault
+}
+
+// add scripts a fault, as Simulator.AddFault says.
+func (s *faults) add(f Fault) error {
 	if err := f.check(); err != nil {
 		return err
 	}
 	f.Headers = maps.Clone(f.Headers)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.faults = append(s.faults, f)
+	s.active = append(s.active, f)
 	return nil
 }
 
-// ClearFaults ends all faults, save for the calls that they are happening to.
-func (s *Simulator) ClearFaults() {
+// clear ends all faults, save for the calls that they are happening to.
+func (s *faults) clear() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.faults = nil
+	s.active = nil
 }
 
-// takeFault returns the fault that happens to a call, or the zero Fault. The caller holds the lock.
-func (s *Simulator) takeFault(e Endpoint, clientID string) Fault {
-	i := slices.IndexFunc(s.faults, func(f Fault) bool {
+// take returns the fault that happens to a call, or the zero Fault. A fault that has happened to all of its calls ends.
+func (s *faults) take(e Endpoint, clientID string) Fault {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.IndexFunc(s.active, func(f Fault) bool {
 		return (f.Endpoint == e || f.Endpoint == EndpointAny) && (f.ClientID == "" || f.ClientID == clientID)
 	})
 	if i < 0 {
 		return Fault{}
 	}
-	f := s.faults[i]
+	f := s.active[i]
 	switch f.Calls {
 	case 0:
 	case 1:
-		s.faults = slices.Delete(s.faults, i, i+1)
+		s.active = slices.Delete(s.active, i, i+1)
 	default:
-		s.faults[i].Calls--
+		s.active[i].Calls--
 	}
 	return f
 }

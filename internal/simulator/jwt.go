@@ -74,15 +74,15 @@ func parse(token string, key ed25519.PublicKey) (claims, bool) {
 	return c, true
 }
 
-func (s *Simulator) publicKey() ed25519.PublicKey {
-	public, _ := s.key.Public().(ed25519.PublicKey) // always is
+func (t *tokens) publicKey() ed25519.PublicKey {
+	public, _ := t.key.Public().(ed25519.PublicKey) // always is
 	return public
 }
 
 // keys answers GET /.well-known/jwks.json.
-func (s *Simulator) keys(w http.ResponseWriter, r *http.Request) {
+func (t *tokens) keys(w http.ResponseWriter, r *http.Request) {
 	key := map[string]string{
-		"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "x": encode(s.publicKey()),
+		"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "x": encode(t.publicKey()),
 	}
 	jsonAnswer(http.StatusOK, map[string]any{"keys": []any{key}}).send(w, r, Fault{})
 }

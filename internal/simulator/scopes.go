@@ -38,42 +38,24 @@ const (
 // ScopeAnswers are all ways to answer.
 var ScopeAnswers = []ScopeAnswer{ScopeAbsent, ScopeGranted, ScopeFewer, ScopeMore, ScopeList, ScopeNull, ScopeEmpty}
 
-// SetScopeAnswer changes how exchanges are answered from now on. It fails when there is no such way.
-func (s *Simulator) SetScopeAnswer(way ScopeAnswer) error {
+// setScopeAnswer changes how exchanges are answered from now on. It fails when there is no such way.
+func (o *oauth) setScopeAnswer(way ScopeAnswer) error {
 	if !slices.Contains(ScopeAnswers, way) {
 		return fmt.Errorf("the scope answer must be one of %q, not %q", ScopeAnswers, way)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.scopeAnswer = way
-	return nil
-}
-
-// SetClientScopes lets a client have these scopes only, from the next exchange on; with none it may have all. Of the
-// scopes that are asked for, an exchange then grants those that the client may have, and is refused when it may have
-// none of them. It fails when there is no such client, or when a scope is not one that Pipedream is known to grant.
-func (s *Simulator) SetClientScopes(id string, scopes []string) error {
-	for _, scope := range scopes {
-		if !slices.Contains(knownScopes, scope) {
-			return fmt.Errorf("the scope %q is not known; there are %s", scope, strings.Join(knownScopes, ", "))
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, known := s.secrets[id]; !known {
-		return fmt.Errorf("there is no client %q: register it with PUT /_sim/clients/{id}", id)
-	}
-	s.allowed[id] = slices.Clone(scopes)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.scopeAnswer = way
 	return nil
 }
 
 // grantedTo returns the scopes that a client is granted when it asks for some, and the answer's field "scope": nil for
 // none. There are no scopes when the client may have none of them.
-func (s *Simulator) grantedTo(id string, asked []string) (scopes []string, said json.RawMessage) {
-	s.mu.Lock()
-	allowed, way := s.allowed[id], s.scopeAnswer
-	s.mu.Unlock()
-	scopes = permitted(allowed, asked)
+func (o *oauth) grantedTo(id string, asked []string) (scopes []string, said json.RawMessage) {
+	o.mu.Lock()
+	way := o.scopeAnswer
+	o.mu.Unlock()
+	scopes = permitted(o.clients.scopesOf(id), asked)
 	if len(scopes) == 0 {
 		return nil, nil
 	}

@@ -16,18 +16,18 @@ const (
 	stopTimeout = 5 * time.Second
 )
 
-// Serve answers on a listener until ctx ends: by TLS with HTTP/2 if EnableTLS was called before, else by HTTP/1.1. Its
-// connections are subject to ForgetConnections. It closes the listener.
+// Serve answers on a listener until ctx ends: by TLS with HTTP/2 if TLS.Enable was called before, else by HTTP/1.1. The
+// connections are those of Connections, and can be forgotten. Serve closes the listener.
 func (s *Simulator) Serve(ctx context.Context, on net.Listener) error {
 	server := &http.Server{
 		Handler:           s,
-		TLSConfig:         s.TLSConfig(),
+		TLSConfig:         s.TLS.Config(),
 		ReadHeaderTimeout: headerTimeout,
 		BaseContext:       func(net.Listener) context.Context { return ctx }, // ends delays when told to stop
 	}
-	on = s.Listener(on)
+	on = s.Connections.Listener(on)
 	// A connection may be forgotten after the listener was closed, while the last requests end.
-	defer s.connections.closeAbandoned()
+	defer s.Connections.closeAbandoned()
 	served := make(chan error, 1)
 	go func() {
 		if server.TLSConfig != nil {

@@ -4,20 +4,22 @@
 // Package simulator imitates the part of Pipedream's API that has to do with access tokens, as an http.Handler.
 //
 // It issues signed tokens for registered OAuth clients, checks them on a few endpoints of the Connect API, and can be
-// told to fail: by the methods of [Simulator], or over HTTP below /_sim/. Where Pipedream's documentation is silent
+// told to fail: by [Simulator] and its parts, or over HTTP below /_sim/. Where Pipedream's documentation is silent
 // about an answer, it gives the one that RFC 6749 and RFC 7009 prescribe.
+//
+// The types oauth and connect answer the calls of the imitated API. Each lists its calls in a method "endpoints". The types
+// clients and tokens hold the state that oauth and connect share. The type calls serves all calls of the API, with the
+// latency, the faults and the counters. The type control serves /_sim/. To add a part of the API, add its state and its
+// endpoints in New, and its control calls in newControl.
+//
+// Each type that has state has a lock of its own. No method calls another of these types while it holds its lock.
 //
 // Secrets and tokens are never written to a log and never answered by the control calls.
 package simulator
 
 import (
 	"cmp"
-	"crypto/ed25519"
-	"crypto/rand"
-	"encoding/json"
-	"io"
 	"net/http"
-	"sync"
 	"time"
 )
 
@@ -26,21 +28,6 @@ const (
 	DefaultTokenLifetime = time.Hour
 	// DefaultIssuer is the "iss" claim of a token when Options does not say.
 	DefaultIssuer = "https://api.pipedream.com"
-
-	maxBody = 64 << 10
-)
-
-// Endpoint names a part of the imitated API, in faults and in counters.
-type Endpoint string
-
-// The endpoints that can fail on demand and are counted.
-const (
-	EndpointToken    Endpoint = "token"    // POST /v1/oauth/token
-	EndpointRevoke   Endpoint = "revoke"   // POST /v1/oauth/revoke
-	EndpointAccounts Endpoint = "accounts" // GET /v1/connect/{project_id}/accounts
-	EndpointUsers    Endpoint = "users"    // GET /v1/connect/{project_id}/users
-	EndpointProjects Endpoint = "projects" // GET /v1/connect/projects
-	EndpointAny      Endpoint = "any"      // in a fault: each of them
 )
 
 // Client is an OAuth client that may exchange its credentials for tokens.
@@ -71,25 +58,18 @@ type Options struct {
 //
 // It stays bounded however long it runs: expired tokens are forgotten, and the log in Counters keeps the latest.
 type Simulator struct {
-	now     func() time.Time
-	issuer  string
-	latency time.Duration
-	key     ed25519.PrivateKey
-	mux     *http.ServeMux
+	// TLS is off at the start. Serve speaks TLS once it was enabled.
+	TLS TLS
+	// Connections are the connections that calls come by, if the Simulator is served by Serve or on
+	// Connections.Listener.
+	Connections Connections
 
-	connections connections
-	identity    identity
-
-	mu         sync.Mutex
-	lifetime   time.Duration
-	knownAfter time.Duration
-	secrets    map[string]digest
-	// allowed are the scopes that a client may have, if not all.
-	allowed     map[string][]string
-	scopeAnswer ScopeAnswer
-	live        liveTokens
-	faults      []Fault
-	counters    counters
+	mux      *http.ServeMux
+	clients  *clients
+	tokens   *tokens
+	oauth    *oauth
+	faults   *faults
+	counters *counters
 }
 
 // New returns a Simulator with a signing key of its own: no other Simulator accepts its tokens.
@@ -99,30 +79,25 @@ func New(o Options) *Simulator {
 	if o.Now == nil {
 		panic("simulator: Options.Now is required")
 	}
-	if o.TokenLifetime == 0 {
-		o.TokenLifetime = DefaultTokenLifetime
-	}
-	if o.Issuer == "" {
-		o.Issuer = DefaultIssuer
-	}
-	s := &Simulator{
-		now:      o.Now,
-		issuer:   o.Issuer,
-		latency:  o.Latency,
-		key:      newKey(),
-		mux:      http.NewServeMux(),
-		secrets:  map[string]digest{},
-		allowed:  map[string][]string{},
-		live:     liveTokens{byID: map[string]grant{}},
-		counters: newCounters(),
-	}
-	must(s.SetTokenLifetime(o.TokenLifetime))
-	must(s.SetScopeAnswer(cmp.Or(o.ScopeAnswer, ScopeAbsent)))
+	s := &Simulator{mux: http.NewServeMux(), faults: &faults{}, counters: newCounters(o.Now)}
+	s.clients = newClients(s.counters)
+	var err error
+	s.tokens, err = newTokens(o.Now, cmp.Or(o.Issuer, DefaultIssuer), cmp.Or(o.TokenLifetime, DefaultTokenLifetime))
+	must(err)
+	s.oauth, err = newOAuth(s.clients, s.tokens, cmp.Or(o.ScopeAnswer, ScopeAbsent))
+	must(err)
 	for _, c := range o.Clients {
 		must(s.SetClient(c.ID, c.Secret))
 		must(s.SetClientScopes(c.ID, c.Scopes))
 	}
-	s.route()
+	api := &calls{latency: o.Latency, faults: s.faults, counters: s.counters}
+	api.serve(s.mux, s.oauth.endpoints())
+	api.serve(s.mux, (&connect{tokens: s.tokens}).endpoints())
+	s.mux.HandleFunc("GET /.well-known/jwks.json", s.tokens.keys)
+	newControl(s).serve(s.mux)
+	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		notFound().send(w, r, Fault{})
+	})
 	return s
 }
 
@@ -131,66 +106,53 @@ func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mux.ServeHTTP(w, r)
 }
 
-func (s *Simulator) route() {
-	s.handle("/v1/oauth/token", EndpointToken, http.MethodPost, s.exchange)
-	s.handle("/v1/oauth/revoke", EndpointRevoke, http.MethodPost, s.revoke)
-	s.handle("/v1/connect/{project_id}/accounts", EndpointAccounts, http.MethodGet, s.list("connect:accounts:read", inProject))
-	s.handle("/v1/connect/{project_id}/users", EndpointUsers, http.MethodGet, s.list("connect:users:read", inProject))
-	s.handle("/v1/connect/projects", EndpointProjects, http.MethodGet, s.list("connect:projects:read", anywhere))
-	s.mux.HandleFunc("GET /.well-known/jwks.json", s.keys)
-	s.routeControl()
-	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		notFound().send(w, r, Fault{})
-	})
+// SetClient registers a client, or replaces the secret of one: the old secret is refused from then on, and tokens
+// issued for it stay good. It fails when the ID or the secret is empty.
+func (s *Simulator) SetClient(id, secret string) error { return s.clients.set(id, secret) }
+
+// SetClientScopes lets a client have these scopes only, from the next exchange on; with none it may have all. Of the
+// scopes that are asked for, an exchange then grants those that the client may have, and is refused when it may have
+// none of them. It fails when there is no such client, or when a scope is not one that Pipedream is known to grant.
+func (s *Simulator) SetClientScopes(id string, scopes []string) error {
+	return s.clients.setScopes(id, scopes)
 }
 
-// A handler answers one call, whose body has been read already.
-type handler func(r *http.Request, body []byte) answer
+// DeleteClient makes a client unknown and reports whether it was known. Tokens issued for it stay good: RevokeClient
+// ends them, before or after.
+func (s *Simulator) DeleteClient(id string) bool { return s.clients.remove(id) }
 
-// handle serves a counted endpoint, on which faults work.
-func (s *Simulator) handle(path string, e Endpoint, method string, next handler) {
-	s.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(io.LimitReader(r.Body, maxBody)) // what is cut off is malformed, and refused as such
-		s.countProtocol(r.Proto)
-		c := s.arrive(e, s.clientOf(e, r, body))
-		if wait(r.Context(), s.latency+c.fault.Delay) != nil {
-			panic(http.ErrAbortHandler)
-		}
-		if c.fault.Drop == DropBeforeAnswer {
-			s.settle(c, 0)
-			panic(http.ErrAbortHandler)
-		}
-		var a answer
-		switch {
-		case c.fault.Status != 0:
-			a = c.fault.answer()
-		case r.Method != method:
-			a = methodNotAllowed(method)
-		default:
-			a = next(r, body)
-		}
-		s.settle(c, a.status)
-		a.send(w, r, c.fault)
-	})
-}
+// SetTokenLifetime changes the lifetime of the tokens issued from now on: whole seconds, at least one.
+func (s *Simulator) SetTokenLifetime(d time.Duration) error { return s.tokens.setLifetime(d) }
 
-// clientOf tells which client a call is made for, without believing it. Empty when the call does not tell.
-func (s *Simulator) clientOf(e Endpoint, r *http.Request, body []byte) string {
-	if e != EndpointToken && e != EndpointRevoke {
-		_, g, _ := s.authorize(r)
-		return g.clientID
-	}
-	var in oauthRequest
-	if json.Unmarshal(body, &in) != nil {
-		return ""
-	}
-	return in.ClientID
-}
+// SetTokenKnownAfter changes how long after its issue a token is accepted, for the tokens issued from now on. Until then
+// each call with the token is answered 401. 0, the default, means at once. It must not be negative.
+func (s *Simulator) SetTokenKnownAfter(d time.Duration) error { return s.tokens.setKnownAfter(d) }
 
-func newKey() ed25519.PrivateKey {
-	seed := make([]byte, ed25519.SeedSize)
-	_, _ = rand.Read(seed) // never fails
-	return ed25519.NewKeyFromSeed(seed)
+// SetScopeAnswer changes how exchanges are answered from now on. It fails when there is no such way.
+func (s *Simulator) SetScopeAnswer(way ScopeAnswer) error { return s.oauth.setScopeAnswer(way) }
+
+// RevokeToken ends one token and reports whether it was good until now.
+func (s *Simulator) RevokeToken(token string) bool { return s.tokens.revoke(token) }
+
+// RevokeClient ends the tokens issued for a client so far, registered still or not, and returns how many were good
+// until now.
+func (s *Simulator) RevokeClient(id string) int { return s.tokens.revokeClient(id) }
+
+// RevokeAll ends all tokens issued so far and returns how many were good until now.
+func (s *Simulator) RevokeAll() int { return s.tokens.revokeAll() }
+
+// AddFault scripts a fault. Of several that match a call the one added first happens.
+// It fails when the fault contradicts itself or would do nothing, and says what to change.
+func (s *Simulator) AddFault(f Fault) error { return s.faults.add(f) }
+
+// ClearFaults ends all faults, save for the calls that they are happening to.
+func (s *Simulator) ClearFaults() { s.faults.clear() }
+
+// Counters returns a copy of what was counted so far.
+func (s *Simulator) Counters() Counters {
+	counted := s.counters.counted()
+	counted.Connections = s.Connections.counted()
+	return counted
 }
 
 func must(err error) {

@@ -22,8 +22,9 @@ import (
 	"time"
 )
 
-// identity is how a Simulator shows who it is when it speaks TLS.
-type identity struct {
+// TLS is how a Simulator shows who it is when it speaks TLS. The zero value does not speak TLS. It is safe for
+// concurrent use.
+type TLS struct {
 	mu     sync.Mutex
 	hosts  []string
 	caFile string
@@ -32,51 +33,51 @@ type identity struct {
 	config *tls.Config
 }
 
-// EnableTLS makes a CA, and a certificate that is signed by it for the given host names and IP addresses. Serve then
+// Enable makes a CA, and a certificate that is signed by it for the given host names and IP addresses. Serve then
 // speaks TLS, with HTTP/2 or HTTP/1.1 as the client prefers. If caFile is not empty, the CA's PEM certificate is
 // written to it, now and after each RotateCA; the file is replaced at once, never half written.
 // It fails when there is no host, or when the file can't be written.
-func (s *Simulator) EnableTLS(hosts []string, caFile string) error {
+func (t *TLS) Enable(hosts []string, caFile string) error {
 	if len(hosts) == 0 || slices.Contains(hosts, "") {
 		return errors.New("a certificate needs at least one name or address, and none that is empty")
 	}
-	s.identity.mu.Lock()
-	defer s.identity.mu.Unlock()
-	s.identity.hosts, s.identity.caFile = slices.Clone(hosts), caFile
-	return s.identity.renew()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.hosts, t.caFile = slices.Clone(hosts), caFile
+	return t.renew()
 }
 
 // RotateCA replaces the CA and the certificate by new ones. Connections that are open stay open; each new connection
 // is shown the new certificate. It fails when TLS is off, or when the CA's file can't be written.
-func (s *Simulator) RotateCA() error {
-	s.identity.mu.Lock()
-	defer s.identity.mu.Unlock()
-	if s.identity.ca == nil {
+func (t *TLS) RotateCA() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ca == nil {
 		return errors.New("there is no CA, for the simulator does not speak TLS: start it with --tls")
 	}
-	return s.identity.renew()
+	return t.renew()
 }
 
 // CA returns the PEM certificate of the CA to trust, or nil when TLS is off.
-func (s *Simulator) CA() []byte {
-	s.identity.mu.Lock()
-	defer s.identity.mu.Unlock()
-	return slices.Clone(s.identity.ca)
+func (t *TLS) CA() []byte {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.ca)
 }
 
-// TLSConfig returns what a server of the Simulator needs to speak TLS with HTTP/2. It follows RotateCA. It is nil when
+// Config returns what a server of the Simulator needs to speak TLS with HTTP/2. It follows RotateCA. It is nil when
 // TLS is off.
-func (s *Simulator) TLSConfig() *tls.Config {
-	if s.CA() == nil {
+func (t *TLS) Config() *tls.Config {
+	if t.CA() == nil {
 		return nil
 	}
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		NextProtos: protocols(),
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-			s.identity.mu.Lock()
-			defer s.identity.mu.Unlock()
-			return s.identity.config, nil
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			return t.config, nil
 		},
 	}
 }
@@ -84,18 +85,18 @@ func (s *Simulator) TLSConfig() *tls.Config {
 func protocols() []string { return []string{"h2", "http/1.1"} }
 
 // renew makes a CA and a certificate, and writes the CA's file. The caller holds the lock.
-func (i *identity) renew() error {
-	ca, certificate, err := newIdentity(i.hosts)
+func (t *TLS) renew() error {
+	ca, certificate, err := newIdentity(t.hosts)
 	if err != nil {
 		return err
 	}
-	if i.caFile != "" {
-		if err := replaceFile(i.caFile, ca); err != nil {
+	if t.caFile != "" {
+		if err := replaceFile(t.caFile, ca); err != nil {
 			return fmt.Errorf("write the CA's certificate: %w", err)
 		}
 	}
-	i.ca = ca
-	i.config = &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: protocols(), Certificates: []tls.Certificate{certificate}}
+	t.ca = ca
+	t.config = &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: protocols(), Certificates: []tls.Certificate{certificate}}
 	return nil
 }
 

@@ -25,11 +25,11 @@ func newTLSWorld(t *testing.T) (w *world, caFile string) {
 	t.Helper()
 	w = newWorld(t)
 	caFile = filepath.Join(t.TempDir(), "ca.pem")
-	if err := w.EnableTLS([]string{"localhost", "127.0.0.1"}, caFile); err != nil {
+	if err := w.TLS.Enable([]string{"localhost", "127.0.0.1"}, caFile); err != nil {
 		t.Fatal(err)
 	}
 	w.url = "https://" + serveUntilTheEnd(t, w.Simulator)
-	w.client = trusting(t, w.CA())
+	w.client = trusting(t, w.TLS.CA())
 	return w, caFile
 }
 
@@ -72,8 +72,8 @@ func TestItSpeaksTLSWithHTTP2(t *testing.T) {
 		t.Errorf("it counts the calls %v and the connections %+v, want one call by HTTP/2.0 on one connection", got.Protocols, got.Connections)
 	}
 	written, err := os.ReadFile(caFile)
-	if err != nil || string(written) != string(w.CA()) {
-		t.Errorf("the CA's file holds %q (%v), want %q", written, err, w.CA())
+	if err != nil || string(written) != string(w.TLS.CA()) {
+		t.Errorf("the CA's file holds %q (%v), want %q", written, err, w.TLS.CA())
 	}
 }
 
@@ -84,7 +84,7 @@ func TestTheCAIsRotated(t *testing.T) {
 	w.token(t, "*")
 	answer := w.call(t, http.MethodPost, "/_sim/rotate-ca", "", nil)
 	var rotated struct{ CA string }
-	if err := json.Unmarshal([]byte(answer.body), &rotated); err != nil || rotated.CA != string(w.CA()) {
+	if err := json.Unmarshal([]byte(answer.body), &rotated); err != nil || rotated.CA != string(w.TLS.CA()) {
 		t.Errorf("it answers %d %q, want the new CA", answer.status, answer.body)
 	}
 	if written, _ := os.ReadFile(caFile); string(written) != rotated.CA {
@@ -110,15 +110,15 @@ func TestWithoutTLSThereIsNoCA(t *testing.T) {
 			t.Errorf("%s answers %d %s, want 400 and what to do", call, got.status, got.body)
 		}
 	}
-	if w.TLSConfig() != nil || w.CA() != nil {
+	if w.TLS.Config() != nil || w.TLS.CA() != nil {
 		t.Error("there is a certificate")
 	}
 	for _, hosts := range [][]string{nil, {""}} {
-		if err := w.EnableTLS(hosts, ""); err == nil {
+		if err := w.TLS.Enable(hosts, ""); err == nil {
 			t.Errorf("a certificate for %q is made", hosts)
 		}
 	}
-	if err := w.EnableTLS([]string{"localhost"}, filepath.Join(t.TempDir(), "missing", "ca.pem")); err == nil {
+	if err := w.TLS.Enable([]string{"localhost"}, filepath.Join(t.TempDir(), "missing", "ca.pem")); err == nil {
 		t.Error("a CA's file in a folder that is not there is written")
 	}
 }
@@ -144,7 +144,7 @@ const silence = 300 * time.Millisecond
 func TestForgottenConnectionsSayNothing(t *testing.T) {
 	t.Parallel()
 	w, _ := newTLSWorld(t)
-	idle, mine := trusting(t, w.CA()), w.client
+	idle, mine := trusting(t, w.TLS.CA()), w.client
 	keys := w.url + "/.well-known/jwks.json"
 	for _, client := range []*http.Client{idle, mine} {
 		if err := get(t, client, keys, time.Minute); err != nil {
@@ -163,13 +163,13 @@ func TestForgottenConnectionsSayNothing(t *testing.T) {
 	if err := get(t, mine, keys, time.Minute); err != nil {
 		t.Errorf("a call on the connection that is left ends with %v", err)
 	}
-	if err := get(t, trusting(t, w.CA()), keys, time.Minute); err != nil {
+	if err := get(t, trusting(t, w.TLS.CA()), keys, time.Minute); err != nil {
 		t.Errorf("a call on a new connection ends with %v", err)
 	}
 	if got, want := w.Counters().Connections, (simulator.ConnectionCount{Accepted: 3, Open: 2, Forgotten: 1}); got != want {
 		t.Errorf("it counts %+v, want %+v", got, want)
 	}
-	if got := w.ForgetConnections(); got != 2 {
+	if got := w.Connections.Forget(); got != 2 {
 		t.Errorf("%d connections are forgotten, want all that are left, 2", got)
 	}
 }
@@ -200,7 +200,7 @@ func TestAConnectionIsForgottenInTheMiddleOfAnAnswer(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w.ForgetConnections()
+			w.Connections.Forget()
 			defer func() { _ = response.Body.Close() }()
 			body := make([]byte, response.ContentLength)
 			read := 0
@@ -224,7 +224,7 @@ func TestAForgottenConnectionIsNotClosed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener := api.Listener(inner)
+	listener := api.Connections.Listener(inner)
 	client, err := new(net.Dialer).DialContext(t.Context(), "tcp", inner.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -239,7 +239,7 @@ func TestAForgottenConnectionIsNotClosed(t *testing.T) {
 		_, err := server.Read(make([]byte, 1))
 		reads <- err
 	}()
-	api.ForgetConnections()
+	api.Connections.Forget()
 	if _, err := client.Write([]byte("x")); err != nil {
 		t.Fatal(err)
 	}

@@ -5,12 +5,11 @@ package simulator
 
 import (
 	"encoding/json"
-	"fmt"
 	"mime"
 	"net/http"
 	"slices"
 	"strings"
-	"time"
+	"sync"
 )
 
 // The scopes that Pipedream is known to grant.
@@ -53,31 +52,44 @@ type tokenResponse struct {
 	Scope json.RawMessage `json:"scope,omitempty"`
 }
 
-// SetTokenLifetime changes the lifetime of the tokens issued from now on: whole seconds, at least one.
-func (s *Simulator) SetTokenLifetime(d time.Duration) error {
-	if d < time.Second || d%time.Second != 0 {
-		return fmt.Errorf("the token lifetime must be whole seconds and at least 1s, not %s", d)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.lifetime = d
-	return nil
+// oauth is the API's OAuth endpoints. Use newOAuth to make it. It is safe for concurrent use.
+type oauth struct {
+	clients *clients
+	tokens  *tokens
+
+	mu          sync.Mutex
+	scopeAnswer ScopeAnswer
 }
 
-// SetTokenKnownAfter changes how long after its issue a token is accepted, for the tokens issued from now on. Until then
-// each call with the token is answered 401. 0, the default, means at once. It must not be negative.
-func (s *Simulator) SetTokenKnownAfter(d time.Duration) error {
-	if d < 0 {
-		return fmt.Errorf("the time after which a token is known must not be negative, and is %s", d)
+// newOAuth fails when setScopeAnswer refuses the way to answer.
+func newOAuth(c *clients, t *tokens, way ScopeAnswer) (*oauth, error) {
+	o := &oauth{clients: c, tokens: t}
+	return o, o.setScopeAnswer(way)
+}
+
+// endpoints are the OAuth calls that the Simulator serves.
+func (o *oauth) endpoints() []endpoint {
+	post := func(path string, name Endpoint, handle handler) endpoint {
+		return endpoint{path: path, name: name, method: http.MethodPost, clientOf: clientNamedIn, handle: handle}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.knownAfter = d
-	return nil
+	return []endpoint{
+		post("/v1/oauth/token", EndpointToken, o.exchange),
+		post("/v1/oauth/revoke", EndpointRevoke, o.revoke),
+	}
+}
+
+// clientNamedIn returns the client that the body of an OAuth call names, whether its secret is right or not. It is
+// empty when the body names none.
+func clientNamedIn(_ *http.Request, body []byte) string {
+	var in oauthRequest
+	if json.Unmarshal(body, &in) != nil {
+		return ""
+	}
+	return in.ClientID
 }
 
 // exchange answers POST /v1/oauth/token.
-func (s *Simulator) exchange(r *http.Request, body []byte) answer {
+func (o *oauth) exchange(r *http.Request, body []byte) answer {
 	in, refused := parseOAuth(r, body)
 	if refused != nil {
 		return *refused
@@ -90,7 +102,7 @@ func (s *Simulator) exchange(r *http.Request, body []byte) answer {
 		return oauthError(http.StatusBadRequest, "unsupported_grant_type",
 			"The authorization grant type is not supported by the authorization server.")
 	}
-	if !s.isClient(in.ClientID, in.ClientSecret) {
+	if !o.clients.has(in.ClientID, in.ClientSecret) {
 		return invalidClient()
 	}
 	scopes := strings.Fields(in.Scope)
@@ -102,11 +114,11 @@ func (s *Simulator) exchange(r *http.Request, body []byte) answer {
 			return invalidScope()
 		}
 	}
-	granted, said := s.grantedTo(in.ClientID, scopes)
+	granted, said := o.grantedTo(in.ClientID, scopes)
 	if len(granted) == 0 {
 		return invalidScope()
 	}
-	issued := s.issue(in.ClientID, granted)
+	issued := o.tokens.issue(in.ClientID, granted)
 	issued.Scope = said
 	a := jsonAnswer(http.StatusOK, issued)
 	a.headers["Cache-Control"] = "no-store"
@@ -118,21 +130,21 @@ func invalidScope() answer {
 }
 
 // revoke answers POST /v1/oauth/revoke. A token that is none, or dead, counts as revoked (RFC 7009).
-func (s *Simulator) revoke(r *http.Request, body []byte) answer {
+func (o *oauth) revoke(r *http.Request, body []byte) answer {
 	in, refused := parseOAuth(r, body)
 	if refused != nil {
 		return *refused
 	}
-	if !s.isClient(in.ClientID, in.ClientSecret) {
+	if !o.clients.has(in.ClientID, in.ClientSecret) {
 		return invalidClient()
 	}
 	if in.Token == "" {
 		return missing("token")
 	}
-	if _, g, ok := s.lookup(in.Token); ok && g.clientID != in.ClientID {
+	if _, g, ok := o.tokens.lookup(in.Token); ok && g.clientID != in.ClientID {
 		return oauthError(http.StatusForbidden, "unauthorized_client", "The token was issued to another client.")
 	}
-	s.RevokeToken(in.Token)
+	o.tokens.revoke(in.Token)
 	return jsonAnswer(http.StatusOK, struct{}{})
 }
 

@@ -1,0 +1,69 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package kubectlpipedream
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+)
+
+// targetSecret is the Secret that the operator writes for an object, as far as the user may read it.
+type targetSecret struct {
+	// secret is nil when there is none, or when it can't be read.
+	secret *corev1.Secret
+	// problem says why secret is nil, or why it is not to be used. It is empty when secret can be used.
+	problem string
+}
+
+// readNamed reads the one PipedreamToken that the arguments name, and its Secret.
+func (p *plugin) readNamed(ctx context.Context, arguments []string) (found entry, target targetSecret, err error) {
+	names, err := tokenKind.namesIn(arguments)
+	if err != nil {
+		return entry{}, targetSecret{}, err
+	}
+	c, err := p.connect()
+	if err != nil {
+		return entry{}, targetSecret{}, err
+	}
+	if found, err = c.get(ctx, tokenKind, c.namespace, names[0]); err != nil {
+		return entry{}, targetSecret{}, err
+	}
+	target, err = c.readTarget(ctx, found.token)
+	return found, target, err
+}
+
+// readTarget reads the Secret of a PipedreamToken. That it can't be read is no error.
+func (c *cluster) readTarget(ctx context.Context, token *v1alpha1.PipedreamToken) (targetSecret, error) {
+	secret, err := c.kube.CoreV1().Secrets(token.Namespace).Get(ctx, token.TargetName(), metav1.GetOptions{})
+	switch {
+	case apierrors.IsForbidden(err):
+		return targetSecret{problem: "you may not read Secrets in namespace " + token.Namespace}, nil
+	case apierrors.IsNotFound(err):
+		return targetSecret{problem: "it does not exist"}, nil
+	case err != nil:
+		return targetSecret{}, fmt.Errorf("read Secret %s: %w", token.TargetName(), err)
+	}
+	target := targetSecret{secret: secret}
+	if !ownedsecret.BelongsTo(secret, token) {
+		target.problem = "it is not this PipedreamToken's"
+	}
+	return target, nil
+}
+
+// token returns the token in the Secret; an empty one if no key holds just that.
+func (t targetSecret) token() pipedream.Sensitive {
+	key := t.secret.Annotations[v1alpha1.TokenKeyAnnotation]
+	if key == "" {
+		return pipedream.Sensitive{}
+	}
+	return pipedream.NewSensitive(string(t.secret.Data[key]))
+}
