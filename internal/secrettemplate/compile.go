@@ -31,15 +31,34 @@ type expression struct {
 // writer renders a checked part of a template.
 type writer func() *Error
 
+// compiler compiles one template. What it returns writes to written.
+type compiler struct {
+	values Values
+	// budget is that of the whole Secret.
+	budget *budget
+	source source
+	// isJSON tells that the template must quote the token.
+	isJSON  bool
+	written []byte
+}
+
+// write adds to the value that is being rendered.
+func (c *compiler) write(text string) writer {
+	return func() *Error {
+		c.written = append(c.written, text...)
+		return nil
+	}
+}
+
 // The compiler knows no node but those it names, and checks all branches before
 // anything is rendered. It recurses as deep as the parser has, which MaxTemplate
 // bounds.
 
-func (r *renderer) compileList(list *parse.ListNode) (writer, *Error) {
+func (c *compiler) compileList(list *parse.ListNode) (writer, *Error) {
 	var writers []writer
 	if list != nil {
 		for _, node := range list.Nodes {
-			write, err := r.compileNode(node)
+			write, err := c.compileNode(node)
 			if err != nil {
 				return nil, err
 			}
@@ -56,19 +75,19 @@ func (r *renderer) compileList(list *parse.ListNode) (writer, *Error) {
 	}, nil
 }
 
-func (r *renderer) compileNode(node parse.Node) (writer, *Error) {
+func (c *compiler) compileNode(node parse.Node) (writer, *Error) {
 	switch node := node.(type) {
 	case *parse.TextNode:
-		return r.write(string(node.Text)), r.reserve(node, len(node.Text))
+		return c.write(string(node.Text)), c.budget.reserve(c.source, node, len(node.Text))
 	case *parse.ActionNode:
-		return r.compileAction(node)
+		return c.compileAction(node)
 	case *parse.IfNode:
-		return r.compileIf(node)
+		return c.compileIf(node)
 	}
 	if why, ok := whyNotNode[node.Type()]; ok {
-		return nil, r.errorAt(node, "%s", why)
+		return nil, c.source.errorAt(node, "%s", why)
 	}
-	return nil, r.errorAt(node, "only texts, values, functions and `if` are available")
+	return nil, c.source.errorAt(node, "only texts, values, functions and `if` are available")
 }
 
 // whyNotNode says what to do without the nodes that somebody may have wanted.
@@ -78,46 +97,46 @@ var whyNotNode = map[parse.NodeType]string{
 	parse.NodeTemplate: "`template` and `block` are not available: write the text where it belongs",
 }
 
-func (r *renderer) compileAction(node *parse.ActionNode) (writer, *Error) {
-	shown, err := r.compilePipe(node.Pipe)
+func (c *compiler) compileAction(node *parse.ActionNode) (writer, *Error) {
+	shown, err := c.compilePipe(node.Pipe)
 	if err != nil {
 		return nil, err
 	}
 	if shown.kind != aText {
-		return nil, r.errorAt(node.Pipe, "%s can't be shown: make it a text", shown.kind)
+		return nil, c.source.errorAt(node.Pipe, "%s can't be shown: make it a text", shown.kind)
 	}
-	if r.isJSON && shown.isSecret && !shown.isQuoted {
-		return nil, r.errorAt(node.Pipe, "in JSON the access token must be shown by `toJson`, as in `{{ .AccessToken | toJson }}`, without quotes around it")
+	if c.isJSON && shown.isSecret && !shown.isQuoted {
+		return nil, c.source.errorAt(node.Pipe, "in JSON the access token must be shown by `toJson`, as in `{{ .AccessToken | toJson }}`, without quotes around it")
 	}
 	return func() *Error {
 		text, err := shown.value()
 		if err != nil {
 			return err
 		}
-		return r.write(text.(string))()
-	}, r.reserve(node.Pipe, shown.most)
+		return c.write(text.(string))()
+	}, c.budget.reserve(c.source, node.Pipe, shown.most)
 }
 
-func (r *renderer) compileIf(node *parse.IfNode) (writer, *Error) {
-	condition, err := r.compilePipe(node.Pipe)
+func (c *compiler) compileIf(node *parse.IfNode) (writer, *Error) {
+	condition, err := c.compilePipe(node.Pipe)
 	if err != nil {
 		return nil, err
 	}
 	if condition.kind != aTruth {
-		return nil, r.errorAt(node.Pipe, "`if` wants a condition, such as `eq .Environment \"production\"`, not %s", condition.kind)
+		return nil, c.source.errorAt(node.Pipe, "`if` wants a condition, such as `eq .Environment \"production\"`, not %s", condition.kind)
 	}
-	room := r.room
-	then, err := r.compileList(node.List)
+	room := c.budget.room
+	then, err := c.compileList(node.List)
 	if err != nil {
 		return nil, err
 	}
-	roomThen := r.room
-	r.room = room
-	otherwise, err := r.compileList(node.ElseList)
+	roomThen := c.budget.room
+	c.budget.room = room
+	otherwise, err := c.compileList(node.ElseList)
 	if err != nil {
 		return nil, err
 	}
-	r.room = min(r.room, roomThen)
+	c.budget.room = min(c.budget.room, roomThen)
 	return func() *Error {
 		isTrue, err := condition.value()
 		if err != nil {
@@ -131,9 +150,9 @@ func (r *renderer) compileIf(node *parse.IfNode) (writer, *Error) {
 }
 
 // compilePipe compiles commands that each hand their value to the next.
-func (r *renderer) compilePipe(pipe *parse.PipeNode) (expression, *Error) {
+func (c *compiler) compilePipe(pipe *parse.PipeNode) (expression, *Error) {
 	if len(pipe.Decl) > 0 {
-		return expression{}, r.errorAt(pipe, "variables are not available: name the value where it is used")
+		return expression{}, c.source.errorAt(pipe, "variables are not available: name the value where it is used")
 	}
 	var result expression
 	for i, command := range pipe.Cmds {
@@ -142,35 +161,35 @@ func (r *renderer) compilePipe(pipe *parse.PipeNode) (expression, *Error) {
 			handed = []expression{result}
 		}
 		var err *Error
-		if result, err = r.compileCommand(command, handed); err != nil {
+		if result, err = c.compileCommand(command, handed); err != nil {
 			return expression{}, err
 		}
 	}
 	return result, nil
 }
 
-func (r *renderer) compileCommand(command *parse.CommandNode, handed []expression) (expression, *Error) {
+func (c *compiler) compileCommand(command *parse.CommandNode, handed []expression) (expression, *Error) {
 	first := command.Args[0]
 	if name, ok := first.(*parse.IdentifierNode); ok {
-		if err := r.checkName(name); err != nil {
+		if err := c.checkName(name); err != nil {
 			return expression{}, err
 		}
-		args, err := r.compileOperands(command.Args[1:])
+		args, err := c.compileOperands(command.Args[1:])
 		if err != nil {
 			return expression{}, err
 		}
-		return r.compileCall(name, append(args, handed...))
+		return c.compileCall(name, append(args, handed...))
 	}
 	if len(command.Args) > 1 || len(handed) > 0 {
-		return expression{}, r.errorAt(first, "this is no function, and takes no arguments")
+		return expression{}, c.source.errorAt(first, "this is no function, and takes no arguments")
 	}
-	return r.compileOperand(first)
+	return c.compileOperand(first)
 }
 
-func (r *renderer) compileOperands(nodes []parse.Node) ([]expression, *Error) {
+func (c *compiler) compileOperands(nodes []parse.Node) ([]expression, *Error) {
 	operands := make([]expression, 0, len(nodes)+1)
 	for _, node := range nodes {
-		operand, err := r.compileOperand(node)
+		operand, err := c.compileOperand(node)
 		if err != nil {
 			return nil, err
 		}
@@ -179,26 +198,26 @@ func (r *renderer) compileOperands(nodes []parse.Node) ([]expression, *Error) {
 	return operands, nil
 }
 
-func (r *renderer) compileOperand(node parse.Node) (expression, *Error) {
+func (c *compiler) compileOperand(node parse.Node) (expression, *Error) {
 	switch node := node.(type) {
 	case *parse.FieldNode:
-		return r.compileField(node)
+		return c.compileField(node)
 	case *parse.StringNode:
 		return expression{
 			kind: aText, isLiteral: true, literal: node.Text, most: len(node.Text),
 			value: func() (any, *Error) { return node.Text, nil },
 		}, nil
 	case *parse.PipeNode:
-		inner, err := r.compilePipe(node)
+		inner, err := c.compilePipe(node)
 		inner.isLiteral = false
 		return inner, err
 	case *parse.IdentifierNode: // As Go has it: a function in the place of an argument is called without any.
-		return r.compileCall(node, nil)
+		return c.compileCall(node, nil)
 	}
 	if why, ok := whyNotOperand[node.Type()]; ok {
-		return expression{}, r.errorAt(node, "%s", why)
+		return expression{}, c.source.errorAt(node, "%s", why)
 	}
-	return expression{}, r.errorAt(node, "only values, texts in quotes and functions are available, no numbers, `true`, `false` or `nil`")
+	return expression{}, c.source.errorAt(node, "only values, texts in quotes and functions are available, no numbers, `true`, `false` or `nil`")
 }
 
 // whyNotOperand says what to do without the operands that somebody may have wanted.
@@ -211,20 +230,20 @@ var whyNotOperand = map[parse.NodeType]string{
 // valueNames lists the fields as they are written in a template.
 var valueNames = "`." + strings.Join(slices.Sorted(maps.Keys(fields)), "`, `.") + "`"
 
-func (r *renderer) compileField(node *parse.FieldNode) (expression, *Error) {
+func (c *compiler) compileField(node *parse.FieldNode) (expression, *Error) {
 	name := strings.Join(node.Ident, ".")
 	known, ok := fields[name]
 	if !ok {
-		return expression{}, r.errorAt(node, "there is no value `.%s`: there are %s", shorten(name), valueNames)
+		return expression{}, c.source.errorAt(node, "there is no value `.%s`: there are %s", shorten(name), valueNames)
 	}
-	value := known.of(r.values)
+	value := known.of(c.values)
 	return expression{kind: aText, isSecret: name == tokenField, most: len(value), value: func() (any, *Error) {
 		if value == "" {
 			detail := fmt.Sprintf("`.%s` has no value", name)
 			if known.remedy != "" {
 				detail += ": " + known.remedy
 			}
-			return nil, r.errorAt(node, "%s", detail)
+			return nil, c.source.errorAt(node, "%s", detail)
 		}
 		return value, nil
 	}}, nil
@@ -232,24 +251,24 @@ func (r *renderer) compileField(node *parse.FieldNode) (expression, *Error) {
 
 // checkName comes before the arguments of a function are looked at: when there is no
 // such function, that is what is wrong.
-func (r *renderer) checkName(node *parse.IdentifierNode) *Error {
+func (c *compiler) checkName(node *parse.IdentifierNode) *Error {
 	if _, ok := functions[node.Ident]; !ok {
-		return r.errorAt(node, "the function `%s` is not available: %s", shorten(node.Ident), insteadOf(node.Ident))
+		return c.source.errorAt(node, "the function `%s` is not available: %s", shorten(node.Ident), insteadOf(node.Ident))
 	}
 	return nil
 }
 
-func (r *renderer) compileCall(node *parse.IdentifierNode, args []expression) (expression, *Error) {
-	if err := r.checkName(node); err != nil {
+func (c *compiler) compileCall(node *parse.IdentifierNode, args []expression) (expression, *Error) {
+	if err := c.checkName(node); err != nil {
 		return expression{}, err
 	}
 	called := functions[node.Ident]
-	if err := r.checkArguments(node, called, args); err != nil {
+	if err := c.checkArguments(node, called, args); err != nil {
 		return expression{}, err
 	}
 	isSecret := slices.ContainsFunc(args, func(arg expression) bool { return arg.isSecret })
 	if isSecret && called.tells {
-		return expression{}, r.errorAt(node, "the access token can't be compared, cut or changed in case, as `%s` would", node.Ident)
+		return expression{}, c.source.errorAt(node, "the access token can't be compared, cut or changed in case, as `%s` would", node.Ident)
 	}
 	made := expression{kind: called.returns, isSecret: isSecret, isQuoted: called.quotes, value: func() (any, *Error) {
 		values := make([]any, 0, len(args))
@@ -268,17 +287,17 @@ func (r *renderer) compileCall(node *parse.IdentifierNode, args []expression) (e
 	if called.returns == aList {
 		made.elements = len(args)
 	}
-	return made, r.charge(node, made.most+made.elements+1)
+	return made, c.budget.charge(c.source, node, made.most+made.elements+1)
 }
 
-func (r *renderer) checkArguments(node *parse.IdentifierNode, called function, args []expression) *Error {
+func (c *compiler) checkArguments(node *parse.IdentifierNode, called function, args []expression) *Error {
 	wanted := len(called.parameters)
 	if len(args) != wanted && (!called.isVariadic || len(args) < wanted) {
-		return r.errorAt(node, "`%s` wants %d arguments, and has %d", node.Ident, wanted, len(args))
+		return c.source.errorAt(node, "`%s` wants %d arguments, and has %d", node.Ident, wanted, len(args))
 	}
 	for i, arg := range args {
 		if parameter := called.parameters[min(i, wanted-1)]; !parameter.takes(arg) {
-			return r.errorAt(node, "argument %d of `%s` must be %s", i+1, node.Ident, parameter)
+			return c.source.errorAt(node, "argument %d of `%s` must be %s", i+1, node.Ident, parameter)
 		}
 	}
 	return nil

@@ -98,7 +98,7 @@ func Render(templates map[string]string, values Values, jsonKeys ...string) (map
 	if len(templates) > MaxKeys {
 		return nil, &Error{Detail: fmt.Sprintf("there are more than %d keys", MaxKeys)}
 	}
-	r := &renderer{values: values, room: MaxSecret, work: MaxWork}
+	r := &renderer{values: values, budget: budget{room: MaxSecret, work: MaxWork}}
 	data := make(map[string][]byte, len(templates))
 	for _, key := range slices.Sorted(maps.Keys(templates)) {
 		r.isJSON = slices.Contains(jsonKeys, key)
@@ -137,101 +137,43 @@ func showsTokenOnly(text string) bool {
 	return ok && slices.Equal(shown.Ident, []string{tokenField})
 }
 
-// renderer renders the templates of one Secret, and counts what they cost.
+// renderer renders the templates of one Secret, one after the other.
 type renderer struct {
 	values Values
-	// room and work are what is left of MaxSecret and MaxWork.
-	room, work int
-	// text is the template that is being rendered, isJSON whether it must quote the
-	// token, and written what it has come to.
-	text    string
+	budget budget
+	// isJSON tells that the next template must quote the token, and written is what the
+	// last one has come to.
 	isJSON  bool
 	written []byte
 }
 
 func (r *renderer) render(key, text string) ([]byte, *Error) {
-	r.text, r.written = text, []byte{}
+	r.written = nil
 	root, err := parseTemplate(text)
 	if err != nil {
 		return nil, err
 	}
-	if err := r.reserve(root, len(key)); err != nil {
+	c := &compiler{values: r.values, budget: &r.budget, source: source(text), isJSON: r.isJSON, written: []byte{}}
+	if err := c.budget.reserve(c.source, root, len(key)); err != nil {
 		return nil, err
 	}
-	write, err := r.compileList(root)
+	write, err := c.compileList(root)
 	if err != nil {
 		return nil, err
 	}
-	if err := write(); err != nil {
+	err = write()
+	if r.written = c.written; err != nil {
 		return nil, err
 	}
 	return r.written, nil
 }
 
-// mainName is longer than any name that a template of MaxTemplate can define, so
-// that none has it.
-var mainName = strings.Repeat("x", MaxTemplate)
-
-func parseTemplate(text string) (*parse.ListNode, *Error) {
-	if len(text) > MaxTemplate {
-		return nil, &Error{Detail: fmt.Sprintf("the template is longer than %d bytes", MaxTemplate)}
-	}
-	if !utf8.ValidString(text) {
-		return nil, &Error{Detail: "the template is not valid UTF-8"}
-	}
-	tree := parse.New(mainName)
-	tree.Mode = parse.SkipFuncCheck // The compiler knows better what to say.
-	all := map[string]*parse.Tree{}
-	if _, err := tree.Parse(text, "", "", all); err != nil {
-		return nil, syntaxError(err)
-	}
-	delete(all, mainName)
-	if len(all) > 0 {
-		return nil, &Error{Detail: "`define` and `block` are not available: write the text where it belongs"}
-	}
-	return tree.Root, nil
-}
-
-// syntaxErrors are the parser's messages that are worth a word of our own, by a part
-// of them.
-var syntaxErrors = []struct{ part, detail string }{
-	{"undefined variable", "variables are not available: name the value where it is used"},
-	{"outside {{range}}", "`break` and `continue` are not available: there are no loops"},
-	{"unclosed action", "an action is not closed with `}}`"},
-	{"unterminated", "a text in quotes is not closed"},
-	{"unclosed left paren", "a parenthesis is not closed"},
-	{"unexpected right paren", "a parenthesis is closed that was not opened"},
-	{"unclosed comment", "a comment is not closed with `*/}}`"},
-	{"unexpected EOF", "an `if` has no `{{ end }}`"},
-	{"unexpected {{end}}", "an `{{ end }}` has no `if`"},
-	{"unexpected {{else}}", "an `{{ else }}` has no `if`"},
-	{"missing value", "an action is empty"},
-	{"non executable", "only a function can take what stands before a `|`"},
-}
-
-// syntaxError describes an error of the parser without what it quotes: whoever sees
-// the message may not be allowed to see the template.
-func syntaxError(err error) *Error {
-	described := &Error{Detail: "the template can't be parsed"}
-	message, _ := strings.CutPrefix(err.Error(), "template: "+mainName+":")
-	if _, scanErr := fmt.Sscanf(message, "%d:", &described.Line); scanErr != nil {
-		return described
-	}
-	if _, begin, ok := strings.Cut(message, "action started at "+mainName+":"); ok {
-		_, _ = fmt.Sscanf(begin, "%d", &described.Line) // No template is long enough to have this name in it.
-	}
-	for _, known := range syntaxErrors {
-		if strings.Contains(message, known.part) {
-			described.Detail = known.detail
-			break
-		}
-	}
-	return described
-}
+// source is the text of a template.
+type source string
 
 // errorAt returns an error about what begins at a node.
-func (r *renderer) errorAt(node parse.Node, format string, args ...any) *Error {
-	before := r.text[:min(int(node.Position()), len(r.text))]
+func (s source) errorAt(node parse.Node, format string, args ...any) *Error {
+	before := string(s[:min(int(node.Position()), len(s))])
 	line := before[strings.LastIndexByte(before, '\n')+1:]
 	return &Error{
 		Line:   strings.Count(before, "\n") + 1,
@@ -240,26 +182,24 @@ func (r *renderer) errorAt(node parse.Node, format string, args ...any) *Error {
 	}
 }
 
+// budget counts what the templates of one Secret cost.
+type budget struct {
+	// room and work are what is left of MaxSecret and MaxWork.
+	room, work int
+}
+
 // reserve counts what a part of a template can add to the Secret.
-func (r *renderer) reserve(node parse.Node, most int) *Error {
-	if r.room -= most; r.room < 0 {
-		return r.errorAt(node, "the Secret could have more than %d KiB", MaxSecret>>10)
+func (b *budget) reserve(s source, node parse.Node, most int) *Error {
+	if b.room -= most; b.room < 0 {
+		return s.errorAt(node, "the Secret could have more than %d KiB", MaxSecret>>10)
 	}
 	return nil
 }
 
-// write adds to the value that is being rendered.
-func (r *renderer) write(text string) writer {
-	return func() *Error {
-		r.written = append(r.written, text...)
-		return nil
-	}
-}
-
 // charge counts what a function can return.
-func (r *renderer) charge(node parse.Node, most int) *Error {
-	if r.work -= most; r.work < 0 {
-		return r.errorAt(node, "the functions of all templates together could return more than %d KiB", MaxWork>>10)
+func (b *budget) charge(s source, node parse.Node, most int) *Error {
+	if b.work -= most; b.work < 0 {
+		return s.errorAt(node, "the functions of all templates together could return more than %d KiB", MaxWork>>10)
 	}
 	return nil
 }

@@ -209,18 +209,18 @@ func TestTheWorstTemplatesAreBounded(t *testing.T) {
 // templates write no more than was counted before, and that is within the limits.
 func checkCost(t *testing.T, templates map[string]string, values Values) {
 	t.Helper()
-	r := &renderer{values: values, room: MaxSecret, work: MaxWork}
+	r := &renderer{values: values, budget: budget{room: MaxSecret, work: MaxWork}}
 	for _, key := range slices.Sorted(maps.Keys(templates)) {
-		room := r.room
+		room := r.budget.room
 		_, err := r.render(key, templates[key])
-		if len(r.written) > min(room, room-r.room) {
-			t.Fatalf("%d bytes were written, with %d left, of which %d were reserved", len(r.written), room, room-r.room)
+		if len(r.written) > min(room, room-r.budget.room) {
+			t.Fatalf("%d bytes were written, with %d left, of which %d were reserved", len(r.written), room, room-r.budget.room)
 		}
 		if err != nil {
 			break
 		}
-		if r.room < 0 || r.work < 0 {
-			t.Fatalf("it is rendered with %d bytes left to write, and %d to return", r.room, r.work)
+		if r.budget.room < 0 || r.budget.work < 0 {
+			t.Fatalf("it is rendered with %d bytes left to write, and %d to return", r.budget.room, r.budget.work)
 		}
 	}
 }
