@@ -4,9 +4,6 @@
 package secrettemplate
 
 import (
-	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"text/template/parse"
 )
@@ -17,9 +14,12 @@ type expression struct {
 	// isLiteral tells that it stands in the template itself, as literal.
 	isLiteral bool
 	literal   string
-	// isSecret tells that it depends on the token, and isQuoted that it is then a
-	// string or list of JSON.
-	isSecret, isQuoted bool
+	// secret is the first secret value that it depends on; nil if it depends on none.
+	secret *secret
+	// isVisibleASCII tells that all secret values that it depends on are visible ASCII.
+	isVisibleASCII bool
+	// isQuoted tells that it is a string or list of JSON, whatever its secret values are.
+	isQuoted bool
 	// most is the most bytes that it can have, all elements of a list together, of
 	// which there are as many as elements says. It depends on the lengths of values
 	// only.
@@ -28,12 +28,19 @@ type expression struct {
 	value func() (any, *Error)
 }
 
+// secret is a secret value in errors.
+type secret struct {
+	// noun says what it is, as in Name.Secret; name is how templates write it.
+	noun, name string
+}
+
 // writer renders a checked part of a template.
 type writer func() *Error
 
 // compiler compiles one template. What it returns writes to written.
 type compiler struct {
-	values Values
+	vocabulary *Vocabulary
+	values     Values
 	// budget is that of the whole Secret.
 	budget *budget
 	source source
@@ -105,8 +112,9 @@ func (c *compiler) compileAction(node *parse.ActionNode) (writer, *Error) {
 	if shown.kind != aText {
 		return nil, c.source.errorAt(node.Pipe, "%s can't be shown: make it a text", shown.kind)
 	}
-	if c.isJSON && shown.isSecret && !shown.isQuoted {
-		return nil, c.source.errorAt(node.Pipe, "in JSON the access token must be shown by `toJson`, as in `{{ .AccessToken | toJson }}`, without quotes around it")
+	if c.isJSON && shown.secret != nil && !shown.isQuoted {
+		return nil, c.source.errorAt(node.Pipe, "in JSON %s must be shown by `toJson`, as in `{{ %s | toJson }}`, without quotes around it",
+			shown.secret.noun, shown.secret.name)
 	}
 	return func() *Error {
 		text, err := shown.value()
@@ -123,7 +131,7 @@ func (c *compiler) compileIf(node *parse.IfNode) (writer, *Error) {
 		return nil, err
 	}
 	if condition.kind != aTruth {
-		return nil, c.source.errorAt(node.Pipe, "`if` wants a condition, such as `eq .Environment \"production\"`, not %s", condition.kind)
+		return nil, c.source.errorAt(node.Pipe, "`if` wants a condition, such as `%s`, not %s", c.vocabulary.Condition, condition.kind)
 	}
 	room := c.budget.room
 	then, err := c.compileList(node.List)
@@ -213,6 +221,8 @@ func (c *compiler) compileOperand(node parse.Node) (expression, *Error) {
 		return inner, err
 	case *parse.IdentifierNode: // As Go has it: a function in the place of an argument is called without any.
 		return c.compileCall(node, nil)
+	case *parse.DotNode:
+		return expression{}, c.source.errorAt(node, "`.` alone is not available: name a value, which are %s", c.vocabulary.list())
 	}
 	if why, ok := whyNotOperand[node.Type()]; ok {
 		return expression{}, c.source.errorAt(node, "%s", why)
@@ -223,37 +233,34 @@ func (c *compiler) compileOperand(node parse.Node) (expression, *Error) {
 // whyNotOperand says what to do without the operands that somebody may have wanted.
 var whyNotOperand = map[parse.NodeType]string{
 	parse.NodeVariable: "variables and `$` are not available: name the value where it is used",
-	parse.NodeDot:      "`.` alone is not available: name a value, which are " + valueNames,
 	parse.NodeChain:    "a text has no fields",
 }
 
-// valueNames lists the fields as they are written in a template.
-var valueNames = "`." + strings.Join(slices.Sorted(maps.Keys(fields)), "`, `.") + "`"
-
 func (c *compiler) compileField(node *parse.FieldNode) (expression, *Error) {
-	name := strings.Join(node.Ident, ".")
-	known, ok := fields[name]
+	full := strings.Join(node.Ident, ".")
+	name, ok := c.vocabulary.find(node.Ident)
 	if !ok {
-		return expression{}, c.source.errorAt(node, "there is no value `.%s`: there are %s", shorten(name), valueNames)
+		return expression{}, c.source.errorAt(node, "there is no value `.%s`: there are %s", shorten(full), c.vocabulary.list())
 	}
-	value := known.of(c.values)
-	return expression{kind: aText, isSecret: name == tokenField, most: len(value), value: func() (any, *Error) {
-		if value == "" {
-			detail := fmt.Sprintf("`.%s` has no value", name)
-			if known.remedy != "" {
-				detail += ": " + known.remedy
-			}
-			return nil, c.source.errorAt(node, "%s", detail)
+	value, isThere := c.values[full]
+	compiled := expression{kind: aText, most: len(value), value: func() (any, *Error) {
+		if !isThere && !name.AbsentIsEmpty {
+			return nil, c.source.errorAt(node, "%s", c.vocabulary.whyAbsent(node.Ident, c.values))
 		}
 		return value, nil
-	}}, nil
+	}}
+	if name.Secret != "" {
+		compiled.secret = &secret{noun: name.Secret, name: "." + shorten(full)}
+		compiled.isVisibleASCII = name.IsVisibleASCII
+	}
+	return compiled, nil
 }
 
 // checkName comes before the arguments of a function are looked at: when there is no
 // such function, that is what is wrong.
 func (c *compiler) checkName(node *parse.IdentifierNode) *Error {
 	if _, ok := functions[node.Ident]; !ok {
-		return c.source.errorAt(node, "the function `%s` is not available: %s", shorten(node.Ident), insteadOf(node.Ident))
+		return c.source.errorAt(node, "the function `%s` is not available: %s", shorten(node.Ident), c.vocabulary.insteadOf(node.Ident))
 	}
 	return nil
 }
@@ -263,44 +270,14 @@ func (c *compiler) compileCall(node *parse.IdentifierNode, args []expression) (e
 		return expression{}, err
 	}
 	called := functions[node.Ident]
-	if err := c.checkArguments(node, called, args); err != nil {
-		return expression{}, err
+	if wrong := called.checkArguments(node.Ident, args); wrong != "" {
+		return expression{}, c.source.errorAt(node, "%s", wrong)
 	}
-	isSecret := slices.ContainsFunc(args, func(arg expression) bool { return arg.isSecret })
-	if isSecret && called.tells {
-		return expression{}, c.source.errorAt(node, "the access token can't be compared, cut or changed in case, as `%s` would", node.Ident)
-	}
-	made := expression{kind: called.returns, isSecret: isSecret, isQuoted: called.quotes, value: func() (any, *Error) {
-		values := make([]any, 0, len(args))
-		for _, arg := range args {
-			value, err := arg.value()
-			if err != nil {
-				return nil, err
-			}
-			values = append(values, value)
-		}
-		return called.call(values), nil
-	}}
-	if called.most != nil {
-		made.most = called.most(args)
-	}
-	if called.returns == aList {
-		made.elements = len(args)
+	made := called.of(args)
+	if made.secret != nil && called.tells {
+		return expression{}, c.source.errorAt(node, "%s can't be compared, cut or changed in case, as `%s` would", made.secret.noun, node.Ident)
 	}
 	return made, c.budget.charge(c.source, node, made.most+made.elements+1)
-}
-
-func (c *compiler) checkArguments(node *parse.IdentifierNode, called function, args []expression) *Error {
-	wanted := len(called.parameters)
-	if len(args) != wanted && (!called.isVariadic || len(args) < wanted) {
-		return c.source.errorAt(node, "`%s` wants %d arguments, and has %d", node.Ident, wanted, len(args))
-	}
-	for i, arg := range args {
-		if parameter := called.parameters[min(i, wanted-1)]; !parameter.takes(arg) {
-			return c.source.errorAt(node, "argument %d of `%s` must be %s", i+1, node.Ident, parameter)
-		}
-	}
-	return nil
 }
 
 // shorten keeps a message short, whatever a template calls things.

@@ -5,9 +5,9 @@ package secrettemplate
 
 import (
 	"encoding/base64"
+	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	sprig "github.com/go-task/slim-sprig/v3"
 )
@@ -47,12 +47,67 @@ type function struct {
 	// tells is set where the outcome, rather than only its length and what it looks
 	// like, depends on what the arguments are: nobody may learn of the token by such.
 	tells bool
-	// quotes tells that it returns JSON when it is given a token, which is visible
-	// ASCII.
-	quotes bool
+	// quotes tells what it returns JSON of, whatever secret values it is given.
+	quotes quoting
 	// most returns the most bytes that the function can return; nil for a condition.
 	most func(args []expression) int
 	call func(args []any) any
+}
+
+// quoting says of which values a function returns JSON.
+type quoting int
+
+const (
+	nothing quoting = iota
+	// visibleASCII is for Go's escapes: JSON has no `\x01`.
+	visibleASCII
+	everything
+)
+
+// checkArguments says what is wrong with the arguments of a call; empty if nothing is.
+func (f function) checkArguments(name string, args []expression) string {
+	wanted := len(f.parameters)
+	if len(args) != wanted && (!f.isVariadic || len(args) < wanted) {
+		return fmt.Sprintf("`%s` wants %d arguments, and has %d", name, wanted, len(args))
+	}
+	for i, arg := range args {
+		if parameter := f.parameters[min(i, wanted-1)]; !parameter.takes(arg) {
+			return fmt.Sprintf("argument %d of `%s` must be %s", i+1, name, parameter)
+		}
+	}
+	return ""
+}
+
+// of returns the expression of a call.
+func (f function) of(args []expression) expression {
+	made := expression{kind: f.returns, isVisibleASCII: true, value: func() (any, *Error) {
+		values := make([]any, 0, len(args))
+		for _, arg := range args {
+			value, err := arg.value()
+			if err != nil {
+				return nil, err
+			}
+			values = append(values, value)
+		}
+		return f.call(values), nil
+	}}
+	for _, arg := range args {
+		if arg.secret == nil {
+			continue
+		}
+		made.isVisibleASCII = made.isVisibleASCII && arg.isVisibleASCII
+		if made.secret == nil {
+			made.secret = arg.secret
+		}
+	}
+	made.isQuoted = f.quotes == everything || f.quotes == visibleASCII && made.isVisibleASCII
+	if f.most != nil {
+		made.most = f.most(args)
+	}
+	if f.returns == aList {
+		made.elements = len(args)
+	}
+	return made
 }
 
 // What a function makes of the bytes of its arguments at most.
@@ -87,8 +142,8 @@ var functions = map[string]function{
 	"join":       {parameters: []kind{aLiteral, aList}, returns: aText, most: ofJoin, call: join},
 	"list":       {parameters: []kind{aText}, isVariadic: true, returns: aList, most: asMany, call: list},
 	"lower":      {parameters: []kind{aText}, returns: aText, tells: true, most: ofCase, call: ofText("lower")},
-	"quote":      {parameters: []kind{aText}, returns: aText, quotes: true, most: ofQuote, call: quote},
-	"toJson":     {parameters: []kind{textOrList}, returns: aText, quotes: true, most: ofJSON, call: toJSON},
+	"quote":      {parameters: []kind{aText}, returns: aText, quotes: visibleASCII, most: ofQuote, call: quote},
+	"toJson":     {parameters: []kind{textOrList}, returns: aText, quotes: everything, most: ofJSON, call: toJSON},
 	"trim":       {parameters: []kind{aText}, returns: aText, tells: true, most: asMany, call: ofText("trim")},
 	"trimPrefix": {parameters: []kind{aText, aText}, returns: aText, tells: true, most: asMany, call: ofTexts("trimPrefix")},
 	"trimSuffix": {parameters: []kind{aText, aText}, returns: aText, tells: true, most: asMany, call: ofTexts("trimSuffix")},
@@ -130,16 +185,18 @@ func toJSON(args []any) any { return sprigToJSON(args[0]) }
 var functionNames = slices.Sorted(maps.Keys(functions))
 
 // insteadOf says what to use in place of a function that is not available.
-func insteadOf(name string) string {
+func (v *Vocabulary) insteadOf(name string) string {
 	switch name {
 	case "print", "printf", "println", "cat":
 		return "write texts and values side by side, or use `list` and `join`"
 	case "html", "js", "urlquery", "squote", "toRawJson", "toPrettyJson", "mustToJson":
 		return "use `toJson` or `quote`"
 	case "default", "required", "empty", "coalesce", "ternary":
-		return "all values but those of absent fields of the spec are always there; use `if` with `eq`"
+		if v.InsteadOfDefault != "" {
+			return v.InsteadOfDefault
+		}
 	case "b64dec", "fromJson":
 		return "write the text itself"
 	}
-	return "available are `" + strings.Join(functionNames, "`, `") + "`"
+	return "available are " + inBackticks(functionNames)
 }

@@ -42,30 +42,6 @@ const (
 	maxSeparator = 16
 )
 
-// Values are what templates can show. An empty one is missing: to show it is an
-// error.
-type Values struct {
-	AccessToken, TokenType, ExpiresAt, Scope, ProjectID, Environment string
-}
-
-// field is one of Values, and how to have it set when it is missing.
-type field struct {
-	of     func(Values) string
-	remedy string
-}
-
-// tokenField is the field that is secret.
-const tokenField = "AccessToken"
-
-var fields = map[string]field{
-	tokenField:    {of: func(v Values) string { return v.AccessToken }},
-	"TokenType":   {of: func(v Values) string { return v.TokenType }},
-	"ExpiresAt":   {of: func(v Values) string { return v.ExpiresAt }},
-	"Scope":       {of: func(v Values) string { return v.Scope }},
-	"ProjectID":   {of: func(v Values) string { return v.ProjectID }, remedy: "set `spec.projectID`"},
-	"Environment": {of: func(v Values) string { return v.Environment }, remedy: "set `spec.environment`"},
-}
-
 // Error says what is wrong with a template, and where. It quotes no value.
 type Error struct {
 	// Key is the key whose template it is; empty when it is about all of them.
@@ -92,17 +68,16 @@ func (e *Error) Error() string {
 }
 
 // Render renders the template of each key. Its error is an *Error, about the first
-// key in alphabetical order whose template fails. The templates of jsonKeys must quote
-// the token, so that whether they come to JSON does not depend on it.
-func Render(templates map[string]string, values Values, jsonKeys ...string) (map[string][]byte, error) {
+// key in alphabetical order whose template fails. The templates of jsonKeys must show
+// secret values as JSON, so that whether the result is JSON does not depend on a secret.
+func (v *Vocabulary) Render(templates map[string]string, values Values, jsonKeys ...string) (map[string][]byte, error) {
 	if len(templates) > MaxKeys {
 		return nil, &Error{Detail: fmt.Sprintf("there are more than %d keys", MaxKeys)}
 	}
-	r := &renderer{values: values, budget: budget{room: MaxSecret, work: MaxWork}}
+	r := newRenderer(v, values)
 	data := make(map[string][]byte, len(templates))
 	for _, key := range slices.Sorted(maps.Keys(templates)) {
-		r.isJSON = slices.Contains(jsonKeys, key)
-		value, err := r.render(key, templates[key])
+		value, err := r.render(key, templates[key], slices.Contains(jsonKeys, key))
 		if err != nil {
 			err.Key = key
 			return nil, err
@@ -112,19 +87,20 @@ func Render(templates map[string]string, values Values, jsonKeys ...string) (map
 	return data, nil
 }
 
-// TokenKey returns the first key, in alphabetical order, whose template shows the token
-// and nothing else; empty when none does. The template alone decides, since whether a
-// value happens to be the token would tell of it.
-func TokenKey(templates map[string]string) string {
+// KeyShowing returns the first key, in alphabetical order, whose template shows the value
+// of a name and nothing else; empty when no template does. The name is written without the
+// dot in front: `AccessToken`, or `Credentials.api_key`. KeyShowing looks at the templates
+// only: a comparison of values would tell of a secret.
+func KeyShowing(name string, templates map[string]string) string {
 	for _, key := range slices.Sorted(maps.Keys(templates)) {
-		if showsTokenOnly(templates[key]) {
+		if showsOnly(name, templates[key]) {
 			return key
 		}
 	}
 	return ""
 }
 
-func showsTokenOnly(text string) bool {
+func showsOnly(name, text string) bool {
 	root, err := parseTemplate(text)
 	if err != nil || root == nil || len(root.Nodes) != 1 {
 		return false
@@ -134,26 +110,32 @@ func showsTokenOnly(text string) bool {
 		return false
 	}
 	shown, ok := action.Pipe.Cmds[0].Args[0].(*parse.FieldNode)
-	return ok && slices.Equal(shown.Ident, []string{tokenField})
+	return ok && strings.Join(shown.Ident, ".") == name
 }
 
 // renderer renders the templates of one Secret, one after the other.
 type renderer struct {
-	values Values
-	budget budget
-	// isJSON tells that the next template must quote the token, and written is what the
-	// last one has come to.
-	isJSON  bool
+	vocabulary *Vocabulary
+	values     Values
+	budget     budget
+	// written is the value that the last template has rendered, as far as it got.
 	written []byte
 }
 
-func (r *renderer) render(key, text string) ([]byte, *Error) {
+func newRenderer(vocabulary *Vocabulary, values Values) *renderer {
+	return &renderer{vocabulary: vocabulary, values: values, budget: budget{room: MaxSecret, work: MaxWork}}
+}
+
+func (r *renderer) render(key, text string, isJSON bool) ([]byte, *Error) {
 	r.written = nil
 	root, err := parseTemplate(text)
 	if err != nil {
 		return nil, err
 	}
-	c := &compiler{values: r.values, budget: &r.budget, source: source(text), isJSON: r.isJSON, written: []byte{}}
+	c := &compiler{
+		vocabulary: r.vocabulary, values: r.values, budget: &r.budget,
+		source: source(text), isJSON: isJSON, written: []byte{},
+	}
 	if err := c.budget.reserve(c.source, root, len(key)); err != nil {
 		return nil, err
 	}
