@@ -8,58 +8,59 @@ import (
 	"text/template/parse"
 )
 
-// expression is a checked part of a template.
+// expression is a part of a template that the compiler has checked.
 type expression struct {
 	kind kind
-	// isLiteral tells that it stands in the template itself, as literal.
+	// isLiteral tells that the template itself has the text in quotes. literal is that text.
 	isLiteral bool
 	literal   string
-	// secret is the first secret value that it depends on; nil if it depends on none.
+	// secret is the first secret value that the expression depends on; nil if it depends on none.
 	secret *secret
-	// isVisibleASCII tells that all secret values that it depends on are visible ASCII.
+	// isVisibleASCII tells that all secret values that the expression depends on are visible ASCII.
 	isVisibleASCII bool
-	// isQuoted tells that it is a string or list of JSON, whatever its secret values are.
+	// isQuoted tells that the expression is a string or a list of JSON, whatever its secret values
+	// are.
 	isQuoted bool
-	// most is the most bytes that it can have, all elements of a list together, of
-	// which there are as many as elements says. It depends on the lengths of values
-	// only.
-	most, elements int
-	// value returns a string, a list of strings or a bool, as kind says.
+	// maxBytes is the maximum length, for a list that of all elements together. elements is the
+	// number of elements of a list. Both depend on the lengths of values, never on their content.
+	maxBytes, elements int
+	// value returns a string, a list of strings or a bool, depending on kind.
 	value func() (any, *Error)
 }
 
-// secret is a secret value in errors.
+// secret describes a secret value in errors, without the value.
 type secret struct {
-	// noun says what it is, as in Name.Secret; name is how templates write it.
-	noun, name string
+	// noun is the Secret of the Name, such as "the access token".
+	noun string
+	// name is the name as templates write it, such as `.AccessToken`.
+	name string
 }
 
-// writer renders a checked part of a template.
+// writer writes a part of a template, which the compiler has checked, to compiler.written.
 type writer func() *Error
 
-// compiler compiles one template. What it returns writes to written.
+// compiler checks one template and makes a writer of it. It accepts only the kinds of nodes that
+// it names, and checks all branches before anything is rendered. Its recursion is as deep as
+// the parser's, and MaxTemplate limits both.
 type compiler struct {
 	vocabulary *Vocabulary
 	values     Values
-	// budget is that of the whole Secret.
+	// budget is shared by all templates of the Secret.
 	budget *budget
 	source source
-	// isJSON tells that the template must quote the token.
-	isJSON  bool
+	// isJSON tells that the template must show secret values as JSON.
+	isJSON bool
+	// written is the value that the template has rendered so far.
 	written []byte
 }
 
-// write adds to the value that is being rendered.
+// write returns a writer of a text.
 func (c *compiler) write(text string) writer {
 	return func() *Error {
 		c.written = append(c.written, text...)
 		return nil
 	}
 }
-
-// The compiler knows no node but those it names, and checks all branches before
-// anything is rendered. It recurses as deep as the parser has, which MaxTemplate
-// bounds.
 
 func (c *compiler) compileList(list *parse.ListNode) (writer, *Error) {
 	var writers []writer
@@ -97,7 +98,7 @@ func (c *compiler) compileNode(node parse.Node) (writer, *Error) {
 	return nil, c.source.errorAt(node, "only texts, values, functions and `if` are available")
 }
 
-// whyNotNode says what to do without the nodes that somebody may have wanted.
+// whyNotNode has advice for kinds of nodes that are not available, but that authors try.
 var whyNotNode = map[parse.NodeType]string{
 	parse.NodeRange:    "`range` is not available: there are no loops; name each value",
 	parse.NodeWith:     "`with` is not available: name the value where it is used",
@@ -122,7 +123,7 @@ func (c *compiler) compileAction(node *parse.ActionNode) (writer, *Error) {
 			return err
 		}
 		return c.write(text.(string))()
-	}, c.budget.reserve(c.source, node.Pipe, shown.most)
+	}, c.budget.reserve(c.source, node.Pipe, shown.maxBytes)
 }
 
 func (c *compiler) compileIf(node *parse.IfNode) (writer, *Error) {
@@ -133,18 +134,18 @@ func (c *compiler) compileIf(node *parse.IfNode) (writer, *Error) {
 	if condition.kind != aTruth {
 		return nil, c.source.errorAt(node.Pipe, "`if` wants a condition, such as `%s`, not %s", c.vocabulary.Condition, condition.kind)
 	}
-	room := c.budget.room
+	left := c.budget.secretBytes
 	then, err := c.compileList(node.List)
 	if err != nil {
 		return nil, err
 	}
-	roomThen := c.budget.room
-	c.budget.room = room
+	leftAfterThen := c.budget.secretBytes
+	c.budget.secretBytes = left
 	otherwise, err := c.compileList(node.ElseList)
 	if err != nil {
 		return nil, err
 	}
-	c.budget.room = min(c.budget.room, roomThen)
+	c.budget.secretBytes = min(c.budget.secretBytes, leftAfterThen)
 	return func() *Error {
 		isTrue, err := condition.value()
 		if err != nil {
@@ -157,7 +158,7 @@ func (c *compiler) compileIf(node *parse.IfNode) (writer, *Error) {
 	}, nil
 }
 
-// compilePipe compiles commands that each hand their value to the next.
+// compilePipe compiles commands. Each command hands its value to the next one.
 func (c *compiler) compilePipe(pipe *parse.PipeNode) (expression, *Error) {
 	if len(pipe.Decl) > 0 {
 		return expression{}, c.source.errorAt(pipe, "variables are not available: name the value where it is used")
@@ -212,14 +213,14 @@ func (c *compiler) compileOperand(node parse.Node) (expression, *Error) {
 		return c.compileField(node)
 	case *parse.StringNode:
 		return expression{
-			kind: aText, isLiteral: true, literal: node.Text, most: len(node.Text),
+			kind: aText, isLiteral: true, literal: node.Text, maxBytes: len(node.Text),
 			value: func() (any, *Error) { return node.Text, nil },
 		}, nil
 	case *parse.PipeNode:
 		inner, err := c.compilePipe(node)
 		inner.isLiteral = false
 		return inner, err
-	case *parse.IdentifierNode: // As Go has it: a function in the place of an argument is called without any.
+	case *parse.IdentifierNode: // As in Go: a function that is an argument is called without arguments.
 		return c.compileCall(node, nil)
 	case *parse.DotNode:
 		return expression{}, c.source.errorAt(node, "`.` alone is not available: name a value, which are %s", c.vocabulary.list())
@@ -230,7 +231,7 @@ func (c *compiler) compileOperand(node parse.Node) (expression, *Error) {
 	return expression{}, c.source.errorAt(node, "only values, texts in quotes and functions are available, no numbers, `true`, `false` or `nil`")
 }
 
-// whyNotOperand says what to do without the operands that somebody may have wanted.
+// whyNotOperand has advice for operands that are not available, but that authors try.
 var whyNotOperand = map[parse.NodeType]string{
 	parse.NodeVariable: "variables and `$` are not available: name the value where it is used",
 	parse.NodeChain:    "a text has no fields",
@@ -243,7 +244,7 @@ func (c *compiler) compileField(node *parse.FieldNode) (expression, *Error) {
 		return expression{}, c.source.errorAt(node, "there is no value `.%s`: there are %s", shorten(full), c.vocabulary.list())
 	}
 	value, isThere := c.values[full]
-	compiled := expression{kind: aText, most: len(value), value: func() (any, *Error) {
+	compiled := expression{kind: aText, maxBytes: len(value), value: func() (any, *Error) {
 		if !isThere && !name.AbsentIsEmpty {
 			return nil, c.source.errorAt(node, "%s", c.vocabulary.whyAbsent(node.Ident, c.values))
 		}
@@ -256,8 +257,8 @@ func (c *compiler) compileField(node *parse.FieldNode) (expression, *Error) {
 	return compiled, nil
 }
 
-// checkName comes before the arguments of a function are looked at: when there is no
-// such function, that is what is wrong.
+// checkName checks that there is such a function. It runs before the arguments are compiled,
+// because an unknown function is the error to report first.
 func (c *compiler) checkName(node *parse.IdentifierNode) *Error {
 	if _, ok := functions[node.Ident]; !ok {
 		return c.source.errorAt(node, "the function `%s` is not available: %s", shorten(node.Ident), c.vocabulary.insteadOf(node.Ident))
@@ -273,18 +274,18 @@ func (c *compiler) compileCall(node *parse.IdentifierNode, args []expression) (e
 	if wrong := called.checkArguments(node.Ident, args); wrong != "" {
 		return expression{}, c.source.errorAt(node, "%s", wrong)
 	}
-	made := called.of(args)
-	if made.secret != nil && called.tells {
+	made := called.on(args)
+	if made.secret != nil && called.readsContent {
 		return expression{}, c.source.errorAt(node, "%s can't be compared, cut or changed in case, as `%s` would", made.secret.noun, node.Ident)
 	}
-	return made, c.budget.charge(c.source, node, made.most+made.elements+1)
+	return made, c.budget.charge(c.source, node, made.maxBytes+made.elements+1)
 }
 
-// shorten keeps a message short, whatever a template calls things.
+// shorten shortens a name of any length, so that errors stay short.
 func shorten(name string) string {
-	const most = 40
-	if runes := []rune(name); len(runes) > most {
-		return string(runes[:most]) + "…"
+	const maxRunes = 40
+	if runes := []rune(name); len(runes) > maxRunes {
+		return string(runes[:maxRunes]) + "…"
 	}
 	return name
 }

@@ -10,9 +10,9 @@ import (
 	"text/template"
 )
 
-// FuzzRender renders any template over two vocabularies: it must be bounded, quote no
-// value when it fails, fail with all secrets of one length or with none, and else come to
-// the same as with Go's own package, of whose language it knows a part only.
+// FuzzRender renders any template over two vocabularies. The cost must stay within the limits.
+// An error must quote no value. For all secret values of one length the outcome must be the
+// same. A template that is rendered must have the same result with Go's own package.
 func FuzzRender(f *testing.F) {
 	f.Add(`{"Authorization": {{ list "Bearer" .AccessToken | join " " | toJson }}}`, "production")
 	f.Add(`{"key": {{ .Credentials.api_key | toJson }}, "for": {{ quote .ExternalUserID }}}`, "production")
@@ -40,8 +40,8 @@ func FuzzRender(f *testing.F) {
 	})
 }
 
-// checkRendering renders a template, and compares what it comes to with what Go's own
-// package makes of the same values.
+// checkRendering renders a template, and compares the result with that of Go's own package for
+// the same values.
 func checkRendering(t *testing.T, vocabulary *Vocabulary, text string, values Values, forGo any) {
 	t.Helper()
 	templates := map[string]string{"key": text}

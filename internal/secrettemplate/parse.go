@@ -10,8 +10,8 @@ import (
 	"unicode/utf8"
 )
 
-// mainName is longer than any name that a template of MaxTemplate can define, so
-// that none has it.
+// mainName is the name of each parsed template. It is too long for a template of at most
+// MaxTemplate to define or call a template of the same name.
 var mainName = strings.Repeat("x", MaxTemplate)
 
 func parseTemplate(text string) (*parse.ListNode, *Error) {
@@ -22,7 +22,7 @@ func parseTemplate(text string) (*parse.ListNode, *Error) {
 		return nil, &Error{Detail: "the template is not valid UTF-8"}
 	}
 	tree := parse.New(mainName)
-	tree.Mode = parse.SkipFuncCheck // The compiler knows better what to say.
+	tree.Mode = parse.SkipFuncCheck // The compiler reports unknown functions with better advice.
 	all := map[string]*parse.Tree{}
 	if _, err := tree.Parse(text, "", "", all); err != nil {
 		return nil, syntaxError(err)
@@ -34,8 +34,8 @@ func parseTemplate(text string) (*parse.ListNode, *Error) {
 	return tree.Root, nil
 }
 
-// syntaxErrors are the parser's messages that are worth a word of our own, by a part
-// of them.
+// syntaxErrors have a text of our own for common errors of the parser. part is a part of the
+// parser's message.
 var syntaxErrors = []struct{ part, detail string }{
 	{"undefined variable", "variables are not available: name the value where it is used"},
 	{"outside {{range}}", "`break` and `continue` are not available: there are no loops"},
@@ -51,8 +51,8 @@ var syntaxErrors = []struct{ part, detail string }{
 	{"non executable", "only a function can take what stands before a `|`"},
 }
 
-// syntaxError describes an error of the parser without what it quotes: whoever sees
-// the message may not be allowed to see the template.
+// syntaxError describes an error of the parser without the parts of the template that the
+// parser quotes: a person who sees the message may not be allowed to see the template.
 func syntaxError(err error) *Error {
 	described := &Error{Detail: "the template can't be parsed"}
 	message, _ := strings.CutPrefix(err.Error(), "template: "+mainName+":")
@@ -60,7 +60,7 @@ func syntaxError(err error) *Error {
 		return described
 	}
 	if _, begin, ok := strings.Cut(message, "action started at "+mainName+":"); ok {
-		_, _ = fmt.Sscanf(begin, "%d", &described.Line) // No template is long enough to have this name in it.
+		_, _ = fmt.Sscanf(begin, "%d", &described.Line) // No template is long enough to contain mainName.
 	}
 	for _, known := range syntaxErrors {
 		if strings.Contains(message, known.part) {

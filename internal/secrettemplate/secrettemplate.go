@@ -1,19 +1,20 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package secrettemplate renders the values of a Secret from templates that
-// somebody else has written. It is pure, and knows nothing of Kubernetes.
+// Package secrettemplate renders the values of a Secret from templates that users write. It is
+// pure, and knows neither Kubernetes nor a kind of object: each kind gives a Vocabulary.
 //
-// A template is a Go template of few words: the fields of Values, conditions, and a
-// short list of functions from slim-sprig. There are no loops, variables or nested
-// templates, so that each value is used once, and all that functions can return is
-// counted: time and memory are at most linear in the limits below. No error quotes a
-// value.
+// A template is a Go template with a small part of Go's language: the names of the Vocabulary,
+// conditions, and a short list of functions from slim-sprig. There are no loops, variables or
+// nested templates, so a template uses each computed value once. The package counts the maximum
+// length of each function's result. Time and memory are therefore at most linear in the limits
+// below.
 //
-// Who sees an error, or whether there is one, may not be allowed to see the token.
-// Neither depends on the token, but for its length: what would tell of it can't take
-// it, and what is counted is how much a function can return, and not how much it has
-// returned.
+// A person who sees an error, or sees that there is no error, may not be allowed to see the
+// secret values. No error quotes a value. Whether a template fails, and with which error, does
+// not depend on a secret value except for its length, and for whether the object has such a
+// value at all: functions whose result shows more than the length of an argument refuse secret
+// values, and the package counts what a function can return at most, not what it has returned.
 package secrettemplate
 
 import (
@@ -25,33 +26,36 @@ import (
 	"unicode/utf8"
 )
 
-// The limits, in bytes but for MaxKeys.
+// The limits. All are in bytes except MaxKeys.
 const (
-	// MaxTemplate is the most that a template may have.
+	// MaxTemplate is the maximum length of a template.
 	MaxTemplate = 8 << 10
-	// MaxKeys is the most templates that a Secret may have.
+	// MaxKeys is the maximum number of templates of a Secret.
 	MaxKeys = 32
-	// MaxSecret is the most that the keys and values of a Secret may have together,
-	// whatever the token is.
+	// MaxSecret is the maximum length of all keys and values of a Secret together. The length
+	// depends on the lengths of secret values, never on their content.
 	MaxSecret = 256 << 10
-	// MaxWork is the most that the functions in all templates of a Secret may be able to
-	// return together, in all branches.
+	// MaxWork is the maximum length of all results that the functions in all templates of a Secret
+	// can return together, all branches included.
 	MaxWork = 1 << 20
-	// maxSeparator is the most that a separator may have, so that what `join` returns
-	// is at most a constant times its arguments.
+	// maxSeparator is the maximum length of a separator. It makes the result of `join` at most a
+	// constant factor longer than its arguments.
 	maxSeparator = 16
 )
 
 // Error says what is wrong with a template, and where. It quotes no value.
 type Error struct {
-	// Key is the key whose template it is; empty when it is about all of them.
+	// Key is the key of the Secret that the template belongs to; empty if the error is about all
+	// templates together.
 	Key string
-	// Line and Column are where, from 1 on; zero when that is not known.
+	// Line and Column are the place in the template, both counted from 1, the column in characters.
+	// Zero means that the place is not known.
 	Line, Column int
 	// Detail says what is wrong, and what to do instead.
 	Detail string
 }
 
+// Error returns the key, the line and the column as far as they are known, and Detail.
 func (e *Error) Error() string {
 	var where strings.Builder
 	if e.Key != "" {
@@ -67,9 +71,10 @@ func (e *Error) Error() string {
 	return where.String() + e.Detail
 }
 
-// Render renders the template of each key. Its error is an *Error, about the first
-// key in alphabetical order whose template fails. The templates of jsonKeys must show
-// secret values as JSON, so that whether the result is JSON does not depend on a secret.
+// Render renders the template of each key with the values of one object. If a template fails,
+// the error is an *Error about the first such key in alphabetical order, and no data are
+// returned. The templates of jsonKeys must show secret values as JSON, so that whether the
+// result is JSON does not depend on a secret value.
 func (v *Vocabulary) Render(templates map[string]string, values Values, jsonKeys ...string) (map[string][]byte, error) {
 	if len(templates) > MaxKeys {
 		return nil, &Error{Detail: fmt.Sprintf("there are more than %d keys", MaxKeys)}
@@ -87,10 +92,10 @@ func (v *Vocabulary) Render(templates map[string]string, values Values, jsonKeys
 	return data, nil
 }
 
-// KeyShowing returns the first key, in alphabetical order, whose template shows the value
-// of a name and nothing else; empty when no template does. The name is written without the
-// dot in front: `AccessToken`, or `Credentials.api_key`. KeyShowing looks at the templates
-// only: a comparison of values would tell of a secret.
+// KeyShowing returns the first key, in alphabetical order, whose template shows the value of
+// the name and nothing else; empty if there is no such template. The name has no dot in front,
+// as in `AccessToken` or `Credentials.api_key`. KeyShowing looks at the templates only, because
+// a comparison of values would reveal something of a secret value.
 func KeyShowing(name string, templates map[string]string) string {
 	for _, key := range slices.Sorted(maps.Keys(templates)) {
 		if showsOnly(name, templates[key]) {
@@ -123,7 +128,7 @@ type renderer struct {
 }
 
 func newRenderer(vocabulary *Vocabulary, values Values) *renderer {
-	return &renderer{vocabulary: vocabulary, values: values, budget: budget{room: MaxSecret, work: MaxWork}}
+	return &renderer{vocabulary: vocabulary, values: values, budget: budget{secretBytes: MaxSecret, functionBytes: MaxWork}}
 }
 
 func (r *renderer) render(key, text string, isJSON bool) ([]byte, *Error) {
@@ -153,7 +158,7 @@ func (r *renderer) render(key, text string, isJSON bool) ([]byte, *Error) {
 // source is the text of a template.
 type source string
 
-// errorAt returns an error about what begins at a node.
+// errorAt returns an error about the part of the template that begins at a node.
 func (s source) errorAt(node parse.Node, format string, args ...any) *Error {
 	before := string(s[:min(int(node.Position()), len(s))])
 	line := before[strings.LastIndexByte(before, '\n')+1:]
@@ -164,23 +169,23 @@ func (s source) errorAt(node parse.Node, format string, args ...any) *Error {
 	}
 }
 
-// budget counts what the templates of one Secret cost.
+// budget is what is left of the limits of one Secret.
 type budget struct {
-	// room and work are what is left of MaxSecret and MaxWork.
-	room, work int
+	// secretBytes is what is left of MaxSecret, and functionBytes what is left of MaxWork.
+	secretBytes, functionBytes int
 }
 
-// reserve counts what a part of a template can add to the Secret.
-func (b *budget) reserve(s source, node parse.Node, most int) *Error {
-	if b.room -= most; b.room < 0 {
+// reserve counts the maximum length that a part of a template can add to the Secret.
+func (b *budget) reserve(s source, node parse.Node, maxBytes int) *Error {
+	if b.secretBytes -= maxBytes; b.secretBytes < 0 {
 		return s.errorAt(node, "the Secret could have more than %d KiB", MaxSecret>>10)
 	}
 	return nil
 }
 
-// charge counts what a function can return.
-func (b *budget) charge(s source, node parse.Node, most int) *Error {
-	if b.work -= most; b.work < 0 {
+// charge counts the maximum length of a function's result.
+func (b *budget) charge(s source, node parse.Node, maxBytes int) *Error {
+	if b.functionBytes -= maxBytes; b.functionBytes < 0 {
 		return s.errorAt(node, "the functions of all templates together could return more than %d KiB", MaxWork>>10)
 	}
 	return nil

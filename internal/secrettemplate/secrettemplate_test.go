@@ -186,8 +186,8 @@ func TestWhatIsRefused(t *testing.T) {
 	}
 }
 
-// worst are templates that would take much more than their length, were nothing
-// counted.
+// worst are templates that would need far more memory than their length, if the package
+// counted nothing.
 func worst() map[string]string {
 	repeat := strings.Repeat
 	fill := func(begin, part, end string) string {
@@ -213,8 +213,8 @@ func worst() map[string]string {
 	}
 }
 
-// What rendering costs is counted, and not timed: the bytes that functions have
-// returned and that were written.
+// The test counts the bytes that functions have returned and that templates have written. It
+// measures no time.
 func TestTheWorstTemplatesAreBounded(t *testing.T) {
 	t.Parallel()
 	values := allValues.with("AccessToken", strings.Repeat(`<"\`, 20<<10)) // more than any answer of Pipedream that is read
@@ -233,42 +233,42 @@ func TestTheWorstTemplatesAreBounded(t *testing.T) {
 	}
 }
 
-// checkCost renders as Render does, and checks what it costs: functions return and
-// templates write no more than was counted before, and that is within the limits.
+// checkCost renders as Render does. It checks that functions return and templates write no more
+// than the package has counted before, and that this is within the limits.
 func checkCost(t *testing.T, vocabulary *Vocabulary, templates map[string]string, values Values) {
 	t.Helper()
 	r := newRenderer(vocabulary, values)
 	for _, key := range slices.Sorted(maps.Keys(templates)) {
-		room := r.budget.room
+		left := r.budget.secretBytes
 		_, err := r.render(key, templates[key], false)
-		if len(r.written) > min(room, room-r.budget.room) {
-			t.Fatalf("%d bytes were written, with %d left, of which %d were reserved", len(r.written), room, room-r.budget.room)
+		if len(r.written) > min(left, left-r.budget.secretBytes) {
+			t.Fatalf("%d bytes were written, with %d left, of which %d were reserved", len(r.written), left, left-r.budget.secretBytes)
 		}
 		if err != nil {
 			break
 		}
-		if r.budget.room < 0 || r.budget.work < 0 {
-			t.Fatalf("it is rendered with %d bytes left to write, and %d to return", r.budget.room, r.budget.work)
+		if r.budget.secretBytes < 0 || r.budget.functionBytes < 0 {
+			t.Fatalf("it is rendered with %d bytes left to write, and %d to return", r.budget.secretBytes, r.budget.functionBytes)
 		}
 	}
 }
 
-// What is counted is the most that a function can return; it must not be less.
+// The package counts the maximum length of a function's result. No result may be longer.
 func TestFunctionsReturnNoMoreThanIsCounted(t *testing.T) {
 	t.Parallel()
 	worst := []string{"", "\x01", "\xff", "<", `"`, `\`, "\u00ad", "\u2028", "ɐ", "K", "ŉ", "\U0010ffff", " "}
 	text := func(value string) expression {
-		return expression{kind: aText, isLiteral: true, literal: value, most: len(value), value: func() (any, *Error) { return value, nil }}
+		return expression{kind: aText, isLiteral: true, literal: value, maxBytes: len(value), value: func() (any, *Error) { return value, nil }}
 	}
 	for name, called := range functions {
-		if called.most == nil {
+		if called.maxBytes == nil {
 			continue
 		}
 		for _, part := range worst {
 			for _, times := range []int{0, 1, 2, 3, 100} {
 				value := strings.Repeat(part, times)
 				all := []any{value, value, value}
-				listed := expression{kind: aList, most: 3 * len(value), elements: 3}
+				listed := expression{kind: aList, maxBytes: 3 * len(value), elements: 3}
 				args, values := []expression{}, []any{}
 				for i, parameter := range called.parameters {
 					switch {
@@ -281,7 +281,7 @@ func TestFunctionsReturnNoMoreThanIsCounted(t *testing.T) {
 					}
 				}
 				got, ok := called.call(values).(string)
-				if most := called.most(args); ok && len(got) > most {
+				if most := called.maxBytes(args); ok && len(got) > most {
 					t.Errorf("%s of %q returns %d bytes, and %d are counted", name, values, len(got), most)
 				}
 			}
@@ -324,7 +324,7 @@ func TestTooManyKeys(t *testing.T) {
 	}
 }
 
-// What a template does must depend on its arguments alone.
+// Each function's result must depend on its arguments alone. Check that before you add one.
 func TestFunctionsAreThoseThatAreDocumented(t *testing.T) {
 	t.Parallel()
 	want := []string{"and", "b64enc", "eq", "join", "list", "lower", "ne", "not", "or", "quote", "toJson", "trim", "trimPrefix", "trimSuffix", "upper"}
@@ -342,7 +342,7 @@ func tokensOfOneLength(length int) []string {
 	return made
 }
 
-// Whether there is an error, and which, is for all who see the status.
+// Everybody who sees the status sees whether there is an error, and which one.
 func TestErrorsDoNotTellOfTheToken(t *testing.T) {
 	t.Parallel()
 	templates := worst()

@@ -11,11 +11,11 @@ import (
 	"strings"
 )
 
-// Vocabulary is what the templates of one kind of object can show: the names, which of
-// them are secret, and what happens when a name has no value. A kind has one Vocabulary,
-// and each object of the kind has its own Values. Nothing here changes a Vocabulary.
+// Vocabulary says what the templates of one kind of object can show: the names, which of them
+// are secret, and what happens if an object has no value for a name. A kind has one Vocabulary,
+// and each object of the kind has its own Values. The methods never change a Vocabulary.
 type Vocabulary struct {
-	// Names are all names, without the dot in front: `ProjectID` is for `.ProjectID`.
+	// Names are all names, without the dot in front: `ProjectID` describes `.ProjectID`.
 	Names map[string]Name
 	// Condition is an example of a condition, such as `eq .Environment "production"`. The
 	// error about an `if` without a condition shows it.
@@ -25,37 +25,41 @@ type Vocabulary struct {
 	InsteadOfDefault string
 }
 
-// Name describes one name of a Vocabulary. The zero Name is for a value that everybody may
-// see, and is an error where a template shows it without a value.
+// Name describes one name of a Vocabulary. The zero Name is for a value that everybody may see;
+// a template that shows it fails if the object has no such value.
 type Name struct {
-	// Secret says what the value is, such as "the access token", if the value is secret. It is
-	// the subject of a sentence in errors. Empty means that everybody may see the value.
+	// Secret says in errors what the value is, such as "the access token", if the value is secret.
+	// Errors use it as the subject of a sentence. Empty means that everybody may see the value.
 	Secret string
-	// IsVisibleASCII tells that a secret value has no characters but those from `!` to `~`. For
-	// such a value `quote` makes JSON; for all others only `toJson` does.
+	// IsVisibleASCII promises that a secret value consists of characters from `!` to `~` only. For
+	// such a value `quote` writes JSON. For all other secret values only `toJson` does.
 	IsVisibleASCII bool
-	// FieldsOf says who has the fields, such as "the account", if the name has fields that
-	// differ by object. Templates then show `.Name.field`, and never `.Name` alone. All that is
-	// said of the Name is true for each of its fields. Empty means that the name has no fields.
+	// FieldsOf says in errors who has the fields, such as "the account", if the name has fields
+	// that differ by object. Templates then show `.Name.field`, and never `.Name` alone. Secret,
+	// IsVisibleASCII and AbsentIsEmpty then apply to each field. Empty means that the name has no
+	// fields.
 	FieldsOf string
-	// AbsentIsEmpty tells that a value or field that the object does not have is shown as an
-	// empty text. Without it, a template that shows such a value fails.
+	// AbsentIsEmpty tells that a template shows an empty text in place of a value or field that the
+	// object does not have. Otherwise a template that shows such a value fails.
 	AbsentIsEmpty bool
-	// Remedy tells authors how to get a value that is absent, such as "set `spec.projectID`".
-	// The error about an absent value ends with it. A name with fields needs none: the error
-	// lists the fields that the object has.
+	// Remedy tells authors how to set a value that is absent, such as "set `spec.projectID`". The
+	// error about the absent value ends with it. It has no meaning for a name with fields: the
+	// error about an absent field lists the fields that the object has.
 	Remedy string
 }
 
-// Values are the values of one object by their names, without the dot in front. The field
-// `api_key` of the name `Credentials` is at `Credentials.api_key`. A name that is not there
-// is absent; a value that is empty is not. Values hold secrets: never print or log them.
+// Values are the values of one object by their names, without the dot in front. The key
+// `Credentials.api_key` is for the field `api_key` of the name `Credentials`. A name without a
+// key is absent. A key with an empty text is not absent. Values hold secrets: never print or
+// log them.
 type Values map[string]string
 
-// fieldMark stands for the fields of a name where errors list all names.
+// fieldMark stands for the fields of a name in the list of all names.
 const fieldMark = ".<field>"
 
-// find returns the Name of the identifiers that a template has written, as in `.a.b`.
+// find returns the Name that a template shows by its identifiers, such as `a` and `b` of `.a.b`.
+// It returns false if the Vocabulary has no such name, or has fields where the template names
+// none, or none where the template names one.
 func (v *Vocabulary) find(identifiers []string) (Name, bool) {
 	name, ok := v.Names[identifiers[0]]
 	return name, ok && (name.FieldsOf != "") == (len(identifiers) > 1)
@@ -74,7 +78,7 @@ func (v *Vocabulary) list() string {
 	return inBackticks(names)
 }
 
-// whyAbsent says that a value is not there, and what to do. It quotes no value.
+// whyAbsent returns the error about a value that the object does not have. It quotes no value.
 func (v *Vocabulary) whyAbsent(identifiers []string, values Values) string {
 	name := v.Names[identifiers[0]]
 	switch {
@@ -87,14 +91,15 @@ func (v *Vocabulary) whyAbsent(identifiers []string, values Values) string {
 	return fmt.Sprintf("`.%s` has no value", identifiers[0])
 }
 
-// maxListed is the most fields that an error lists.
+// maxListed is the maximum number of fields that an error lists.
 const maxListed = 10
 
-// writable matches the fields that a template can name. Fields come from outside: an error
-// lists no others.
+// writable matches the fields that a template can name. The names of fields come from outside
+// the cluster, and an error lists only names that match.
 var writable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$`)
 
-// listFields returns the fields that a name has among the values, maxListed at most.
+// listFields returns the fields of a name that the object has: maxListed of them, and the number
+// of the others.
 func listFields(name string, values Values) string {
 	var fields []string
 	for _, full := range slices.Sorted(maps.Keys(values)) {

@@ -44,8 +44,9 @@ var Vocabulary = secrettemplate.Vocabulary{
 	InsteadOfDefault: "all values but those of absent fields of the spec are always there; use `if` with `eq`",
 }
 
-// Values returns the values of a PipedreamToken for its templates. The scope is the one that
-// Pipedream has granted. The values hold the access token: never log them.
+// Values returns the values that the templates of a PipedreamToken can show. scope is the granted
+// scope. Empty values are left out, which makes them absent. The result holds the access token:
+// never log it.
 func Values(spec v1alpha1.PipedreamTokenSpec, issued pipedream.Token, scope string) secrettemplate.Values {
 	values := secrettemplate.Values{
 		nameAccessToken: issued.AccessToken.Reveal(),
