@@ -4,42 +4,69 @@
 package secrettemplate
 
 import (
-	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"text/template/parse"
 )
 
-// expression is a checked part of a template.
+// expression is a part of a template that the compiler has checked.
 type expression struct {
 	kind kind
-	// isLiteral tells that it stands in the template itself, as literal.
+	// isLiteral tells that the template itself has the text in quotes. literal is that text.
 	isLiteral bool
 	literal   string
-	// isSecret tells that it depends on the token, and isQuoted that it is then a
-	// string or list of JSON.
-	isSecret, isQuoted bool
-	// most is the most bytes that it can have, all elements of a list together, of
-	// which there are as many as elements says. It depends on the lengths of values
-	// only.
-	most, elements int
-	// value returns a string, a list of strings or a bool, as kind says.
+	// secret is the first secret value that the expression depends on; nil if it depends on none.
+	secret *secret
+	// isVisibleASCII tells that all secret values that the expression depends on are visible ASCII.
+	isVisibleASCII bool
+	// isQuoted tells that the expression is a string or a list of JSON, whatever its secret values
+	// are.
+	isQuoted bool
+	// maxBytes is the maximum length, for a list that of all elements together. elements is the
+	// number of elements of a list. Both depend on the lengths of values, never on their content.
+	maxBytes, elements int
+	// value returns a string, a list of strings or a bool, depending on kind.
 	value func() (any, *Error)
 }
 
-// writer renders a checked part of a template.
+// secret describes a secret value in errors, without the value.
+type secret struct {
+	// noun is the Secret of the Name, such as "the access token".
+	noun string
+	// name is the name as templates write it, such as `.AccessToken`.
+	name string
+}
+
+// writer writes a part of a template, which the compiler has checked, to compiler.written.
 type writer func() *Error
 
-// The compiler knows no node but those it names, and checks all branches before
-// anything is rendered. It recurses as deep as the parser has, which MaxTemplate
-// bounds.
+// compiler checks one template and makes a writer of it. It accepts only the kinds of nodes that
+// it names, and checks all branches before anything is rendered. Its recursion is as deep as
+// the parser's, and MaxTemplate limits both.
+type compiler struct {
+	vocabulary *Vocabulary
+	values     Values
+	// budget is shared by all templates of the Secret.
+	budget *budget
+	source source
+	// isJSON tells that the template must show secret values as JSON.
+	isJSON bool
+	// written is the value that the template has rendered so far.
+	written []byte
+}
 
-func (r *renderer) compileList(list *parse.ListNode) (writer, *Error) {
+// write returns a writer of a text.
+func (c *compiler) write(text string) writer {
+	return func() *Error {
+		c.written = append(c.written, text...)
+		return nil
+	}
+}
+
+func (c *compiler) compileList(list *parse.ListNode) (writer, *Error) {
 	var writers []writer
 	if list != nil {
 		for _, node := range list.Nodes {
-			write, err := r.compileNode(node)
+			write, err := c.compileNode(node)
 			if err != nil {
 				return nil, err
 			}
@@ -56,68 +83,69 @@ func (r *renderer) compileList(list *parse.ListNode) (writer, *Error) {
 	}, nil
 }
 
-func (r *renderer) compileNode(node parse.Node) (writer, *Error) {
+func (c *compiler) compileNode(node parse.Node) (writer, *Error) {
 	switch node := node.(type) {
 	case *parse.TextNode:
-		return r.write(string(node.Text)), r.reserve(node, len(node.Text))
+		return c.write(string(node.Text)), c.budget.reserve(c.source, node, len(node.Text))
 	case *parse.ActionNode:
-		return r.compileAction(node)
+		return c.compileAction(node)
 	case *parse.IfNode:
-		return r.compileIf(node)
+		return c.compileIf(node)
 	}
 	if why, ok := whyNotNode[node.Type()]; ok {
-		return nil, r.errorAt(node, "%s", why)
+		return nil, c.source.errorAt(node, "%s", why)
 	}
-	return nil, r.errorAt(node, "only texts, values, functions and `if` are available")
+	return nil, c.source.errorAt(node, "only texts, values, functions and `if` are available")
 }
 
-// whyNotNode says what to do without the nodes that somebody may have wanted.
+// whyNotNode has advice for kinds of nodes that are not available, but that authors try.
 var whyNotNode = map[parse.NodeType]string{
 	parse.NodeRange:    "`range` is not available: there are no loops; name each value",
 	parse.NodeWith:     "`with` is not available: name the value where it is used",
 	parse.NodeTemplate: "`template` and `block` are not available: write the text where it belongs",
 }
 
-func (r *renderer) compileAction(node *parse.ActionNode) (writer, *Error) {
-	shown, err := r.compilePipe(node.Pipe)
+func (c *compiler) compileAction(node *parse.ActionNode) (writer, *Error) {
+	shown, err := c.compilePipe(node.Pipe)
 	if err != nil {
 		return nil, err
 	}
 	if shown.kind != aText {
-		return nil, r.errorAt(node.Pipe, "%s can't be shown: make it a text", shown.kind)
+		return nil, c.source.errorAt(node.Pipe, "%s can't be shown: make it a text", shown.kind)
 	}
-	if r.isJSON && shown.isSecret && !shown.isQuoted {
-		return nil, r.errorAt(node.Pipe, "in JSON the access token must be shown by `toJson`, as in `{{ .AccessToken | toJson }}`, without quotes around it")
+	if c.isJSON && shown.secret != nil && !shown.isQuoted {
+		return nil, c.source.errorAt(node.Pipe, "in JSON %s must be shown by `toJson`, as in `{{ %s | toJson }}`, without quotes around it",
+			shown.secret.noun, shown.secret.name)
 	}
 	return func() *Error {
 		text, err := shown.value()
 		if err != nil {
 			return err
 		}
-		return r.write(text.(string))()
-	}, r.reserve(node.Pipe, shown.most)
+		return c.write(text.(string))()
+	}, c.budget.reserve(c.source, node.Pipe, shown.maxBytes)
 }
 
-func (r *renderer) compileIf(node *parse.IfNode) (writer, *Error) {
-	condition, err := r.compilePipe(node.Pipe)
+func (c *compiler) compileIf(node *parse.IfNode) (writer, *Error) {
+	condition, err := c.compilePipe(node.Pipe)
 	if err != nil {
 		return nil, err
 	}
 	if condition.kind != aTruth {
-		return nil, r.errorAt(node.Pipe, "`if` wants a condition, such as `eq .Environment \"production\"`, not %s", condition.kind)
+		return nil, c.source.errorAt(node.Pipe, "`if` wants a condition, such as `%s`, not %s", c.vocabulary.Condition, condition.kind)
 	}
-	room := r.room
-	then, err := r.compileList(node.List)
+	left := c.budget.secretBytes
+	then, err := c.compileList(node.List)
 	if err != nil {
 		return nil, err
 	}
-	roomThen := r.room
-	r.room = room
-	otherwise, err := r.compileList(node.ElseList)
+	leftAfterThen := c.budget.secretBytes
+	c.budget.secretBytes = left
+	otherwise, err := c.compileList(node.ElseList)
 	if err != nil {
 		return nil, err
 	}
-	r.room = min(r.room, roomThen)
+	c.budget.secretBytes = min(c.budget.secretBytes, leftAfterThen)
 	return func() *Error {
 		isTrue, err := condition.value()
 		if err != nil {
@@ -130,10 +158,10 @@ func (r *renderer) compileIf(node *parse.IfNode) (writer, *Error) {
 	}, nil
 }
 
-// compilePipe compiles commands that each hand their value to the next.
-func (r *renderer) compilePipe(pipe *parse.PipeNode) (expression, *Error) {
+// compilePipe compiles commands. Each command hands its value to the next one.
+func (c *compiler) compilePipe(pipe *parse.PipeNode) (expression, *Error) {
 	if len(pipe.Decl) > 0 {
-		return expression{}, r.errorAt(pipe, "variables are not available: name the value where it is used")
+		return expression{}, c.source.errorAt(pipe, "variables are not available: name the value where it is used")
 	}
 	var result expression
 	for i, command := range pipe.Cmds {
@@ -142,35 +170,35 @@ func (r *renderer) compilePipe(pipe *parse.PipeNode) (expression, *Error) {
 			handed = []expression{result}
 		}
 		var err *Error
-		if result, err = r.compileCommand(command, handed); err != nil {
+		if result, err = c.compileCommand(command, handed); err != nil {
 			return expression{}, err
 		}
 	}
 	return result, nil
 }
 
-func (r *renderer) compileCommand(command *parse.CommandNode, handed []expression) (expression, *Error) {
+func (c *compiler) compileCommand(command *parse.CommandNode, handed []expression) (expression, *Error) {
 	first := command.Args[0]
 	if name, ok := first.(*parse.IdentifierNode); ok {
-		if err := r.checkName(name); err != nil {
+		if err := c.checkName(name); err != nil {
 			return expression{}, err
 		}
-		args, err := r.compileOperands(command.Args[1:])
+		args, err := c.compileOperands(command.Args[1:])
 		if err != nil {
 			return expression{}, err
 		}
-		return r.compileCall(name, append(args, handed...))
+		return c.compileCall(name, append(args, handed...))
 	}
 	if len(command.Args) > 1 || len(handed) > 0 {
-		return expression{}, r.errorAt(first, "this is no function, and takes no arguments")
+		return expression{}, c.source.errorAt(first, "this is no function, and takes no arguments")
 	}
-	return r.compileOperand(first)
+	return c.compileOperand(first)
 }
 
-func (r *renderer) compileOperands(nodes []parse.Node) ([]expression, *Error) {
+func (c *compiler) compileOperands(nodes []parse.Node) ([]expression, *Error) {
 	operands := make([]expression, 0, len(nodes)+1)
 	for _, node := range nodes {
-		operand, err := r.compileOperand(node)
+		operand, err := c.compileOperand(node)
 		if err != nil {
 			return nil, err
 		}
@@ -179,116 +207,85 @@ func (r *renderer) compileOperands(nodes []parse.Node) ([]expression, *Error) {
 	return operands, nil
 }
 
-func (r *renderer) compileOperand(node parse.Node) (expression, *Error) {
+func (c *compiler) compileOperand(node parse.Node) (expression, *Error) {
 	switch node := node.(type) {
 	case *parse.FieldNode:
-		return r.compileField(node)
+		return c.compileField(node)
 	case *parse.StringNode:
 		return expression{
-			kind: aText, isLiteral: true, literal: node.Text, most: len(node.Text),
+			kind: aText, isLiteral: true, literal: node.Text, maxBytes: len(node.Text),
 			value: func() (any, *Error) { return node.Text, nil },
 		}, nil
 	case *parse.PipeNode:
-		inner, err := r.compilePipe(node)
+		inner, err := c.compilePipe(node)
 		inner.isLiteral = false
 		return inner, err
-	case *parse.IdentifierNode: // As Go has it: a function in the place of an argument is called without any.
-		return r.compileCall(node, nil)
+	case *parse.IdentifierNode: // As in Go: a function that is an argument is called without arguments.
+		return c.compileCall(node, nil)
+	case *parse.DotNode:
+		return expression{}, c.source.errorAt(node, "`.` alone is not available: name a value, which are %s", c.vocabulary.list())
 	}
 	if why, ok := whyNotOperand[node.Type()]; ok {
-		return expression{}, r.errorAt(node, "%s", why)
+		return expression{}, c.source.errorAt(node, "%s", why)
 	}
-	return expression{}, r.errorAt(node, "only values, texts in quotes and functions are available, no numbers, `true`, `false` or `nil`")
+	return expression{}, c.source.errorAt(node, "only values, texts in quotes and functions are available, no numbers, `true`, `false` or `nil`")
 }
 
-// whyNotOperand says what to do without the operands that somebody may have wanted.
+// whyNotOperand has advice for operands that are not available, but that authors try.
 var whyNotOperand = map[parse.NodeType]string{
 	parse.NodeVariable: "variables and `$` are not available: name the value where it is used",
-	parse.NodeDot:      "`.` alone is not available: name a value, which are " + valueNames,
 	parse.NodeChain:    "a text has no fields",
 }
 
-// valueNames lists the fields as they are written in a template.
-var valueNames = "`." + strings.Join(slices.Sorted(maps.Keys(fields)), "`, `.") + "`"
-
-func (r *renderer) compileField(node *parse.FieldNode) (expression, *Error) {
-	name := strings.Join(node.Ident, ".")
-	known, ok := fields[name]
+func (c *compiler) compileField(node *parse.FieldNode) (expression, *Error) {
+	full := strings.Join(node.Ident, ".")
+	name, ok := c.vocabulary.find(node.Ident)
 	if !ok {
-		return expression{}, r.errorAt(node, "there is no value `.%s`: there are %s", shorten(name), valueNames)
+		return expression{}, c.source.errorAt(node, "there is no value `.%s`: there are %s", shorten(full), c.vocabulary.list())
 	}
-	value := known.of(r.values)
-	return expression{kind: aText, isSecret: name == tokenField, most: len(value), value: func() (any, *Error) {
-		if value == "" {
-			detail := fmt.Sprintf("`.%s` has no value", name)
-			if known.remedy != "" {
-				detail += ": " + known.remedy
-			}
-			return nil, r.errorAt(node, "%s", detail)
+	value, isThere := c.values[full]
+	compiled := expression{kind: aText, maxBytes: len(value), value: func() (any, *Error) {
+		if !isThere && !name.AbsentIsEmpty {
+			return nil, c.source.errorAt(node, "%s", c.vocabulary.whyAbsent(node.Ident, c.values))
 		}
 		return value, nil
-	}}, nil
+	}}
+	if name.Secret != "" {
+		compiled.secret = &secret{noun: name.Secret, name: "." + shorten(full)}
+		compiled.isVisibleASCII = name.IsVisibleASCII
+	}
+	return compiled, nil
 }
 
-// checkName comes before the arguments of a function are looked at: when there is no
-// such function, that is what is wrong.
-func (r *renderer) checkName(node *parse.IdentifierNode) *Error {
+// checkName checks that there is such a function. It runs before the arguments are compiled,
+// because an unknown function is the error to report first.
+func (c *compiler) checkName(node *parse.IdentifierNode) *Error {
 	if _, ok := functions[node.Ident]; !ok {
-		return r.errorAt(node, "the function `%s` is not available: %s", shorten(node.Ident), insteadOf(node.Ident))
+		return c.source.errorAt(node, "the function `%s` is not available: %s", shorten(node.Ident), c.vocabulary.insteadOf(node.Ident))
 	}
 	return nil
 }
 
-func (r *renderer) compileCall(node *parse.IdentifierNode, args []expression) (expression, *Error) {
-	if err := r.checkName(node); err != nil {
+func (c *compiler) compileCall(node *parse.IdentifierNode, args []expression) (expression, *Error) {
+	if err := c.checkName(node); err != nil {
 		return expression{}, err
 	}
 	called := functions[node.Ident]
-	if err := r.checkArguments(node, called, args); err != nil {
-		return expression{}, err
+	if wrong := called.checkArguments(node.Ident, args); wrong != "" {
+		return expression{}, c.source.errorAt(node, "%s", wrong)
 	}
-	isSecret := slices.ContainsFunc(args, func(arg expression) bool { return arg.isSecret })
-	if isSecret && called.tells {
-		return expression{}, r.errorAt(node, "the access token can't be compared, cut or changed in case, as `%s` would", node.Ident)
+	made := called.on(args)
+	if made.secret != nil && called.readsContent {
+		return expression{}, c.source.errorAt(node, "%s can't be compared, cut or changed in case, as `%s` would", made.secret.noun, node.Ident)
 	}
-	made := expression{kind: called.returns, isSecret: isSecret, isQuoted: called.quotes, value: func() (any, *Error) {
-		values := make([]any, 0, len(args))
-		for _, arg := range args {
-			value, err := arg.value()
-			if err != nil {
-				return nil, err
-			}
-			values = append(values, value)
-		}
-		return called.call(values), nil
-	}}
-	if called.most != nil {
-		made.most = called.most(args)
-	}
-	if called.returns == aList {
-		made.elements = len(args)
-	}
-	return made, r.charge(node, made.most+made.elements+1)
+	return made, c.budget.charge(c.source, node, made.maxBytes+made.elements+1)
 }
 
-func (r *renderer) checkArguments(node *parse.IdentifierNode, called function, args []expression) *Error {
-	wanted := len(called.parameters)
-	if len(args) != wanted && (!called.isVariadic || len(args) < wanted) {
-		return r.errorAt(node, "`%s` wants %d arguments, and has %d", node.Ident, wanted, len(args))
-	}
-	for i, arg := range args {
-		if parameter := called.parameters[min(i, wanted-1)]; !parameter.takes(arg) {
-			return r.errorAt(node, "argument %d of `%s` must be %s", i+1, node.Ident, parameter)
-		}
-	}
-	return nil
-}
-
-// shorten keeps a message short, whatever a template calls things.
+// shorten shortens a name of any length, so that errors stay short.
 func shorten(name string) string {
-	const most = 40
-	if runes := []rune(name); len(runes) > most {
-		return string(runes[:most]) + "…"
+	const maxRunes = 40
+	if runes := []rune(name); len(runes) > maxRunes {
+		return string(runes[:maxRunes]) + "…"
 	}
 	return name
 }

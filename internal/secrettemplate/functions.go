@@ -5,27 +5,27 @@ package secrettemplate
 
 import (
 	"encoding/base64"
+	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	sprig "github.com/go-task/slim-sprig/v3"
 )
 
-// kind is what an expression stands for. All is known before anything is rendered.
+// kind is the type of an expression. The compiler knows each kind before it renders anything.
 type kind string
 
 const (
 	aText  kind = "a text"
 	aList  kind = "a list"
 	aTruth kind = "a condition"
-	// aLiteral is a short text that stands in the template itself.
+	// aLiteral is for parameters only: a short text that the template itself has in quotes.
 	aLiteral kind = "a text of at most 16 bytes in quotes"
 	// textOrList is for parameters only.
 	textOrList kind = "a text or a list"
 )
 
-// takes tells whether an expression can stand for a parameter.
+// takes reports whether an expression can be the argument for a parameter.
 func (k kind) takes(e expression) bool {
 	switch k {
 	case aLiteral:
@@ -37,80 +37,138 @@ func (k kind) takes(e expression) bool {
 	return e.kind == k
 }
 
-// function is one that templates may call. What it returns is at most a constant
-// times its arguments.
+// function is a function that templates may call. The length of its result is at most a
+// constant factor times the length of its arguments.
 type function struct {
 	parameters []kind
 	// isVariadic tells that the last parameter may be repeated.
 	isVariadic bool
 	returns    kind
-	// tells is set where the outcome, rather than only its length and what it looks
-	// like, depends on what the arguments are: nobody may learn of the token by such.
-	tells bool
-	// quotes tells that it returns JSON when it is given a token, which is visible
-	// ASCII.
-	quotes bool
-	// most returns the most bytes that the function can return; nil for a condition.
-	most func(args []expression) int
-	call func(args []any) any
+	// readsContent tells that the result depends on the content of an argument in a way that a
+	// reader of the status could observe, for example by a comparison. The compiler refuses secret
+	// arguments for such a function.
+	readsContent bool
+	// quotes says for which secret arguments the result is always JSON; the zero value means none.
+	quotes quoting
+	// maxBytes returns the maximum length of the result; nil for a condition.
+	maxBytes func(args []expression) int
+	call     func(args []any) any
 }
 
-// What a function makes of the bytes of its arguments at most.
+// quoting says which values a function turns into JSON.
+type quoting int
 
-func asMany(args []expression) int {
+const (
+	// visibleASCII is for a function that writes Go's escapes. Some of Go's escapes, such as
+	// `\x01`, are not JSON.
+	visibleASCII quoting = iota + 1
+	everything
+)
+
+// checkArguments returns what is wrong with the arguments of a call; empty if they are right.
+func (f function) checkArguments(name string, args []expression) string {
+	wanted := len(f.parameters)
+	if len(args) != wanted && (!f.isVariadic || len(args) < wanted) {
+		return fmt.Sprintf("`%s` wants %d arguments, and has %d", name, wanted, len(args))
+	}
+	for i, arg := range args {
+		if parameter := f.parameters[min(i, wanted-1)]; !parameter.takes(arg) {
+			return fmt.Sprintf("argument %d of `%s` must be %s", i+1, name, parameter)
+		}
+	}
+	return ""
+}
+
+// on returns the expression of a call with checked arguments.
+func (f function) on(args []expression) expression {
+	made := expression{kind: f.returns, isVisibleASCII: true, value: func() (any, *Error) {
+		values := make([]any, 0, len(args))
+		for _, arg := range args {
+			value, err := arg.value()
+			if err != nil {
+				return nil, err
+			}
+			values = append(values, value)
+		}
+		return f.call(values), nil
+	}}
+	for _, arg := range args {
+		if arg.secret == nil {
+			continue
+		}
+		made.isVisibleASCII = made.isVisibleASCII && arg.isVisibleASCII
+		if made.secret == nil {
+			made.secret = arg.secret
+		}
+	}
+	made.isQuoted = f.quotes == everything || f.quotes == visibleASCII && made.isVisibleASCII
+	if f.maxBytes != nil {
+		made.maxBytes = f.maxBytes(args)
+	}
+	if f.returns == aList {
+		made.elements = len(args)
+	}
+	return made
+}
+
+// The functions with the prefix max return the maximum length of a function's result. They
+// know the maximum lengths of the arguments, and nothing of the content.
+
+func maxSum(args []expression) int {
 	sum := 0
 	for _, arg := range args {
-		sum += arg.most
+		sum += arg.maxBytes
 	}
 	return sum
 }
 
-func ofBase64(args []expression) int { return base64.StdEncoding.EncodedLen(args[0].most) }
+func maxBase64(args []expression) int { return base64.StdEncoding.EncodedLen(args[0].maxBytes) }
 
-// ofCase is for bytes that are no UTF-8: each becomes a character of three bytes.
-func ofCase(args []expression) int { return 3 * args[0].most }
+// maxCase counts three bytes for one: a byte that is not UTF-8 becomes a character of three
+// bytes.
+func maxCase(args []expression) int { return 3 * args[0].maxBytes }
 
-// ofQuote is for control characters: `\x01`.
-func ofQuote(args []expression) int { return 4*args[0].most + len(`""`) }
+// maxQuote counts four bytes for one: a control character becomes `\x01`.
+func maxQuote(args []expression) int { return 4*args[0].maxBytes + len(`""`) }
 
-// ofJSON is for control characters, and for `<`, `>` and `&`: `\u003c`.
-func ofJSON(args []expression) int {
-	return 6*args[0].most + len(`"",`)*max(args[0].elements, 1) + len(`[]`)
+// maxJSON counts six bytes for one: a control character, `<`, `>` or `&` becomes `\u003c`.
+func maxJSON(args []expression) int {
+	return 6*args[0].maxBytes + len(`"",`)*max(args[0].elements, 1) + len(`[]`)
 }
 
-func ofJoin(args []expression) int { return args[1].most + args[0].most*args[1].elements }
+func maxJoin(args []expression) int { return args[1].maxBytes + args[0].maxBytes*args[1].elements }
 
-// functions are all that templates may call: those of slim-sprig, which Helm's users
-// know from sprig, and the conditions of Go's templates.
+// functions are all functions that templates may call. Most are from slim-sprig; users of Helm
+// know them from sprig. The conditions are from Go's templates.
 var functions = map[string]function{
-	"b64enc":     {parameters: []kind{aText}, returns: aText, most: ofBase64, call: ofText("b64enc")},
-	"join":       {parameters: []kind{aLiteral, aList}, returns: aText, most: ofJoin, call: join},
-	"list":       {parameters: []kind{aText}, isVariadic: true, returns: aList, most: asMany, call: list},
-	"lower":      {parameters: []kind{aText}, returns: aText, tells: true, most: ofCase, call: ofText("lower")},
-	"quote":      {parameters: []kind{aText}, returns: aText, quotes: true, most: ofQuote, call: quote},
-	"toJson":     {parameters: []kind{textOrList}, returns: aText, quotes: true, most: ofJSON, call: toJSON},
-	"trim":       {parameters: []kind{aText}, returns: aText, tells: true, most: asMany, call: ofText("trim")},
-	"trimPrefix": {parameters: []kind{aText, aText}, returns: aText, tells: true, most: asMany, call: ofTexts("trimPrefix")},
-	"trimSuffix": {parameters: []kind{aText, aText}, returns: aText, tells: true, most: asMany, call: ofTexts("trimSuffix")},
-	"upper":      {parameters: []kind{aText}, returns: aText, tells: true, most: ofCase, call: ofText("upper")},
+	"b64enc":     {parameters: []kind{aText}, returns: aText, maxBytes: maxBase64, call: textFunction("b64enc")},
+	"join":       {parameters: []kind{aLiteral, aList}, returns: aText, maxBytes: maxJoin, call: join},
+	"list":       {parameters: []kind{aText}, isVariadic: true, returns: aList, maxBytes: maxSum, call: list},
+	"lower":      {parameters: []kind{aText}, returns: aText, readsContent: true, maxBytes: maxCase, call: textFunction("lower")},
+	"quote":      {parameters: []kind{aText}, returns: aText, quotes: visibleASCII, maxBytes: maxQuote, call: quote},
+	"toJson":     {parameters: []kind{textOrList}, returns: aText, quotes: everything, maxBytes: maxJSON, call: toJSON},
+	"trim":       {parameters: []kind{aText}, returns: aText, readsContent: true, maxBytes: maxSum, call: textFunction("trim")},
+	"trimPrefix": {parameters: []kind{aText, aText}, returns: aText, readsContent: true, maxBytes: maxSum, call: twoTextFunction("trimPrefix")},
+	"trimSuffix": {parameters: []kind{aText, aText}, returns: aText, readsContent: true, maxBytes: maxSum, call: twoTextFunction("trimSuffix")},
+	"upper":      {parameters: []kind{aText}, returns: aText, readsContent: true, maxBytes: maxCase, call: textFunction("upper")},
 
 	"and": {parameters: []kind{aTruth}, isVariadic: true, returns: aTruth, call: func(args []any) any { return !slices.Contains(args, any(false)) }},
-	"eq":  {parameters: []kind{aText, aText}, returns: aTruth, tells: true, call: func(args []any) any { return args[0] == args[1] }},
-	"ne":  {parameters: []kind{aText, aText}, returns: aTruth, tells: true, call: func(args []any) any { return args[0] != args[1] }},
+	"eq":  {parameters: []kind{aText, aText}, returns: aTruth, readsContent: true, call: func(args []any) any { return args[0] == args[1] }},
+	"ne":  {parameters: []kind{aText, aText}, returns: aTruth, readsContent: true, call: func(args []any) any { return args[0] != args[1] }},
 	"not": {parameters: []kind{aTruth}, returns: aTruth, call: func(args []any) any { return !args[0].(bool) }},
 	"or":  {parameters: []kind{aTruth}, isVariadic: true, returns: aTruth, call: func(args []any) any { return slices.Contains(args, any(true)) }},
 }
 
-// fromSprig holds slim-sprig's functions. That they have the types they are used with
-// is found out when the program starts.
+// fromSprig holds slim-sprig's functions. If one has another type than this package expects,
+// the program panics at its start.
 var fromSprig = sprig.TxtFuncMap()
 
-func ofText(name string) func([]any) any {
+func textFunction(name string) func([]any) any {
 	call := fromSprig[name].(func(string) string)
 	return func(args []any) any { return call(args[0].(string)) }
 }
 
-func ofTexts(name string) func([]any) any {
+func twoTextFunction(name string) func([]any) any {
 	call := fromSprig[name].(func(string, string) string)
 	return func(args []any) any { return call(args[0].(string), args[1].(string)) }
 }
@@ -129,17 +187,19 @@ func toJSON(args []any) any { return sprigToJSON(args[0]) }
 
 var functionNames = slices.Sorted(maps.Keys(functions))
 
-// insteadOf says what to use in place of a function that is not available.
-func insteadOf(name string) string {
+// insteadOf returns advice for a function that is not available.
+func (v *Vocabulary) insteadOf(name string) string {
 	switch name {
 	case "print", "printf", "println", "cat":
 		return "write texts and values side by side, or use `list` and `join`"
 	case "html", "js", "urlquery", "squote", "toRawJson", "toPrettyJson", "mustToJson":
 		return "use `toJson` or `quote`"
 	case "default", "required", "empty", "coalesce", "ternary":
-		return "all values but those of absent fields of the spec are always there; use `if` with `eq`"
+		if v.InsteadOfDefault != "" {
+			return v.InsteadOfDefault
+		}
 	case "b64dec", "fromJson":
 		return "write the text itself"
 	}
-	return "available are `" + strings.Join(functionNames, "`, `") + "`"
+	return "available are " + inBackticks(functionNames)
 }

@@ -1,19 +1,20 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package secrettemplate renders the values of a Secret from templates that
-// somebody else has written. It is pure, and knows nothing of Kubernetes.
+// Package secrettemplate renders the values of a Secret from templates that users write. It is
+// pure, and knows neither Kubernetes nor a kind of object: each kind gives a Vocabulary.
 //
-// A template is a Go template of few words: the fields of Values, conditions, and a
-// short list of functions from slim-sprig. There are no loops, variables or nested
-// templates, so that each value is used once, and all that functions can return is
-// counted: time and memory are at most linear in the limits below. No error quotes a
-// value.
+// A template is a Go template with a small part of Go's language: the names of the Vocabulary,
+// conditions, and a short list of functions from slim-sprig. There are no loops, variables or
+// nested templates, so a template uses each computed value once. The package counts the maximum
+// length of each function's result. Time and memory are therefore at most linear in the limits
+// below.
 //
-// Who sees an error, or whether there is one, may not be allowed to see the token.
-// Neither depends on the token, but for its length: what would tell of it can't take
-// it, and what is counted is how much a function can return, and not how much it has
-// returned.
+// A person who sees an error, or sees that there is no error, may not be allowed to see the
+// secret values. No error quotes a value. Whether a template fails, and with which error, does
+// not depend on a secret value except for its length, and for whether the object has such a
+// value at all: functions whose result shows more than the length of an argument refuse secret
+// values, and the package counts what a function can return at most, not what it has returned.
 package secrettemplate
 
 import (
@@ -25,57 +26,36 @@ import (
 	"unicode/utf8"
 )
 
-// The limits, in bytes but for MaxKeys.
+// The limits. All are in bytes except MaxKeys.
 const (
-	// MaxTemplate is the most that a template may have.
+	// MaxTemplate is the maximum length of a template.
 	MaxTemplate = 8 << 10
-	// MaxKeys is the most templates that a Secret may have.
+	// MaxKeys is the maximum number of templates of a Secret.
 	MaxKeys = 32
-	// MaxSecret is the most that the keys and values of a Secret may have together,
-	// whatever the token is.
+	// MaxSecret is the maximum length of all keys and values of a Secret together. The length
+	// depends on the lengths of secret values, never on their content.
 	MaxSecret = 256 << 10
-	// MaxWork is the most that the functions in all templates of a Secret may be able to
-	// return together, in all branches.
+	// MaxWork is the maximum length of all results that the functions in all templates of a Secret
+	// can return together, all branches included.
 	MaxWork = 1 << 20
-	// maxSeparator is the most that a separator may have, so that what `join` returns
-	// is at most a constant times its arguments.
+	// maxSeparator is the maximum length of a separator. It makes the result of `join` at most a
+	// constant factor longer than its arguments.
 	maxSeparator = 16
 )
 
-// Values are what templates can show. An empty one is missing: to show it is an
-// error.
-type Values struct {
-	AccessToken, TokenType, ExpiresAt, Scope, ProjectID, Environment string
-}
-
-// field is one of Values, and how to have it set when it is missing.
-type field struct {
-	of     func(Values) string
-	remedy string
-}
-
-// tokenField is the field that is secret.
-const tokenField = "AccessToken"
-
-var fields = map[string]field{
-	tokenField:    {of: func(v Values) string { return v.AccessToken }},
-	"TokenType":   {of: func(v Values) string { return v.TokenType }},
-	"ExpiresAt":   {of: func(v Values) string { return v.ExpiresAt }},
-	"Scope":       {of: func(v Values) string { return v.Scope }},
-	"ProjectID":   {of: func(v Values) string { return v.ProjectID }, remedy: "set `spec.projectID`"},
-	"Environment": {of: func(v Values) string { return v.Environment }, remedy: "set `spec.environment`"},
-}
-
 // Error says what is wrong with a template, and where. It quotes no value.
 type Error struct {
-	// Key is the key whose template it is; empty when it is about all of them.
+	// Key is the key of the Secret that the template belongs to; empty if the error is about all
+	// templates together.
 	Key string
-	// Line and Column are where, from 1 on; zero when that is not known.
+	// Line and Column are the place in the template, both counted from 1, the column in characters.
+	// Zero means that the place is not known.
 	Line, Column int
 	// Detail says what is wrong, and what to do instead.
 	Detail string
 }
 
+// Error returns the key, the line and the column as far as they are known, and Detail.
 func (e *Error) Error() string {
 	var where strings.Builder
 	if e.Key != "" {
@@ -91,18 +71,18 @@ func (e *Error) Error() string {
 	return where.String() + e.Detail
 }
 
-// Render renders the template of each key. Its error is an *Error, about the first
-// key in alphabetical order whose template fails. The templates of jsonKeys must quote
-// the token, so that whether they come to JSON does not depend on it.
-func Render(templates map[string]string, values Values, jsonKeys ...string) (map[string][]byte, error) {
+// Render renders the template of each key with the values of one object. If a template fails,
+// the error is an *Error about the first such key in alphabetical order, and no data are
+// returned. The templates of jsonKeys must show secret values as JSON, so that whether the
+// result is JSON does not depend on a secret value.
+func (v *Vocabulary) Render(templates map[string]string, values Values, jsonKeys ...string) (map[string][]byte, error) {
 	if len(templates) > MaxKeys {
 		return nil, &Error{Detail: fmt.Sprintf("there are more than %d keys", MaxKeys)}
 	}
-	r := &renderer{values: values, room: MaxSecret, work: MaxWork}
+	r := newRenderer(v, values)
 	data := make(map[string][]byte, len(templates))
 	for _, key := range slices.Sorted(maps.Keys(templates)) {
-		r.isJSON = slices.Contains(jsonKeys, key)
-		value, err := r.render(key, templates[key])
+		value, err := r.render(key, templates[key], slices.Contains(jsonKeys, key))
 		if err != nil {
 			err.Key = key
 			return nil, err
@@ -112,19 +92,20 @@ func Render(templates map[string]string, values Values, jsonKeys ...string) (map
 	return data, nil
 }
 
-// TokenKey returns the first key, in alphabetical order, whose template shows the token
-// and nothing else; empty when none does. The template alone decides, since whether a
-// value happens to be the token would tell of it.
-func TokenKey(templates map[string]string) string {
+// KeyShowing returns the first key, in alphabetical order, whose template shows the value of
+// the name and nothing else; empty if there is no such template. The name has no dot in front,
+// as in `AccessToken` or `Credentials.api_key`. KeyShowing looks at the templates only, because
+// a comparison of values would reveal something of a secret value.
+func KeyShowing(name string, templates map[string]string) string {
 	for _, key := range slices.Sorted(maps.Keys(templates)) {
-		if showsTokenOnly(templates[key]) {
+		if showsOnly(name, templates[key]) {
 			return key
 		}
 	}
 	return ""
 }
 
-func showsTokenOnly(text string) bool {
+func showsOnly(name, text string) bool {
 	root, err := parseTemplate(text)
 	if err != nil || root == nil || len(root.Nodes) != 1 {
 		return false
@@ -134,104 +115,52 @@ func showsTokenOnly(text string) bool {
 		return false
 	}
 	shown, ok := action.Pipe.Cmds[0].Args[0].(*parse.FieldNode)
-	return ok && slices.Equal(shown.Ident, []string{tokenField})
+	return ok && strings.Join(shown.Ident, ".") == name
 }
 
-// renderer renders the templates of one Secret, and counts what they cost.
+// renderer renders the templates of one Secret, one after the other.
 type renderer struct {
-	values Values
-	// room and work are what is left of MaxSecret and MaxWork.
-	room, work int
-	// text is the template that is being rendered, isJSON whether it must quote the
-	// token, and written what it has come to.
-	text    string
-	isJSON  bool
+	vocabulary *Vocabulary
+	values     Values
+	budget     budget
+	// written is the value that the last template has rendered, as far as it got.
 	written []byte
 }
 
-func (r *renderer) render(key, text string) ([]byte, *Error) {
-	r.text, r.written = text, []byte{}
+func newRenderer(vocabulary *Vocabulary, values Values) *renderer {
+	return &renderer{vocabulary: vocabulary, values: values, budget: budget{secretBytes: MaxSecret, functionBytes: MaxWork}}
+}
+
+func (r *renderer) render(key, text string, isJSON bool) ([]byte, *Error) {
+	r.written = nil
 	root, err := parseTemplate(text)
 	if err != nil {
 		return nil, err
 	}
-	if err := r.reserve(root, len(key)); err != nil {
+	c := &compiler{
+		vocabulary: r.vocabulary, values: r.values, budget: &r.budget,
+		source: source(text), isJSON: isJSON, written: []byte{},
+	}
+	if err := c.budget.reserve(c.source, root, len(key)); err != nil {
 		return nil, err
 	}
-	write, err := r.compileList(root)
+	write, err := c.compileList(root)
 	if err != nil {
 		return nil, err
 	}
-	if err := write(); err != nil {
+	err = write()
+	if r.written = c.written; err != nil {
 		return nil, err
 	}
 	return r.written, nil
 }
 
-// mainName is longer than any name that a template of MaxTemplate can define, so
-// that none has it.
-var mainName = strings.Repeat("x", MaxTemplate)
+// source is the text of a template.
+type source string
 
-func parseTemplate(text string) (*parse.ListNode, *Error) {
-	if len(text) > MaxTemplate {
-		return nil, &Error{Detail: fmt.Sprintf("the template is longer than %d bytes", MaxTemplate)}
-	}
-	if !utf8.ValidString(text) {
-		return nil, &Error{Detail: "the template is not valid UTF-8"}
-	}
-	tree := parse.New(mainName)
-	tree.Mode = parse.SkipFuncCheck // The compiler knows better what to say.
-	all := map[string]*parse.Tree{}
-	if _, err := tree.Parse(text, "", "", all); err != nil {
-		return nil, syntaxError(err)
-	}
-	delete(all, mainName)
-	if len(all) > 0 {
-		return nil, &Error{Detail: "`define` and `block` are not available: write the text where it belongs"}
-	}
-	return tree.Root, nil
-}
-
-// syntaxErrors are the parser's messages that are worth a word of our own, by a part
-// of them.
-var syntaxErrors = []struct{ part, detail string }{
-	{"undefined variable", "variables are not available: name the value where it is used"},
-	{"outside {{range}}", "`break` and `continue` are not available: there are no loops"},
-	{"unclosed action", "an action is not closed with `}}`"},
-	{"unterminated", "a text in quotes is not closed"},
-	{"unclosed left paren", "a parenthesis is not closed"},
-	{"unexpected right paren", "a parenthesis is closed that was not opened"},
-	{"unclosed comment", "a comment is not closed with `*/}}`"},
-	{"unexpected EOF", "an `if` has no `{{ end }}`"},
-	{"unexpected {{end}}", "an `{{ end }}` has no `if`"},
-	{"unexpected {{else}}", "an `{{ else }}` has no `if`"},
-	{"missing value", "an action is empty"},
-	{"non executable", "only a function can take what stands before a `|`"},
-}
-
-// syntaxError describes an error of the parser without what it quotes: whoever sees
-// the message may not be allowed to see the template.
-func syntaxError(err error) *Error {
-	described := &Error{Detail: "the template can't be parsed"}
-	message, _ := strings.CutPrefix(err.Error(), "template: "+mainName+":")
-	if _, scanErr := fmt.Sscanf(message, "%d:", &described.Line); scanErr != nil {
-		return described
-	}
-	if _, begin, ok := strings.Cut(message, "action started at "+mainName+":"); ok {
-		_, _ = fmt.Sscanf(begin, "%d", &described.Line) // No template is long enough to have this name in it.
-	}
-	for _, known := range syntaxErrors {
-		if strings.Contains(message, known.part) {
-			described.Detail = known.detail
-			break
-		}
-	}
-	return described
-}
-
-// errorAt returns an error about what begins at a node.
-func (r *renderer) errorAt(node parse.Node, format string, args ...any) *Error {
-	before := r.text[:min(int(node.Position()), len(r.text))]
+// errorAt returns an error about the part of the template that begins at a node.
+func (s source) errorAt(node parse.Node, format string, args ...any) *Error {
+	before := string(s[:min(int(node.Position()), len(s))])
 	line := before[strings.LastIndexByte(before, '\n')+1:]
 	return &Error{
 		Line:   strings.Count(before, "\n") + 1,
@@ -240,26 +169,24 @@ func (r *renderer) errorAt(node parse.Node, format string, args ...any) *Error {
 	}
 }
 
-// reserve counts what a part of a template can add to the Secret.
-func (r *renderer) reserve(node parse.Node, most int) *Error {
-	if r.room -= most; r.room < 0 {
-		return r.errorAt(node, "the Secret could have more than %d KiB", MaxSecret>>10)
+// budget is what is left of the limits of one Secret.
+type budget struct {
+	// secretBytes is what is left of MaxSecret, and functionBytes what is left of MaxWork.
+	secretBytes, functionBytes int
+}
+
+// reserve counts the maximum length that a part of a template can add to the Secret.
+func (b *budget) reserve(s source, node parse.Node, maxBytes int) *Error {
+	if b.secretBytes -= maxBytes; b.secretBytes < 0 {
+		return s.errorAt(node, "the Secret could have more than %d KiB", MaxSecret>>10)
 	}
 	return nil
 }
 
-// write adds to the value that is being rendered.
-func (r *renderer) write(text string) writer {
-	return func() *Error {
-		r.written = append(r.written, text...)
-		return nil
-	}
-}
-
-// charge counts what a function can return.
-func (r *renderer) charge(node parse.Node, most int) *Error {
-	if r.work -= most; r.work < 0 {
-		return r.errorAt(node, "the functions of all templates together could return more than %d KiB", MaxWork>>10)
+// charge counts the maximum length of a function's result.
+func (b *budget) charge(s source, node parse.Node, maxBytes int) *Error {
+	if b.functionBytes -= maxBytes; b.functionBytes < 0 {
+		return s.errorAt(node, "the functions of all templates together could return more than %d KiB", MaxWork>>10)
 	}
 	return nil
 }

@@ -17,9 +17,39 @@ import (
 
 const token = "eyJ0eXAiOiJKV1QifQ.the-token-that-must-never-be-seen.c2ln"
 
+// tokens is a vocabulary with one secret value and without fields.
+var tokens = &Vocabulary{
+	Names: map[string]Name{
+		"AccessToken": {Secret: "the access token", IsVisibleASCII: true},
+		"TokenType":   {},
+		"ExpiresAt":   {},
+		"Scope":       {},
+		"ProjectID":   {Remedy: "set `spec.projectID`"},
+		"Environment": {Remedy: "set `spec.environment`"},
+	},
+	Condition:        `eq .Environment "production"`,
+	InsteadOfDefault: "all values but those of absent fields of the spec are always there; use `if` with `eq`",
+}
+
 var allValues = Values{
-	AccessToken: token, TokenType: "Bearer", ExpiresAt: "2026-01-02T04:04:05Z",
-	Scope: "connect:*", ProjectID: "proj_abc123", Environment: "production",
+	"AccessToken": token, "TokenType": "Bearer", "ExpiresAt": "2026-01-02T04:04:05Z",
+	"Scope": "connect:*", "ProjectID": "proj_abc123", "Environment": "production",
+}
+
+// with returns a copy of the values with another value of a name.
+func (v Values) with(name, value string) Values {
+	changed := maps.Clone(v)
+	changed[name] = value
+	return changed
+}
+
+// without returns a copy of the values without some of them.
+func (v Values) without(names ...string) Values {
+	changed := maps.Clone(v)
+	for _, name := range names {
+		delete(changed, name)
+	}
+	return changed
 }
 
 // asError returns the *Error that Render promises.
@@ -59,7 +89,7 @@ func TestRender(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := Render(map[string]string{"key": test.template}, allValues)
+			got, err := tokens.Render(map[string]string{"key": test.template}, allValues)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -140,13 +170,12 @@ func TestWhatIsRefused(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			values := allValues
-			values.ProjectID, values.Environment = "", ""
+			values := allValues.without("ProjectID", "Environment")
 			want := "key `headers.json`, " + test.want
 			if !strings.HasPrefix(test.want, "line") {
 				want = "key `headers.json`: " + test.want
 			}
-			data, err := Render(map[string]string{"headers.json": test.template, "z": "{{"}, values)
+			data, err := tokens.Render(map[string]string{"headers.json": test.template, "z": "{{"}, values)
 			if err == nil || err.Error() != want {
 				t.Errorf("the error is\n%v, want\n%s", err, want)
 			}
@@ -157,8 +186,8 @@ func TestWhatIsRefused(t *testing.T) {
 	}
 }
 
-// worst are templates that would take much more than their length, were nothing
-// counted.
+// worst are templates that would need far more memory than their length, if the package
+// counted nothing.
 func worst() map[string]string {
 	repeat := strings.Repeat
 	fill := func(begin, part, end string) string {
@@ -184,12 +213,11 @@ func worst() map[string]string {
 	}
 }
 
-// What rendering costs is counted, and not timed: the bytes that functions have
-// returned and that were written.
+// The test counts the bytes that functions have returned and that templates have written. It
+// measures no time.
 func TestTheWorstTemplatesAreBounded(t *testing.T) {
 	t.Parallel()
-	values := allValues
-	values.AccessToken = strings.Repeat(`<"\`, 20<<10) // more than any answer of Pipedream that is read
+	values := allValues.with("AccessToken", strings.Repeat(`<"\`, 20<<10)) // more than any answer of Pipedream that is read
 	for name, template := range worst() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -200,47 +228,47 @@ func TestTheWorstTemplatesAreBounded(t *testing.T) {
 			for i := range MaxKeys {
 				templates[fmt.Sprintf("key-%02d", i)] = template
 			}
-			checkCost(t, templates, values)
+			checkCost(t, tokens, templates, values)
 		})
 	}
 }
 
-// checkCost renders as Render does, and checks what it costs: functions return and
-// templates write no more than was counted before, and that is within the limits.
-func checkCost(t *testing.T, templates map[string]string, values Values) {
+// checkCost renders as Render does. It checks that functions return and templates write no more
+// than the package has counted before, and that this is within the limits.
+func checkCost(t *testing.T, vocabulary *Vocabulary, templates map[string]string, values Values) {
 	t.Helper()
-	r := &renderer{values: values, room: MaxSecret, work: MaxWork}
+	r := newRenderer(vocabulary, values)
 	for _, key := range slices.Sorted(maps.Keys(templates)) {
-		room := r.room
-		_, err := r.render(key, templates[key])
-		if len(r.written) > min(room, room-r.room) {
-			t.Fatalf("%d bytes were written, with %d left, of which %d were reserved", len(r.written), room, room-r.room)
+		left := r.budget.secretBytes
+		_, err := r.render(key, templates[key], false)
+		if len(r.written) > min(left, left-r.budget.secretBytes) {
+			t.Fatalf("%d bytes were written, with %d left, of which %d were reserved", len(r.written), left, left-r.budget.secretBytes)
 		}
 		if err != nil {
 			break
 		}
-		if r.room < 0 || r.work < 0 {
-			t.Fatalf("it is rendered with %d bytes left to write, and %d to return", r.room, r.work)
+		if r.budget.secretBytes < 0 || r.budget.functionBytes < 0 {
+			t.Fatalf("it is rendered with %d bytes left to write, and %d to return", r.budget.secretBytes, r.budget.functionBytes)
 		}
 	}
 }
 
-// What is counted is the most that a function can return; it must not be less.
+// The package counts the maximum length of a function's result. No result may be longer.
 func TestFunctionsReturnNoMoreThanIsCounted(t *testing.T) {
 	t.Parallel()
 	worst := []string{"", "\x01", "\xff", "<", `"`, `\`, "\u00ad", "\u2028", "ɐ", "K", "ŉ", "\U0010ffff", " "}
 	text := func(value string) expression {
-		return expression{kind: aText, isLiteral: true, literal: value, most: len(value), value: func() (any, *Error) { return value, nil }}
+		return expression{kind: aText, isLiteral: true, literal: value, maxBytes: len(value), value: func() (any, *Error) { return value, nil }}
 	}
 	for name, called := range functions {
-		if called.most == nil {
+		if called.maxBytes == nil {
 			continue
 		}
 		for _, part := range worst {
 			for _, times := range []int{0, 1, 2, 3, 100} {
 				value := strings.Repeat(part, times)
 				all := []any{value, value, value}
-				listed := expression{kind: aList, most: 3 * len(value), elements: 3}
+				listed := expression{kind: aList, maxBytes: 3 * len(value), elements: 3}
 				args, values := []expression{}, []any{}
 				for i, parameter := range called.parameters {
 					switch {
@@ -253,7 +281,7 @@ func TestFunctionsReturnNoMoreThanIsCounted(t *testing.T) {
 					}
 				}
 				got, ok := called.call(values).(string)
-				if most := called.most(args); ok && len(got) > most {
+				if most := called.maxBytes(args); ok && len(got) > most {
 					t.Errorf("%s of %q returns %d bytes, and %d are counted", name, values, len(got), most)
 				}
 			}
@@ -263,23 +291,22 @@ func TestFunctionsReturnNoMoreThanIsCounted(t *testing.T) {
 
 func TestSecretThatWouldBeTooLarge(t *testing.T) {
 	t.Parallel()
-	values := allValues
-	values.AccessToken = strings.Repeat("x", 64<<10)
+	values := allValues.with("AccessToken", strings.Repeat("x", 64<<10))
 	templates := map[string]string{"a": "{{ .AccessToken }}", "b": "{{ .AccessToken }}", "c": "{{ .AccessToken }}", "d": "x\n{{ .AccessToken }}"}
-	_, err := Render(templates, values)
+	_, err := tokens.Render(templates, values)
 	want := &Error{Key: "d", Line: 2, Column: 4, Detail: "the Secret could have more than 256 KiB"}
 	if diff := cmp.Diff(want, asError(t, err)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	delete(templates, "d")
-	if _, err := Render(templates, values); err != nil {
+	if _, err := tokens.Render(templates, values); err != nil {
 		t.Errorf("192 KiB are refused: %v", err)
 	}
 }
 
 func TestFunctionsThatReturnTooMuch(t *testing.T) {
 	t.Parallel()
-	_, err := Render(map[string]string{"k": worst()["JSON in JSON"]}, allValues)
+	_, err := tokens.Render(map[string]string{"k": worst()["JSON in JSON"]}, allValues)
 	if got := asError(t, err); got.Line != 1 || got.Column < 10 || got.Detail != "the functions of all templates together could return more than 1024 KiB" {
 		t.Errorf("the error is %v", got)
 	}
@@ -291,13 +318,13 @@ func TestTooManyKeys(t *testing.T) {
 	for i := range MaxKeys + 1 {
 		templates[fmt.Sprint(i)] = ""
 	}
-	_, err := Render(templates, allValues)
+	_, err := tokens.Render(templates, allValues)
 	if got := asError(t, err).Error(); got != "there are more than 32 keys" {
 		t.Errorf("the error is %q", got)
 	}
 }
 
-// What a template does must depend on its arguments alone.
+// Each function's result must depend on its arguments alone. Check that before you add one.
 func TestFunctionsAreThoseThatAreDocumented(t *testing.T) {
 	t.Parallel()
 	want := []string{"and", "b64enc", "eq", "join", "list", "lower", "ne", "not", "or", "quote", "toJson", "trim", "trimPrefix", "trimSuffix", "upper"}
@@ -308,14 +335,14 @@ func TestFunctionsAreThoseThatAreDocumented(t *testing.T) {
 
 // tokensOfOneLength are as different as tokens can be.
 func tokensOfOneLength(length int) []string {
-	tokens := []string{}
+	made := []string{}
 	for _, part := range []string{"a", "A", "0", `"`, `\`, "<", "'", "}", ",", "ey.J0", "x "} {
-		tokens = append(tokens, strings.Repeat(strings.TrimSpace(part), length)[:length])
+		made = append(made, strings.Repeat(strings.TrimSpace(part), length)[:length])
 	}
-	return tokens
+	return made
 }
 
-// Whether there is an error, and which, is for all who see the status.
+// Everybody who sees the status sees whether there is an error, and which one.
 func TestErrorsDoNotTellOfTheToken(t *testing.T) {
 	t.Parallel()
 	templates := worst()
@@ -328,26 +355,26 @@ func TestErrorsDoNotTellOfTheToken(t *testing.T) {
 	for name, template := range templates {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			checkErrorsTellNothing(t, template, allValues, 500)
+			checkErrorsTellNothing(t, tokens, "AccessToken", template, allValues, tokensOfOneLength(500))
 		})
 	}
 }
 
-func checkErrorsTellNothing(t *testing.T, template string, values Values, length int) {
+// checkErrorsTellNothing renders a template with different values of a name that is secret.
+func checkErrorsTellNothing(t *testing.T, vocabulary *Vocabulary, name, template string, values Values, secrets []string) {
 	t.Helper()
 	for _, jsonKeys := range [][]string{nil, {"key"}} {
 		told := map[string]string{}
-		for _, token := range tokensOfOneLength(length) {
-			values.AccessToken = token
-			data, err := Render(map[string]string{"key": template}, values, jsonKeys...)
+		for _, secret := range secrets {
+			data, err := vocabulary.Render(map[string]string{"key": template}, values.with(name, secret), jsonKeys...)
 			outcome := fmt.Sprint(err)
 			if jsonKeys != nil && err == nil {
 				outcome = fmt.Sprint("is JSON: ", json.Valid(data["key"]))
 			}
-			told[outcome] = token
+			told[outcome] = secret
 		}
 		if len(told) != 1 {
-			t.Errorf("of %q the outcome depends on the token: %v", template, told)
+			t.Errorf("of %q the outcome depends on the secret value: %v", template, told)
 		}
 	}
 }
@@ -369,12 +396,12 @@ func TestJSONQuotesTheToken(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := Render(map[string]string{"key": test.template, "other": "{{ .AccessToken }}"}, allValues, "key")
+			_, err := tokens.Render(map[string]string{"key": test.template, "other": "{{ .AccessToken }}"}, allValues, "key")
 			if got := fmt.Sprint(err); got != test.want {
 				t.Errorf("the error is\n%s, want\n%s", got, test.want)
 			}
 			if test.want == "<nil>" {
-				checkErrorsTellNothing(t, test.template, allValues, 40)
+				checkErrorsTellNothing(t, tokens, "AccessToken", test.template, allValues, tokensOfOneLength(40))
 			}
 		})
 	}
@@ -398,15 +425,15 @@ func TestTokenKeyIsThatOfATemplateWithTheTokenOnly(t *testing.T) {
 		`{{ if eq .Scope "x" }}{{ .AccessToken }}{{ end }}`: false,
 		"{{ .AccessToken": false,
 	} {
-		got := TokenKey(map[string]string{"b": template, "c": "{{ .AccessToken }}", "a": "x {{ .AccessToken }}"})
+		got := KeyShowing("AccessToken", map[string]string{"b": template, "c": "{{ .AccessToken }}", "a": "x {{ .AccessToken }}"})
 		if (got == "b") != want || !want && got != "c" {
 			t.Errorf("with %q the key is %q", template, got)
 		}
-		if data, err := Render(map[string]string{"k": template}, allValues); want && (err != nil || string(data["k"]) != token) {
+		if data, err := tokens.Render(map[string]string{"k": template}, allValues); want && (err != nil || string(data["k"]) != token) {
 			t.Errorf("%q comes to %q (%v), which is not the token", template, data["k"], err)
 		}
 	}
-	if got := TokenKey(map[string]string{"a": "{{ .Scope }}"}); got != "" {
+	if got := KeyShowing("AccessToken", map[string]string{"a": "{{ .Scope }}"}); got != "" {
 		t.Errorf("without one the key is %q", got)
 	}
 }

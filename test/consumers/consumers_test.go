@@ -25,8 +25,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller/token"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
-	"github.com/pipedream-operator/pipedream-operator/internal/secrettemplate"
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
@@ -73,7 +73,7 @@ func (p *pod) renew() {
 	p.pipedream.RevokeAll()
 	api, err := pipedream.NewClient(pipedream.Options{Address: p.address, AllowInsecure: true, Now: time.Now})
 	harness.Must(p.T, err)
-	token, err := api.Issue(p.Context(), pipedream.Credentials{ClientID: "orders", ClientSecret: pipedream.NewSensitive("s3cret")}, []string{"connect:accounts:read"})
+	issued, err := api.Issue(p.Context(), pipedream.Credentials{ClientID: "orders", ClientSecret: pipedream.NewSensitive("s3cret")}, []string{"connect:accounts:read"})
 	harness.Must(p.T, err)
 	var shown v1alpha1.PipedreamToken
 	harness.Must(p.T, yaml.UnmarshalStrict([]byte(p.blocks["yaml"]), &shown))
@@ -81,10 +81,7 @@ func (p *pod) renew() {
 	for key, template := range shown.Spec.Secret.Data {
 		templates[key] = string(template)
 	}
-	data, err := secrettemplate.Render(templates, secrettemplate.Values{
-		AccessToken: token.AccessToken.Reveal(), TokenType: token.Type, ExpiresAt: token.ExpirationTime.Format(time.RFC3339),
-		Scope: "connect:accounts:read", ProjectID: shown.Spec.ProjectID, Environment: string(shown.Spec.Environment),
-	})
+	data, err := token.Vocabulary.Render(templates, token.Values(shown.Spec, issued, "connect:accounts:read"))
 	harness.Must(p.T, err)
 	p.versions++
 	version := fmt.Sprintf("..version-%d", p.versions)

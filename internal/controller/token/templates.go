@@ -6,6 +6,7 @@ package token
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"strings"
 	"time"
 
@@ -18,15 +19,60 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/secrettemplate"
 )
 
-// The keys of the written Secret when the spec has no templates.
+// The names that templates can show, without the dot in front.
 const (
-	keyAccessToken = "access_token"
-	keyTokenType   = "token_type"
-	keyExpiresAt   = "expires_at"
-	keyScope       = "scope"
-	keyProjectID   = "project_id"
-	keyEnvironment = "environment"
+	nameAccessToken = "AccessToken"
+	nameTokenType   = "TokenType"
+	nameExpiresAt   = "ExpiresAt"
+	nameScope       = "Scope"
+	nameProjectID   = "ProjectID"
+	nameEnvironment = "Environment"
 )
+
+// Vocabulary is everything that the templates of a PipedreamToken can show. The access token is
+// secret. An empty field of the spec is absent, and a template that shows an absent value fails.
+var Vocabulary = secrettemplate.Vocabulary{
+	Names: map[string]secrettemplate.Name{
+		nameAccessToken: {Secret: "the access token", IsVisibleASCII: true},
+		nameTokenType:   {},
+		nameExpiresAt:   {},
+		nameScope:       {},
+		nameProjectID:   {Remedy: "set `spec.projectID`"},
+		nameEnvironment: {Remedy: "set `spec.environment`"},
+	},
+	Condition:        "eq .Environment \"production\"",
+	InsteadOfDefault: "all values but those of absent fields of the spec are always there; use `if` with `eq`",
+}
+
+// Values returns the values that the templates of a PipedreamToken can show. scope is the granted
+// scope. Empty values are left out, which makes them absent. The result holds the access token:
+// never log it.
+func Values(spec v1alpha1.PipedreamTokenSpec, issued pipedream.Token, scope string) secrettemplate.Values {
+	values := secrettemplate.Values{
+		nameAccessToken: issued.AccessToken.Reveal(),
+		nameTokenType:   pipedream.TokenType,
+		nameExpiresAt:   issued.ExpirationTime.Format(time.RFC3339),
+		nameScope:       scope,
+		nameProjectID:   spec.ProjectID,
+		nameEnvironment: string(spec.Environment),
+	}
+	maps.DeleteFunc(values, func(_, value string) bool { return value == "" })
+	return values
+}
+
+// keyAccessToken is the key of the access token when the spec has no templates.
+const keyAccessToken = "access_token"
+
+// defaultKeys are the keys of the written Secret, by the names of their values, when the spec has
+// no templates.
+var defaultKeys = map[string]string{
+	nameAccessToken: keyAccessToken,
+	nameTokenType:   "token_type",
+	nameExpiresAt:   "expires_at",
+	nameScope:       "scope",
+	nameProjectID:   "project_id",
+	nameEnvironment: "environment",
+}
 
 // templatesFailedError wraps the error of templates that have failed with an issued token.
 type templatesFailedError struct{ error }
@@ -84,23 +130,15 @@ func madeUpToken(filling, scopes string) currentToken {
 
 // render returns the data of the Secret with a token.
 func render(owner *v1alpha1.PipedreamToken, current currentToken) (map[string][]byte, error) {
-	spec := owner.Spec
-	values := secrettemplate.Values{
-		AccessToken: current.token.AccessToken.Reveal(),
-		TokenType:   pipedream.TokenType,
-		ExpiresAt:   current.token.ExpirationTime.Format(time.RFC3339),
-		Scope:       current.grantedScope(),
-		ProjectID:   spec.ProjectID,
-		Environment: string(spec.Environment),
-	}
-	if len(spec.Secret.Data) == 0 {
+	values := Values(owner.Spec, current.token, current.grantedScope())
+	if len(owner.Spec.Secret.Data) == 0 {
 		return defaultData(values), nil
 	}
 	var jsonKeys []string
 	if owner.TargetType() == string(corev1.SecretTypeDockerConfigJson) {
 		jsonKeys = []string{corev1.DockerConfigJsonKey}
 	}
-	data, err := secrettemplate.Render(templatesOf(owner), values, jsonKeys...)
+	data, err := Vocabulary.Render(templatesOf(owner), values, jsonKeys...)
 	if err != nil {
 		return nil, err
 	}
@@ -114,18 +152,9 @@ func render(owner *v1alpha1.PipedreamToken, current currentToken) (map[string][]
 }
 
 func defaultData(values secrettemplate.Values) map[string][]byte {
-	data := map[string][]byte{}
-	for key, value := range map[string]string{
-		keyAccessToken: values.AccessToken,
-		keyTokenType:   values.TokenType,
-		keyExpiresAt:   values.ExpiresAt,
-		keyScope:       values.Scope,
-		keyProjectID:   values.ProjectID,
-		keyEnvironment: values.Environment,
-	} {
-		if value != "" {
-			data[key] = []byte(value)
-		}
+	data := make(map[string][]byte, len(values))
+	for name, value := range values {
+		data[defaultKeys[name]] = []byte(value)
 	}
 	return data
 }
@@ -149,7 +178,7 @@ func tokenKeyOf(owner *v1alpha1.PipedreamToken) string {
 	if len(owner.Spec.Secret.Data) == 0 {
 		return keyAccessToken
 	}
-	return secrettemplate.TokenKey(templatesOf(owner))
+	return secrettemplate.KeyShowing(nameAccessToken, templatesOf(owner))
 }
 
 // buildSecret returns the Secret with a token. If the token can't be read from its Secret, the data
