@@ -1,7 +1,7 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package controller
+package namespaces
 
 import (
 	"bytes"
@@ -10,6 +10,7 @@ import (
 	"os"
 	"testing"
 
+	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -20,18 +21,19 @@ import (
 // checkout.
 func TestNamespaceWatched(t *testing.T) {
 	t.Parallel()
-	n := &NamespacedCache{names: []string{"shop", "checkout"}, states: map[string]*namespaceState{"checkout": {cause: ErrNotListed}}}
-	n.states["shop"] = &namespaceState{cache: n}
-	want, err := os.ReadFile("testdata/namespaces.txt")
+	c := &Cache{states: newStates([]string{"shop", "checkout"}, logr.Discard())}
+	c.states.byName["shop"].cache = c
+	c.states.byName["checkout"].cause = ErrNotListed
+	want, err := os.ReadFile("testdata/metrics.txt")
 	if err != nil {
 		t.Fatal(err)
 	}
 	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(n)
+	registry.MustRegister(c)
 	answer := httptest.NewRecorder()
 	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", http.NoBody))
 	if diff := cmp.Diff(string(want), answer.Body.String()); diff != "" {
-		t.Errorf("the metrics are not the ones of testdata/namespaces.txt (-want +got):\n%s", diff)
+		t.Errorf("the metrics are not the ones of testdata/metrics.txt (-want +got):\n%s", diff)
 	}
 	problems, err := promlint.New(bytes.NewReader(want)).Lint()
 	if diff := cmp.Diff([]promlint.Problem(nil), problems); diff != "" || err != nil {
