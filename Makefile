@@ -19,8 +19,8 @@ CHARTS ?= oci://ghcr.io/pipedream-operator/charts
 KUBECTL ?= kubectl
 ignore-not-found ?= false
 
-# Prints config/default with the image IMG. The kubectl to do it with goes before it.
-CONFIG_WITH_IMAGE = kustomize config/default | sed -E 's|^( *image: ).*|\1$(IMG)|'
+# $(call config,KUBECTL,IMAGE) prints config/default with another image.
+config = $(1) kustomize config/default | sed -E 's|^( *image: ).*|\1$(2)|'
 
 # What is built is of the commit, at the commit's time: the same each time.
 REVISION ?= $(shell git rev-parse HEAD)
@@ -141,7 +141,7 @@ uninstall: manifests ## Remove the CRD, and with it all PipedreamTokens and thei
 
 .PHONY: deploy
 deploy: manifests ## Install the CRD and the operator, for the whole cluster.
-	$(KUBECTL) $(CONFIG_WITH_IMAGE) | $(KUBECTL) apply --filename -
+	$(call config,$(KUBECTL),$(IMG)) | $(KUBECTL) apply --filename -
 
 .PHONY: undeploy
 undeploy: ## Remove the operator and the CRD, and with it all PipedreamTokens and their Secrets.
@@ -152,7 +152,7 @@ undeploy: ## Remove the operator and the CRD, and with it all PipedreamTokens an
 .PHONY: installer
 installer: control-plane ## Write dist/install.yaml: the operator for the whole cluster.
 	@mkdir -p "$(DIST)"
-	"$$(hack/cluster/control-plane)/kubectl" $(CONFIG_WITH_IMAGE) >"$(DIST)/install.yaml"
+	$(call config,"$$(hack/cluster/control-plane)/kubectl",$(IMAGE):$(VERSION)) >"$(DIST)/install.yaml"
 
 .PHONY: image
 image: ## Build the images of manager and simulator, with docker, podman or buildah.
