@@ -43,7 +43,7 @@ type Options struct {
 	// Kinds has an object of each kind to watch: a *metav1.PartialObjectMetadata for a kind
 	// of which only metadata is watched. Objects of each kind must be in namespaces. Required.
 	Kinds []client.Object
-	// Log gets a line when a namespace can't be watched, and when it is watched again.
+	// Log gets a line when a namespace can't be watched, and when it is watched again. Required.
 	Log logr.Logger
 	// Retry paces the tries to watch a namespace that the API server refuses. Zero means after 2 to 3
 	// seconds at first, and every 18 to 27 seconds in the end.
@@ -69,7 +69,7 @@ type Cache struct {
 	settleAfter time.Duration
 	states      *states
 	indexes     *indexes
-	// watchers are there for each namespace, by its name.
+	// watchers has the watcher of each namespace, by the name of the namespace.
 	watchers map[string]*watcher
 }
 
@@ -78,8 +78,9 @@ var (
 	_ prometheus.Collector = (*Cache)(nil)
 )
 
-// New returns a cache that watches nothing before it is started. It asks the API server
-// for the kinds, and returns an error if one of them is unknown.
+// New returns a cache that watches nothing before it is started. It looks up the kinds at
+// the API server, and returns an error if a kind is unknown or its objects are not in
+// namespaces.
 func New(config *rest.Config, options cache.Options, namespaces Options) (*Cache, error) {
 	if namespaces.Retry.Duration == 0 {
 		namespaces.Retry = refusedRetry

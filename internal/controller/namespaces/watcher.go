@@ -37,7 +37,7 @@ type watcher struct {
 	name    string
 	config  *rest.Config
 	options cache.Options
-	// prober opens watches, to find out whether the API server lets it.
+	// prober opens watches, to find out whether the API server lets the operator watch.
 	prober client.WithWatch
 	// retry paces the tries to watch the namespace while the API server refuses it.
 	retry   wait.Backoff
