@@ -10,9 +10,17 @@ LINT := $(TOOL) golangci-lint-kube-api-linter
 # What is delivered, under which name, and where it is written to.
 IMAGE ?= ghcr.io/pipedream-operator/pipedream-operator
 VERSION ?= dev
+IMG ?= $(IMAGE):$(VERSION)
 ARCH ?= $(shell go env GOARCH)
 DIST ?= dist
 CHARTS ?= oci://ghcr.io/pipedream-operator/charts
+
+# With which kubectl, and whether it is an error when what is to be deleted does not exist.
+KUBECTL ?= kubectl
+ignore-not-found ?= false
+
+# $(call config,KUBECTL,IMAGE) prints config/default with another image.
+config = $(1) kustomize config/default | sed -E 's|^( *image: ).*|\1$(2)|'
 
 # What is built is of the commit, at the commit's time: the same each time.
 REVISION ?= $(shell git rev-parse HEAD)
@@ -79,15 +87,18 @@ build: ## Build the manager, the simulator, the plugin of kubectl, the demo and 
 	go build -o bin/ ./test/demo ./test/chaos
 
 .PHONY: generate
-generate: ## Make what is made from code: deepcopy, apply configurations, CRD, RBAC rules, the chart's files, the docs' tables of reasons.
+generate: manifests ## Make what is made from code: all of make manifests, deepcopy, apply configurations, the docs' tables of reasons.
 	$(TOOL) controller-gen object:headerFile=hack/boilerplate.go.txt \
-		applyconfiguration:headerFile=hack/boilerplate.go.txt crd rbac:roleName=manager paths=./... \
-		output:crd:dir=config/crd/bases output:rbac:dir=config/rbac
+		applyconfiguration:headerFile=hack/boilerplate.go.txt paths=./...
+	go run ./hack/reasons
+
+.PHONY: manifests
+manifests: ## Make the CRD, the RBAC rules and the chart's copies of them.
+	$(TOOL) controller-gen crd rbac:roleName=manager paths=./... output:crd:dir=config/crd/bases output:rbac:dir=config/rbac
 	@# The chart's own copies: helm reads no file outside of a chart.
 	cp config/crd/bases/pipedream-operator.io_pipedreamtokens.yaml charts/pipedream-operator/files/crd.yaml
 	cp config/rbac/role.yaml config/rbac/aggregated_roles.yaml config/policy/require_scopes.yaml charts/pipedream-operator/files/
 	cp config/prometheus/rule.yaml config/prometheus/dashboard.json charts/pipedream-operator/files/
-	go run ./hack/reasons
 
 .PHONY: lint
 lint: ## Run the linters: golangci-lint on all code, kube-api-linter on the API's types.
@@ -118,17 +129,39 @@ help: ## Show this.
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+##@ Deploy, to the cluster of your kubeconfig: IMG is the image, KUBECTL the kubectl; ignore-not-found=true for what is gone already
+
+.PHONY: install
+install: manifests ## Install the CRD.
+	$(KUBECTL) apply --kustomize config/crd
+
+.PHONY: uninstall
+uninstall: manifests ## Remove the CRD, and with it all PipedreamTokens and their Secrets.
+	$(KUBECTL) delete --kustomize config/crd --ignore-not-found=$(ignore-not-found)
+
+.PHONY: deploy
+deploy: manifests ## Install the CRD and the operator, for the whole cluster.
+	$(call config,$(KUBECTL),$(IMG)) | $(KUBECTL) apply --filename -
+
+.PHONY: undeploy
+undeploy: ## Remove the operator and the CRD, and with it all PipedreamTokens and their Secrets.
+	$(KUBECTL) delete --kustomize config/default --ignore-not-found=$(ignore-not-found)
+
 ##@ Deliver: IMAGE and VERSION say under which name, ARCH for which architecture
 
 .PHONY: installer
 installer: control-plane ## Write dist/install.yaml: the operator for the whole cluster.
 	@mkdir -p "$(DIST)"
-	"$$(hack/cluster/control-plane)/kubectl" kustomize config/default | sed -E 's|^( *image: ).*|\1$(IMAGE):$(VERSION)|' >"$(DIST)/install.yaml"
+	$(call config,"$$(hack/cluster/control-plane)/kubectl",$(IMAGE):$(VERSION)) >"$(DIST)/install.yaml"
 
 .PHONY: image
 image: ## Build the images of manager and simulator, with docker, podman or buildah.
 	VERSION=$(VERSION) REVISION=$(REVISION) SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) ARCH=$(ARCH) hack/image manager $(IMAGE):$(VERSION)
 	VERSION=$(VERSION) REVISION=$(REVISION) SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) ARCH=$(ARCH) hack/image simulator $(IMAGE)-simulator:$(VERSION)
+
+.PHONY: docker-build
+docker-build: ## Build the image of the manager as IMG, with docker, podman or buildah.
+	VERSION=$(VERSION) REVISION=$(REVISION) SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) ARCH=$(ARCH) hack/image manager $(IMG)
 
 .PHONY: image-tar
 image-tar: binaries ## Write the same images as archives to load into dist/, with no engine and no base image.

@@ -76,3 +76,29 @@ func TestProbesAndMetrics(t *testing.T) {
 		t.Error("/metrics is served in clear")
 	}
 }
+
+// TestProfiles gets a profile of a running manager. Profiles are served at their own address only.
+func TestProfiles(t *testing.T) {
+	probes, metrics, profiles := harness.MustFreeAddress(t), harness.MustFreeAddress(t), harness.MustFreeAddress(t)
+	manager := startManager(t, "--kubeconfig="+adminKubeconfig(t, ""), "--namespaces=default",
+		"--health-probe-bind-address="+probes, "--metrics-bind-address="+metrics, "--pprof-bind-address="+profiles)
+	harness.Wait{Process: manager.Process}.Eventually(t, "the manager to be ready", func() string {
+		if listens, _ := get(t, "https://"+metrics+"/metrics", ""); listens == 0 {
+			return "/metrics does not answer"
+		}
+		return harness.Answers(t.Context(), "http://"+probes+"/readyz", "", http.StatusOK)
+	})
+	const path = "/debug/pprof/goroutine?debug=1"
+	if status, body := get(t, "http://"+profiles+path, ""); status != http.StatusOK || !strings.HasPrefix(body, "goroutine profile:") {
+		t.Errorf("%s answers %d, want 200 and a profile: %.200s", path, status, body)
+	}
+	for name, url := range map[string]string{"the probes": "http://" + probes, "the metrics": "https://" + metrics} {
+		if status, _ := get(t, url+path, ""); status != http.StatusNotFound {
+			t.Errorf("%s answers %d at the address of %s, want 404", path, status, name)
+		}
+	}
+	if status, _ := get(t, "http://"+profiles+"/metrics", ""); status != http.StatusNotFound {
+		t.Errorf("/metrics answers %d at the address of the profiles, want 404", status)
+	}
+	manager.stop(t)
+}

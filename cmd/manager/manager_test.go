@@ -123,14 +123,18 @@ func adminKubeconfig(t *testing.T, address string) string {
 func TestTakenPort(t *testing.T) {
 	taken := listen(t, "127.0.0.1:0")
 	defer func() { _ = taken.Close() }()
-	for name, other := range map[string]string{"health-probe": "metrics", "metrics": "health-probe"} {
+	names := []string{"health-probe", "metrics", "pprof"}
+	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
-			code, line := startManager(t,
-				"--kubeconfig="+adminKubeconfig(t, ""),
-				"--"+name+"-bind-address="+taken.Addr().String(),
-				"--"+other+"-bind-address=0",
-				"--namespaces=default",
-			).exit(t)
+			arguments := []string{"--kubeconfig=" + adminKubeconfig(t, ""), "--namespaces=default"}
+			for _, other := range names {
+				address := "0"
+				if other == name {
+					address = taken.Addr().String()
+				}
+				arguments = append(arguments, "--"+other+"-bind-address="+address)
+			}
+			code, line := startManager(t, arguments...).exit(t)
 			if code != 1 || !strings.HasPrefix(line, "manager: ") || !strings.Contains(line, taken.Addr().String()+": bind: address already in use") {
 				t.Errorf("the manager ended with %d and %q, want 1 and the address that is taken", code, line)
 			}

@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
-	"github.com/pipedream-operator/pipedream-operator/internal/controller"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller/namespaces"
 )
 
 // namespacesCheck is the name of the check that names the namespaces that can't be watched.
@@ -20,14 +20,14 @@ const namespacesCheck = "namespaces"
 // showNamespaces adds a metric and a check for the namespaces of --namespaces. It adds
 // nothing when the operator watches the whole cluster.
 func showNamespaces(mgr ctrl.Manager) error {
-	namespaces, ok := mgr.GetCache().(*controller.NamespacedCache)
+	watched, ok := mgr.GetCache().(*namespaces.Cache)
 	if !ok {
 		return nil
 	}
-	if err := metrics.Registry.Register(namespaces); err != nil {
+	if err := metrics.Registry.Register(watched); err != nil {
 		return err
 	}
-	return mgr.AddReadyzCheck(namespacesCheck, whenAskedAlone(namespaces.Check))
+	return mgr.AddReadyzCheck(namespacesCheck, whenAskedAlone(watched.Check))
 }
 
 // whenAskedAlone is a check that fails at /readyz/namespaces only. At /readyz it passes,

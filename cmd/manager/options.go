@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -52,6 +53,7 @@ type options struct {
 	metricsCertificate            *rotating.Files[*tls.Certificate]
 	perObjectMetrics              bool
 	healthProbeBindAddress        string
+	pprofBindAddress              string
 	version                       bool
 	log                           zap.Options
 }
@@ -115,6 +117,8 @@ func (o *options) register(flags *flag.FlagSet) {
 		"Show times and conditions of each PipedreamToken in the metrics. When false, only how many there are of each condition, and the times of the most urgent one: for many thousands.")
 	flags.StringVar(&o.healthProbeBindAddress, "health-probe-bind-address", ":8081",
 		"The address to serve /healthz and /readyz on. 0 turns them off.")
+	flags.StringVar(&o.pprofBindAddress, "pprof-bind-address", "0",
+		"The loopback address to serve Go's profiles on, at /debug/pprof/, such as 127.0.0.1:6060. 0 turns them off.")
 	flags.BoolVar(&o.version, "version", false,
 		"Look at the other flags, print the version, and exit.")
 	config.RegisterFlags(flags)
@@ -145,6 +149,7 @@ func (o *options) validate() error {
 		validateCount("max-concurrent-reconciles", o.maxConcurrentReconciles),
 		validateBindAddress("metrics-bind-address", o.metricsBindAddress),
 		validateBindAddress("health-probe-bind-address", o.healthProbeBindAddress),
+		validateLoopbackAddress("pprof-bind-address", o.pprofBindAddress),
 		o.openMetricsCertificate(),
 		o.openAPIRootCAs(),
 	)
@@ -176,6 +181,19 @@ func validateBindAddress(name, address string) error {
 	}
 	if err != nil {
 		return fmt.Errorf("--%s must be an address such as :8080 or 127.0.0.1:8080, or 0 to turn it off: %w", name, err)
+	}
+	return nil
+}
+
+// validateLoopbackAddress is for what nobody outside of the machine or the pod may reach. A
+// name is refused, because it could mean another address.
+func validateLoopbackAddress(name, address string) error {
+	if address == "0" {
+		return nil
+	}
+	parsed, err := netip.ParseAddrPort(address)
+	if err != nil || !parsed.Addr().IsLoopback() {
+		return fmt.Errorf("--%s must be a loopback address with a port, or 0 to turn it off, and not %q. Set it to 127.0.0.1:6060, and reach it from elsewhere with kubectl port-forward", name, address)
 	}
 	return nil
 }

@@ -37,6 +37,13 @@ func TestBadFlags(t *testing.T) {
 		"a metrics address without a port":       {[]string{"--metrics-bind-address=localhost"}, "--metrics-bind-address must be an address such as"},
 		"a metrics port beyond all":              {[]string{"--metrics-bind-address=:99999"}, "--metrics-bind-address must be an address such as"},
 		"a health address without a port":        {[]string{"--health-probe-bind-address=localhost"}, "--health-probe-bind-address must be an address such as"},
+		"profiles on all addresses":              {[]string{"--pprof-bind-address=:6060"}, "--pprof-bind-address must be a loopback address"},
+		"profiles on an address of the network":  {[]string{"--pprof-bind-address=192.0.2.1:6060"}, "--pprof-bind-address must be a loopback address"},
+		"profiles on all IPv6 addresses":         {[]string{"--pprof-bind-address=[::]:6060"}, "--pprof-bind-address must be a loopback address"},
+		"profiles on a name":                     {[]string{"--pprof-bind-address=localhost:6060"}, "Set it to 127.0.0.1:6060"},
+		"profiles without a port":                {[]string{"--pprof-bind-address=127.0.0.1"}, "--pprof-bind-address must be a loopback address with a port"},
+		"a port of profiles beyond all":          {[]string{"--pprof-bind-address=127.0.0.1:99999"}, "--pprof-bind-address must be a loopback address"},
+		"no address for profiles":                {[]string{"--pprof-bind-address="}, "or 0 to turn it off"},
 		"a folder without a certificate":         {[]string{"--metrics-cert-dir=/does/not/exist"}, "--metrics-cert-dir: open /does/not/exist/tls.crt"},
 		"a log level that would log the bodies":  {[]string{"--zap-log-level=8"}, "--zap-log-level must be at most 7"},
 		"a log level that is none":               {[]string{"--zap-log-level=loud"}, "zap-log-level"},
@@ -72,6 +79,21 @@ func TestGoodFlags(t *testing.T) {
 	}
 }
 
+func TestAddressesForProfiles(t *testing.T) {
+	for given, want := range map[string]string{
+		"":                                    "0",
+		"--pprof-bind-address=0":              "0",
+		"--pprof-bind-address=127.0.0.1:6060": "127.0.0.1:6060",
+		"--pprof-bind-address=127.1.2.3:6060": "127.1.2.3:6060",
+		"--pprof-bind-address=[::1]:6060":     "[::1]:6060",
+	} {
+		o, err := parseOptions(strings.Fields(given), &bytes.Buffer{})
+		if err != nil || o.pprofBindAddress != want {
+			t.Errorf("with %q, the options are %+v (%v), want profiles on %s", given, o, err, want)
+		}
+	}
+}
+
 func TestHelp(t *testing.T) {
 	help := &bytes.Buffer{}
 	err := run(t.Context(), []string{"--help"}, help)
@@ -81,7 +103,7 @@ func TestHelp(t *testing.T) {
 	for _, name := range []string{
 		"api-url", "allow-insecure-api-url", "api-ca-file", "namespaces", "token-requests-per-second", "token-request-burst",
 		"verification-requests-per-second", "max-concurrent-reconciles", "leader-elect", "metrics-bind-address",
-		"metrics-cert-dir", "per-object-metrics", "version", "health-probe-bind-address", "kubeconfig", "zap-log-level",
+		"metrics-cert-dir", "per-object-metrics", "version", "health-probe-bind-address", "pprof-bind-address", "kubeconfig", "zap-log-level",
 	} {
 		if !strings.Contains(help.String(), "  -"+name) {
 			t.Errorf("--help does not show --%s", name)

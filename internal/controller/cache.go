@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package controller has what the controllers of all kinds share with the manager: what its cache
-// holds and how its client reads, a cache for each namespace, who is woken when a turn has come at a
-// limiter, and how their queues wait.
+// holds and how its client reads, who is woken when a turn has come at a limiter, and how their queues
+// wait.
 package controller
 
 import (
@@ -11,10 +11,13 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller/namespaces"
 	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 )
 
@@ -35,6 +38,25 @@ func ClientOptions() client.Options {
 		FieldOwner: ownedsecret.FieldOwner,
 		Cache:      &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}},
 	}
+}
+
+// NewCache returns the function that makes the manager's cache. Without names of namespaces
+// it is the usual cache of the whole cluster, else a *namespaces.Cache of these namespaces.
+func NewCache(names []string) cache.NewCacheFunc {
+	if len(names) == 0 {
+		return cache.New
+	}
+	return func(config *rest.Config, options cache.Options) (cache.Cache, error) {
+		return namespaces.New(config, options, namespaces.Options{Names: names, Kinds: WatchedKinds(), Log: ctrl.Log.WithName("namespaces")})
+	}
+}
+
+// WatchedKinds returns an object of each kind that is watched in each namespace of
+// --namespaces: of Secrets only metadata.
+func WatchedKinds() []client.Object {
+	secret := &metav1.PartialObjectMetadata{}
+	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	return []client.Object{&v1alpha1.PipedreamToken{}, secret}
 }
 
 // stripMetadata drops what nothing looks at. The last-applied annotation of a

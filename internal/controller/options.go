@@ -4,6 +4,7 @@
 package controller
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
-	"context"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller/namespaces"
 )
 
 const (
@@ -46,7 +47,7 @@ type Reconciler interface {
 // Adapt returns the reconciler of a kind for a manager with a cache. If the cache watches some
 // namespaces only, it is no error of an object that its namespace is not watched.
 func Adapt(r Reconciler, known cache.Cache) reconcile.Reconciler {
-	namespaces, ok := known.(*NamespacedCache)
+	watched, ok := known.(*namespaces.Cache)
 	if !ok {
 		return r
 	}
@@ -58,7 +59,7 @@ func Adapt(r Reconciler, known cache.Cache) reconcile.Reconciler {
 			return ctrl.Result{}, nil
 		}
 		if apierrors.IsForbidden(err) {
-			namespaces.Suspect(request.Namespace)
+			watched.Suspect(request.Namespace)
 		}
 		return result, err
 	})
@@ -66,6 +67,6 @@ func Adapt(r Reconciler, known cache.Cache) reconcile.Reconciler {
 
 // IsNotWatched reports whether an error says that a namespace is not watched.
 func IsNotWatched(err error) bool {
-	_, ok := errors.AsType[*NotWatchedError](err)
+	_, ok := errors.AsType[*namespaces.NotWatchedError](err)
 	return ok
 }

@@ -35,6 +35,7 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/controller"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller/namespaces"
 )
 
 // answer answers a request in place of the API server; with nil and no error, the API
@@ -163,7 +164,7 @@ type neighbours struct {
 	*world
 	other *world
 	moody *moody
-	cache *controller.NamespacedCache
+	cache *namespaces.Cache
 }
 
 func newNeighbours(t *testing.T) *neighbours {
@@ -193,8 +194,9 @@ func (n *neighbours) start() {
 		Scheme: newScheme(n.T),
 		Cache:  controller.CacheOptions(),
 		NewCache: func(config *rest.Config, options cache.Options) (cache.Cache, error) {
-			made, err := controller.NewNamespacedCache(config, options, controller.NamespacesOptions{
+			made, err := namespaces.New(config, options, namespaces.Options{
 				Names:      []string{n.namespace, n.other.namespace},
+				Kinds:      controller.WatchedKinds(),
 				Log:        zap.New(zap.WriteTo(n.log)),
 				Retry:      wait.Backoff{Duration: 100 * time.Millisecond},
 				SettleTime: time.Second,
@@ -273,7 +275,7 @@ func TestNamespaceInTroubleFromTheStart(t *testing.T) {
 			n.wantServed()
 			n.awaitWatched(false)
 			err := n.cache.Get(t.Context(), n.other.key("orders"), &v1alpha1.PipedreamToken{})
-			if _, ok := errors.AsType[*controller.NotWatchedError](err); !ok || apierrors.IsNotFound(err) || !strings.Contains(err.Error(), test.cause) {
+			if _, ok := errors.AsType[*namespaces.NotWatchedError](err); !ok || apierrors.IsNotFound(err) || !strings.Contains(err.Error(), test.cause) {
 				t.Errorf("reading an object gives %v, want a NotWatchedError with %q, which is no NotFound", err, test.cause)
 			}
 			if err := n.cache.Check(); err == nil || !strings.Contains(err.Error(), n.other.namespace) || strings.Contains(err.Error(), n.namespace) || !strings.Contains(err.Error(), test.says) || strings.Contains(err.Error(), "RoleBinding") != (test.says == "refuses") {
@@ -468,8 +470,8 @@ func TestReaderKnowsTheNamespacesOfTheFlagOnly(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "--namespaces") || apierrors.IsNotFound(err) {
 		t.Errorf("reading from another namespace gives %v, want an error that names the flag", err)
 	}
-	if err := n.cache.List(t.Context(), &v1alpha1.PipedreamTokenList{}, client.InNamespace("default")); !errors.Is(err, controller.ErrNotListed) {
-		t.Errorf("listing another namespace gives %v, want %v", err, controller.ErrNotListed)
+	if err := n.cache.List(t.Context(), &v1alpha1.PipedreamTokenList{}, client.InNamespace("default")); !errors.Is(err, namespaces.ErrNotListed) {
+		t.Errorf("listing another namespace gives %v, want %v", err, namespaces.ErrNotListed)
 	}
 	if err := n.cache.List(t.Context(), &corev1.ConfigMapList{}); err == nil {
 		t.Error("a kind that is not watched can be listed")

@@ -1,0 +1,120 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller"
+)
+
+const (
+	// shutdownTimeout is above what an exchange with its writes may take.
+	shutdownTimeout = 30 * time.Second
+	// readinessTimeout bounds the answer to a readiness probe.
+	readinessTimeout = time.Second
+)
+
+func newManager(options *options) (ctrl.Manager, error) {
+	config, err := ctrl.GetConfig()
+	if err != nil {
+		return nil, fmt.Errorf("find the API server (set --kubeconfig or KUBECONFIG, or run in a cluster): %w", err)
+	}
+	// The API server protects itself; a limit here would only add to its own.
+	config.QPS = -1
+	config.UserAgent = "pipedream-operator/" + version()
+	scheme := runtime.NewScheme()
+	if err := errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return nil, fmt.Errorf("build the scheme: %w", err)
+	}
+	election, err := newElection(config, options.leaderElect)
+	if err != nil {
+		return nil, err
+	}
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme:   scheme,
+		Cache:    controller.CacheOptions(),
+		NewCache: controller.NewCache(options.namespaces),
+		Client:   controller.ClientOptions(),
+		Metrics: metricsserver.Options{
+			BindAddress:    options.metricsBindAddress,
+			SecureServing:  true,
+			TLSOpts:        []func(*tls.Config){options.serveMetricsCertificate},
+			FilterProvider: filters.WithAuthenticationAndAuthorization,
+		},
+		HealthProbeBindAddress:              options.healthProbeBindAddress,
+		PprofBindAddress:                    options.pprofBindAddress,
+		LeaderElection:                      options.leaderElect,
+		LeaderElectionID:                    leaseName,
+		LeaderElectionResourceLockInterface: election.resourceLock(),
+		LeaderElectionReleaseOnCancel:       true,
+		RenewDeadline:                       new(renewDeadline),
+		GracefulShutdownTimeout:             new(shutdownTimeout),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set up the manager: %w", err)
+	}
+	if err := election.joins(mgr); err != nil {
+		return nil, err
+	}
+	if err := addProbes(mgr); err != nil {
+		return nil, fmt.Errorf("set up the health probes: %w", err)
+	}
+	return mgr, nil
+}
+
+func addProbes(mgr ctrl.Manager) error {
+	return errors.Join(
+		mgr.AddHealthzCheck("ping", healthz.Ping),
+		mgr.AddReadyzCheck("caches", cachesSynced(mgr.GetCache())),
+		showNamespaces(mgr),
+	)
+}
+
+// cachesSynced is ready once the operator knows the cluster; a standby is ready
+// as well.
+func cachesSynced(cache cache.Cache) healthz.Checker {
+	return func(request *http.Request) error {
+		if !isSynced(request.Context(), cache) {
+			return errors.New("the caches are not filled yet")
+		}
+		return nil
+	}
+}
+
+func isSynced(ctx context.Context, cache cache.Cache) bool {
+	ctx, cancel := context.WithTimeout(ctx, readinessTimeout)
+	defer cancel()
+	return cache.WaitForCacheSync(ctx)
+}
+
+// start runs the manager until ctx ends. While a manager waits for its caches it does
+// not look at ctx, and there is nothing to bring to an end.
+func start(ctx context.Context, mgr ctrl.Manager) error {
+	ended := make(chan error, 1)
+	go func() { ended <- mgr.Start(ctx) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	if !isSynced(context.WithoutCancel(ctx), mgr.GetCache()) {
+		return nil
+	}
+	return <-ended
+}

@@ -1,0 +1,92 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package install_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
+)
+
+// tryMake runs targets and variables of make. It takes the manifests as they are, because other
+// tests read them meanwhile.
+func tryMake(arguments ...string) (string, error) {
+	return execute("make", append([]string{"--no-print-directory", "--old-file=manifests"}, arguments...)...)
+}
+
+func runMake(t *testing.T, arguments ...string) {
+	t.Helper()
+	_, err := tryMake(arguments...)
+	harness.Must(t, err)
+}
+
+// TestInstallAndUninstallWithMake adds the CRD to the cluster, and nothing else, and removes it.
+func TestInstallAndUninstallWithMake(t *testing.T) {
+	runMake(t, "install")
+	crds := kubectl(t, "", "get", "--kustomize=config/crd", "--output=name")
+	if want := "customresourcedefinition.apiextensions.k8s.io/pipedreamtokens.pipedream-operator.io"; strings.TrimSpace(crds) != want {
+		t.Errorf("there are %q, want %s", crds, want)
+	}
+	if deployments := kubectl(t, "", "get", "deployments", "--all-namespaces", "--output=name"); deployments != "" {
+		t.Errorf("there are also %q", deployments)
+	}
+	runMake(t, "uninstall")
+	if left := kubectl(t, "", "get", "crds", "--output=name"); left != "" {
+		t.Errorf("these are left: %q", left)
+	}
+	if _, err := tryMake("uninstall"); err == nil || !strings.Contains(err.Error(), "NotFound") {
+		t.Errorf("to uninstall again gives %v, want an error that says that the CRD is not found", err)
+	}
+	runMake(t, "uninstall", "ignore-not-found=true")
+}
+
+// TestDeployAndUndeployWithMake installs the operator with an image, twice, and removes it.
+func TestDeployAndUndeployWithMake(t *testing.T) {
+	ensureSystem(t)
+	objects := objectsOf(t, kubectl(t, "", "kustomize", filepath.Join("config", "default")))
+	for _, image := range []string{"registry.example/mine:v1", "registry.example/mine:v2"} {
+		runMake(t, "deploy", "IMG="+image)
+		for _, object := range objects {
+			harness.Must(t, admin.Get(t.Context(), client.ObjectKeyFromObject(object), object))
+		}
+		if got := containerOf(t, one(t, objects, "Deployment")).Image; got != image {
+			t.Errorf("the image is %s, want %s", got, image)
+		}
+	}
+	runMake(t, "undeploy")
+	wantUninstalled(t, objects, false)
+	if _, err := tryMake("undeploy"); err == nil {
+		t.Error("to undeploy again is no error")
+	}
+	runMake(t, "undeploy", "ignore-not-found=true")
+}
+
+// TestImageWithoutAnEngine calls the script of make docker-build where no docker, podman or buildah
+// runs. It must say what to do.
+func TestImageWithoutAnEngine(t *testing.T) {
+	bash, err := exec.LookPath("bash")
+	harness.Must(t, err)
+	dirname, err := exec.LookPath("dirname")
+	harness.Must(t, err)
+	programs := t.TempDir()
+	harness.Must(t, os.Symlink(dirname, filepath.Join(programs, "dirname")))
+	for engine, want := range map[string]string{
+		"":       "none of docker, podman and buildah is installed and running",
+		"podman": "podman is not installed, or it is not running",
+	} {
+		_, err := harness.Command{
+			Path: bash, Arguments: []string{filepath.Join("hack", "image"), "manager", "registry.example/mine:v1"}, Folder: harness.Root(),
+			Environment: []string{"PATH=" + programs, "ENGINE=" + engine},
+		}.Run(t.Context())
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "make image-tar") {
+			t.Errorf("with ENGINE=%s the build ends with %v, want it to say %q, and to name make image-tar", engine, err, want)
+		}
+	}
+}
