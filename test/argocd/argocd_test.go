@@ -4,7 +4,7 @@
 // Package argocd judges live objects of the operator with Argo CD's own code: its
 // parser of argocd-cm, its Lua engine with the libraries that it lets a script have,
 // and its rules for differences. The objects were recorded on a real API server, and
-// the tests of internal/controller see that they are what the operator writes today.
+// the tests of internal/controller/token see that they are what the operator writes today.
 package argocd
 
 import (

@@ -114,7 +114,7 @@ func used(t *testing.T) map[string]string {
 }
 
 func TestAlertsAndDashboardNameMetricsThatThereAre(t *testing.T) {
-	golden := string(harness.MustRead(t, "internal", "controller", "testdata", "metrics.txt")) + string(harness.MustRead(t, "internal", "controller", "testdata", "namespaces.txt")) +
+	golden := string(harness.MustRead(t, "internal", "controller", "token", "testdata", "metrics.txt")) + string(harness.MustRead(t, "internal", "controller", "namespaces", "testdata", "metrics.txt")) +
 		string(harness.MustRead(t, "cmd", "manager", "testdata", "files.txt"))
 	ours := 0
 	for name, where := range used(t) {

@@ -28,7 +28,7 @@ import (
 
 // update records the live objects that test/argocd judges with Argo CD's own code:
 //
-//	go test ./internal/controller -run 'TestLifeAsGitOps|TestNoDrift' -update
+//	go test ./internal/controller/token -run 'TestLifeAsGitOps|TestNoDrift' -update
 var update = flag.Bool("update", false, "record the live objects for Argo CD's tests again")
 
 // inNamespace moves a world to a namespace whose name is always the same: renewal
