@@ -18,16 +18,16 @@ const RenewRequestAnnotation = "pipedream-operator.io/renew-request"
 const (
 	// OwnerAnnotation names the object that the Secret belongs to, as OwnerValue returns it.
 	OwnerAnnotation = "pipedream-operator.io/owner"
-	// IssuedAtAnnotation is when the held token was asked for, in RFC 3339.
+	// IssuedAtAnnotation is when the current token was asked for, in RFC 3339.
 	IssuedAtAnnotation = "pipedream-operator.io/issued-at"
-	// ExpiresAtAnnotation is when the held token expires, in RFC 3339.
+	// ExpiresAtAnnotation is when the current token expires, in RFC 3339.
 	ExpiresAtAnnotation = "pipedream-operator.io/expires-at"
 	// ScopesAnnotation is the scopes that were asked for, sorted, separated by
 	// spaces; empty when none were.
 	ScopesAnnotation = "pipedream-operator.io/scopes"
-	// APIAnnotation is the address of the API that issued the held token.
+	// APIAnnotation is the address of the API that issued the current token.
 	APIAnnotation = "pipedream-operator.io/api"
-	// InputsAnnotation is an HMAC-SHA-256, keyed with the held token, over all
+	// InputsAnnotation is an HMAC-SHA-256, keyed with the current token, over all
 	// that the token was asked for with. It tells whether the client credentials
 	// have changed, and tells it only to those who can read the token.
 	InputsAnnotation = "pipedream-operator.io/inputs"

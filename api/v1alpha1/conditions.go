@@ -8,7 +8,7 @@ const (
 	// ConditionReady says whether the Secret holds an unexpired token, not known
 	// to be revoked, of the scopes and API address that the spec asks for. It is
 	// about the token, never about the last attempt to renew it: a failing renewal
-	// leaves Ready True until the second at which the held token expires.
+	// leaves Ready True until the second at which the current token expires.
 	//
 	// Reasons for True: TokenValid. Reasons for False: NotIssued, TokenExpired,
 	// TokenRevoked, TokenOutdated.
@@ -24,7 +24,7 @@ const (
 	// MalformedResponse.
 	ConditionRenewed = "Renewed"
 
-	// ConditionVerified is what Pipedream last answered to the held token. It
+	// ConditionVerified is what Pipedream last answered to the current token. It
 	// exists only while spec.verification is set.
 	//
 	// Reasons for True: TokenAccepted. Reasons for Unknown:
@@ -110,10 +110,10 @@ const (
 	// usable token in its answer.
 	ReasonMalformedResponse = "MalformedResponse"
 
-	// ReasonTokenAccepted (Verified=True): Pipedream accepted the held token.
+	// ReasonTokenAccepted (Verified=True): Pipedream accepted the current token.
 	ReasonTokenAccepted = "TokenAccepted"
 	// ReasonVerificationInconclusive (Verified=Unknown): Pipedream's answer, or the
-	// lack of one, says nothing about the held token.
+	// lack of one, says nothing about the current token.
 	ReasonVerificationInconclusive = "VerificationInconclusive"
 	// ReasonVerificationSuspended (Verified=Unknown): Pipedream answers 401 to the
 	// current token, and has not accepted any token since the spec last changed.

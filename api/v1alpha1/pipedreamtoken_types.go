@@ -44,8 +44,8 @@ const (
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,description="Whether the Secret holds a token that works."
 // +kubebuilder:printcolumn:name="Renewed",type=string,JSONPath=`.status.conditions[?(@.type=="Renewed")].reason`,description="The outcome of the last attempt to renew the token."
 // +kubebuilder:printcolumn:name="Secret",type=string,JSONPath=`.status.secret.name`,description="The Secret that holds the token."
-// +kubebuilder:printcolumn:name="Expires",type=string,JSONPath=`.status.expirationTime`,description="When the held token expires."
-// +kubebuilder:printcolumn:name="Renews",type=string,JSONPath=`.status.renewalTime`,description="When the held token is to be renewed."
+// +kubebuilder:printcolumn:name="Expires",type=string,JSONPath=`.status.expirationTime`,description="When the current token expires."
+// +kubebuilder:printcolumn:name="Renews",type=string,JSONPath=`.status.renewalTime`,description="When the current token is to be renewed."
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:fieldPath=".spec.secret.name",rule="(has(self.spec.secret) && has(self.spec.secret.name) ? self.spec.secret.name : self.metadata.name) != self.spec.clientSecretRef.name",message="must not be the Secret that `spec.clientSecretRef` names: the token needs a Secret of its own (when absent, `spec.secret.name` is the name of the PipedreamToken)"
 // +kubebuilder:validation:XValidation:fieldPath=".spec.secret.name",rule="(has(self.spec.secret) && has(self.spec.secret.name) ? self.spec.secret.name : self.metadata.name) == (has(oldSelf.spec.secret) && has(oldSelf.spec.secret.name) ? oldSelf.spec.secret.name : oldSelf.metadata.name)",message="is immutable: create another PipedreamToken for another Secret (when absent, `spec.secret.name` is the name of the PipedreamToken)"
@@ -71,7 +71,7 @@ type PipedreamToken struct {
 
 // PipedreamTokenSpec is the token that is asked for.
 //
-// +kubebuilder:validation:XValidation:fieldPath=".projectID",rule="!has(self.verification) || has(self.projectID)",message="must be set when `verification` is: the held token is tried on a listing of this project"
+// +kubebuilder:validation:XValidation:fieldPath=".projectID",rule="!has(self.verification) || has(self.projectID)",message="must be set when `verification` is: the current token is tried on a listing of this project"
 type PipedreamTokenSpec struct {
 	// clientSecretRef names the Secret, in the same namespace, that holds the
 	// OAuth client ID and client secret. Create the client in Pipedream under
@@ -127,7 +127,7 @@ type PipedreamTokenSpec struct {
 	// +optional
 	RenewBeforeSeconds int32 `json:"renewBeforeSeconds,omitempty"`
 
-	// verification tries the held token on Pipedream's API at an interval, so
+	// verification tries the current token on Pipedream's API at an interval, so
 	// that a revoked token is seen and replaced. When absent, it is off, and a
 	// revoked token stays until it is renewed. It needs `projectID`, and a scope
 	// that may list the project's accounts (`connect:accounts:read`) or the
@@ -254,7 +254,7 @@ type AnnotationValue string
 // +kubebuilder:validation:XValidation:rule="!self.matches('[{][{]-?[ \\t\\r\\n]*((range|with|define|template|block|break|continue)([^A-Za-z0-9_]|$)|[$])')",message="must have no loops, variables or nested templates: `range`, `with`, `define`, `template`, `block`, `break`, `continue` and `$` are not available; a text that looks so can be written as `{{ \"{{\" }} range`"
 type ValueTemplate string
 
-// Verification says how often the held token is tried on Pipedream's API.
+// Verification says how often the current token is tried on Pipedream's API.
 type Verification struct {
 	// intervalSeconds is the longest time between two tries; 300 suits most. A
 	// revoked token is seen after this time at the latest, unless many
@@ -272,13 +272,13 @@ type Verification struct {
 // PipedreamTokenStatus is what the operator last observed. What the held
 // token is worth is not decided from it. Losing it costs a read, the
 // wait after a failed attempt, and, until the next verification, the
-// knowledge that the held token was refused.
+// knowledge that the current token was refused.
 //
 // +kubebuilder:validation:MinProperties=1
 type PipedreamTokenStatus struct {
 	// conditions are Ready (the Secret holds a token that works), Renewed (the
 	// outcome of the last attempt), Verified (what Pipedream last answered to
-	// the held token; only with `spec.verification`) and Stalled (only a person
+	// the current token; only with `spec.verification`) and Stalled (only a person
 	// can help; exists only while True).
 	// +listType=map
 	// +listMapKey=type
@@ -293,15 +293,15 @@ type PipedreamTokenStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// issueTime is when the held token was asked for.
+	// issueTime is when the current token was asked for.
 	// +optional
 	IssueTime *metav1.Time `json:"issueTime,omitempty"`
 
-	// expirationTime is when the held token expires.
+	// expirationTime is when the current token expires.
 	// +optional
 	ExpirationTime *metav1.Time `json:"expirationTime,omitempty"`
 
-	// renewalTime is when the held token is to be renewed.
+	// renewalTime is when the current token is to be renewed.
 	// +optional
 	RenewalTime *metav1.Time `json:"renewalTime,omitempty"`
 

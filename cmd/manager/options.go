@@ -100,21 +100,21 @@ func (o *options) register(flags *flag.FlagSet) {
 		"A file with the PEM certificates to trust for the API, instead of the system's: for a proxy that terminates TLS. Read again when it changes.")
 	flags.Func("namespaces", "The namespaces to watch, separated by commas. When absent, all of them.", o.setNamespaces)
 	flags.Float64Var(&o.tokenRequestsPerSecond, "token-requests-per-second", 5,
-		"How many tokens to ask Pipedream for in a second, for all PipedreamTokens together. 5 suffice for about 11,000 tokens that live an hour.")
+		"How many token requests to send to Pipedream in a second, for all PipedreamTokens together. 5 are enough for about 11,000 tokens that live an hour.")
 	flags.IntVar(&o.tokenRequestBurst, "token-request-burst", 10,
-		"How many tokens to ask for at once after a quiet time.")
+		"How many token requests to send at once after a quiet time.")
 	flags.Float64Var(&o.verificationRequestsPerSecond, "verification-requests-per-second", 2,
-		"How many held tokens to verify in a second, for all PipedreamTokens together.")
+		"How many tokens to verify in a second, for all PipedreamTokens together.")
 	flags.IntVar(&o.maxConcurrentReconciles, "max-concurrent-reconciles", 10,
-		"How many PipedreamTokens to work on at the same time. From four on, one can be worked on while Pipedream hangs.")
+		"How many PipedreamTokens to work on at the same time. With 4 or more, at least one worker stays free while Pipedream does not respond.")
 	flags.BoolVar(&o.leaderElect, "leader-elect", false,
-		"Let one of several replicas work at a time. The lease is in the pod's namespace; outside of a cluster, in the one that the environment variable POD_NAMESPACE names.")
+		"Let only one of several replicas work at a time. The Lease is in the pod's namespace or, outside of a cluster, in the namespace that the environment variable POD_NAMESPACE names.")
 	flags.StringVar(&o.metricsBindAddress, "metrics-bind-address", ":8443",
-		"The address to serve metrics on, by HTTPS, for those whom the API server lets get /metrics. 0 turns them off.")
+		"The address to serve metrics on, by HTTPS, to users who may get /metrics by the API server's rules. 0 turns the metrics off.")
 	flags.StringVar(&o.metricsCertDir, metricsCertDirFlag, "",
 		"A folder with tls.crt and tls.key for the metrics, read again when they change. When absent, the certificate is self-signed.")
 	flags.BoolVar(&o.perObjectMetrics, "per-object-metrics", true,
-		"Show times and conditions of each PipedreamToken in the metrics. When false, only how many there are of each condition, and the times of the most urgent one: for many thousands.")
+		"Show the times and conditions of each PipedreamToken in the metrics. When false, the metrics show only how many PipedreamTokens have each condition, and the times of the most urgent one; use this with many thousands of PipedreamTokens.")
 	flags.StringVar(&o.healthProbeBindAddress, "health-probe-bind-address", ":8081",
 		"The address to serve /healthz and /readyz on. 0 turns them off.")
 	flags.StringVar(&o.pprofBindAddress, "pprof-bind-address", "0",

@@ -25,8 +25,8 @@ func newVerifyCommand(p *plugin) *cobra.Command {
 	options := &verifyOptions{}
 	command := &cobra.Command{
 		Use:   "verify NAME",
-		Short: "Try the held token against Pipedream's API, from this machine",
-		Long: "Try the held token against Pipedream's API, from this machine: one listing of the project's accounts, or of\n" +
+		Short: "Try the current token against Pipedream's API, from this machine",
+		Long: "Try the current token against Pipedream's API, from this machine: one listing of the project's accounts, or of\n" +
 			"the projects, of which nothing is shown. The token is sent to --api-url and nowhere else; when the Secret\n" +
 			"records another address, nothing is sent unless you name that one yourself.\n\n" +
 			"Exit codes: 0 accepted; 3 refused; 4 the answer, or the lack of one, says nothing about the token.",
@@ -63,7 +63,7 @@ func (v *verification) run(ctx context.Context, arguments []string) error {
 	trial := v.options.trial(found.token, target)
 	outcome, err := api.Verify(ctx, target.token(), trial)
 	if outcome == pipedream.Refused && !trial.CanList() {
-		v.plugin.print("%s not known: %s answers 401, which says nothing about the held token: its scopes may list neither the project's accounts (connect:accounts:read) "+
+		v.plugin.print("%s not known: %s answers 401, which says nothing about the current token: its scopes may list neither the project's accounts (connect:accounts:read) "+
 			"nor the projects (connect:projects:read)", found.fullName(), api.Address())
 		return &verdict{code: exitUnknown}
 	}
@@ -101,14 +101,14 @@ func (v *verification) report(found entry, address string, outcome pipedream.Ver
 	name := found.fullName()
 	switch outcome {
 	case pipedream.Accepted:
-		v.plugin.print("%s accepted: %s serves requests with the held token, which expires %s", name, address, moment(found.token.Status.ExpirationTime, v.plugin.Now()))
+		v.plugin.print("%s accepted: %s serves requests with the current token, which expires %s", name, address, moment(found.token.Status.ExpirationTime, v.plugin.Now()))
 		return nil
 	case pipedream.Refused:
-		v.plugin.print("%s refused: %s answers 401 to the held token: it was revoked, has expired, or may not list the project's accounts. "+
+		v.plugin.print("%s refused: %s answers 401 to the current token: it was revoked, has expired, or may not list the project's accounts. "+
 			"`kubectl pipedream renew %s --namespace %s --wait` gets a new one", name, address, found.token.Name, found.token.Namespace)
 		return &verdict{code: exitNo}
 	case pipedream.Inconclusive:
 	}
-	v.plugin.print("%s not known: the answer of %s says nothing about the held token (%v)", name, address, why)
+	v.plugin.print("%s not known: the answer of %s says nothing about the current token (%v)", name, address, why)
 	return &verdict{code: exitUnknown}
 }

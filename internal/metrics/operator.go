@@ -26,9 +26,9 @@ func NewOperator(tokenRequests *throttle.Limiter, version, revision string) *Ope
 	return &Operator{
 		tokenRequests: tokenRequests, version: version, revision: revision,
 		pause: prometheus.NewDesc("pipedream_pause_seconds",
-			"How long no token is asked for, because Pipedream has limited the rate; 0 if there is no pause.", nil, nil),
+			"How long the operator still sends no token request, because Pipedream limits the rate; 0 if there is no pause.", nil, nil),
 		paced: prometheus.NewDesc("pipedream_paced_requests", "Token requests that wait for their turn.", []string{"lane"}, nil),
-		build: prometheus.NewDesc("pipedream_operator_build_info", "What runs: always 1.", []string{"version", "revision", "goversion"}, nil),
+		build: prometheus.NewDesc("pipedream_operator_build_info", "Always 1; the labels say which build runs.", []string{"version", "revision", "goversion"}, nil),
 	}
 }
 

@@ -332,10 +332,10 @@ func isRequested(desired Desired, record *Record) bool {
 	return desired.RenewRequest != "" && record.RenewRequest != desired.RenewRequest
 }
 
-// State is what the held token is worth.
+// State is what the current token is worth.
 type State string
 
-// The states of the held token.
+// The states of the current token.
 const (
 	StateNone     State = "None"
 	StateValid    State = "Valid"

@@ -101,7 +101,7 @@ func TestSleep(t *testing.T) {
 }
 
 // Who sleeps misses nothing: until the end of a sleep no deed of ours becomes due,
-// and the held token keeps its worth.
+// and the current token keeps its worth.
 func TestNothingBecomesDueInASleep(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // The same scenes each time.
@@ -195,7 +195,7 @@ func randomScene(random *rand.Rand) (*scene, time.Time) {
 	return s, now
 }
 
-// triesUntil returns when the held token is tried if all goes well and whoever
+// triesUntil returns when the current token is tried if all goes well and whoever
 // tries it does nothing else. Each try takes some time.
 func triesUntil(s *scene, begin, end time.Time, takes time.Duration) []time.Time {
 	var tries []time.Time

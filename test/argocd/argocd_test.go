@@ -155,7 +155,7 @@ func TestHealth(t *testing.T) {
 		}
 		expires, held, _ := unstructured.NestedString(live.Object, "status", "expirationTime")
 		if held && !strings.Contains(got.Message, expires) && got.Status == health.HealthStatusDegraded && isReady(live) {
-			t.Errorf("%s: the message does not say until when the held token is good: %s", test.InputPath, got.Message)
+			t.Errorf("%s: the message does not say until when the current token is good: %s", test.InputPath, got.Message)
 		}
 	}
 	recorded, err := filepath.Glob(customization + "/testdata/*.yaml")

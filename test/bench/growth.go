@@ -60,7 +60,7 @@ func (b *bench) beginHolding(ctx context.Context) error {
 	return nil
 }
 
-// measureGrowth measures what holding tokens has cost. A held token is looked at every
+// measureGrowth measures what holding tokens has cost. A current token is looked at every
 // five minutes.
 func (b *bench) measureGrowth(ctx context.Context) error {
 	if b.held == nil || b.held.since.IsZero() {

@@ -27,6 +27,7 @@ func measurements() []measurement {
 		{"createmany", (*bench).measureCreateMany},
 		{"restart", (*bench).measureRestart},
 		{"scrape", (*bench).measureScrape},
+		{"reworded", (*bench).measureReworded},
 		{"create", (*bench).measureCreate},
 		{"floor", (*bench).measureFloor},
 		{"wave", (*bench).measureWave},

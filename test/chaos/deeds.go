@@ -201,7 +201,7 @@ func (c *chaos) deliver(ctx context.Context, number int, secret string) error {
 		}
 		for i := range objectCount {
 			if clientOf(i) == number && namespaceOf(i) == namespaceOf(n) {
-				_ = c.judge.deed(i, time.Now()) // The held token stays good meanwhile.
+				_ = c.judge.deed(i, time.Now()) // The current token stays good meanwhile.
 				c.ledger.deed(number, 1)
 			}
 		}

@@ -137,14 +137,14 @@ func (s *story) reject(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	// Long enough to see that Ready stays; the held token has some 20 s left.
+	// Long enough to see that Ready stays; the current token has some 20 s left.
 	for range 5 {
 		token, err := s.token(ctx)
 		if err != nil {
 			return err
 		}
 		if !isTrue(token, v1alpha1.ConditionReady) {
-			return errors.New("condition Ready is not True although the held token lives")
+			return errors.New("condition Ready is not True although the current token lives")
 		}
 		<-s.clock.After(time.Second)
 	}
@@ -152,7 +152,7 @@ func (s *story) reject(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.say("storefront's Ready stays True (the others' tokens are a little older): the held token lives for another %.0f s. Renewed and Stalled say:", token.Status.ExpirationTime.Sub(s.clock.Now()).Seconds())
+	s.say("storefront's Ready stays True (the others' tokens are a little older): the current token lives for another %.0f s. Renewed and Stalled say:", token.Status.ExpirationTime.Sub(s.clock.Now()).Seconds())
 	_, _ = fmt.Fprintf(s.out, "\n    %s\n\n", meta.FindStatusCondition(token.Status.Conditions, v1alpha1.ConditionStalled).Message)
 	return s.show(ctx, "get", "pipedreamtokens", "--namespace", shopNamespace)
 }
@@ -178,7 +178,7 @@ func (s *story) repair(ctx context.Context) error {
 	counted := s.count()
 	s.say("renewed %.1f s later; calls since (b): %d accepted, %d refused", took.Seconds(), counted.accepted, counted.refused)
 	if counted.refused > 0 {
-		return errors.New("the consumer was refused although the held token was good all the time")
+		return errors.New("the consumer was refused although the current token was good all the time")
 	}
 	return nil
 }

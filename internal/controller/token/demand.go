@@ -61,7 +61,7 @@ func (d *DemandWatch) compare(ctx context.Context) {
 	log.FromContext(ctx).Info(message, "renewalsPerSecond", demand, "tokenRequestsPerSecond", d.PerSecond, "pipedreamTokens", len(tokens.Items))
 }
 
-// demandOf returns how many renewals a second the held tokens ask for.
+// demandOf returns how many renewals a second the current tokens ask for.
 func demandOf(tokens []v1alpha1.PipedreamToken) (perSecond float64) {
 	for i := range tokens {
 		status := &tokens[i].Status

@@ -117,7 +117,7 @@ func TestRestartDoesNotForgetScopesThatWereNotGranted(t *testing.T) {
 	w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonTokenValid)
 }
 
-// Ready is about the held token, whatever becomes of the next one.
+// Ready is about the current token, whatever becomes of the next one.
 func TestHeldTokenOutlivesScopesThatAreNotGranted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

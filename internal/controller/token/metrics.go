@@ -52,15 +52,15 @@ func NewMetrics(ctx context.Context, options MetricsOptions) *Metrics {
 		objects: metrics.NewObjects(metrics.ObjectsOptions{
 			Expiration: metrics.Name{
 				Name: "token_expiration_timestamp_seconds",
-				Help: "When the token in the Secret expires; without names, that of the token that has used up most of its time for renewal.",
+				Help: "When the token in the Secret expires; without names, the expiry of the token that has used up most of its time for renewal.",
 			},
 			Renewal: metrics.Name{
 				Name: "token_renewal_timestamp_seconds",
-				Help: "When the token in the Secret is to be renewed; without names, that of the token that has used up most of its time for renewal.",
+				Help: "When the token in the Secret is to be renewed; without names, the renewal time of the token that has used up most of its time for renewal.",
 			},
 			Condition: metrics.Name{
 				Name: "token_condition",
-				Help: "1 for what each condition of a PipedreamToken is; without names, of how many PipedreamTokens it is that.",
+				Help: "1 for the status and reason of each condition of a PipedreamToken; without names, the number of PipedreamTokens with this status and reason.",
 			},
 			ConditionTypes: []string{v1alpha1.ConditionReady, v1alpha1.ConditionRenewed, v1alpha1.ConditionVerified, v1alpha1.ConditionStalled},
 			List:           func() ([]metrics.Object, error) { return listShown(ctx, options.Cache) },
@@ -68,8 +68,8 @@ func NewMetrics(ctx context.Context, options MetricsOptions) *Metrics {
 			PerObject:      options.PerObject,
 		}),
 		requests:      count("token_requests_total", "Requests to Pipedream for a token.", "result"),
-		renewals:      count("token_renewals_total", "Attempts to issue a token and to store it, by why it was to be issued.", "reason", "result"),
-		verifications: count("verifications_total", "Requests to Pipedream to try a held token.", "result"),
+		renewals:      count("token_renewals_total", "Attempts to issue a token and to write it to the Secret, by why a token was due.", "reason", "result"),
+		verifications: count("verifications_total", "Requests to Pipedream to verify a current token.", "result"),
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "pipedream_token_request_duration_seconds",
 			Help: "How long Pipedream takes to answer a request for a token.",

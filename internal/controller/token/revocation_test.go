@@ -22,7 +22,7 @@ import (
 func TestClientThatIsLostWhileATokenIsHeld(t *testing.T) {
 	tests := map[string]struct {
 		lose func(*world)
-		// revoked tells whether the held token is lost with it.
+		// revoked tells whether the current token is lost with it.
 		revoked bool
 	}{
 		"the client is deleted, and its tokens live on": {

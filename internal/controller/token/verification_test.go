@@ -91,7 +91,7 @@ func suspended(t *testing.T, changes ...func(*v1alpha1.PipedreamToken)) *world {
 	w.reconcile()
 	w.wantSuspended()
 	w.wantExchanges(2)
-	// The held token, its replacement three times, and perhaps the first try of the hour.
+	// The current token, its replacement three times, and perhaps the first try of the hour.
 	if got := w.verifications(); got < 4 || got > 5 {
 		t.Errorf("tokens were verified %d times, want four or five times", got)
 	}
@@ -202,7 +202,7 @@ func TestRevocationIsSeenAfterTwoRefusalsInARow(t *testing.T) {
 			t.Parallel()
 			w := accepted(t, verifiedEach(test.interval))
 			w.pass(mature)
-			w.refuse(2) // The held token and its replacement.
+			w.refuse(2) // The current token and its replacement.
 			w.liveUntilVerified()
 			if test.restart {
 				w.restart()
@@ -450,7 +450,7 @@ func TestRestartInEveryStateOfVerification(t *testing.T) {
 	}
 	tests := map[string]struct {
 		prepare func(t *testing.T) *world
-		// revoked tells that the held token is revoked afterwards, and seen then, and
+		// revoked tells that the current token is revoked afterwards, and seen then, and
 		// replaced that so many tokens are issued.
 		revoked bool
 		spent   int
@@ -618,7 +618,7 @@ func TestRestartsAgainAndAgainWhileEveryTokenIsRefused(t *testing.T) {
 	}
 	w.wantExchanges(2)
 	w.wantSuspended()
-	// The held token, its replacement, and that one again; perhaps once more at its interval.
+	// The current token, its replacement, and that one again; perhaps once more at its interval.
 	if got := w.verifications(); got < 3 || got > 4 {
 		t.Errorf("tokens were verified %d times, want three or four times", got)
 	}

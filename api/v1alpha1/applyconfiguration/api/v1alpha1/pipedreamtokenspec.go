@@ -44,7 +44,7 @@ type PipedreamTokenSpecApplyConfiguration struct {
 	// its life earlier, so that tokens that were issued together are not
 	// renewed together.
 	RenewBeforeSeconds *int32 `json:"renewBeforeSeconds,omitempty"`
-	// verification tries the held token on Pipedream's API at an interval, so
+	// verification tries the current token on Pipedream's API at an interval, so
 	// that a revoked token is seen and replaced. When absent, it is off, and a
 	// revoked token stays until it is renewed. It needs `projectID`, and a scope
 	// that may list the project's accounts (`connect:accounts:read`) or the

@@ -16,21 +16,21 @@ import (
 // PipedreamTokenStatus is what the operator last observed. What the held
 // token is worth is not decided from it. Losing it costs a read, the
 // wait after a failed attempt, and, until the next verification, the
-// knowledge that the held token was refused.
+// knowledge that the current token was refused.
 type PipedreamTokenStatusApplyConfiguration struct {
 	// conditions are Ready (the Secret holds a token that works), Renewed (the
 	// outcome of the last attempt), Verified (what Pipedream last answered to
-	// the held token; only with `spec.verification`) and Stalled (only a person
+	// the current token; only with `spec.verification`) and Stalled (only a person
 	// can help; exists only while True).
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// observedGeneration is the generation of the spec that this status is
 	// about.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// issueTime is when the held token was asked for.
+	// issueTime is when the current token was asked for.
 	IssueTime *metav1.Time `json:"issueTime,omitempty"`
-	// expirationTime is when the held token expires.
+	// expirationTime is when the current token expires.
 	ExpirationTime *metav1.Time `json:"expirationTime,omitempty"`
-	// renewalTime is when the held token is to be renewed.
+	// renewalTime is when the current token is to be renewed.
 	RenewalTime *metav1.Time `json:"renewalTime,omitempty"`
 	// nextAttemptTime is when the operator tries again. It is set only after a
 	// failed attempt that is tried again at a time, not at an event.

@@ -8,7 +8,7 @@ package v1alpha1
 // VerificationApplyConfiguration represents a declarative configuration of the Verification type for use
 // with apply.
 //
-// Verification says how often the held token is tried on Pipedream's API.
+// Verification says how often the current token is tried on Pipedream's API.
 type VerificationApplyConfiguration struct {
 	// intervalSeconds is the longest time between two tries; 300 suits most. A
 	// revoked token is seen after this time at the latest, unless many
