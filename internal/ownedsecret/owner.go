@@ -1,8 +1,8 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package ownedsecret reads and writes the one Secret of an owner, and never writes a Secret of
-// anybody else. An owner is an object of any kind of the operator; the package knows no kind.
+// Package ownedsecret reads and writes the one Secret of an owner. BelongsTo says whether a Secret
+// is the owner's: the caller asks it before each write. An owner is an object of any kind of the operator; the package knows no kind.
 //
 // A written Secret carries annotations that say who owns it, what it was written for, and a
 // digest over both its data and the annotations, so that the operator sees edits by others.

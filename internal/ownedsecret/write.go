@@ -18,9 +18,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Write creates the owner's Secret, or replaces the existing one. A Secret that Build did not
-// know of makes it fail: creating fails if there is a Secret, and replacing names the version
-// that was observed and fails if there is another. On success, secret is as it was written.
+// Write creates the owner's Secret, or replaces existing, the Secret that the caller has observed. It
+// fails if there is a Secret where the caller has observed none, or another version than observed:
+// so a Secret that somebody else has created meanwhile is never overwritten. On success, secret is as
+// it was written.
 func Write(ctx context.Context, c client.Client, owner Owner, existing *metav1.PartialObjectMetadata, secret *corev1.Secret) error {
 	if existing == nil {
 		return c.Create(ctx, secret)

@@ -14,9 +14,9 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
 )
 
-// TokenAPI is the part of Pipedream's API that the reconciler needs. *pipedream.Client implements
+// PipedreamAPI is the part of Pipedream's API that the reconciler needs. *pipedream.Client implements
 // it.
-type TokenAPI interface {
+type PipedreamAPI interface {
 	// Address returns the address of the API. Tokens of another address are outdated.
 	Address() string
 	// Issue exchanges credentials for a token. Its error is a *pipedream.Error.
@@ -30,7 +30,7 @@ type TokenAPI interface {
 type actions struct {
 	client                       client.Client
 	clock                        clock.PassiveClock
-	pipedream                    TokenAPI
+	pipedream                    PipedreamAPI
 	tokenRequests, verifications *throttle.Limiter
 	metrics                      *Metrics
 }

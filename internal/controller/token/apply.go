@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/controller/credentials"
@@ -17,13 +18,46 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 )
 
-// observe remembers what a new snapshot shows by itself. live is the Secret if it was read live;
-// made are the templates rendered with made-up tokens.
-func (st *state) observe(s snapshot, isLive bool, made rendering) {
-	if isLive {
+// apply remembers an outcome. After restore, nothing else writes the state.
+func (st *state) apply(s snapshot, o outcome) {
+	switch o := o.(type) {
+	case observed:
+		st.applyObserved(s, o)
+	case decided:
+		st.unblock(o.action)
+	case reported:
+		st.reporting.apply(o)
+	case saidUnknown:
+		st.reporting.saidUnknown = o.since
+	case blocked:
+		st.setBlocker(s, o.why)
+	case credentialsRead:
+		st.applyCredentials(s, o.found)
+	case targetRead:
+		st.cache.read(o.target)
+	case targetChecked:
+		st.applyCheck(s, o)
+	case verdict:
+		st.cache.read(o.target)
+		st.verification.apply(s.after(o), o)
+	default:
+		st.applyAttempt(s, o)
+	}
+}
+
+// unblock remembers that nothing makes an attempt impossible, if the action shows it.
+func (st *state) unblock(action renewal.Action) {
+	if !slices.Contains([]renewal.Action{renewal.Blocked, renewal.Read, renewal.Verify, renewal.Rewrite}, action) {
+		st.attempt.blocker = nil
+	}
+}
+
+// applyObserved remembers what a new snapshot shows by itself.
+func (st *state) applyObserved(s snapshot, o observed) {
+	if o.isLive {
 		st.cache.target = ownedsecret.Seen{Version: s.targetVersion()}
 	}
-	st.check.rendering = made
+	st.check.rendering = o.rendering
 	if !isUnseen(s, st.reporting) {
 		st.reporting.status = nil
 	}
@@ -33,39 +67,28 @@ func (st *state) observe(s snapshot, isLive bool, made rendering) {
 	}
 }
 
-// apply remembers the outcome of an action. It is the only function that changes the state
-// after restore.
-func (st *state) apply(s snapshot, action renewal.Action, o outcome) {
-	if !slices.Contains([]renewal.Action{renewal.Blocked, renewal.Read, renewal.Verify, renewal.Rewrite}, action) {
-		st.attempt.blocker = nil
+// apply remembers what was reported.
+func (p *reportingState) apply(o reported) {
+	p.status = &o.status
+	if o.version != "" {
+		p.version = o.version
 	}
-	switch o := o.(type) {
-	case kept:
-		st.attempt.failure, st.attempt.rewriteFailure, st.attempt.pending = nil, nil, nil
-	case blocked:
-		st.setBlocker(s, o.why)
-	case credentialsRead:
-		st.applyCredentials(s, o.found)
-	case targetRead:
-		st.cache.read(o.target)
-	case targetChecked:
-		st.applyCheck(s, o)
-	case sameCredentials:
-		st.attempt.failure.tried.credentialsVersion = s.credentialsVersion()
-	case foreign:
-		st.attempt.isRestored = false
-		st.setBlocker(s.after(o), renewal.NotOwned)
-	case verdict:
-		st.cache.read(o.target)
-		st.verification.apply(s.after(o), o)
-	default:
-		st.applyAttempt(s, o)
+	if o.renewed != nil && o.renewed.Status != metav1.ConditionUnknown {
+		p.saidFailure = o.renewed.Status == metav1.ConditionFalse
 	}
 }
 
 // applyAttempt remembers the outcome of an attempt to issue a token or to write the Secret.
 func (st *state) applyAttempt(s snapshot, o outcome) {
 	switch o := o.(type) {
+	case kept:
+		st.attempt.failure, st.attempt.rewriteFailure, st.attempt.pending = nil, nil, nil
+		return
+	case sameCredentials:
+		st.attempt.failure.tried.credentialsVersion = s.credentialsVersion()
+		return
+	case foreign:
+		st.setBlocker(s.after(o), renewal.NotOwned)
 	case requestFailed:
 		st.applyRequestFailed(s, o)
 	case issued:
@@ -157,7 +180,7 @@ func (st *state) applyRequestFailed(s snapshot, o requestFailed) {
 		detail = pipedream.ShowScopes(s.token.Spec.Scopes) + "; " + detail
 	}
 	failed := st.attempt.fail(newFailure(s, reasonOf(o.cause.Kind), detail, o.at), o.at)
-	failed.credentials = digestOf(st.uid, *s.clientCredentials)
+	failed.credentialsDigest = digestOf(st.uid, *s.clientCredentials)
 	failed.notBefore = failed.paced(s, o.at)
 	if !o.cause.RetryAt.IsZero() {
 		failed.notBefore = o.cause.RetryAt // As the limiter has decided, for all who are concerned.
@@ -262,7 +285,7 @@ func (st *state) explainBlocker(s snapshot, why renewal.Why) (reason, detail str
 		return v1alpha1.ReasonTemplateInvalid, st.check.templateError(s.token.Generation).Error()
 	case why == renewal.OtherType:
 		return v1alpha1.ReasonSecretWriteRefused, "it exists already, and is of another type than `spec.secret.type`"
-	case s.credentials == nil:
+	case s.credentialsSecret == nil:
 		return v1alpha1.ReasonCredentialsMissing, "Secret `" + s.token.Spec.ClientSecretRef.Name + "` (`spec.clientSecretRef.name`) does not exist"
 	case st.check.unusable.detail != "":
 		return st.check.unusable.reason, st.check.unusable.detail

@@ -48,17 +48,17 @@ func parseRecord(annotations map[string]string) *renewal.Record {
 	}
 }
 
-// currentToken is a token with everything that its Secret records of it.
-type currentToken struct {
+// recordedToken is a token with everything that its Secret records of it, or is to record.
+type recordedToken struct {
 	// token has no AccessToken if no key of its Secret holds the token and nothing else.
 	token pipedream.Token
 	// scopes, api and renewRequest are what it was issued for.
 	scopes, api, renewRequest string
 	// inputs is the keyed digest of everything that it was issued for.
 	inputs string
-	// credentials tells where the credentials are that it was issued for, in the version in which
+	// credentialsRecord tells where the credentials are that it was issued for, in the version in which
 	// they were last seen to be so.
-	credentials string
+	credentialsRecord string
 	// credentialsVersion is the resourceVersion of the credentials; it is not recorded.
 	credentialsVersion string
 	// data and rendering are the ones of the Secret that it was read from.
@@ -74,32 +74,32 @@ func inputsOf(token pipedream.Sensitive, credentials pipedream.Credentials, scop
 }
 
 // currentIn returns the token in an intact Secret that belongs to the PipedreamToken.
-func currentIn(secret *corev1.Secret, record renewal.Record) currentToken {
-	return currentToken{
+func currentIn(secret *corev1.Secret, record renewal.Record) recordedToken {
+	return recordedToken{
 		token: pipedream.Token{
 			AccessToken:    pipedream.NewSensitive(string(secret.Data[secret.Annotations[v1alpha1.TokenKeyAnnotation]])),
 			GrantedScope:   secret.Annotations[v1alpha1.GrantedScopeAnnotation],
 			IssueTime:      record.IssueTime,
 			ExpirationTime: record.ExpirationTime,
 		},
-		scopes:       record.Scopes,
-		api:          record.API,
-		renewRequest: record.RenewRequest,
-		inputs:       secret.Annotations[v1alpha1.InputsAnnotation],
-		credentials:  secret.Annotations[v1alpha1.CredentialsAnnotation],
-		data:         secret.Data,
-		rendering:    secret.Annotations[v1alpha1.RenderingAnnotation],
+		scopes:            record.Scopes,
+		api:               record.API,
+		renewRequest:      record.RenewRequest,
+		inputs:            secret.Annotations[v1alpha1.InputsAnnotation],
+		credentialsRecord: secret.Annotations[v1alpha1.CredentialsAnnotation],
+		data:              secret.Data,
+		rendering:         secret.Annotations[v1alpha1.RenderingAnnotation],
 	}
 }
 
 // isFor reports whether the token was issued for these credentials.
-func (c currentToken) isFor(credentials pipedream.Credentials) bool {
+func (c recordedToken) isFor(credentials pipedream.Credentials) bool {
 	return c.inputs == inputsOf(c.token.AccessToken, credentials, c.scopes, c.api)
 }
 
 // grantedScope falls back to the scopes that were asked for. To ask for none is to ask for
 // Pipedream's default, which is every scope.
-func (c currentToken) grantedScope() string {
+func (c recordedToken) grantedScope() string {
 	switch {
 	case c.token.GrantedScope != "":
 		return c.token.GrantedScope
@@ -110,7 +110,7 @@ func (c currentToken) grantedScope() string {
 }
 
 // record returns the annotations with the record of the token.
-func (c currentToken) record() map[string]string {
+func (c recordedToken) record() map[string]string {
 	return map[string]string{
 		v1alpha1.IssuedAtAnnotation:     c.token.IssueTime.Format(time.RFC3339),
 		v1alpha1.ExpiresAtAnnotation:    c.token.ExpirationTime.Format(time.RFC3339),
@@ -119,12 +119,12 @@ func (c currentToken) record() map[string]string {
 		v1alpha1.APIAnnotation:          c.api,
 		v1alpha1.RenewRequestAnnotation: c.renewRequest,
 		v1alpha1.InputsAnnotation:       c.inputs,
-		v1alpha1.CredentialsAnnotation:  c.credentials,
+		v1alpha1.CredentialsAnnotation:  c.credentialsRecord,
 	}
 }
 
 // renewalRecord returns the times and the inputs of the token as package renewal sees them.
-func (c currentToken) renewalRecord() renewal.Record {
+func (c recordedToken) renewalRecord() renewal.Record {
 	return renewal.Record{
 		IssueTime: c.token.IssueTime, ExpirationTime: c.token.ExpirationTime,
 		Scopes: c.scopes, API: c.api, RenewRequest: c.renewRequest,

@@ -53,7 +53,7 @@ func factsOf(s snapshot, st state) renewal.Facts {
 func checkOf(s snapshot, st state) renewal.Check {
 	last := st.check.last
 	if last.targetVersion != s.targetVersion() || last.generation != s.token.Generation ||
-		s.credentials != nil && last.credentialsVersion != s.credentialsVersion() {
+		s.credentialsSecret != nil && last.credentialsVersion != s.credentialsVersion() {
 		return renewal.Unchecked
 	}
 	return last.outcome
@@ -71,8 +71,9 @@ func isSuperseded(s snapshot, st state) bool {
 	return !isSame && s.now.Before(due)
 }
 
-// isDriftedAgain reports whether the Secret was as it is desired before somebody has changed it,
-// or whether a write that was refused is made again before its time, because of a change.
+// isDriftedAgain reports whether somebody's change is the reason to write the Secret again: the
+// Secret was as desired for this generation already, or a change makes a refused write come before
+// its wait has ended.
 func isDriftedAgain(s snapshot, st state) bool {
 	refused := st.attempt.rewriteFailure
 	return st.check.appliedGeneration == s.token.Generation ||
@@ -91,14 +92,14 @@ func isTypeKnown(s snapshot, known targetType) bool {
 }
 
 // canWritePending reports whether a token waits to be written that is still desired.
-func canWritePending(s snapshot, pending *currentToken) bool {
+func canWritePending(s snapshot, pending *recordedToken) bool {
 	return pending != nil && pending.scopes == s.desired.Scopes && pending.api == s.desired.API &&
 		s.now.Before(renewal.DueTime(s.desired, pending.renewalRecord()))
 }
 
 // hasCredentials reports whether there are credentials, as far as is known without reading them.
 func hasCredentials(s snapshot, known unusable) bool {
-	return s.credentials != nil &&
+	return s.credentialsSecret != nil &&
 		(s.credentialsVersion() != known.credentialsVersion || s.token.Generation != known.generation)
 }
 
@@ -113,12 +114,12 @@ func hadToken(s snapshot, st state) bool {
 // as long as it would have.
 func isSameRequest(s snapshot, st state) bool {
 	failed := st.attempt.failure
-	if failed == nil || !s.now.Before(failed.notBefore) || failed.credentials != digestOf(st.uid, *s.clientCredentials) {
+	if failed == nil || !s.now.Before(failed.notBefore) || failed.credentialsDigest != digestOf(st.uid, *s.clientCredentials) {
 		return false
 	}
 	tried := failed.tried
 	tried.credentialsVersion = s.credentialsVersion()
-	return tried.isSameAs(s.inputs())
+	return tried.isSameAs(s.attemptInputs())
 }
 
 // bypassesRefusals reports whether the attempt is made before its time, because something has

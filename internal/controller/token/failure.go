@@ -27,9 +27,9 @@ type failure struct {
 	// Ready was in that status.
 	isRestored, wasReady bool
 	// tried are the inputs of the attempt.
-	tried inputs
-	// credentials is a digest of the credentials that were tried; empty if none were.
-	credentials string
+	tried attemptInputs
+	// credentialsDigest is a digest of the credentials that were tried; empty if none were.
+	credentialsDigest string
 	// notBefore is when the next attempt may be made; zero if that is not a matter of time.
 	notBefore time.Time
 	// refusedOver is the version of the Secret that could not be replaced, if a write failed.
@@ -55,7 +55,7 @@ func (f *failure) hasSameInputs(s snapshot) bool {
 	if f.reason == v1alpha1.ReasonSecretWriteRefused && f.refusedOver != s.targetVersion() {
 		return false
 	}
-	return f.tried.isSameAs(s.inputs())
+	return f.tried.isSameAs(s.attemptInputs())
 }
 
 // stallsAt returns when the failure becomes a matter for a person; zero for never.
@@ -100,7 +100,7 @@ func (f *failure) isStill(other *failure) bool {
 }
 
 func newFailure(s snapshot, because, detail string, now time.Time) *failure {
-	return &failure{reason: because, detail: detail, tried: s.inputs(), since: now.Truncate(time.Second), count: 1}
+	return &failure{reason: because, detail: detail, tried: s.attemptInputs(), since: now.Truncate(time.Second), count: 1}
 }
 
 // paced returns when an attempt is made again after the failure, unless the limiter knows better.

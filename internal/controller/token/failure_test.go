@@ -347,13 +347,13 @@ func TestRenewedTokenIsNotWastedWhenTheAnswerIsLost(t *testing.T) {
 
 // interruptedAPI is told to stop while it is asked.
 type interruptedAPI struct {
-	TokenAPI
+	PipedreamAPI
 	interrupt func()
 }
 
 func (a interruptedAPI) Issue(ctx context.Context, credentials pipedream.Credentials, scopes []string) (pipedream.Token, error) {
 	a.interrupt()
-	return a.TokenAPI.Issue(ctx, credentials, scopes)
+	return a.PipedreamAPI.Issue(ctx, credentials, scopes)
 }
 
 func TestShutdownBetweenExchangeAndWriteLosesNoToken(t *testing.T) {
@@ -361,7 +361,7 @@ func TestShutdownBetweenExchangeAndWriteLosesNoToken(t *testing.T) {
 	w.createCredentials()
 	w.create()
 	ctx, interrupt := context.WithCancel(t.Context())
-	w.reconciler.Pipedream = interruptedAPI{TokenAPI: w.api, interrupt: interrupt}
+	w.reconciler.Pipedream = interruptedAPI{PipedreamAPI: w.api, interrupt: interrupt}
 	_, err := w.reconciler.Reconcile(ctx, requestFor(w))
 	must(t, err)
 	if ctx.Err() == nil {

@@ -143,7 +143,7 @@ func checkStatusOf(t *testing.T, token *v1alpha1.PipedreamToken, secret *corev1.
 		now:    now, firstSeen: now,
 	}
 	st := &state{}
-	st.observe(s, false, renderMadeUp(token, s.desired.Scopes))
+	st.apply(s, observed{rendering: renderMadeUp(token, s.desired.Scopes)})
 	checkProjection(t, s, st)
 }
 
@@ -189,7 +189,7 @@ func FuzzRestore(f *testing.F) {
 		s := snapshot{token: token, desired: desiredBy(token, "https://api.pipedream.com"), now: issued.Add(time.Duration(clock))}
 		s.firstSeen = s.now
 		if hasTarget {
-			current := currentToken{
+			current := recordedToken{
 				token:  pipedream.Token{IssueTime: issued, ExpirationTime: issued.Add(time.Hour)},
 				scopes: s.desired.Scopes, api: s.desired.API, inputs: "inputs",
 			}
@@ -200,10 +200,10 @@ func FuzzRestore(f *testing.F) {
 			}}
 		}
 		if hasCredentials {
-			s.credentials = &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{ResourceVersion: credentialsVersion}}
+			s.credentialsSecret = &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{ResourceVersion: credentialsVersion}}
 		}
 		st := restore(s)
-		st.observe(s, false, renderMadeUp(token, s.desired.Scopes))
+		st.apply(s, observed{rendering: renderMadeUp(token, s.desired.Scopes)})
 
 		for _, failed := range []*failure{st.attempt.failure, st.attempt.blocker} {
 			if failed == nil {
@@ -222,7 +222,7 @@ func FuzzRestore(f *testing.F) {
 		if checkOf(s, *st) == renewal.Good {
 			was := token.Status
 			isSeen := s.target != nil && was.Secret.ResourceVersion == secretVersion && was.ObservedGeneration == token.Generation &&
-				(s.credentials == nil || was.ClientSecretResourceVersion == credentialsVersion)
+				(s.credentialsSecret == nil || was.ClientSecretResourceVersion == credentialsVersion)
 			if !isSeen {
 				t.Errorf("the Secret counts as good without having been read, after the status %s", status)
 			}

@@ -41,19 +41,19 @@ func (a actions) issue(ctx context.Context, s snapshot, st state, why renewal.Wh
 		return queued{ticket}, nil
 	}
 	if !s.areCredentialsRead {
-		found, err := a.readCredentials(ctx, s)
-		if err != nil {
-			return noAction{}, err
-		}
-		return credentialsRead{found}, nil
+		return readCredentials(ctx, a.client, s)
 	}
-	if s.clientCredentials == nil {
+	return a.request(ctx, s, st, why, ticket)
+}
+
+// request sends the token request, unless it is known to be of no use.
+func (a actions) request(ctx context.Context, s snapshot, st state, why renewal.Why, ticket throttle.Ticket) (outcome, error) {
+	switch {
+	case s.clientCredentials == nil:
 		return blocked{renewal.NoCredentials}, nil
-	}
-	if isSameRequest(s, st) {
+	case isSameRequest(s, st):
 		return sameCredentials{}, nil
-	}
-	if s.target == nil && hadToken(s, st) && !s.isDryRunDone {
+	case s.target == nil && hadToken(s, st) && !s.isDryRunDone:
 		if refused, err := a.dryRun(ctx, s, st); refused != nil || err != nil {
 			return refused, err
 		}
@@ -85,21 +85,21 @@ func (a actions) exchange(ctx context.Context, s snapshot, st state, why renewal
 		}
 		return requestFailed{cause: cause, at: a.clock.Now()}, nil
 	}
-	return issued{why: why, at: a.clock.Now(), token: currentToken{
+	return issued{why: why, at: a.clock.Now(), token: recordedToken{
 		token:              token,
 		scopes:             s.desired.Scopes,
 		api:                s.desired.API,
 		renewRequest:       s.desired.RenewRequest,
 		inputs:             inputsOf(token.AccessToken, credentials, s.desired.Scopes, s.desired.API),
-		credentials:        s.credentialsRecord(),
+		credentialsRecord:  s.credentialsRecord(),
 		credentialsVersion: s.credentialsVersion(),
 	}}, nil
 }
 
-// dryRun finds out, before a token is asked for, whether the API server would create the Secret
-// where there is none any longer: a namespace or a PipedreamToken that is being deleted, a quota or
-// a policy may stand in the way. A first token is issued without, because most first tokens need
-// none of this, however long they have waited. The outcome is nil if nothing stands in the way.
+// dryRun finds out, before a token is asked for, whether the API server would create the Secret: a
+// namespace or a PipedreamToken that is being deleted, a quota or a policy may prevent it. The dry
+// run is made only if there was a Secret before. A first token skips it, because it rarely helps
+// there. The outcome is nil if nothing prevents the write.
 func (a actions) dryRun(ctx context.Context, s snapshot, st state) (outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, dryRunTimeout)
 	defer cancel()

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/controller/credentials"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
@@ -26,6 +27,29 @@ type outcome interface {
 
 // The outcomes.
 type (
+	// observed: a new snapshot was taken.
+	observed struct {
+		// isLive tells that the Secret was read live, and not through the cache.
+		isLive bool
+		// rendering is what the templates result in with made-up tokens.
+		rendering rendering
+	}
+
+	// decided: this is what is done next.
+	decided struct{ action renewal.Action }
+
+	// reported: a status was applied.
+	reported struct {
+		status v1alpha1.PipedreamTokenStatus
+		// version is the resourceVersion of the object with the status; empty if it is not known.
+		version string
+		// renewed is the change of condition Renewed that an event is about; nil if there is none.
+		renewed *metav1.Condition
+	}
+
+	// saidUnknown: an event says that condition Verified has been Unknown since that time.
+	saidUnknown struct{ since time.Time }
+
 	// noAction: nothing was done.
 	noAction struct{}
 
@@ -48,7 +72,7 @@ type (
 		credentials *credentials.Found
 		check       renewal.Check
 		// current is the token in the Secret; nil if it was edited.
-		current *currentToken
+		current *recordedToken
 		// isAuthenticated tells that the token was found to be issued for the credentials.
 		isAuthenticated bool
 		// editor is the field manager that has last changed the Secret.
@@ -76,13 +100,13 @@ type (
 
 	// issued: Pipedream issued a token, which is to be written.
 	issued struct {
-		token currentToken
+		token recordedToken
 		why   renewal.Why
 		at    time.Time
 	}
 
 	// confirmed: the credentials are still the ones that the pending token was issued for.
-	confirmed struct{ pending currentToken }
+	confirmed struct{ pending recordedToken }
 
 	// discarded: the pending token is worth nothing any longer.
 	discarded struct{ isNamespaceTerminating bool }
@@ -93,7 +117,7 @@ type (
 	// written: the Secret holds the token.
 	written struct {
 		target *metav1.PartialObjectMetadata
-		token  currentToken
+		token  recordedToken
 		kind   writeKind
 		why    renewal.Why
 		// isFound tells that an earlier write of the token was done after all.
@@ -141,6 +165,10 @@ type writeKind struct {
 	isDryRun bool
 }
 
+func (observed) isFinal() bool           { return false }
+func (decided) isFinal() bool            { return false }
+func (reported) isFinal() bool           { return true }
+func (saidUnknown) isFinal() bool        { return true }
 func (noAction) isFinal() bool           { return true }
 func (kept) isFinal() bool               { return true }
 func (blocked) isFinal() bool            { return true }

@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pipedream-operator/pipedream-operator/internal/controller/credentials"
 	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
@@ -27,22 +28,23 @@ func (a actions) readTarget(ctx context.Context, s snapshot) (*corev1.Secret, er
 	return target, nil
 }
 
-func (a actions) readCredentials(ctx context.Context, s snapshot) (credentials.Found, error) {
-	return credentials.Read(ctx, a.client, s.token.Namespace, s.token.Spec.ClientSecretRef)
+// readCredentials reads the client credentials live.
+func readCredentials(ctx context.Context, live client.Reader, s snapshot) (outcome, error) {
+	found, err := credentials.Read(ctx, live, s.token.Namespace, s.token.Spec.ClientSecretRef)
+	if err != nil {
+		return noAction{}, err
+	}
+	return credentialsRead{found}, nil
 }
 
 // block finds out what makes an attempt impossible. It reads the credentials if only the status
 // of an earlier process says that they can't be used, and condition Ready has changed since.
 func (a actions) block(ctx context.Context, s snapshot, st state, why renewal.Why) (outcome, error) {
-	isUnread := why == renewal.NoCredentials && s.credentials != nil && st.check.unusable.detail == "" && !s.areCredentialsRead
+	isUnread := why == renewal.NoCredentials && s.credentialsSecret != nil && st.check.unusable.detail == "" && !s.areCredentialsRead
 	if !isUnread || st.attempt.blocker.isRestoredWith(renewal.CurrentToken(s.desired, factsOf(s, st), s.now) == renewal.StateValid) {
 		return blocked{why}, nil
 	}
-	found, err := a.readCredentials(ctx, s)
-	if err != nil {
-		return noAction{}, err
-	}
-	return credentialsRead{found}, nil
+	return readCredentials(ctx, a.client, s)
 }
 
 // check reads the Secret, and the credentials if they may be others, and compares the Secret with
@@ -66,18 +68,19 @@ func (a actions) check(ctx context.Context, s snapshot, st state) (outcome, erro
 	return a.compare(ctx, s, st, found, currentIn(target, *record))
 }
 
-// compare compares an intact Secret with what is desired. The credentials of the recorded version
-// are not read, unless somebody has changed the Secret since: somebody who can write the Secret can
-// make up any record but the inputs. If the token can't be read from its Secret, credentials of
-// any other version count as others.
-func (a actions) compare(ctx context.Context, s snapshot, st state, found targetChecked, current currentToken) (outcome, error) {
+// compare compares an intact Secret with what is desired. If the recorded version of the credentials
+// is still the current one, the credentials are not read. After a change of the Secret by somebody
+// else they are read, because that person may have forged the recorded version; the digest of the
+// inputs can't be forged. If the token can't be read from its Secret, any other version counts as
+// other credentials.
+func (a actions) compare(ctx context.Context, s snapshot, st state, found targetChecked, current recordedToken) (outcome, error) {
 	isRecorded := func() bool {
-		return current.credentials == s.credentialsRecord() &&
+		return current.credentialsRecord == s.credentialsRecord() &&
 			(current.token.AccessToken.IsEmpty() || st.check.authenticatedVersion == s.targetVersion())
 	}
-	if s.credentials == nil || !isRecorded() {
+	if s.credentialsSecret == nil || !isRecorded() {
 		if !s.areCredentialsRead {
-			read, err := a.readCredentials(ctx, s)
+			read, err := credentials.Read(ctx, a.client, s.token.Namespace, s.token.Spec.ClientSecretRef)
 			if err != nil {
 				return targetRead{found.target}, err
 			}
@@ -90,7 +93,7 @@ func (a actions) compare(ctx context.Context, s snapshot, st state, found target
 			found.check, found.current = renewal.InputsChanged, &current
 			return found, nil
 		default:
-			current.credentials, found.isAuthenticated = s.credentialsRecord(), true
+			current.credentialsRecord, found.isAuthenticated = s.credentialsRecord(), true
 		}
 	}
 	found.check, found.current = compareWithDesired(s, st.check.rendering, st.check.templateError(s.token.Generation), current, found.target), &current

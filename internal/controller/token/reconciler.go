@@ -57,7 +57,7 @@ type Reconciler struct {
 	// Clock tells the time.
 	Clock clock.PassiveClock
 	// Pipedream issues and verifies tokens.
-	Pipedream TokenAPI
+	Pipedream PipedreamAPI
 	// TokenRequests and Verifications pace the requests to Pipedream.
 	TokenRequests, Verifications *throttle.Limiter
 	// Metrics counts the requests to Pipedream, and their results.
@@ -112,7 +112,7 @@ func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.PipedreamToken
 	}
 	s.target = target
 	reference := types.NamespacedName{Namespace: token.Namespace, Name: token.Spec.ClientSecretRef.Name}
-	if s.credentials, err = ownedsecret.Metadata(ctx, r.Cache, reference); err != nil {
+	if s.credentialsSecret, err = ownedsecret.Metadata(ctx, r.Cache, reference); err != nil {
 		return snapshot{}, nil, err
 	}
 	if st == nil {
@@ -122,7 +122,7 @@ func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.PipedreamToken
 	if made.generation != token.Generation {
 		made = renderMadeUp(token, s.desired.Scopes)
 	}
-	st.observe(s, isLive, made)
+	st.apply(s, observed{isLive, made})
 	return s, st, nil
 }
 
@@ -143,9 +143,10 @@ func (r *Reconciler) work(ctx context.Context, s snapshot, st *state) (snapshot,
 	var decision renewal.Decision
 	for range maxSteps {
 		decision = renewal.Decide(s.desired, factsOf(s, *st), s.now)
+		st.apply(s, decided{decision.Action})
 		log.FromContext(ctx).V(1).Info("decided", "action", decision.Action, "why", decision.Why, "until", decision.Until)
 		done, err := r.actions().act(ctx, s, *st, decision)
-		st.apply(s, decision.Action, done)
+		st.apply(s, done)
 		r.Metrics.count(decision.Why, done)
 		s = s.after(done)
 		if err != nil || done.isFinal() {

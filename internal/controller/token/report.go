@@ -43,7 +43,7 @@ func (r reporter) report(ctx context.Context, s snapshot, st *state, decision re
 	sleep = sleepOf(v)
 	status := project(v)
 	if since := r.sayLongUnknown(ctx, v, status); !since.IsZero() {
-		st.reporting.saidUnknown = since
+		st.apply(s, saidUnknown{since})
 	}
 	if isAboutToIssueFirst(v) || saysNothingNew(v, status) {
 		return sleep, nil
@@ -55,21 +55,8 @@ func (r reporter) report(ctx context.Context, s snapshot, st *state, decision re
 	case err != nil:
 		return sleep, client.IgnoreNotFound(err)
 	}
-	renewed := r.announce(ctx, v, status)
-	st.reporting.apply(status, version, renewed)
+	st.apply(s, reported{status, version, r.announce(ctx, v, status)})
 	return sleep, nil
-}
-
-// apply remembers a status that was applied, and the last change of condition Renewed that an
-// event is about; nil for none.
-func (p *reportingState) apply(status v1alpha1.PipedreamTokenStatus, version string, renewed *metav1.Condition) {
-	p.status = &status
-	if version != "" {
-		p.version = version
-	}
-	if renewed != nil && renewed.Status != metav1.ConditionUnknown {
-		p.saidFailure = renewed.Status == metav1.ConditionFalse
-	}
 }
 
 // applyStatus applies the whole status, as its only writer. It returns the version of the object
@@ -155,8 +142,8 @@ func isWorthEvent(condition *metav1.Condition) bool {
 }
 
 // sayLongUnknown says once, in an event and a log line, that condition Verified has been Unknown
-// for an hour. If the hour was over before this process has first seen the object, another process
-// has said so. It returns since when the condition is Unknown if it has said so now.
+// for an hour. If the hour was over before this process has first seen the object, an earlier
+// process has recorded the event. It returns since when the condition is Unknown if it has said so now.
 func (r reporter) sayLongUnknown(ctx context.Context, v view, status v1alpha1.PipedreamTokenStatus) (since time.Time) {
 	verified := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionVerified)
 	if verified == nil || verified.Status != metav1.ConditionUnknown || status.IssueTime == nil {
@@ -199,8 +186,8 @@ func nextMoment(status *v1alpha1.PipedreamTokenStatus) *metav1.Time {
 
 // changed returns a condition if its status or reason is not what it was, else nil.
 func changed(previous, status v1alpha1.PipedreamTokenStatus, kind string) *metav1.Condition {
-	before, now := meta.FindStatusCondition(previous.Conditions, kind), meta.FindStatusCondition(status.Conditions, kind)
-	if before != nil && now != nil && before.Status == now.Status && before.Reason == now.Reason {
+	now := meta.FindStatusCondition(status.Conditions, kind)
+	if isSameCondition(meta.FindStatusCondition(previous.Conditions, kind), now) {
 		return nil
 	}
 	return now

@@ -143,7 +143,7 @@ func restoreFailure(s snapshot) *failure {
 		isRestored:  true,
 		wasReady:    meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady),
 		since:       earlier(renewed.LastTransitionTime.Time, s.now),
-		tried: inputs{
+		tried: attemptInputs{
 			generation:         status.ObservedGeneration,
 			credentialsVersion: status.ClientSecretResourceVersion,
 			renewRequest:       renewRequest,

@@ -82,13 +82,13 @@ func TestExpiryIsReportedWhileTheAPIServerLosesWrites(t *testing.T) {
 
 // slowAPI takes its time to verify.
 type slowAPI struct {
-	TokenAPI
+	PipedreamAPI
 	verifying func()
 }
 
 func (a slowAPI) Verify(ctx context.Context, token pipedream.Sensitive, trial pipedream.Trial) (pipedream.Verdict, error) {
 	a.verifying()
-	return a.TokenAPI.Verify(ctx, token, trial)
+	return a.PipedreamAPI.Verify(ctx, token, trial)
 }
 
 func TestWhatComesDueDuringAVisitIsNotSleptOver(t *testing.T) {
@@ -97,7 +97,7 @@ func TestWhatComesDueDuringAVisitIsNotSleptOver(t *testing.T) {
 	renewal := w.token().Status.RenewalTime
 	w.passUntil(renewal)
 	w.pass(-time.Second)
-	w.reconciler.Pipedream = slowAPI{TokenAPI: w.api, verifying: func() { w.pass(2 * time.Second) }}
+	w.reconciler.Pipedream = slowAPI{PipedreamAPI: w.api, verifying: func() { w.pass(2 * time.Second) }}
 	if sleep := w.reconcile().RequeueAfter; sleep > time.Second {
 		t.Errorf("the next visit is in %v, though the renewal came due during this one", sleep)
 	}

@@ -52,13 +52,13 @@ func (w *world) valuesOf(secret *corev1.Secret) map[string]string {
 
 // observedAPI remembers the token that was issued last, and can make tokens larger.
 type observedAPI struct {
-	TokenAPI
+	PipedreamAPI
 	last    string
 	padding int
 }
 
 func (a *observedAPI) Issue(ctx context.Context, credentials pipedream.Credentials, scopes []string) (pipedream.Token, error) {
-	token, err := a.TokenAPI.Issue(ctx, credentials, scopes)
+	token, err := a.PipedreamAPI.Issue(ctx, credentials, scopes)
 	if err == nil {
 		token.AccessToken = pipedream.NewSensitive(token.AccessToken.Reveal() + strings.Repeat("x", a.padding))
 		a.last = token.AccessToken.Reveal()
@@ -70,7 +70,7 @@ func (a *observedAPI) Issue(ctx context.Context, credentials pipedream.Credentia
 func newShapeWorld(t *testing.T) (*world, *observedAPI) {
 	t.Helper()
 	w := newWorld(t)
-	api := &observedAPI{TokenAPI: w.api}
+	api := &observedAPI{PipedreamAPI: w.api}
 	w.api = api
 	w.restart()
 	return w, api

@@ -33,8 +33,9 @@ const collectionTime = 10 * time.Second
 type snapshot struct {
 	token   *v1alpha1.PipedreamToken
 	desired renewal.Desired
-	// target and credentials are the metadata of the two Secrets; nil if absent.
-	target, credentials *metav1.PartialObjectMetadata
+	// target is the metadata of the Secret that holds the token, and credentialsSecret the metadata of
+	// the Secret that holds the client credentials; nil if absent.
+	target, credentialsSecret *metav1.PartialObjectMetadata
 	// now is the one moment that the reconcile decides by, and firstSeen is when this process has
 	// first seen the object.
 	now, firstSeen time.Time
@@ -44,7 +45,7 @@ type snapshot struct {
 	clientCredentials  *pipedream.Credentials
 	areCredentialsRead bool
 	// current is the token that this reconcile has read or written; nil if it has done neither.
-	current *currentToken
+	current *recordedToken
 	// ticket is where the token request waits for its turn, and verificationTicket where a
 	// verification does; zero if none waits. isQueued tells that ticket was taken for the last
 	// decision, so that there is nothing to do but wait.
@@ -58,9 +59,9 @@ type snapshot struct {
 	issuedBecause renewal.Why
 }
 
-// inputs are what an attempt is made with. When they have changed since an attempt failed, the
+// attemptInputs are what an attempt is made with. When they have changed since an attempt failed, the
 // next attempt need not wait.
-type inputs struct {
+type attemptInputs struct {
 	generation         int64
 	credentialsVersion string
 	renewRequest       string
@@ -68,7 +69,7 @@ type inputs struct {
 
 // isSameAs reports whether the next attempt would be made with the same inputs. Removing the
 // request to renew asks for nothing, and so changes nothing.
-func (i inputs) isSameAs(next inputs) bool {
+func (i attemptInputs) isSameAs(next attemptInputs) bool {
 	if next.renewRequest == "" {
 		next.renewRequest = i.renewRequest
 	}
@@ -93,6 +94,23 @@ func (s snapshot) after(o outcome) snapshot {
 	switch o := o.(type) {
 	case kept:
 		s.ticket = throttle.Ticket{} // The current token is good: no other one is waited for.
+	case queued:
+		s.ticket, s.isQueued = o.ticket, true
+	case sentBack:
+		s.ticket, s.isDryRunDone = o.ticket, true
+	case requestFailed, issued:
+		s.ticket = throttle.Ticket{}
+	case verificationQueued:
+		s.verificationTicket = o.ticket
+	default:
+		s = s.afterSecret(o)
+	}
+	return s
+}
+
+// afterSecret returns the snapshot after a Secret was read or written.
+func (s snapshot) afterSecret(o outcome) snapshot {
+	switch o := o.(type) {
 	case credentialsRead:
 		s = s.withCredentials(o.found)
 	case targetRead:
@@ -102,16 +120,8 @@ func (s snapshot) after(o outcome) snapshot {
 		if o.credentials != nil {
 			s = s.withCredentials(*o.credentials)
 		}
-	case queued:
-		s.ticket, s.isQueued = o.ticket, true
-	case sentBack:
-		s.ticket, s.isDryRunDone = o.ticket, true
-	case requestFailed, issued:
-		s.ticket = throttle.Ticket{}
 	case verdict:
 		s.target = metadataOf(o.target)
-	case verificationQueued:
-		s.verificationTicket = o.ticket
 	case foreign:
 		s.target = o.target
 	case written:
@@ -124,7 +134,7 @@ func (s snapshot) after(o outcome) snapshot {
 }
 
 func (s snapshot) withCredentials(found credentials.Found) snapshot {
-	s.credentials, s.clientCredentials, s.areCredentialsRead = found.Secret, found.Credentials, true
+	s.credentialsSecret, s.clientCredentials, s.areCredentialsRead = found.Secret, found.Credentials, true
 	return s
 }
 
@@ -174,9 +184,9 @@ func (s snapshot) currentInputs() string {
 	return s.target.Annotations[v1alpha1.InputsAnnotation]
 }
 
-// inputs returns what an attempt would be made with now.
-func (s snapshot) inputs() inputs {
-	return inputs{
+// attemptInputs returns what an attempt would be made with now.
+func (s snapshot) attemptInputs() attemptInputs {
+	return attemptInputs{
 		generation:         s.token.Generation,
 		credentialsVersion: s.credentialsVersion(),
 		renewRequest:       s.desired.RenewRequest,
@@ -185,7 +195,7 @@ func (s snapshot) inputs() inputs {
 
 func (s snapshot) targetVersion() string { return ownedsecret.Version(s.target) }
 
-func (s snapshot) credentialsVersion() string { return ownedsecret.Version(s.credentials) }
+func (s snapshot) credentialsVersion() string { return ownedsecret.Version(s.credentialsSecret) }
 
 // credentialsRecord tells one version of the credentials, and where they are, from any other.
 func (s snapshot) credentialsRecord() string {

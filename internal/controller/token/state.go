@@ -93,7 +93,7 @@ type attemptState struct {
 	// written is the token that this process has last written.
 	written writtenToken
 	// pending is a token that was issued and could not be written yet.
-	pending *currentToken
+	pending *recordedToken
 	// failure is the last failed attempt to get a token; nil after an attempt that worked.
 	failure *failure
 	// rewriteFailure is the last failed attempt to write the Secret with the current token.

@@ -14,7 +14,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 )
 
-// longQueue is how long waiting is not worth a status.
+// longQueue is the shortest time of waiting that a status shows.
 const longQueue = 10 * time.Second
 
 // view is everything that a status is computed from.
@@ -61,14 +61,14 @@ func projectConditions(v view, status *v1alpha1.PipedreamTokenStatus, current re
 	generation := v.token.Generation
 	ready := readyCondition(v, status, current)
 	ready.ObservedGeneration = generation
-	ready.Message = v.standingMessage(ready, status, v.state.attempt.isRestored)
+	ready.Message = v.keptMessage(ready, status, v.state.attempt.isRestored)
 	set(ready)
 
 	failed := v.state.attempt.activeFailure()
 	isRestored := failed == nil && v.state.attempt.isRestored || failed != nil && failed.isRestored
 	renewed := renewedCondition(v, status, failed)
 	renewed.ObservedGeneration = generation
-	renewed.Message = v.standingMessage(renewed, status, isRestored)
+	renewed.Message = v.keptMessage(renewed, status, isRestored)
 	set(renewed)
 
 	if v.desired.VerifyEvery > 0 {
@@ -76,16 +76,15 @@ func projectConditions(v view, status *v1alpha1.PipedreamTokenStatus, current re
 		// The generation for which a token was verified last. A restart knows from it whether the verdict
 		// is about the spec as it is.
 		verified.ObservedGeneration = v.state.verification.triedFor
-		verified.Message = v.standingMessage(verified, status, v.state.verification.isRestored)
+		verified.Message = v.keptMessage(verified, status, v.state.verification.isRestored)
 		set(verified)
-		meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionVerified).ObservedGeneration = v.state.verification.triedFor
 		if verified.Status != metav1.ConditionTrue && v.state.verification.acceptedFor == generation {
 			status.AcceptedGeneration = generation
 		}
 	} else {
 		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionVerified)
 	}
-	// A failure for another generation is no matter for a person before this generation has failed.
+	// A failure of an older spec does not set Stalled. The current spec must fail first.
 	if failed.isStalled(v.at) && failed.tried.generation == generation {
 		set(metav1.Condition{
 			Type: v1alpha1.ConditionStalled, Status: metav1.ConditionTrue, ObservedGeneration: generation,
@@ -96,26 +95,30 @@ func projectConditions(v view, status *v1alpha1.PipedreamTokenStatus, current re
 	}
 }
 
-// standingMessage returns the message of a condition. While this process knows what the condition
-// says from the status only, and nothing of the status has changed that the message may speak of,
-// the message of the status stands. So a release that words a message better writes no status at
-// its start.
-func (v view) standingMessage(condition metav1.Condition, status *v1alpha1.PipedreamTokenStatus, isRestored bool) string {
+// keptMessage returns the message of a condition. After a restart the old message is kept until
+// this process has found out something itself, or until a time, a status or a reason in the status
+// changes. So a release with new words does not write every status at its start.
+func (v view) keptMessage(condition metav1.Condition, status *v1alpha1.PipedreamTokenStatus, isRestored bool) string {
 	before := meta.FindStatusCondition(v.previous.Conditions, condition.Type)
-	if !isRestored || before == nil ||
-		before.Status != condition.Status || before.Reason != condition.Reason || before.ObservedGeneration != condition.ObservedGeneration ||
-		v.previous.ObservedGeneration != status.ObservedGeneration ||
-		!v.previous.IssueTime.Equal(status.IssueTime) || !v.previous.ExpirationTime.Equal(status.ExpirationTime) ||
-		!v.previous.RenewalTime.Equal(status.RenewalTime) || !v.previous.NextAttemptTime.Equal(status.NextAttemptTime) {
-		return condition.Message
+	isSame := isRestored && isSameCondition(before, &condition) && before.ObservedGeneration == condition.ObservedGeneration && hasSameTimes(&v.previous, status)
+	if isSame && condition.Type != v1alpha1.ConditionReady { // The messages of the others speak of the current token.
+		isSame = isSameCondition(meta.FindStatusCondition(v.previous.Conditions, v1alpha1.ConditionReady), meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady))
 	}
-	readyBefore, ready := meta.FindStatusCondition(v.previous.Conditions, v1alpha1.ConditionReady), meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
-	if readyBefore == nil || ready == nil || readyBefore.Status != ready.Status || readyBefore.Reason != ready.Reason {
-		if condition.Type != v1alpha1.ConditionReady {
-			return condition.Message
-		}
+	if isSame {
+		return before.Message
 	}
-	return before.Message
+	return condition.Message
+}
+
+func isSameCondition(a, b *metav1.Condition) bool {
+	return a != nil && b != nil && a.Status == b.Status && a.Reason == b.Reason
+}
+
+// hasSameTimes reports whether two statuses are about the same generation and the same times.
+func hasSameTimes(a, b *v1alpha1.PipedreamTokenStatus) bool {
+	return a.ObservedGeneration == b.ObservedGeneration &&
+		a.IssueTime.Equal(b.IssueTime) && a.ExpirationTime.Equal(b.ExpirationTime) &&
+		a.RenewalTime.Equal(b.RenewalTime) && a.NextAttemptTime.Equal(b.NextAttemptTime)
 }
 
 // knownConditions returns a copy of the operator's conditions, without the ones that the schema has

@@ -78,7 +78,7 @@ type world struct {
 	address   string
 	// consumer makes the calls of who uses the token.
 	consumer *http.Client
-	api      TokenAPI
+	api      PipedreamAPI
 	wire     *wire
 	events   *events.FakeRecorder
 	log      *harness.Buffer
@@ -110,7 +110,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-func (w *world) apiAt(address string) TokenAPI {
+func (w *world) apiAt(address string) PipedreamAPI {
 	w.Helper()
 	api, err := pipedream.NewClient(pipedream.Options{Address: address, AllowInsecure: true, Now: w.clock.Now})
 	must(w.T, err)

@@ -117,8 +117,8 @@ func renderMadeUp(token *v1alpha1.PipedreamToken, scopes string) rendering {
 }
 
 // madeUpToken returns a token of the form and the size of Pipedream's.
-func madeUpToken(filling, scopes string) currentToken {
-	return currentToken{
+func madeUpToken(filling, scopes string) recordedToken {
+	return recordedToken{
 		token: pipedream.Token{
 			AccessToken:    pipedream.NewSensitive("eyJ0eXAiOiJKV1QiLCJhbGciOiJFZERTQSJ9." + strings.Repeat(filling, 900) + "." + strings.Repeat(filling, 86)),
 			IssueTime:      time.Unix(0, 0).UTC(),
@@ -129,7 +129,7 @@ func madeUpToken(filling, scopes string) currentToken {
 }
 
 // render returns the data of the Secret with a token.
-func render(owner *v1alpha1.PipedreamToken, current currentToken) (map[string][]byte, error) {
+func render(owner *v1alpha1.PipedreamToken, current recordedToken) (map[string][]byte, error) {
 	values := Values(owner.Spec, current.token, current.grantedScope())
 	if len(owner.Spec.Secret.Data) == 0 {
 		return defaultData(values), nil
@@ -183,7 +183,7 @@ func tokenKeyOf(owner *v1alpha1.PipedreamToken) string {
 
 // buildSecret returns the Secret with a token. If the token can't be read from its Secret, the data
 // stay as they are. The error is a templatesFailedError.
-func buildSecret(s snapshot, made rendering, current currentToken) (*corev1.Secret, error) {
+func buildSecret(s snapshot, made rendering, current recordedToken) (*corev1.Secret, error) {
 	owner := s.token
 	desired := ownedsecret.Desired{
 		Type:        corev1.SecretType(owner.TargetType()),
@@ -211,7 +211,7 @@ func buildSecret(s snapshot, made rendering, current currentToken) (*corev1.Secr
 
 // compareWithDesired compares an intact Secret, whose token is as it should be, with what is
 // desired beside the token. templateError is what is wrong with the templates; nil if nothing is.
-func compareWithDesired(s snapshot, made rendering, templateError error, current currentToken, target *corev1.Secret) renewal.Check {
+func compareWithDesired(s snapshot, made rendering, templateError error, current recordedToken, target *corev1.Secret) renewal.Check {
 	switch {
 	case templateError != nil:
 		return renewal.Drifted

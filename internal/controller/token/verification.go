@@ -56,9 +56,13 @@ func (v *verificationState) countRefusals(is pipedream.Verdict, inputs string) {
 	}
 }
 
-// applyRefusal concludes what a 401 answer means. It is about the token if the API has accepted
-// another one for this generation of the spec, or if no refused token was replaced yet; then the
-// token is replaced. Otherwise the API refuses every token, and verification is suspended.
+// applyRefusal concludes what a 401 answer means, in this order:
+//
+//  1. Verification is suspended already: the answer says nothing.
+//  2. The token has replaced a refused one, and was refused for less than a minute: wait.
+//  3. The API has accepted a token of this generation, or no refused token was replaced yet: the token
+//     is revoked, and is replaced.
+//  4. Otherwise the API refuses every token: verification is suspended.
 func (v *verificationState) applyRefusal(generation int64) {
 	isReplacement := v.replacement != "" && v.replacement == v.inputs
 	switch {

@@ -240,7 +240,7 @@ func TestReplacementThatIsRevokedAtOnceIsReplaced(t *testing.T) {
 	w := accepted(t)
 	w.pass(mature)
 	left := 2
-	w.reconciler.Pipedream = slowAPI{TokenAPI: w.api, verifying: func() {
+	w.reconciler.Pipedream = slowAPI{PipedreamAPI: w.api, verifying: func() {
 		if left > 0 {
 			left--
 			w.pipedream.RevokeAll()

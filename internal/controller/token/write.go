@@ -23,30 +23,26 @@ func (a actions) writePending(ctx context.Context, s snapshot, st state, why ren
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), issueTimeout)
 	defer cancel()
 	pending := *st.attempt.pending
-	if s.credentials != nil && pending.credentials != s.credentialsRecord() {
+	if s.credentialsSecret != nil && pending.credentialsRecord != s.credentialsRecord() {
 		switch {
 		case !s.areCredentialsRead:
-			found, err := a.readCredentials(ctx, s)
-			if err != nil {
-				return noAction{}, err
-			}
-			return credentialsRead{found}, nil
+			return readCredentials(ctx, a.client, s)
 		case s.clientCredentials == nil: // The credentials can't be used: the token is the best there is.
 		case !pending.isFor(*s.clientCredentials):
 			return discarded{}, nil
 		default:
-			pending.credentials, pending.credentialsVersion = s.credentialsRecord(), s.credentialsVersion()
+			pending.credentialsRecord, pending.credentialsVersion = s.credentialsRecord(), s.credentialsVersion()
 			return confirmed{pending}, nil
 		}
 	}
-	// A request to renew that was made meanwhile is answered by a token that nobody has seen.
+	// This token is not stored yet, so it also answers a request to renew that was made meanwhile.
 	pending.renewRequest = s.desired.RenewRequest
 	return a.writeToken(ctx, s, st, pending, why)
 }
 
 // writeToken writes a pending token to the Secret. It tries again when another writer was faster,
 // but never writes a Secret that belongs to somebody else.
-func (a actions) writeToken(ctx context.Context, s snapshot, st state, pending currentToken, why renewal.Why) (outcome, error) {
+func (a actions) writeToken(ctx context.Context, s snapshot, st state, pending recordedToken, why renewal.Why) (outcome, error) {
 	var err error
 	for range maxWriteTries {
 		if s.targetState() == renewal.Foreign {
@@ -91,7 +87,7 @@ func (a actions) rewrite(ctx context.Context, s snapshot, st state) (outcome, er
 	return failedWrite(s, err, kind, a.clock.Now())
 }
 
-func (a actions) write(ctx context.Context, s snapshot, st state, current currentToken) (*corev1.Secret, error) {
+func (a actions) write(ctx context.Context, s snapshot, st state, current recordedToken) (*corev1.Secret, error) {
 	secret, err := buildSecret(s, st.check.rendering, current)
 	if err != nil {
 		return nil, err
