@@ -82,7 +82,7 @@ func listKeys(desired map[string]string) string {
 // content digest, in kubectl's last-applied annotation and in the annotations that the caller
 // names are no reason to write.
 func IsApplied(desired, existing *corev1.Secret, owner Owner, ignoredAnnotations ...string) bool {
-	ignored := append(ignoredAnnotations, v1alpha1.ContentAnnotation, corev1.LastAppliedConfigAnnotation)
+	ignored := slices.Concat(ignoredAnnotations, []string{v1alpha1.ContentAnnotation, corev1.LastAppliedConfigAnnotation})
 	return desired.Type == existing.Type &&
 		isControlledBy(existing, owner) &&
 		maps.EqualFunc(desired.Data, existing.Data, bytes.Equal) &&

@@ -54,9 +54,8 @@ func Keys(reference v1alpha1.ClientSecretReference) (clientID, clientSecret stri
 
 func parse(secret *corev1.Secret, reference v1alpha1.ClientSecretReference) Found {
 	clientID, clientSecret := Keys(reference)
-	fields := map[string]string{clientID: "spec.clientSecretRef.clientIDKey", clientSecret: "spec.clientSecretRef.clientSecretKey"}
 	var values, problems []string
-	for _, key := range []string{clientID, clientSecret} {
+	for i, key := range []string{clientID, clientSecret} {
 		value, err := pipedream.ParseCredential(secret.Data[key])
 		switch {
 		case err != nil:
@@ -64,7 +63,7 @@ func parse(secret *corev1.Secret, reference v1alpha1.ClientSecretReference) Foun
 		case value == "":
 			return Found{
 				Reason: v1alpha1.ReasonCredentialsMissing,
-				Detail: "Secret `" + secret.Name + "` has no value under key `" + key + "` (`" + fields[key] + "`)",
+				Detail: "Secret `" + secret.Name + "` has no value under key `" + key + "` (`spec.clientSecretRef." + []string{"clientIDKey", "clientSecretKey"}[i] + "`)",
 			}
 		}
 		values = append(values, value)

@@ -97,6 +97,17 @@ func (st *state) applyAttempt(s snapshot, o outcome) {
 		st.attempt.pending = &o.pending
 	case discarded:
 		st.attempt.pending = nil
+	default:
+		if !st.applyWrite(s, o) {
+			return
+		}
+	}
+	st.attempt.isRestored = false
+}
+
+// applyWrite remembers the outcome of a write of the Secret. It returns false for any other outcome.
+func (st *state) applyWrite(s snapshot, o outcome) bool {
+	switch o := o.(type) {
 	case written:
 		st.applyWritten(s, o)
 	case writeRefused:
@@ -116,9 +127,9 @@ func (st *state) applyAttempt(s snapshot, o outcome) {
 		st.check.last = lastCheck{}
 		st.cache.target.IsUncertain = true
 	default:
-		return
+		return false
 	}
-	st.attempt.isRestored = false
+	return true
 }
 
 // read remembers that the Secret was read live.

@@ -24,7 +24,7 @@ func layersOfFiles(t *testing.T) map[string]int {
 	lines := layerLine.FindAllSubmatch(content, -1)
 	layers := map[string]int{}
 	for i, line := range lines {
-		for _, name := range strings.Fields(string(line[1])) {
+		for name := range strings.FieldsSeq(string(line[1])) {
 			layers[name] = len(lines) - i
 		}
 	}

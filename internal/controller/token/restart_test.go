@@ -121,8 +121,11 @@ func standings() map[string]standing {
 				})
 			}}, slices.Repeat([]func(*world, string){proceed}, 20)...), nil,
 		},
-		"a token waits in a pause": {renewed, v1alpha1.ReasonQueued, nil, []func(*world, string){func(w *world, _ string) { w.reconciler.TokenRequests.Pause(w.clock.Now().Add(10 * time.Minute)) }},
-			func(w *world) { w.reconciler.TokenRequests.Pause(w.clock.Now().Add(9 * time.Minute)) }},
+		"a token waits in a pause": {
+			renewed, v1alpha1.ReasonQueued, nil,
+			[]func(*world, string){func(w *world, _ string) { w.reconciler.TokenRequests.Pause(w.clock.Now().Add(10 * time.Minute)) }},
+			func(w *world) { w.reconciler.TokenRequests.Pause(w.clock.Now().Add(9 * time.Minute)) },
+		},
 	}
 }
 
