@@ -58,7 +58,7 @@ const (
 // PipedreamAccount/orders. So the Secret of an object of one kind never passes for the
 // Secret of an object of another kind with the same name.
 func OwnerValue(kind, name string) string {
-	if kind == kindPipedreamToken {
+	if kind == KindPipedreamToken {
 		return name
 	}
 	return kind + "/" + name

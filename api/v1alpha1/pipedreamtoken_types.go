@@ -377,10 +377,10 @@ func (t *PipedreamToken) TargetName() string {
 	return t.Name
 }
 
-// kindPipedreamToken is the kind of a PipedreamToken.
-const kindPipedreamToken = "PipedreamToken"
+// KindPipedreamToken is the kind of a PipedreamToken.
+const KindPipedreamToken = "PipedreamToken"
 
 // OwnerKind returns the kind of the object, also when its TypeMeta is empty.
 func (t *PipedreamToken) OwnerKind() schema.GroupVersionKind {
-	return SchemeGroupVersion.WithKind(kindPipedreamToken)
+	return SchemeGroupVersion.WithKind(KindPipedreamToken)
 }

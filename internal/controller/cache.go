@@ -71,6 +71,11 @@ func stripMetadata(object any) (any, error) {
 	return object, nil
 }
 
+// longestKept is the length of the longest name that the cache keeps of an object that controls a
+// Secret of somebody else.
+const longestKept = 253
+
+// stripSecret keeps of a foreign Secret only what tells one version from another, and who controls it.
 func stripSecret(object any) (any, error) {
 	secret, ok := object.(*metav1.PartialObjectMetadata)
 	if !ok {
@@ -86,8 +91,9 @@ func stripSecret(object any) (any, error) {
 		ResourceVersion: secret.ResourceVersion,
 	}
 	// A message names the owner of a Secret whose name a PipedreamToken asks for.
-	if owner := metav1.GetControllerOfNoCopy(secret); owner != nil {
-		kept.OwnerReferences = []metav1.OwnerReference{{APIVersion: owner.APIVersion, Kind: owner.Kind, Name: owner.Name, UID: owner.UID, Controller: owner.Controller}}
+	owner := metav1.GetControllerOfNoCopy(secret)
+	if owner != nil && len(owner.Kind) <= longestKept && len(owner.Name) <= longestKept {
+		kept.OwnerReferences = []metav1.OwnerReference{{Kind: owner.Kind, Name: owner.Name, Controller: owner.Controller}}
 	}
 	secret.ObjectMeta = kept
 	return secret, nil

@@ -9,6 +9,7 @@
 package ownedsecret
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 
@@ -86,20 +87,27 @@ func isControlledBy(secret metav1.Object, owner Owner) bool {
 	return controller != nil && controller.UID == owner.GetUID()
 }
 
-// DescribeOwner says whose a Secret is, as far as its metadata tell. Without a controller and
-// without the annotation of the operator, nobody is known to own it.
-func DescribeOwner(secret *metav1.PartialObjectMetadata) string {
+// shortName is a name that a message can show: others may write any text into an annotation.
+var shortName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,253}$`)
+
+// DescribeOwner says whose a Secret is that does not belong to an owner, as far as the metadata of the
+// Secret tell. What it says is bounded, and safe to show.
+func DescribeOwner(secret *metav1.PartialObjectMetadata, asker Owner) string {
 	name := "Secret `" + secret.Name + "`"
+	kind, of, isOwned := strings.Cut(secret.Annotations[v1alpha1.OwnerAnnotation], "/")
+	if !isOwned {
+		kind, of = v1alpha1.KindPipedreamToken, kind
+	}
 	if controller := metav1.GetControllerOfNoCopy(secret); controller != nil {
-		return name + " belongs to " + controller.Kind + " `" + controller.Name + "`"
+		kind, of = controller.Kind, controller.Name
 	}
-	owner := secret.Annotations[v1alpha1.OwnerAnnotation]
-	if owner == "" {
+	switch {
+	case of == "":
 		return name + " is not the operator's"
-	}
-	kind, of, ok := strings.Cut(owner, "/")
-	if !ok {
-		kind, of = "PipedreamToken", owner
+	case !shortName.MatchString(kind) || !shortName.MatchString(of):
+		return name + " belongs to another object"
+	case kind == asker.OwnerKind().Kind && of == asker.GetName():
+		return name + " has lost its annotation `" + v1alpha1.OwnerAnnotation + "`"
 	}
 	return name + " belongs to " + kind + " `" + of + "`"
 }

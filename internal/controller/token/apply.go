@@ -143,7 +143,6 @@ func (c *cacheState) read(target *corev1.Secret) {
 }
 
 func (st *state) applyCredentials(s snapshot, found credentials.Found) {
-	st.attempt.isRestored = false
 	if found.Secret == nil {
 		return
 	}
@@ -159,7 +158,6 @@ func (st *state) applyCredentials(s snapshot, found credentials.Found) {
 }
 
 func (st *state) applyCheck(s snapshot, o targetChecked) {
-	st.attempt.isRestored = false
 	st.cache.read(o.target)
 	if o.credentials != nil {
 		st.applyCredentials(s, *o.credentials)
@@ -187,7 +185,7 @@ func (st *state) applyCheck(s snapshot, o targetChecked) {
 
 func (st *state) applyRequestFailed(s snapshot, o requestFailed) {
 	detail := o.cause.Error()
-	if o.cause.Kind == pipedream.ScopeRejected {
+	if o.cause.Kind == pipedream.ScopeRejected && len(s.token.Spec.Scopes) > 0 {
 		detail = pipedream.ShowScopes(s.token.Spec.Scopes) + "; " + detail
 	}
 	failed := st.attempt.fail(newFailure(s, reasonOf(o.cause.Kind), detail, o.at), o.at)
@@ -282,7 +280,9 @@ func (st *state) setBlocker(s snapshot, why renewal.Why) {
 	reason, detail := st.explainBlocker(s, why)
 	before := st.attempt.blocker
 	blocker := newFailure(s, reason, detail, s.now).after(st.attempt.activeFailure())
-	if before.isStill(blocker) {
+	// Whose a Secret is may have changed with the Secret.
+	if before.isStill(blocker) && (why != renewal.NotOwned || before.refusedOver == s.targetVersion()) {
+		blocker.refusedOver = before.refusedOver
 		blocker.isRestored, blocker.wasReady = true, before.wasReady
 	}
 	st.attempt.blocker = blocker
@@ -291,7 +291,7 @@ func (st *state) setBlocker(s snapshot, why renewal.Why) {
 func (st *state) explainBlocker(s snapshot, why renewal.Why) (reason, detail string) {
 	switch {
 	case why == renewal.NotOwned:
-		return v1alpha1.ReasonSecretNotOwned, ownedsecret.DescribeOwner(s.target)
+		return v1alpha1.ReasonSecretNotOwned, ownedsecret.DescribeOwner(s.target, s.token)
 	case why == renewal.BadTemplate:
 		return v1alpha1.ReasonTemplateInvalid, st.check.templateError(s.token.Generation).Error()
 	case why == renewal.OtherType:

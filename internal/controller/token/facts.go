@@ -39,7 +39,8 @@ func factsOf(s snapshot, st state) renewal.Facts {
 		DriftedAgain:          isDriftedAgain(s, st),
 		Rewrites:              attempt.rewrites,
 	}
-	if failed := attempt.failure; failed != nil {
+	// A token that was just issued is written at once, whatever the attempt before has to wait for.
+	if failed := attempt.failure; failed != nil && !s.isJustIssued {
 		facts.NotBefore, facts.Changed = failed.notBefore, !failed.hasSameInputs(s)
 	}
 	if failed := attempt.rewriteFailure; failed != nil && failed.hasSameInputs(s) {

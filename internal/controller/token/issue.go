@@ -18,9 +18,11 @@ import (
 )
 
 const (
-	// issueTimeout is how long a token request may take, and the write after it. Both go on when the
-	// process is told to stop, so that no issued token is wasted.
-	issueTimeout = 20 * time.Second
+	// requestTimeout is how long a token request may take, and writeTimeout how long the write of the
+	// token after it. Both go on when the process is told to stop, so that no issued token is wasted.
+	// Together with a report they take less than the time that the manager has for its shutdown.
+	requestTimeout = 12 * time.Second
+	writeTimeout   = 10 * time.Second
 	// dryRunTimeout is less than the time for which the limiter keeps a turn.
 	dryRunTimeout = 3 * time.Second
 )
@@ -63,7 +65,7 @@ func (a actions) request(ctx context.Context, s snapshot, st state, why renewal.
 
 // exchange exchanges the credentials for a token that is to be written.
 func (a actions) exchange(ctx context.Context, s snapshot, st state, why renewal.Why, ticket throttle.Ticket) (outcome, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), issueTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
 	defer cancel()
 	credentials := *s.clientCredentials
 	var token pipedream.Token
@@ -104,7 +106,7 @@ func (a actions) dryRun(ctx context.Context, s snapshot, st state) (outcome, err
 	ctx, cancel := context.WithTimeout(ctx, dryRunTimeout)
 	defer cancel()
 	if isReplaced, err := a.isReplaced(ctx, s, st); isReplaced || err != nil {
-		return noAction{}, err
+		return abandoned{}, err
 	}
 	kind := writeKind{isDryRun: true}
 	secret, err := buildSecret(s, st.check.rendering, madeUpToken("a", s.desired.Scopes))
@@ -115,7 +117,7 @@ func (a actions) dryRun(ctx context.Context, s snapshot, st state) (outcome, err
 	case err == nil:
 		return nil, nil
 	case ownedsecret.IsNamespaceTerminating(err):
-		return noAction{}, nil
+		return abandoned{}, nil
 	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), isTemplatesFailed(err):
 		return failedWrite(s, err, kind, a.clock.Now())
 	}

@@ -386,7 +386,7 @@ func TestReadyTellsWhatTheHeldTokenIsWorth(t *testing.T) {
 				deleteTarget(w)
 			},
 			reason:   v1alpha1.ReasonNotIssued,
-			message:  "There is no Secret with a token of this PipedreamToken.",
+			message:  "There is no Secret with a token for this PipedreamToken.",
 			events:   []string{"Warning EndpointUnavailable", "Warning NotIssued"},
 			recovery: []string{"Normal Issued"},
 		},

@@ -92,6 +92,9 @@ type (
 	// that is written beside them has changed.
 	sameCredentials struct{}
 
+	// abandoned: the namespace or the PipedreamToken is being deleted, so that no token is asked for.
+	abandoned struct{}
+
 	// requestFailed: Pipedream did not issue a token.
 	requestFailed struct {
 		cause *pipedream.Error
@@ -179,6 +182,7 @@ func (queued) isFinal() bool             { return false }
 func (sentBack) isFinal() bool           { return false }
 func (verificationQueued) isFinal() bool { return false }
 func (sameCredentials) isFinal() bool    { return false }
+func (abandoned) isFinal() bool          { return true }
 func (requestFailed) isFinal() bool      { return true }
 func (issued) isFinal() bool             { return false }
 func (confirmed) isFinal() bool          { return false }

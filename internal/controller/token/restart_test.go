@@ -121,10 +121,10 @@ func standings() map[string]standing {
 				})
 			}}, slices.Repeat([]func(*world, string){proceed}, 20)...), nil,
 		},
-		"a token waits in a pause": {
+		"a token waits for its turn": {
 			renewed, v1alpha1.ReasonQueued, nil,
-			[]func(*world, string){func(w *world, _ string) { w.reconciler.TokenRequests.Pause(w.clock.Now().Add(10 * time.Minute)) }},
-			func(w *world) { w.reconciler.TokenRequests.Pause(w.clock.Now().Add(9 * time.Minute)) },
+			[]func(*world, string){func(w *world, name string) { once(w, name, func(w *world) { w.occupy(time.Hour) }) }, proceed},
+			func(w *world) { w.occupy(time.Hour) },
 		},
 	}
 }

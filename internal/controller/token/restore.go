@@ -46,7 +46,10 @@ func (st *state) restoreFailure(failed *failure, status v1alpha1.PipedreamTokenS
 		// Some templates fail only with an issued token. The status does not tell which ones do, and no
 		// token is spent to find out.
 		st.attempt.blocker = failed
-		st.check.renderError = renderError{generation: status.ObservedGeneration}
+		// Without condition Stalled, the failure was about an earlier generation.
+		if stalled := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionStalled); stalled != nil && stalled.Reason == failed.reason {
+			st.check.renderError = renderError{generation: status.ObservedGeneration}
+		}
 	case v1alpha1.ReasonSecretWriteRefused:
 		st.attempt.failure = failed
 		st.attempt.rewriteFailure = new(*failed) // The status does not tell which of the two writes it was.

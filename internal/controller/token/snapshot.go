@@ -51,6 +51,8 @@ type snapshot struct {
 	// decision, so that there is nothing to do but wait.
 	ticket, verificationTicket throttle.Ticket
 	isQueued                   bool
+	// isJustIssued tells that the last action has had a token issued.
+	isJustIssued bool
 	// isDryRunDone tells that this reconcile has asked the API server whether it would create the
 	// Secret.
 	isDryRunDone bool
@@ -91,6 +93,7 @@ func desiredBy(token *v1alpha1.PipedreamToken, api string) renewal.Desired {
 // after returns the snapshot that the next decision is made from.
 func (s snapshot) after(o outcome) snapshot {
 	s.isQueued = false
+	_, s.isJustIssued = o.(issued)
 	switch o := o.(type) {
 	case kept:
 		s.ticket = throttle.Ticket{} // The current token is good: no other one is waited for.
@@ -98,8 +101,8 @@ func (s snapshot) after(o outcome) snapshot {
 		s.ticket, s.isQueued = o.ticket, true
 	case sentBack:
 		s.ticket, s.isDryRunDone = o.ticket, true
-	case requestFailed, issued:
-		s.ticket = throttle.Ticket{}
+	case requestFailed, issued, abandoned, sameCredentials, writeRefused, unrenderable:
+		s.ticket = throttle.Ticket{} // The turn has come, and no request waits any longer.
 	case verificationQueued:
 		s.verificationTicket = o.ticket
 	default:
@@ -113,6 +116,7 @@ func (s snapshot) afterSecret(o outcome) snapshot {
 	switch o := o.(type) {
 	case credentialsRead:
 		s = s.withCredentials(o.found)
+		s.ticket = throttle.Ticket{} // Credentials are read for a request when its turn has come.
 	case targetRead:
 		s.target = metadataOf(o.target)
 	case targetChecked:

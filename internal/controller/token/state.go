@@ -87,7 +87,7 @@ type unusable struct {
 
 // attemptState is what is known of the attempts to issue a token and to write the Secret.
 type attemptState struct {
-	// isRestored tells that this process has not read or tried anything yet: what it knows is from
+	// isRestored tells that this process has not tried anything yet: what it knows of attempts is from
 	// the status.
 	isRestored bool
 	// written is the token that this process has last written.

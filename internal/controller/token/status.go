@@ -61,11 +61,14 @@ func projectConditions(v view, status *v1alpha1.PipedreamTokenStatus, current re
 	generation := v.token.Generation
 	ready := readyCondition(v, status, current)
 	ready.ObservedGeneration = generation
-	ready.Message = v.keptMessage(ready, status, v.state.attempt.isRestored)
+	ready.Message = v.keptMessage(ready, status, true) // It says nothing but what the status says.
 	set(ready)
 
 	failed := v.state.attempt.activeFailure()
 	isRestored := failed == nil && v.state.attempt.isRestored || failed != nil && failed.isRestored
+	if !v.ticket.PausedUntil.IsZero() && failed == nil {
+		isRestored = false // The message says when the pause ends, which may be another time now.
+	}
 	renewed := renewedCondition(v, status, failed)
 	renewed.ObservedGeneration = generation
 	renewed.Message = v.keptMessage(renewed, status, isRestored)
@@ -76,7 +79,9 @@ func projectConditions(v view, status *v1alpha1.PipedreamTokenStatus, current re
 		// The generation for which a token was verified last. A restart knows from it whether the verdict
 		// is about the spec as it is.
 		verified.ObservedGeneration = v.state.verification.triedFor
-		verified.Message = v.keptMessage(verified, status, v.state.verification.isRestored)
+		// Only the words of an inconclusive verification depend on the answer.
+		verified.Message = v.keptMessage(verified, status,
+			v.state.verification.isRestored || verified.Reason != v1alpha1.ReasonVerificationInconclusive)
 		set(verified)
 		if verified.Status != metav1.ConditionTrue && v.state.verification.acceptedFor == generation {
 			status.AcceptedGeneration = generation
@@ -95,12 +100,12 @@ func projectConditions(v view, status *v1alpha1.PipedreamTokenStatus, current re
 	}
 }
 
-// keptMessage returns the message of a condition. After a restart the old message is kept until
-// this process has found out something itself, or until a time, a status or a reason in the status
-// changes. So a release with new words does not write every status at its start.
-func (v view) keptMessage(condition metav1.Condition, status *v1alpha1.PipedreamTokenStatus, isRestored bool) string {
+// keptMessage returns the message of a condition. If the message may be kept, the old one is, until a
+// time, a status or a reason in the status changes. So a release with new words does not write
+// every status at its start.
+func (v view) keptMessage(condition metav1.Condition, status *v1alpha1.PipedreamTokenStatus, mayBeKept bool) string {
 	before := meta.FindStatusCondition(v.previous.Conditions, condition.Type)
-	isSame := isRestored && isSameCondition(before, &condition) && before.ObservedGeneration == condition.ObservedGeneration && hasSameTimes(&v.previous, status)
+	isSame := mayBeKept && isSameCondition(before, &condition) && before.ObservedGeneration == condition.ObservedGeneration && isAboutSameToken(&v.previous, status)
 	if isSame && condition.Type != v1alpha1.ConditionReady { // The messages of the others speak of the current token.
 		isSame = isSameCondition(meta.FindStatusCondition(v.previous.Conditions, v1alpha1.ConditionReady), meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady))
 	}
@@ -114,11 +119,12 @@ func isSameCondition(a, b *metav1.Condition) bool {
 	return a != nil && b != nil && a.Status == b.Status && a.Reason == b.Reason
 }
 
-// hasSameTimes reports whether two statuses are about the same generation and the same times.
-func hasSameTimes(a, b *v1alpha1.PipedreamTokenStatus) bool {
+// isAboutSameToken reports whether two statuses are about the same generation, the same Secret and the
+// same token. No message speaks of the next attempt.
+func isAboutSameToken(a, b *v1alpha1.PipedreamTokenStatus) bool {
 	return a.ObservedGeneration == b.ObservedGeneration &&
 		a.IssueTime.Equal(b.IssueTime) && a.ExpirationTime.Equal(b.ExpirationTime) &&
-		a.RenewalTime.Equal(b.RenewalTime) && a.NextAttemptTime.Equal(b.NextAttemptTime)
+		a.RenewalTime.Equal(b.RenewalTime) && a.Secret.Name == b.Secret.Name
 }
 
 // knownConditions returns a copy of the operator's conditions, without the ones that the schema has

@@ -20,7 +20,7 @@ const maxWriteTries = 3
 // writePending writes a token that was issued, in this reconcile or in an earlier one, if the
 // credentials are still the ones that it was issued for.
 func (a actions) writePending(ctx context.Context, s snapshot, st state, why renewal.Why) (outcome, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), issueTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
 	defer cancel()
 	pending := *st.attempt.pending
 	if s.credentialsSecret != nil && pending.credentialsRecord != s.credentialsRecord() {
@@ -58,9 +58,11 @@ func (a actions) writeToken(ctx context.Context, s snapshot, st state, pending r
 		case !ownedsecret.IsOvertaken(err):
 			return failedWrite(s, err, writeKind{}, a.clock.Now())
 		}
-		if s.target, err = ownedsecret.Metadata(ctx, a.client, ownedsecret.Key(s.token)); err != nil {
-			return uncertain{}, err
+		live, readErr := ownedsecret.Metadata(ctx, a.client, ownedsecret.Key(s.token))
+		if readErr != nil {
+			return uncertain{}, readErr
 		}
+		s.target = live
 		if s.currentInputs() == pending.inputs {
 			return written{target: s.target, token: pending, why: why, isFound: true}, nil
 		}

@@ -43,7 +43,7 @@ var attemptRows = []reason.Row{
 		Places:    renewed(metav1.ConditionFalse),
 		Words: reason.Words{
 			Happened: "{detail}",
-			Advice:   "Create it, or correct `spec.clientSecretRef`. The operator tries again as soon as either changes.",
+			Advice:   "Create the Secret with the client credentials, or add the key, or correct `spec.clientSecretRef`. The operator tries again as soon as one of them changes.",
 			Meaning:  "There is no client ID or no client secret to ask with.",
 			Actor:    clientOwner,
 			Short:    "the client ID or the client secret is missing",
@@ -155,8 +155,8 @@ var attemptRows = []reason.Row{
 		Places:    renewed(metav1.ConditionFalse),
 		Words: reason.Words{
 			Happened: "Pipedream limits the rate of token requests ({detail})",
-			Advice: "Nothing is to be done unless this stays; then lower the operator's --token-requests-per-second, " +
-				"or look for others who ask from the same IP address.",
+			Advice: "The operator waits and tries again. If this stays, lower the operator's --token-requests-per-second, " +
+				"or find other clients that send requests from the same IP address.",
 			Meaning: "Pipedream wants fewer requests; all token requests of the operator pause.",
 			Actor:   reason.Operator,
 			Short:   "Pipedream asks for fewer requests",
