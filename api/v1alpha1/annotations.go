@@ -35,8 +35,8 @@ const (
 	// by spaces; empty when it did not say.
 	GrantedScopeAnnotation = "pipedream-operator.io/granted-scope"
 	// CredentialsAnnotation is the name, the two keys and the resourceVersion of the
-	// client credentials that the token was issued for. Those of another version are
-	// read to see whether they are others.
+	// client credentials that the token was issued for. If the version differs, the
+	// operator reads the Secret to see whether the credentials have changed.
 	CredentialsAnnotation = "pipedream-operator.io/credentials"
 	// TokenKeyAnnotation is the key of the Secret that holds exactly the token, from
 	// which the other keys can be made anew; empty when none does.

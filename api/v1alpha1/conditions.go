@@ -39,20 +39,22 @@ const (
 
 // The reasons of the conditions. Events carry the same reasons.
 const (
-	// ReasonTokenValid (Ready=True): the promise holds.
+	// ReasonTokenValid (Ready=True): the Secret holds an unexpired token with the
+	// requested scopes.
 	ReasonTokenValid = "TokenValid"
-	// ReasonNotIssued (Ready=False): the Secret holds no token of ours, because
-	// none was issued yet, or because the Secret was deleted or edited and no newer
-	// token could be had.
+	// ReasonNotIssued (Ready=False): the Secret holds no token that the operator has
+	// written: none was issued yet, or somebody has deleted or edited the Secret, and
+	// the operator has no newer token yet.
 	ReasonNotIssued = "NotIssued"
-	// ReasonTokenExpired (Ready=False): the token's time is past, and no newer one
-	// could be had.
+	// ReasonTokenExpired (Ready=False): the token has expired, and the operator has no
+	// newer one yet.
 	ReasonTokenExpired = "TokenExpired"
 	// ReasonTokenRevoked (Ready=False, Verified=False): Pipedream answered 401 to
-	// the token, and no newer one could be had.
+	// the token, and the operator has no newer one yet.
 	ReasonTokenRevoked = "TokenRevoked"
-	// ReasonTokenOutdated (Ready=False): the token has other scopes, or comes from
-	// another API address, than is asked for now, and none with these could be had.
+	// ReasonTokenOutdated (Ready=False): the token was issued for other scopes or by
+	// another API address than the ones that are asked for now, and the operator has no
+	// newer one yet.
 	ReasonTokenOutdated = "TokenOutdated"
 
 	// ReasonIssued (Renewed=True): the last attempt issued a token and stored it.
@@ -60,22 +62,22 @@ const (
 	// ReasonNotAttempted (Renewed=Unknown): nothing was asked of Pipedream yet.
 	ReasonNotAttempted = "NotAttempted"
 	// ReasonQueued (Renewed=Unknown): a token is due, and waits for more than 10 s:
-	// for its turn among the token requests of the whole cluster, or because new ones
-	// were asked for again and again.
+	// for its turn among the token requests of the whole cluster, or because changes
+	// have caused new tokens again and again.
 	ReasonQueued = "Queued"
 
 	// ReasonCredentialsMissing (Renewed=False; Stalled after two minutes): the
-	// Secret that spec.clientSecretRef names, or a key of it, is absent or empty.
-	// Tried again as soon as that changes.
+	// Secret that spec.clientSecretRef names, or a key of it, is absent or empty. The
+	// operator tries again as soon as the Secret changes.
 	ReasonCredentialsMissing = "CredentialsMissing"
 	// ReasonCredentialsInvalid (Renewed=False, Stalled): the client ID or the client
 	// secret is a value that Pipedream can't have issued, such as UTF-16 text or a
-	// whole line `client_secret=…`. It is not sent. Tried again as soon as the Secret
-	// that spec.clientSecretRef names changes.
+	// whole line `client_secret=…`. The operator does not send it, and tries again as
+	// soon as the Secret that spec.clientSecretRef names changes.
 	ReasonCredentialsInvalid = "CredentialsInvalid"
 	// ReasonCredentialsRejected (Renewed=False, Stalled): Pipedream does not accept
-	// the client ID and client secret. Tried again as soon as they change, else
-	// after a minute, doubling up to 15.
+	// the client ID and client secret. The operator tries again as soon as they change,
+	// else after 1 minute, doubling to 15 minutes.
 	ReasonCredentialsRejected = "CredentialsRejected"
 	// ReasonScopeRejected (Renewed=False, Stalled): Pipedream does not grant a
 	// scope that the spec asks for.
@@ -88,26 +90,26 @@ const (
 	// between, refuses the request in a way that trying again does not mend: any
 	// other 3xx or 4xx status. The operator's API address or proxy may be wrong.
 	ReasonRequestRejected = "RequestRejected"
-	// ReasonSecretNotOwned (Renewed=False, Stalled): a Secret of the wanted name
-	// exists and does not belong to this PipedreamToken. It is left untouched.
+	// ReasonSecretNotOwned (Renewed=False, Stalled): a Secret with this name exists
+	// and does not belong to the PipedreamToken. The operator leaves it untouched.
 	ReasonSecretNotOwned = "SecretNotOwned"
 	// ReasonSecretWriteRefused (Renewed=False, Stalled): the API server does not
 	// store the Secret: a quota, an admission policy, a webhook that can't be asked, or
-	// an immutable Secret. The issued token is kept in memory, and stored once that is
-	// possible.
+	// an immutable Secret. The operator keeps the issued token in memory, and stores it
+	// as soon as the API server allows it.
 	ReasonSecretWriteRefused = "SecretWriteRefused"
 	// ReasonTemplateInvalid (Renewed=False, Stalled): a template in spec.secret.data
-	// can't be rendered. No token is asked for before it is corrected, and the Secret
-	// stays as it is.
+	// can't be rendered. Until it is corrected, the operator asks for no token, and the
+	// Secret stays as it is.
 	ReasonTemplateInvalid = "TemplateInvalid"
 	// ReasonRateLimited (Renewed=False): Pipedream told the operator to wait. All
 	// token requests of the operator pause until then.
 	ReasonRateLimited = "RateLimited"
-	// ReasonEndpointUnavailable (Renewed=False): no answer could be had from
-	// Pipedream: network, TLS, timeout, or a status 408, 425 or 5xx.
+	// ReasonEndpointUnavailable (Renewed=False): Pipedream's API is unreachable
+	// (network, TLS, timeout) or answered with status 408, 425 or 5xx.
 	ReasonEndpointUnavailable = "EndpointUnavailable"
-	// ReasonMalformedResponse (Renewed=False): Pipedream said yes, but with no
-	// usable token in its answer.
+	// ReasonMalformedResponse (Renewed=False): Pipedream answered with success, and
+	// the answer contains no usable token.
 	ReasonMalformedResponse = "MalformedResponse"
 
 	// ReasonTokenAccepted (Verified=True): Pipedream accepted the current token.

@@ -192,11 +192,12 @@ type SecretTemplate struct {
 	// +optional
 	Type string `json:"type,omitempty"`
 
-	// labels are put on the Secret. Removing one here removes it there; labels of
-	// others stay. Those under a domain that a controller acts upon or tracks by,
-	// such as `kubernetes.io` or `argoproj.io`, are refused, save those of
-	// `app.kubernetes.io` other than `instance` and `managed-by`. The map is
-	// atomic: whoever applies it, applies the whole map.
+	// labels are put on the Secret. A label that you remove here is removed from the
+	// Secret. Labels set by others stay, unless the spec sets the same key: then the
+	// spec wins. Keys of a domain that controllers act upon, such as `kubernetes.io`
+	// or `argoproj.io`, are refused; keys of `app.kubernetes.io` are allowed, except
+	// `instance` and `managed-by`. The map is atomic: who applies it, applies the
+	// whole map.
 	// +mapType=atomic
 	// +kubebuilder:validation:MinProperties=0
 	// +kubebuilder:validation:MaxProperties=32
@@ -206,9 +207,10 @@ type SecretTemplate struct {
 	// +optional
 	Labels map[string]LabelValue `json:"labels,omitempty"`
 
-	// annotations are put on the Secret. Removing one here removes it there;
-	// annotations of others stay. Refused are those whose keys are refused for
-	// labels. The map is atomic: whoever applies it, applies the whole map.
+	// annotations are put on the Secret. An annotation that you remove here is removed
+	// from the Secret. Annotations set by others stay, unless the spec sets the same
+	// key: then the spec wins. The keys that are refused for labels are refused here,
+	// too. The map is atomic: who applies it, applies the whole map.
 	// +mapType=atomic
 	// +kubebuilder:validation:MinProperties=0
 	// +kubebuilder:validation:MaxProperties=32
@@ -269,10 +271,10 @@ type Verification struct {
 	IntervalSeconds int32 `json:"intervalSeconds,omitempty"`
 }
 
-// PipedreamTokenStatus is what the operator last observed. What the held
-// token is worth is not decided from it. Losing it costs a read, the
-// wait after a failed attempt, and, until the next verification, the
-// knowledge that the current token was refused.
+// PipedreamTokenStatus is what the operator last observed. The operator does not
+// decide from it whether the current token is good. If the status is lost, the
+// operator reads the Secret again, tries a failed attempt again early, and does not
+// know until the next verification that the current token was refused.
 //
 // +kubebuilder:validation:MinProperties=1
 type PipedreamTokenStatus struct {
@@ -319,7 +321,7 @@ type PipedreamTokenStatus struct {
 	AcceptedGeneration int64 `json:"acceptedGeneration,omitempty"`
 
 	// secret is the Secret that holds the token, as it was last checked. It is
-	// absent while there is none of ours.
+	// absent while the operator has written none.
 	// +optional
 	Secret CheckedSecret `json:"secret,omitzero"`
 
@@ -331,7 +333,7 @@ type PipedreamTokenStatus struct {
 	ClientSecretResourceVersion string `json:"clientSecretResourceVersion,omitempty"`
 }
 
-// CheckedSecret is a Secret of ours, as it was last checked.
+// CheckedSecret is a Secret that the operator has written, as it was last checked.
 type CheckedSecret struct {
 	// name is the name of the Secret.
 	// +kubebuilder:validation:MinLength=1

@@ -67,7 +67,7 @@ func (c *tokenCheck) evaluate(one entry) finding {
 		if !isOutdated(one.token, c.now()) {
 			return warning(advice, "the operator has not said yet whether %s is Ready", one.key())
 		}
-		return failed(advice, "%s is not known to be Ready: nobody keeps its status, which says that it expired %s", one.key(), moment(one.token.Status.ExpirationTime, c.now()))
+		return failed(advice, "%s is not known to be Ready: no operator updates its status, which says that it expired %s", one.key(), moment(one.token.Status.ExpirationTime, c.now()))
 	case metav1.ConditionTrue:
 	}
 	if renewed.Status == metav1.ConditionFalse {

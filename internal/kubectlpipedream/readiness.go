@@ -29,8 +29,8 @@ func condition(token *v1alpha1.PipedreamToken, kind string) metav1.Condition {
 	return metav1.Condition{Type: kind, Status: metav1.ConditionUnknown}
 }
 
-// readiness returns whether the token works, as the status says. Unknown it is when
-// the status can't be true any more, because nobody keeps it.
+// readiness returns whether the token works, as the status says. It is Unknown if the status can't
+// be true any longer, because no operator updates it.
 func readiness(token *v1alpha1.PipedreamToken, now time.Time) metav1.ConditionStatus {
 	ready := condition(token, v1alpha1.ConditionReady)
 	if ready.Status == metav1.ConditionTrue && isOutdated(token, now) {
