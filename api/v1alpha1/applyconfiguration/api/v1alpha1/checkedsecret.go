@@ -8,7 +8,7 @@ package v1alpha1
 // CheckedSecretApplyConfiguration represents a declarative configuration of the CheckedSecret type for use
 // with apply.
 //
-// CheckedSecret is a Secret of ours, as it was last checked.
+// CheckedSecret is a Secret that the operator has written, as it was last checked.
 type CheckedSecretApplyConfiguration struct {
 	// name is the name of the Secret.
 	Name *string `json:"name,omitempty"`

@@ -13,10 +13,10 @@ import (
 // PipedreamTokenStatusApplyConfiguration represents a declarative configuration of the PipedreamTokenStatus type for use
 // with apply.
 //
-// PipedreamTokenStatus is what the operator last observed. What the held
-// token is worth is not decided from it. Losing it costs a read, the
-// wait after a failed attempt, and, until the next verification, the
-// knowledge that the current token was refused.
+// PipedreamTokenStatus is what the operator last observed. The operator does not
+// decide from it whether the current token is good. If the status is lost, the
+// operator reads the Secret again, tries a failed attempt again early, and does not
+// know until the next verification that the current token was refused.
 type PipedreamTokenStatusApplyConfiguration struct {
 	// conditions are Ready (the Secret holds a token that works), Renewed (the
 	// outcome of the last attempt), Verified (what Pipedream last answered to
@@ -41,7 +41,7 @@ type PipedreamTokenStatusApplyConfiguration struct {
 	// that a 401 answer is about the token, and not about the spec.
 	AcceptedGeneration *int64 `json:"acceptedGeneration,omitempty"`
 	// secret is the Secret that holds the token, as it was last checked. It is
-	// absent while there is none of ours.
+	// absent while the operator has written none.
 	Secret *CheckedSecretApplyConfiguration `json:"secret,omitempty"`
 	// clientSecretResourceVersion is the resourceVersion of the Secret with the
 	// client credentials when it was last read.

@@ -24,15 +24,17 @@ type SecretTemplateApplyConfiguration struct {
 	// `kubernetes.io/dockerconfigjson`, or one of your own, such as
 	// `example.com/pipedream-token`. It can't be changed. When absent: `Opaque`.
 	Type *string `json:"type,omitempty"`
-	// labels are put on the Secret. Removing one here removes it there; labels of
-	// others stay. Those under a domain that a controller acts upon or tracks by,
-	// such as `kubernetes.io` or `argoproj.io`, are refused, save those of
-	// `app.kubernetes.io` other than `instance` and `managed-by`. The map is
-	// atomic: whoever applies it, applies the whole map.
+	// labels are put on the Secret. A label that you remove here is removed from the
+	// Secret. Labels set by others stay, unless the spec sets the same key: then the
+	// spec wins. Keys of a domain that controllers act upon, such as `kubernetes.io`
+	// or `argoproj.io`, are refused; keys of `app.kubernetes.io` are allowed, except
+	// `instance` and `managed-by`. The map is atomic: who applies it, applies the
+	// whole map.
 	Labels map[string]apiv1alpha1.LabelValue `json:"labels,omitempty"`
-	// annotations are put on the Secret. Removing one here removes it there;
-	// annotations of others stay. Refused are those whose keys are refused for
-	// labels. The map is atomic: whoever applies it, applies the whole map.
+	// annotations are put on the Secret. An annotation that you remove here is removed
+	// from the Secret. Annotations set by others stay, unless the spec sets the same
+	// key: then the spec wins. The keys that are refused for labels are refused here,
+	// too. The map is atomic: who applies it, applies the whole map.
 	Annotations map[string]apiv1alpha1.AnnotationValue `json:"annotations,omitempty"`
 	// data are the keys of the Secret, and a template for the value of each. When
 	// given, the Secret has exactly these keys. When absent, they are
