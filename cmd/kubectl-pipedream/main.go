@@ -1,9 +1,9 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command kubectl-pipedream is a plugin of kubectl: in a folder of the PATH, it is
-// called by `kubectl pipedream`. It shows, renews, explains and tries the tokens of
-// PipedreamTokens, and looks for what is wrong with the operator.
+// Command kubectl-pipedream is a kubectl plugin: if it is in a folder of the PATH, `kubectl
+// pipedream` runs it. It shows, renews, explains and verifies the tokens of PipedreamTokens,
+// and looks for problems with the operator.
 package main
 
 import (
@@ -20,13 +20,13 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/kubectlpipedream"
 )
 
-// release is the version that the linker is told of when a release is built.
+// release is the version of a release. The linker sets it when the release is built.
 var release string
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	klog.SetLogger(logr.Discard()) // What libraries log is no business of the user's.
-	context.AfterFunc(ctx, stop)   // A second signal ends it at once.
+	klog.SetLogger(logr.Discard()) // The user does not need the logs of the libraries.
+	context.AfterFunc(ctx, stop)   // A second signal ends the program at once.
 	code := kubectlpipedream.Run(ctx, os.Args[1:], kubectlpipedream.Options{
 		IOStreams: genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr},
 		Now:       time.Now,

@@ -14,18 +14,19 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 )
 
-// filesInterval is how often the files are read when nothing else reads them. They are
-// also read before each use.
+// filesInterval is how often fileWatch reads the files. The operator also reads them before
+// each use.
 const filesInterval = 10 * time.Second
 
-// watchedFile is a *rotating.Files that a flag names.
+// watchedFile is a *rotating.Files with the flag that names its files.
 type watchedFile struct {
 	flag    string
 	refresh func()
 	isValid func() bool
 }
 
-// files returns the files that the flags name and that are read again when they change.
+// files returns the files that the flags name and that the operator reads again when they
+// change.
 func (o *options) files() []watchedFile {
 	var files []watchedFile
 	if roots := o.apiRootCAs; roots != nil {
@@ -37,17 +38,18 @@ func (o *options) files() []watchedFile {
 	return files
 }
 
-// serveMetricsCertificate makes a server show the present certificate for the metrics.
+// serveMetricsCertificate makes the metrics server use the current content of
+// --metrics-cert-dir.
 func (o *options) serveMetricsCertificate(config *tls.Config) {
 	if o.metricsCertificate == nil {
-		return // The server makes a certificate of its own.
+		return // The server generates a self-signed certificate.
 	}
 	config.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 		return o.metricsCertificate.Refresh(), nil
 	}
 }
 
-// reportChange logs that the files of a flag have changed.
+// reportChange returns a function that logs a change of the files that the flag names.
 func reportChange(flag string) func(problem error) {
 	return func(problem error) {
 		logger := ctrl.Log.WithName("files").WithValues("flag", flag)
@@ -59,8 +61,8 @@ func reportChange(flag string) func(problem error) {
 	}
 }
 
-// fileWatch reads the files regularly, so that a broken one is found out before it is
-// needed. It is a Runnable of the manager that needs no leader.
+// fileWatch reads the files regularly, so that an invalid file is reported before the operator
+// needs it. It is a Runnable of the manager that also runs in a replica that is not the leader.
 type fileWatch struct{ files []watchedFile }
 
 // register adds a metric that shows whether each file is valid.

@@ -25,12 +25,12 @@ import (
 // leaseName is the name of the Lease of leader election.
 const leaseName = "pipedream-operator"
 
-// renewDeadline is how long a leader that cannot renew its Lease goes on. It is
+// renewDeadline is how long a leader keeps running when it cannot renew its Lease. It is
 // controller-runtime's default.
 const renewDeadline = 10 * time.Second
 
-// historyLostError is the error of a manager whose caches know of changes that the
-// API server has forgotten.
+// historyLostError means that the API server has lost changes that the manager's caches already
+// contain.
 type historyLostError struct {
 	lease         string
 	before, after leaseVersion
@@ -42,7 +42,7 @@ func (e *historyLostError) Error() string {
 		e.lease, e.after, e.before)
 }
 
-// leaseVersion is what one answer of the API server says about the Lease.
+// leaseVersion identifies the version of the Lease in one answer of the API server.
 type leaseVersion struct {
 	resourceVersion string
 	renewTime       *metav1.MicroTime
@@ -60,22 +60,22 @@ func (v leaseVersion) String() string {
 	return fmt.Sprintf("resourceVersion %s (%s)", v.resourceVersion, renewed)
 }
 
-// wentBack reports whether the API server lost changes between two answers about the
-// Lease, of which it gave before first.
+// wentBack reports whether the API server lost changes between two answers with the Lease.
+// before is the earlier answer.
 //
-// Every write takes a higher resourceVersion than all writes before it, and a Lease that was
-// deleted and created again has a higher one, too. So only lost changes make it lower. The times
-// in a Lease decide nothing: clocks can be set back, and each holder writes the time of its own.
-// resourceVersions that are no numbers cannot be compared, and show nothing.
+// The API server gives every write a higher resourceVersion than all earlier writes, also when
+// a Lease is deleted and created again. So a lower resourceVersion means that changes were
+// lost. wentBack ignores the times in the Lease: clocks can be set back, and each holder writes
+// the time of its own clock. It returns false if a resourceVersion is not a number.
 func wentBack(before, after leaseVersion) bool {
 	compared, err := resourceversion.CompareResourceVersion(before.resourceVersion, after.resourceVersion)
 	return err == nil && compared > 0
 }
 
-// leaseHistory looks at each Lease that leader election reads or writes. When the
-// API server has lost changes, it lets leader election neither read nor write from then
-// on, so that other replicas see the Lease as it was restored, and Start returns an
-// error. It makes no requests of its own.
+// leaseHistory checks each Lease that leader election reads or writes. Once the API server has
+// lost changes, leaseHistory refuses all further reads and writes of leader election, so that
+// other replicas see the Lease as it was restored, and Start returns an error. leaseHistory
+// sends no requests of its own.
 type leaseHistory struct {
 	coordinationv1client.LeasesGetter
 
@@ -90,8 +90,7 @@ func (h *leaseHistory) Leases(namespace string) coordinationv1client.LeaseInterf
 	return &watchedLeases{LeaseInterface: h.LeasesGetter.Leases(namespace), history: h}
 }
 
-// Start returns when the API server has lost changes, with an error that says so, or
-// when ctx ends.
+// Start returns an error when the API server has lost changes, or nil when ctx ends.
 func (h *leaseHistory) Start(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
@@ -103,7 +102,8 @@ func (h *leaseHistory) Start(ctx context.Context) error {
 	}
 }
 
-// NeedLeaderElection returns false: the caches of a standby are as old as a leader's.
+// NeedLeaderElection returns false, because lost changes make the caches of a standby wrong,
+// too.
 func (h *leaseHistory) NeedLeaderElection() bool { return false }
 
 func (h *leaseHistory) failed() error {
@@ -112,8 +112,8 @@ func (h *leaseHistory) failed() error {
 	return h.err
 }
 
-// observe remembers what the API server has answered. It returns an error once it has
-// lost changes.
+// observe stores the Lease that the API server returned. It returns an error once the API
+// server has lost changes.
 func (h *leaseHistory) observe(lease *coordinationv1.Lease) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -129,14 +129,15 @@ func (h *leaseHistory) observe(lease *coordinationv1.Lease) error {
 	return h.err
 }
 
-// watchedLeases shows a leaseHistory what the API server answers.
+// watchedLeases passes each Lease that the API server returns to a leaseHistory.
 type watchedLeases struct {
 	coordinationv1client.LeaseInterface
 	history *leaseHistory
 }
 
-// ask returns a Lease also with an error: leader election keeps what Create returns, and
-// records an event about it when it ends.
+// ask sends a request unless the API server has lost changes. It returns a Lease even with an
+// error: leader election keeps the Lease that Create returns, and records an event about it
+// when leader election ends.
 func (l *watchedLeases) ask(send func() (*coordinationv1.Lease, error)) (*coordinationv1.Lease, error) {
 	if err := l.history.failed(); err != nil {
 		return &coordinationv1.Lease{}, err
@@ -163,25 +164,25 @@ func (l *watchedLeases) Update(ctx context.Context, lease *coordinationv1.Lease,
 	return l.ask(func() (*coordinationv1.Lease, error) { return l.LeaseInterface.Update(ctx, lease, options) })
 }
 
-// noRecorder stands in until a manager can give a recorder of events.
+// noRecorder is a placeholder until the manager provides a recorder of events.
 type noRecorder struct{ recorder.Provider }
 
 func (noRecorder) GetEventRecorderFor(string) record.EventRecorder { return nil }
 
-// election is leader election with a history of its Lease. It is empty when leader
-// election is off.
+// election holds the lock of leader election and the history of its Lease. It is empty when
+// leader election is off.
 type election struct {
 	lock    *resourcelock.LeaseLock
 	history *leaseHistory
 }
 
-// newElection returns leader election by the Lease that controller-runtime would use.
+// newElection returns an election with the same Lease that controller-runtime would use.
 func newElection(config *rest.Config, on bool) (*election, error) {
 	if !on {
 		return &election{}, nil
 	}
 	namespace := os.Getenv("POD_NAMESPACE")
-	// Making a lock changes the configuration.
+	// NewResourceLock changes the configuration, so it gets a copy.
 	made, err := leaderelection.NewResourceLock(rest.CopyConfig(config), noRecorder{}, leaderelection.Options{
 		LeaderElection:          true,
 		LeaderElectionID:        leaseName,
@@ -211,13 +212,13 @@ func (e *election) resourceLock() resourcelock.Interface {
 	return e.lock
 }
 
-// joins lets the election record events with the manager's recorder, and ends the manager
-// when the API server has lost changes.
+// joins makes the election use the manager's recorder of events, and makes the manager end when
+// the API server has lost changes.
 func (e *election) joins(mgr ctrl.Manager) error {
 	if e.lock == nil {
 		return nil
 	}
-	e.lock.LockConfig.EventRecorder = mgr.GetEventRecorderFor(e.lock.Identity()) //nolint:staticcheck // Leader election takes no other recorder.
+	e.lock.LockConfig.EventRecorder = mgr.GetEventRecorderFor(e.lock.Identity()) //nolint:staticcheck // Leader election accepts only this type of recorder.
 	if err := mgr.Add(e.history); err != nil {
 		return fmt.Errorf("set up the history of the Lease: %w", err)
 	}

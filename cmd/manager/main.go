@@ -1,8 +1,8 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command manager is the operator. It runs until it is told to stop, and exits
-// with 0 then, with 1 when it can't go on, and with 2 when it was called wrongly.
+// Command manager is the operator. It runs until it receives a signal to stop. Its exit code is
+// 0 after such a signal, 1 after an error, and 2 if the flags are wrong.
 package main
 
 import (

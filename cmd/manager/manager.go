@@ -24,9 +24,9 @@ import (
 )
 
 const (
-	// shutdownTimeout is above what an exchange with its writes may take.
+	// shutdownTimeout is longer than a token request and the writes that follow it can take.
 	shutdownTimeout = 30 * time.Second
-	// readinessTimeout bounds the answer to a readiness probe.
+	// readinessTimeout is the time limit for the answer to a readiness probe.
 	readinessTimeout = time.Second
 )
 
@@ -35,7 +35,7 @@ func newManager(options *options) (ctrl.Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the API server (set --kubeconfig or KUBECONFIG, or run in a cluster): %w", err)
 	}
-	// The API server protects itself; a limit here would only add to its own.
+	// The API server limits the requests that it accepts, so the client needs no limit.
 	config.QPS = -1
 	config.UserAgent = "pipedream-operator/" + version()
 	scheme := runtime.NewScheme()
@@ -86,8 +86,8 @@ func addProbes(mgr ctrl.Manager) error {
 	)
 }
 
-// cachesSynced is ready once the operator knows the cluster; a standby is ready
-// as well.
+// cachesSynced returns a check that passes once the caches are filled. It passes in a standby,
+// too.
 func cachesSynced(cache cache.Cache) healthz.Checker {
 	return func(request *http.Request) error {
 		if !isSynced(request.Context(), cache) {
@@ -103,8 +103,8 @@ func isSynced(ctx context.Context, cache cache.Cache) bool {
 	return cache.WaitForCacheSync(ctx)
 }
 
-// start runs the manager until ctx ends. While a manager waits for its caches it does
-// not look at ctx, and there is nothing to bring to an end.
+// start runs the manager until ctx ends, and waits for the manager to stop. It does not wait
+// while the caches are not filled: the manager then ignores ctx, and has no work to finish.
 func start(ctx context.Context, mgr ctrl.Manager) error {
 	ended := make(chan error, 1)
 	go func() { ended <- mgr.Start(ctx) }()

@@ -14,11 +14,12 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/controller/namespaces"
 )
 
-// namespacesCheck is the name of the check that names the namespaces that can't be watched.
+// namespacesCheck is the name of the readiness check that lists the namespaces that can't be
+// watched.
 const namespacesCheck = "namespaces"
 
-// showNamespaces adds a metric and a check for the namespaces of --namespaces. It adds
-// nothing when the operator watches the whole cluster.
+// showNamespaces adds a metric and a readiness check for the namespaces of --namespaces. It
+// adds nothing when the operator watches the whole cluster.
 func showNamespaces(mgr ctrl.Manager) error {
 	watched, ok := mgr.GetCache().(*namespaces.Cache)
 	if !ok {
@@ -30,9 +31,9 @@ func showNamespaces(mgr ctrl.Manager) error {
 	return mgr.AddReadyzCheck(namespacesCheck, whenAskedAlone(watched.Check))
 }
 
-// whenAskedAlone is a check that fails at /readyz/namespaces only. At /readyz it passes,
-// because a namespace that can't be watched must not hold up an update of the operator,
-// which works for the other namespaces.
+// whenAskedAlone returns a check that can fail at /readyz/namespaces only. At /readyz it always
+// passes: if the operator can't watch one namespace, it still works for the other namespaces,
+// and Kubernetes must not stop an update of the operator.
 func whenAskedAlone(check func() error) healthz.Checker {
 	return func(request *http.Request) error {
 		if path.Base(request.URL.Path) != namespacesCheck {

@@ -26,11 +26,11 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/rotating"
 )
 
-// maxLogLevel is the highest level at which client-go logs no body of a request:
-// from 8 on, Secrets would be in the log.
+// maxLogLevel is the highest log level at which client-go does not log the bodies of requests.
+// From level 8 on, the log would contain Secrets.
 const maxLogLevel = 7
 
-// The flags that name files, as they are called in the log and in the metrics.
+// The names, in the log and in the metrics, of the flags that name files.
 const (
 	apiCAFileFlag      = "api-ca-file"
 	metricsCertDirFlag = "metrics-cert-dir"
@@ -58,17 +58,17 @@ type options struct {
 	log                           zap.Options
 }
 
-// usageError is an error of the one who called, not of the world.
+// usageError is an error in the flags that the user passed.
 type usageError struct{ cause error }
 
 func (e *usageError) Error() string { return e.cause.Error() }
 func (e *usageError) Unwrap() error { return e.cause }
 
-// parseOptions reads the flags. Its error is a *usageError, or flag.ErrHelp after
-// the help was written.
+// parseOptions reads the flags. Its error is a *usageError, or flag.ErrHelp after it has
+// written the help.
 func parseOptions(arguments []string, help io.Writer) (*options, error) {
 	o := &options{}
-	// Stack traces belong to panics; an error says in its text where it comes from.
+	// Only a panic logs a stack trace. The text of an error says where the error comes from.
 	o.log.StacktraceLevel = zapcore.PanicLevel
 	flags := flag.NewFlagSet("manager", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
@@ -185,8 +185,9 @@ func validateBindAddress(name, address string) error {
 	return nil
 }
 
-// validateLoopbackAddress is for what nobody outside of the machine or the pod may reach. A
-// name is refused, because it could mean another address.
+// validateLoopbackAddress checks the address of a server that must be unreachable from outside
+// the machine or the pod. It refuses a host name, because the name could resolve to another
+// address.
 func validateLoopbackAddress(name, address string) error {
 	if address == "0" {
 		return nil
@@ -198,8 +199,8 @@ func validateLoopbackAddress(name, address string) error {
 	return nil
 }
 
-// openMetricsCertificate reads the certificate for the metrics. One that is absent would
-// be replaced by a self-signed one without a word.
+// openMetricsCertificate reads the certificate for the metrics. It fails if the certificate is
+// missing, because controller-runtime would use a self-signed certificate without any message.
 func (o *options) openMetricsCertificate() error {
 	if o.metricsCertDir == "" {
 		return nil

@@ -24,7 +24,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
 )
 
-// verificationBurst bounds how many verifications are made at once.
+// verificationBurst is how many verifications can start at once after a quiet time.
 const verificationBurst = 2
 
 // +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create,roleName=metrics-auth
@@ -32,8 +32,8 @@ const verificationBurst = 2
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=system,resources=leases,verbs=get;create;update,roleName=leader-election
 // +kubebuilder:rbac:groups="",namespace=system,resources=events,verbs=create,roleName=leader-election
 
-// release and commit are the version and the revision that the linker is told of when a
-// release is built.
+// release and commit are the version and the revision of a release. The linker sets them when
+// the release is built.
 var release, commit string
 
 // run runs the operator until ctx ends.
@@ -72,8 +72,8 @@ func run(ctx context.Context, arguments []string, stdout io.Writer) error {
 	return nil
 }
 
-// addControllers adds the controller of PipedreamTokens to the manager, with its limiters, its
-// metrics and all else that works beside it.
+// addControllers adds the controller of PipedreamTokens to the manager, with its limiters,
+// their dispatcher, its metrics, and the watch of the demand.
 func addControllers(ctx context.Context, mgr ctrl.Manager, api *pipedream.Client, options *options) error {
 	dispatcher := &controller.Dispatcher{}
 	tokenRequests, verifications := newLimiters(options, dispatcher)
@@ -126,9 +126,9 @@ func newClient(options *options) (*pipedream.Client, error) {
 	return api, nil
 }
 
-// newLimiters returns the limiters for token requests and for verifications. With four or
-// more workers, the limiters together leave at least one worker free while Pipedream does
-// not answer.
+// newLimiters returns the limiters for token requests and for verifications. With 4 or more
+// workers, the limiters together leave at least one worker free while Pipedream does not
+// respond.
 func newLimiters(options *options, dispatcher *controller.Dispatcher) (tokenRequests, verifications *throttle.Limiter) {
 	now := clock.RealClock{}.Now
 	tokenRequests = dispatcher.NewLimiter(throttle.Options{
@@ -147,7 +147,7 @@ func newLimiters(options *options, dispatcher *controller.Dispatcher) (tokenRequ
 	return tokenRequests, verifications
 }
 
-// version returns the release that the binary is of, or the module version that it
+// version returns the release or, if the binary is not of a release, the module version that it
 // was built from.
 func version() string {
 	if release != "" {
@@ -174,7 +174,7 @@ func revision() string {
 	return "unknown"
 }
 
-// exitCode says why the program ends, in one line, and returns its exit code.
+// exitCode prints the error, if there is one, and returns the exit code of the program.
 func exitCode(err error, stderr io.Writer) int {
 	if err == nil || errors.Is(err, flag.ErrHelp) {
 		return 0

@@ -1,7 +1,8 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command simulator serves a Pipedream API on this machine, which issues access tokens and fails on demand.
+// Command simulator serves a simulated Pipedream API on this machine. The API issues access
+// tokens, and fails on demand.
 package main
 
 import (
@@ -29,8 +30,8 @@ func main() {
 	os.Exit(code)
 }
 
-// run is the program, until ctx ends. It returns the exit code: 0 when it was asked to stop or to help, 1 when it
-// could not serve, 2 when the arguments are wrong.
+// run runs the program until ctx ends. It returns the exit code: 0 when ctx ended or the help
+// was printed, 1 when the simulator could not serve, and 2 when the arguments are wrong.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	listen, api, err := parse(args, stdout)
 	switch {
@@ -47,7 +48,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// parse reads the arguments. When they ask for help it prints that and returns flag.ErrHelp.
+// parse reads the arguments. With --help, it prints the help and returns flag.ErrHelp.
 func parse(args []string, help io.Writer) (listen string, api *simulator.Simulator, err error) {
 	flags := flag.NewFlagSet("simulator", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
@@ -66,7 +67,7 @@ func parse(args []string, help io.Writer) (listen string, api *simulator.Simulat
 		return nil
 	})
 	flags.Func("client", "OAuth client as `id:secret`; repeat it for more, at least one", func(client string) error {
-		clients = append(clients, client) // looked at later: flag's own errors would repeat the secret
+		clients = append(clients, client) // parsed later, because an error of package flag would repeat the secret
 		return nil
 	})
 	if err := flags.Parse(args); err != nil {
@@ -100,7 +101,7 @@ func parse(args []string, help io.Writer) (listen string, api *simulator.Simulat
 	return listen, api, nil
 }
 
-// limit lets clients have certain scopes only.
+// limit restricts clients to certain scopes.
 func limit(api *simulator.Simulator, limits []string) error {
 	for _, one := range limits {
 		id, scopes, _ := strings.Cut(one, ":")
@@ -134,7 +135,8 @@ func check(flags *flag.FlagSet, listen string, latency time.Duration) error {
 	return nil
 }
 
-// register makes the clients known. Its errors do not repeat them: what is malformed may well be a secret.
+// register adds the clients to the simulator. Its errors do not quote an argument, because a
+// malformed argument may contain a secret.
 func register(api *simulator.Simulator, clients []string) error {
 	if len(clients) == 0 {
 		return errors.New("at least one --client id:secret is required")
@@ -153,7 +155,7 @@ func register(api *simulator.Simulator, clients []string) error {
 	return nil
 }
 
-// serve answers on the address until ctx ends.
+// serve serves the API at the address until ctx ends.
 func serve(ctx context.Context, address string, api *simulator.Simulator, stdout io.Writer) error {
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", address)

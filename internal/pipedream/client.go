@@ -1,8 +1,8 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package pipedream asks Pipedream's API for access tokens, and whether it
-// accepts them. It knows HTTP and OAuth 2.0, and nothing of Kubernetes.
+// Package pipedream requests access tokens from Pipedream's API, and checks whether the API
+// accepts a token. It implements HTTP and OAuth 2.0 only, and does not depend on Kubernetes.
 package pipedream
 
 import (
@@ -21,10 +21,10 @@ import (
 )
 
 const (
-	// requestTimeout bounds a request from its first byte to the last of its answer.
+	// requestTimeout is the time limit of a request, including its answer.
 	requestTimeout = 10 * time.Second
-	// maxAnswerBytes bounds what is read of an answer. A token with 64 scopes takes
-	// less than 8 KiB.
+	// maxAnswerBytes is how much of an answer the Client reads at most. An answer whose token
+	// has 64 scopes takes less than 8 KiB.
 	maxAnswerBytes = 64 << 10
 )
 
@@ -33,35 +33,36 @@ type Options struct {
 	// Address is the address of the API, such as https://api.pipedream.com,
 	// without a path.
 	Address string
-	// AllowInsecure permits an Address with http, over which client secrets and
-	// tokens travel in clear.
+	// AllowInsecure permits an Address with http. Client secrets and tokens are then sent
+	// unencrypted.
 	AllowInsecure bool
-	// RootCAs returns the certificates to trust instead of the system's. It is called
-	// before each request, and must be safe for concurrent use. Optional.
+	// RootCAs returns the CA certificates to trust instead of the system's. The Client calls it
+	// before each request. It must be safe for concurrent use. Optional.
 	RootCAs func() *x509.CertPool
-	// UserAgent is sent with each request. Optional.
+	// UserAgent is the User-Agent header of each request. Optional.
 	UserAgent string
-	// Now tells the time. Required.
+	// Now returns the current time. Required.
 	Now func() time.Time
 }
 
-// Client speaks to Pipedream's API. It is safe for concurrent use. It follows no
-// redirect, honours the proxy environment, and gives each request ten seconds.
+// Client sends requests to Pipedream's API. It is safe for concurrent use. It does not follow
+// redirects, uses the proxy that the environment variables name, and limits each request to ten
+// seconds.
 //
-// Each request has a connection of its own, which is closed after it. So no request is
-// sent on a connection that the network has forgotten, and each one follows the present
-// DNS answer and trusts in the present RootCAs.
+// The Client opens a connection for each request, and closes it afterwards. So a request never
+// uses an old connection that the network has dropped, and each request uses the current DNS
+// answer and the current RootCAs.
 type Client struct {
 	address   string
 	userAgent string
 	rootCAs   func() *x509.CertPool
-	// transport is what the transport of each request is a clone of. It is no
-	// http.Client: a client secret must not follow a redirect to another host.
+	// transport is cloned for each request. It is not an http.Client, because an http.Client
+	// follows redirects, and a redirect could send a client secret to another host.
 	transport *http.Transport
 	now       func() time.Time
 }
 
-// NewClient returns a Client, or an error that says what the Address must be.
+// NewClient returns a Client, or an error that says how to correct the Address.
 func NewClient(options Options) (*Client, error) {
 	address, err := parseAddress(options.Address, options.AllowInsecure)
 	if err != nil {
@@ -80,10 +81,10 @@ func NewClient(options Options) (*Client, error) {
 	}, nil
 }
 
-// transportFor returns a transport for one request, which ends with ctx. Its connection
-// is closed when the function end is called, whatever became of the request: net/http
-// goes on to connect after a request has ended, and keeps a connection of HTTP/2 that is
-// complete only then for the next request on the same transport.
+// transportFor returns a transport for one request. The transport stops connecting when ctx
+// ends. The caller must call end after the request, also after a failed one: end closes the
+// connection. Otherwise net/http could complete a connection after the request has ended, and
+// would keep such an HTTP/2 connection open for the next request on the same transport.
 func (c *Client) transportFor(ctx context.Context) (transport *http.Transport, end func()) {
 	transport = c.transport.Clone()
 	if c.rootCAs != nil {
@@ -92,8 +93,8 @@ func (c *Client) transportFor(ctx context.Context) (transport *http.Transport, e
 	lives, end := context.WithCancel(context.WithoutCancel(ctx))
 	dial := transport.DialContext
 	transport.DialContext = func(_ context.Context, network, address string) (net.Conn, error) {
-		// All addresses of a host share the time of the request, so that a dead one leaves
-		// time for the others.
+		// With ctx, the dialer divides the time of the request among all addresses of the host,
+		// so an address that does not respond leaves time for the others.
 		connection, err := dial(ctx, network, address)
 		if err == nil {
 			context.AfterFunc(lives, func() { _ = connection.Close() })
@@ -131,7 +132,8 @@ func isPort(port string) bool {
 	return port == "" || err == nil
 }
 
-// canonicalHost is in lower case, and without a port that goes without saying.
+// canonicalHost returns the host and port in lower case, without the default port of the
+// scheme.
 func canonicalHost(address *url.URL) string {
 	host := strings.TrimSuffix(strings.ToLower(address.Host), ":")
 	switch address.Scheme {
@@ -143,12 +145,12 @@ func canonicalHost(address *url.URL) string {
 	return host
 }
 
-// answer is as much of an HTTP answer as is ever looked at.
+// answer is the part of an HTTP answer that the Client uses.
 type answer struct {
 	status int
 	header http.Header
 	body   []byte
-	// oversized is set when the body was longer than maxAnswerBytes.
+	// oversized is true when the body is longer than maxAnswerBytes.
 	oversized bool
 }
 
@@ -175,7 +177,7 @@ func (c *Client) do(ctx context.Context, method, path string, header http.Header
 	}
 	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode == http.StatusSwitchingProtocols {
-		// Its body is the connection itself, which knows no time limit.
+		// The body of this answer is the connection itself, and reading it has no time limit.
 		return answer{status: response.StatusCode, header: response.Header}, nil
 	}
 	content, err := io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes+1))
@@ -185,7 +187,7 @@ func (c *Client) do(ctx context.Context, method, path string, header http.Header
 		body:      content[:min(len(content), maxAnswerBytes)],
 		oversized: len(content) > maxAnswerBytes,
 	}
-	// The status of an answer that is not a success counts, however it ends.
+	// A status that is not a success is used even if the body could not be read completely.
 	if err != nil && got.isSuccess() {
 		return answer{}, c.unanswered(err)
 	}

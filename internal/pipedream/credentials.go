@@ -16,23 +16,22 @@ type Credentials struct {
 	ClientSecret Sensitive
 }
 
-// fieldNames are the names by which the token request knows the credentials. A value
-// that begins with one of them is a line of a file, and not the value alone.
+// fieldNames are the field names of the credentials in a token request. A value that begins
+// with one of them and = or : is a whole line that the user copied from a file.
 var fieldNames = []string{"client_id", "client_secret"}
 
 // byteOrderMark is the mark at the beginning of a file in UTF-8.
 const byteOrderMark = '\uFEFF'
 
-// ParseCredential returns the client ID or the client secret that a file or a key of a
-// Secret holds, without the white space around it. It returns an empty text when there
-// is nothing else.
+// ParseCredential returns the client ID or the client secret that a file or a key of a Secret
+// holds, without the white space around it. It returns an empty string when there is only white
+// space.
 //
-// It returns an error when the value can't be sent to Pipedream: RFC 6749, appendices
-// A.1 and A.2, allows spaces and visible ASCII characters only. A value that begins
-// with client_id or client_secret and = or : is refused too. The text of the error
-// completes a sentence that begins with the name of the value, such as "contains a NUL
-// byte". It is safe to show: it never quotes the value, and says neither how long the
-// value is nor where in it the error is.
+// It returns an error when the value can't be sent to Pipedream: RFC 6749, appendices A.1 and
+// A.2, allows only spaces and visible ASCII characters. It also refuses a value that begins
+// with client_id or client_secret and = or :. The text of the error completes a sentence that
+// begins with the name of the value, such as "contains a NUL byte". The error is safe to show:
+// it does not contain the value, its length, or the position of the problem.
 func ParseCredential(raw []byte) (string, error) {
 	if isUTF16(raw) {
 		return "", errors.New("is UTF-16 text")
@@ -72,9 +71,9 @@ func checkCredential(value string) error {
 	return nil
 }
 
-// describeCharacter says what a character is that no credential may hold. It tells only
-// those apart that nobody has chosen and hardly anybody can see: the rest may be a part
-// of a secret.
+// describeCharacter returns a description of a character that a credential must not contain. It
+// names only characters that are hard to see and that nobody types on purpose. All other
+// characters get the same description, because they may be part of a secret.
 func describeCharacter(character rune) string {
 	switch {
 	case character == 0:
@@ -95,8 +94,8 @@ func describeCharacter(character rune) string {
 	return "a character that is not visible ASCII"
 }
 
-// isUTF16 tells whether bytes are text in UTF-16: they begin with its mark, or are
-// ASCII characters with a zero before or after each.
+// isUTF16 reports whether the bytes are UTF-16 text: they begin with its byte order mark, or
+// exactly every second byte is zero.
 func isUTF16(raw []byte) bool {
 	if bytes.HasPrefix(raw, []byte{0xFF, 0xFE}) || bytes.HasPrefix(raw, []byte{0xFE, 0xFF}) {
 		return true

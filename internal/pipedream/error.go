@@ -18,41 +18,42 @@ import (
 	"time"
 )
 
-// Kind says what a failed request means for those who asked.
+// Kind tells the caller how a request failed.
 type Kind string
 
 // The kinds of failure.
 const (
-	// CredentialsInvalid: the client ID or client secret can't be one, and was not sent.
+	// CredentialsInvalid: Pipedream can't have issued the client ID or client secret, so it was
+	// not sent.
 	CredentialsInvalid Kind = "CredentialsInvalid"
-	// CredentialsRejected: the client ID and client secret are not accepted.
+	// CredentialsRejected: the API refused the client ID and client secret.
 	CredentialsRejected Kind = "CredentialsRejected"
-	// ScopeRejected: a scope that was asked for is not granted.
+	// ScopeRejected: the API refused a requested scope, and issued no token.
 	ScopeRejected Kind = "ScopeRejected"
-	// ScopeNotGranted: a token was issued without a scope that was asked for.
+	// ScopeNotGranted: the API issued a token without a requested scope.
 	ScopeNotGranted Kind = "ScopeNotGranted"
-	// RequestRejected: the request is refused, and trying it again is no help.
+	// RequestRejected: the request was refused, and a retry would not help.
 	RequestRejected Kind = "RequestRejected"
-	// RateLimited: the API wants fewer requests.
+	// RateLimited: the API asks for fewer requests (status 429, or 503 with Retry-After).
 	RateLimited Kind = "RateLimited"
-	// Unavailable: no answer, or one that says that the API is out of order.
+	// Unavailable: Pipedream's API is unreachable or returned a server error.
 	Unavailable Kind = "Unavailable"
-	// Malformed: a successful answer without a usable token.
+	// Malformed: the API reported success, but its answer can't be used.
 	Malformed Kind = "Malformed"
 )
 
-// Error is the only error that requests to the API return. Its text is safe to
-// show: it never holds a credential, nor anything of an answer but its status
-// and an error code of RFC 6749.
+// Error is the only type of error that requests to the API return. Its text is safe to show: it
+// contains no credentials, and nothing from an answer except its status and an error code of
+// RFC 6749.
 type Error struct {
 	Kind Kind
 	// StatusCode is the HTTP status, or 0 when there was no answer.
 	StatusCode int
-	// Code is the OAuth error code if the answer had one of RFC 6749, else empty.
+	// Code is the OAuth error code in the answer if RFC 6749 defines it, otherwise empty.
 	Code string
-	// Detail says what happened where status and code do not.
+	// Detail adds information that StatusCode and Code do not give.
 	Detail string
-	// RetryAt is when the API wants to be asked again; zero when it did not say.
+	// RetryAt is the time after which the API asks for a retry, or zero if the API named none.
 	RetryAt time.Time
 }
 
@@ -78,7 +79,7 @@ func (e *Error) WithRetryAt(at time.Time) *Error {
 	return &changed
 }
 
-// rejection classifies an answer that is not a success.
+// rejection returns the Error for an answer that is not a success.
 func rejection(got answer, code string, now time.Time) *Error {
 	status := got.status
 	e := &Error{Kind: RequestRejected, StatusCode: status, Code: code}
@@ -101,8 +102,8 @@ func isClientError(status int, code string) bool {
 		(code == "invalid_client" || code == "unauthorized_client")
 }
 
-// proxyRejection classifies a proxy's answer when it does not connect to the API.
-// What it says of credentials is about its own.
+// proxyRejection returns an error when a proxy does not connect to the API. If a proxy refuses
+// credentials, these are the proxy's credentials, so the error is never CredentialsRejected.
 func proxyRejection(_ context.Context, _ *url.URL, _ *http.Request, answer *http.Response) error {
 	if answer.StatusCode == http.StatusOK {
 		return nil
@@ -114,8 +115,8 @@ func proxyRejection(_ context.Context, _ *url.URL, _ *http.Request, answer *http
 	return e
 }
 
-// unanswered makes an Error of a failure in transport. The cause itself is not
-// kept: net/http quotes in it what the peer sent, which may be anything.
+// unanswered returns the Error for a request without a complete answer. The Error does not wrap
+// the cause, because the text of a net/http error can quote any data that the peer sent.
 func (c *Client) unanswered(cause error) *Error {
 	if rejected, ok := errors.AsType[*Error](cause); ok {
 		return rejected
@@ -123,8 +124,8 @@ func (c *Client) unanswered(cause error) *Error {
 	return &Error{Kind: Unavailable, Detail: describe(cause, c.rootCAs != nil)}
 }
 
-// describe says what happened. hasRootCAs is whether the certificates to trust were
-// given, and are not the system's.
+// describe returns the Detail of an Error for the cause. hasRootCAs is true if Options.RootCAs replaces the
+// system's certificates.
 func describe(cause error, hasRootCAs bool) string {
 	if described := describeTLS(cause, hasRootCAs); described != "" {
 		return described
@@ -168,7 +169,7 @@ func describeTLS(cause error, hasRootCAs bool) string {
 	if _, ok := errors.AsType[tls.RecordHeaderError](cause); ok {
 		return "the API's address does not speak TLS"
 	}
-	// There is no type for what remains.
+	// Go exports no error type for the other TLS failures.
 	if text := cause.Error(); strings.HasPrefix(text, "tls: ") || strings.HasPrefix(text, "remote error: tls: ") {
 		return "the TLS handshake was refused"
 	}

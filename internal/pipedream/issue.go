@@ -22,26 +22,26 @@ const (
 // TokenType is the type of all tokens, as it is written in an Authorization header.
 const TokenType = "Bearer"
 
-// Token is an access token with all that is known of it.
+// Token is an access token and its properties.
 type Token struct {
 	AccessToken Sensitive
 	// Type is TokenType.
 	Type string
-	// GrantedScope is what the answer says was granted: scopes of RFC 6749, separated by
-	// spaces; empty when it does not say.
+	// GrantedScope lists the scopes that the answer names as granted, separated by spaces as in
+	// RFC 6749. It is empty when the answer names no scopes.
 	GrantedScope string
-	// IssueTime is the moment before the token was asked for, in whole seconds.
+	// IssueTime is the time just before the token request, in whole seconds.
 	IssueTime time.Time
-	// ExpirationTime is IssueTime and the lifetime that the answer gives.
+	// ExpirationTime is IssueTime plus the lifetime in the answer, at most 30 days.
 	ExpirationTime time.Time
 }
 
-// Issue exchanges credentials for a token of the given scopes; with none,
-// Pipedream gives its own default. Its error is an *Error.
+// Issue exchanges credentials for a token with the given scopes. Without scopes, Pipedream
+// grants its default scopes. The error is an *Error.
 //
-// Credentials that can't be any are not sent: the error is CredentialsInvalid. When the
-// answer says which scopes it grants, and these do not cover all given scopes, the error
-// is ScopeNotGranted, and the token is dropped.
+// If Pipedream can't have issued the credentials, Issue does not send them, and the Kind of the
+// error is CredentialsInvalid. If the answer names the granted scopes, and they do not cover all
+// given scopes, Issue discards the token, and the Kind of the error is ScopeNotGranted.
 func (c *Client) Issue(ctx context.Context, credentials Credentials, scopes []string) (Token, error) {
 	if err := credentials.check(); err != nil {
 		return Token{}, &Error{Kind: CredentialsInvalid, Detail: err.Error()}
@@ -78,8 +78,8 @@ func (c *Client) Issue(ctx context.Context, credentials Credentials, scopes []st
 	return token, nil
 }
 
-// notGranted returns the asked scopes that the answer does not grant. An answer that
-// does not say what it grants has granted all.
+// notGranted returns the requested scopes that the answer does not grant. An answer that names
+// no scopes grants all requested scopes.
 func (t Token) notGranted(asked []string) []string {
 	if t.GrantedScope == "" {
 		return nil
@@ -87,8 +87,8 @@ func (t Token) notGranted(asked []string) []string {
 	return NotCovered(strings.Fields(t.GrantedScope), asked)
 }
 
-// forgetEcho drops a granted scope that repeats something secret: it is stored and shown
-// as the metadata of a Secret and in messages.
+// forgetEcho clears GrantedScope if it contains the client secret or the access token. The
+// operator writes GrantedScope to the metadata of a Secret and to messages.
 func (t *Token) forgetEcho(credentials Credentials) {
 	for _, secret := range []Sensitive{credentials.ClientSecret, t.AccessToken} {
 		if !secret.IsEmpty() && strings.Contains(t.GrantedScope, secret.Reveal()) {
@@ -97,7 +97,7 @@ func (t *Token) forgetEcho(credentials Credentials) {
 	}
 }
 
-// parseToken reads a successful answer. Its errors quote nothing of the answer.
+// parseToken reads a successful answer. Its errors do not quote the answer.
 func parseToken(got answer, asked time.Time) (Token, error) {
 	if got.oversized {
 		return Token{}, errors.New("the answer is longer than 64 KiB")
@@ -147,8 +147,9 @@ func parseLifetime(raw json.RawMessage) (time.Duration, error) {
 	return time.Duration(seconds) * time.Second, nil
 }
 
-// parseScope survives every shape: a granted scope that can't be read counts as
-// one that the answer does not mention.
+// parseScope returns the granted scopes, separated by spaces. It accepts a string or a list of
+// strings. It returns an empty string if it can't read the scopes, as if the answer named no
+// scopes.
 func parseScope(raw json.RawMessage) string {
 	scope, ok := asString(raw)
 	if !ok {
@@ -179,8 +180,9 @@ func isVisibleASCII(text string) bool {
 	return text != "" && strings.IndexFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) < 0
 }
 
-// oauthErrorCode returns the error code of an answer if it is one of RFC 6749,
-// section 5.2. Any other text could be an echo of the request.
+// oauthErrorCode returns the error code of an answer if RFC 6749, section 5.2, defines it.
+// Otherwise it returns an empty string, because any other text could repeat a part of the
+// request.
 func oauthErrorCode(body []byte) string {
 	var fields struct {
 		Error json.RawMessage `json:"error"`
@@ -196,8 +198,8 @@ func oauthErrorCode(body []byte) string {
 	return ""
 }
 
-// retryAt reads Retry-After, else X-RateLimit-Reset (seconds since 1970). It
-// returns zero when neither names a time that is still to come.
+// retryAt returns the time in Retry-After or, without a usable one, in X-RateLimit-Reset
+// (seconds since 1970). It returns zero when neither header names a time in the future.
 func retryAt(header http.Header, now time.Time) time.Time {
 	if after := retryAfter(header, now); !after.IsZero() {
 		return after
@@ -209,8 +211,8 @@ func retryAt(header http.Header, now time.Time) time.Time {
 	return time.Time{}
 }
 
-// retryAfter reads Retry-After: seconds or a date. It returns zero when that is
-// absent, unreadable or past.
+// retryAfter returns the time in Retry-After, which is a number of seconds or a date. It
+// returns zero when the header is absent or unreadable, or names a time in the past.
 func retryAfter(header http.Header, now time.Time) time.Time {
 	const forEver = 1 << 31
 	value := strings.TrimSpace(header.Get("Retry-After"))

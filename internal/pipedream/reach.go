@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// Reach finds out whether the API answers at all, and with which HTTP status. It sends
-// no credentials, and wants no answer from a cache. The date is the one that the answer
-// carries; zero when it has none. The error is an *Error.
+// Reach sends a request without credentials to the API, and returns the HTTP status of the
+// answer and the time in its Date header, or zero without one. The request tells caches not to
+// answer it. The error is an *Error.
 func (c *Client) Reach(ctx context.Context) (status int, date time.Time, err error) {
 	got, err := c.do(ctx, http.MethodGet, "/.well-known/jwks.json", http.Header{"Cache-Control": {"no-cache"}}, nil)
 	if err != nil {
@@ -19,7 +19,7 @@ func (c *Client) Reach(ctx context.Context) (status int, date time.Time, err err
 	}
 	date, err = http.ParseTime(got.header.Get("Date"))
 	if err != nil {
-		return got.status, time.Time{}, nil //nolint:nilerr // An answer without a date is one nevertheless.
+		return got.status, time.Time{}, nil //nolint:nilerr // The Date header is optional.
 	}
 	return got.status, date, nil
 }

@@ -9,15 +9,15 @@ import (
 )
 
 const (
-	// mostShownScopes and longestShownScope bound how much ShowScopes shows: a message
-	// with such a list still fits into an event of Kubernetes.
+	// mostShownScopes and longestShownScope limit the length of ShowScopes, so that a message
+	// with this list fits into a Kubernetes event.
 	mostShownScopes   = 8
 	longestShownScope = 64
 )
 
-// Covers tells whether the allowed scopes together permit the wanted scope. A scope
-// permits itself. A scope that ends in * permits every scope that begins with the text
-// before that *, so * alone permits every scope. Nothing but * permits *.
+// Covers reports whether the allowed scopes together permit the wanted scope. A scope permits
+// itself. A scope that ends in * permits every scope that begins with the text before the *, so
+// * alone permits every scope. Only the scope * permits the scope *.
 func Covers(allowed []string, wanted string) bool {
 	for _, scope := range allowed {
 		prefix, isWildcard := strings.CutSuffix(scope, "*")
@@ -28,8 +28,8 @@ func Covers(allowed []string, wanted string) bool {
 	return false
 }
 
-// NotCovered returns the wanted scopes that the allowed scopes do not permit, in the
-// order of wanted. It returns nil when they permit all.
+// NotCovered returns the wanted scopes that the allowed scopes do not permit, in the order of
+// wanted. It returns nil when they permit all wanted scopes.
 func NotCovered(allowed, wanted []string) []string {
 	var missing []string
 	for _, scope := range wanted {
@@ -40,14 +40,14 @@ func NotCovered(allowed, wanted []string) []string {
 	return missing
 }
 
-// IsScope tells whether a text is one scope as RFC 6749, appendix A.4, defines it:
-// visible ASCII characters without the double quote and the backslash.
+// IsScope reports whether a text is a single scope as RFC 6749, appendix A.4, defines it:
+// visible ASCII characters except the double quote and the backslash.
 func IsScope(text string) bool {
 	return isVisibleASCII(text) && !strings.ContainsAny(text, `"\`)
 }
 
-// ShowScopes lists scopes for a message: the first eight, and the first 64 characters
-// of each. It says how many more there are.
+// ShowScopes returns a list of scopes for a message. It contains the first eight scopes, at
+// most 64 characters of each, and the number of scopes left out.
 func ShowScopes(scopes []string) string {
 	var shown []string
 	for _, scope := range scopes[:min(len(scopes), mostShownScopes)] {

@@ -11,20 +11,20 @@ import (
 
 const redacted = "[redacted]"
 
-// Sensitive is a client secret or a token. However it is printed, logged or
-// marshalled, alone or inside another value, it shows as "[redacted]"; only
-// Reveal gives it out. Its zero value is an empty secret.
+// Sensitive is a client secret or a token. When it is printed, logged or marshalled, alone or
+// inside another value, it appears as "[redacted]". Only Reveal returns the secret. The zero
+// value is an empty secret.
 type Sensitive struct {
-	// A pointer, because fmt prints an unexported field of an enclosing struct by
-	// reflection, past all methods: of a pointer it prints the address.
+	// value is a pointer because fmt prints an unexported field of an enclosing struct by
+	// reflection, without the field's methods. For a pointer, fmt then prints the address only.
 	value *string
 }
 
 // NewSensitive returns value as a Sensitive.
 func NewSensitive(value string) Sensitive { return Sensitive{value: &value} }
 
-// Reveal returns the secret itself. Its callers are the places to look at when
-// asking where secrets go.
+// Reveal returns the secret itself. To find out where secrets go, look at the callers of
+// Reveal.
 func (s Sensitive) Reveal() string {
 	if s.value == nil {
 		return ""
@@ -32,7 +32,7 @@ func (s Sensitive) Reveal() string {
 	return *s.value
 }
 
-// IsEmpty tells whether there is nothing to reveal.
+// IsEmpty reports whether the secret is empty.
 func (s Sensitive) IsEmpty() bool { return s.Reveal() == "" }
 
 // String implements fmt.Stringer.

@@ -1,7 +1,7 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package rotating reads files that are replaced while the program runs, such as
+// Package rotating reads files that can be replaced while the program runs, such as
 // certificates in a mounted ConfigMap or Secret.
 package rotating
 
@@ -14,35 +14,34 @@ import (
 	"syscall"
 )
 
-// maxBytes bounds a file. All public CA certificates together take 300 KiB.
+// maxBytes is the maximum size of a file. All public CA certificates together take 300 KiB.
 const maxBytes = 4 << 20
 
-// Files are one or several files that belong together, and the value that they hold.
-// While the files are broken, the last good value stays in use. It is safe for
-// concurrent use.
+// Files holds a value that is parsed from one or more files. While the files are invalid, the
+// last valid value stays in use. Files is safe for concurrent use.
 type Files[T any] struct {
 	paths  []string
 	parse  func(contents [][]byte) (T, error)
 	report func(problem error)
 
 	mu      sync.Mutex
-	seen    [sha256.Size]byte // of what was last read, good or broken
+	seen    [sha256.Size]byte // digest of the last content that was read, valid or invalid
 	value   T
 	problem error
 }
 
-// Open reads the files for the first time. parse makes the value of their contents, in
-// the order of the paths. report is called after each change of the files that Refresh
-// has seen: with nil when the new value is in use, else with what is wrong with the
-// files. Open fails when the files are broken; it does not call report.
+// Open reads the files for the first time. parse returns the value for the contents of the
+// files, in the order of the paths. When Refresh finds that the files have changed, it calls
+// report: with nil if the new value is in use, otherwise with the error. If the files are
+// invalid, Open returns an error and does not call report.
 func Open[T any](parse func(contents [][]byte) (T, error), report func(problem error), paths ...string) (*Files[T], error) {
 	f := &Files[T]{paths: paths, parse: parse, report: report}
 	f.read()
 	return f, f.problem
 }
 
-// Refresh reads the files again, and returns the last good value. Files that have not
-// changed are not parsed again.
+// Refresh reads the files again, and returns the last valid value. It does not parse files that
+// have not changed.
 func (f *Files[T]) Refresh() T {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -52,15 +51,15 @@ func (f *Files[T]) Refresh() T {
 	return f.value
 }
 
-// IsValid tells whether the files were good when they were last read.
+// IsValid reports whether the files were valid when they were last read.
 func (f *Files[T]) IsValid() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.problem == nil
 }
 
-// read reads the files, and returns whether they have changed since. The caller holds
-// the lock.
+// read reads the files, and reports whether they have changed since the last read. The caller
+// holds the lock.
 func (f *Files[T]) read() (hasChanged bool) {
 	contents, err := f.contents()
 	now := digest(contents, err)
@@ -69,8 +68,9 @@ func (f *Files[T]) read() (hasChanged bool) {
 	}
 	value, problem := f.parsed(contents, err)
 	if problem != nil {
-		// One of several files may have been replaced after the other was read. And while the kubelet
-		// replaces the folder of a mounted file, the file may be missing for a moment.
+		// Invalid files are read a second time. One of several files may have been replaced after
+		// another one was read. And while the kubelet replaces the folder of a mounted file, the
+		// file may be missing for a moment.
 		contents, err = f.contents()
 		now = digest(contents, err)
 		value, problem = f.parsed(contents, err)
@@ -103,9 +103,10 @@ func (f *Files[T]) contents() ([][]byte, error) {
 	return contents, nil
 }
 
-// readFile returns the content of a regular file that is not too large.
+// readFile returns the content of a file. It fails if the file is not a regular file, is empty,
+// or is larger than maxBytes.
 func readFile(path string) ([]byte, error) {
-	// Without O_NONBLOCK a named pipe would have to be written to before it is opened.
+	// Without O_NONBLOCK, opening a named pipe waits until another process writes to it.
 	//nolint:gosec // The administrator names the file in a flag.
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
