@@ -17,7 +17,8 @@ import (
 // defaultAPIURL is the address of Pipedream's API.
 const defaultAPIURL = "https://api.pipedream.com"
 
-// apiOptions are the flags that say how to reach Pipedream's API. They have the same names as the operator's flags.
+// apiOptions are the flags that say how to reach Pipedream's API. They have the same names as the operator's
+// flags.
 type apiOptions struct {
 	url           string
 	allowInsecure bool

@@ -95,8 +95,8 @@ func (c *cluster) get(ctx context.Context, k *kind, namespace, name string) (ent
 	return newEntry(k, object)
 }
 
-// pick returns the objects of a selection. If the selection names objects and some of them do not exist, pick returns
-// the objects that exist, and an error for each missing object.
+// pick returns the objects of a selection. If the selection names objects and some of them do not exist, pick
+// returns the objects that exist, and an error for each missing object.
 func (c *cluster) pick(ctx context.Context, s selection) (found []entry, err error) {
 	if len(s.names) == 0 {
 		found, _, err = c.list(ctx, s)

@@ -1,8 +1,8 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package kubectlpipedream is the plugin `kubectl pipedream`. It asks the cluster as
-// the user who calls it, and shows no token and no client secret.
+// Package kubectlpipedream is the plugin `kubectl pipedream`. It sends requests to the cluster as the user
+// who calls it. It shows no token and no client secret.
 package kubectlpipedream
 
 import (
@@ -58,7 +58,8 @@ type plugin struct {
 	config *genericclioptions.ConfigFlags
 	// isRunning is set after cobra has accepted the arguments and flags.
 	isRunning bool
-	// isGuess is set when neither a kubeconfig nor a flag names a cluster, so that client-go's default address is used.
+	// isGuess is set when neither a kubeconfig nor a flag names a cluster, so that client-go's default
+	// address is used.
 	isGuess bool
 }
 
@@ -121,7 +122,8 @@ func newVersionCommand(p *plugin) *cobra.Command {
 	}
 }
 
-// version returns the release of the binary. For a binary that was not released, it returns the version of the module.
+// version returns the release of the binary. For a binary that was not released, it returns the version of
+// the module.
 func (p *plugin) version() string {
 	if p.Release != "" {
 		return p.Release

@@ -44,12 +44,12 @@ func (c *apiCheck) run(ctx context.Context) []finding {
 	return append(findings, evaluateSkew(c.skew))
 }
 
-// now returns the time by the API's clock, or by this machine's clock while the API's clock is unknown. A wrong clock
-// of this machine then causes one finding only.
+// now returns the time by the API's clock, or by this machine's clock while the API's clock is unknown. A
+// wrong clock of this machine then causes one finding only.
 func (c *apiCheck) now() time.Time { return c.plugin.Now().Add(-c.skew) }
 
-// skewOf returns how far this machine's clock is ahead of date. The API sent date at a time that this machine's clock
-// shows as between before and after. skewOf rounds to seconds.
+// skewOf returns how far this machine's clock is ahead of date. The API sent date at a time that this
+// machine's clock shows as between before and after. skewOf rounds to seconds.
 func skewOf(before, after, date time.Time) time.Duration {
 	return before.Add(after.Sub(before) / 2).Sub(date).Round(time.Second)
 }

@@ -84,7 +84,8 @@ func (c *crdCheck) discover(ctx context.Context) []finding {
 	}
 }
 
-// schemaIn returns the properties in the schema of this plugin's version; nil if the CRD does not serve that version.
+// schemaIn returns the properties in the schema of this plugin's version; nil if the CRD does not serve that
+// version.
 func schemaIn(crd *unstructured.Unstructured) map[string]any {
 	versions, _, _ := unstructured.NestedSlice(crd.Object, "spec", "versions")
 	for _, one := range versions {

@@ -52,8 +52,8 @@ func (c *leaderCheck) run(ctx context.Context) []finding {
 	return []finding{evaluateLease(lease, c.now())}
 }
 
-// evaluateLease returns a finding that says whether a replica is the leader. The time in a Lease comes from the
-// operator's clock.
+// evaluateLease returns a finding that says whether a replica is the leader. The time in a Lease comes from
+// the operator's clock.
 func evaluateLease(lease *coordinationv1.Lease, now time.Time) finding {
 	holder, renewed, seconds := lease.Spec.HolderIdentity, lease.Spec.RenewTime, lease.Spec.LeaseDurationSeconds
 	if holder == nil || *holder == "" || renewed == nil || seconds == nil {

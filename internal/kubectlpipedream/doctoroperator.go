@@ -18,7 +18,8 @@ import (
 const (
 	// managerContainer is the operator's container.
 	managerContainer = "manager"
-	// componentLabel is the label that distinguishes the operator's Deployment from other Deployments with its labels.
+	// componentLabel is the label that distinguishes the operator's Deployment from other Deployments that
+	// the selector finds.
 	componentLabel = "app.kubernetes.io/component"
 )
 
@@ -87,7 +88,8 @@ func (c *operatorCheck) checkDeployment(deployment *appsv1.Deployment) []finding
 	return append(findings, c.checkVersion(deployment))
 }
 
-// checkVersion compares the operator's version with the plugin's. Different versions are allowed, and cause a warning.
+// checkVersion compares the operator's version with the plugin's. Different versions are allowed, and cause a
+// warning.
 func (c *operatorCheck) checkVersion(deployment *appsv1.Deployment) finding {
 	running := versionOf(deployment)
 	switch {
@@ -99,8 +101,8 @@ func (c *operatorCheck) checkVersion(deployment *appsv1.Deployment) finding {
 	return ok("the operator is %s, this plugin %s", running, c.plugin.version())
 }
 
-// versionOf returns the tag of the operator's image. For an image without a tag it returns the Deployment's version
-// label. It returns an empty text if both are missing.
+// versionOf returns the tag of the operator's image. For an image without a tag it returns the Deployment's
+// version label. It returns an empty text if both are missing.
 func versionOf(deployment *appsv1.Deployment) string {
 	container := managerIn(deployment)
 	if container == nil {

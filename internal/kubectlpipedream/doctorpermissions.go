@@ -15,8 +15,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// The permissions that config/rbac gives the operator. It needs managerAbilities in each watched namespace, and
-// leaderAbilities in its own namespace.
+// The permissions that config/rbac gives the operator. It needs managerAbilities in each watched namespace,
+// and leaderAbilities in its own namespace.
 var (
 	managerAbilities = []ability{
 		{verb: "create", resource: "secrets"},

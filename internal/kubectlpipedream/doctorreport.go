@@ -44,7 +44,8 @@ func unknown(advice, format string, arguments ...any) finding {
 	return finding{state: stateUnknown, what: fmt.Sprintf(format, arguments...), advice: advice}
 }
 
-// report runs the checks of doctor and writes their findings. After the first error in writing it writes nothing.
+// report runs the checks of doctor and writes their findings. After the first error in writing it writes
+// nothing.
 type report struct {
 	out io.Writer
 	// timeout is the maximum time of each check.
@@ -53,8 +54,8 @@ type report struct {
 	err       error
 }
 
-// check runs one check with a time limit, writes its findings, and reports whether none of them has failed. When the
-// user interrupts the check, it writes nothing and returns false.
+// check runs one check with a time limit, writes its findings, and reports whether none of them has failed.
+// When the user interrupts the check, it writes nothing and returns false.
 func (r *report) check(ctx context.Context, subject string, look func(context.Context) []finding) bool {
 	limited, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()

@@ -47,7 +47,8 @@ type userCheck struct {
 	plugin        *plugin
 	cluster       *cluster
 	allNamespaces bool
-	// picked selects the PipedreamTokens that the user may list. It is nil before run, and if the user may list none.
+	// picked selects the PipedreamTokens that the user may list. It is nil before run, and if the user may
+	// list none.
 	picked *selection
 }
 
@@ -86,8 +87,8 @@ func nameOf(namespace string) string {
 	return "namespace " + namespace
 }
 
-// candidates returns the namespaces to try, in this order. An empty name means all namespaces. Without flags, run
-// tries all namespaces first, and then the namespace of the kubeconfig's context.
+// candidates returns the namespaces to try, in this order. An empty name means all namespaces. Without flags,
+// run tries all namespaces first, and then the namespace of the kubeconfig's context.
 func (c *userCheck) candidates() []string {
 	switch {
 	case c.allNamespaces:

@@ -32,7 +32,8 @@ func (p *plugin) explain(err error) string {
 	return err.Error()
 }
 
-// adviceOnAnswer returns the advice about an error that the API server has returned; empty for all other errors.
+// adviceOnAnswer returns the advice about an error that the API server has returned; empty for all other
+// errors.
 func adviceOnAnswer(err error) string {
 	switch {
 	case isWithoutCRD(err):
@@ -47,8 +48,8 @@ func adviceOnAnswer(err error) string {
 	return ""
 }
 
-// isWithoutCRD reports whether an error means that the API server does not know the kind. The API server then answers
-// with 404 and does not name a missing object.
+// isWithoutCRD reports whether an error means that the API server does not know the kind. The API server then
+// answers with 404 and does not name a missing object.
 func isWithoutCRD(err error) bool {
 	return apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }
@@ -59,8 +60,8 @@ func (p *plugin) hasNoContext() bool {
 	return err == nil && *p.config.Context != "" && raw.Contexts[*p.config.Context] == nil
 }
 
-// hasNoKubeconfig reports whether neither a kubeconfig nor a flag names the cluster. In a pod, client-go then uses the
-// cluster of the pod.
+// hasNoKubeconfig reports whether neither a kubeconfig nor a flag names the cluster. In a pod, client-go then
+// uses the cluster of the pod.
 func (p *plugin) hasNoKubeconfig() bool {
 	raw, err := p.config.ToRawKubeConfigLoader().RawConfig()
 	return err == nil && len(raw.Clusters) == 0 && *p.config.APIServer == ""

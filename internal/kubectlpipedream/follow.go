@@ -32,9 +32,9 @@ type follower struct {
 	broken error
 }
 
-// follow runs until ctx ends. When a watch ends or fails, follow lists the objects and starts a new watch, so that no
-// change is lost. follow returns an error if the first list fails, if the API server forbids a request or does not
-// know the user, and if the output can't be written.
+// follow runs until ctx ends. When a watch ends or fails, follow lists the objects and starts a new watch, so
+// that no change is lost. follow returns an error if the first list fails, if the API server forbids a
+// request or does not know the user, and if the output can't be written.
 func (f *follower) follow(ctx context.Context) error {
 	version, err := f.list(ctx)
 	if err != nil {
@@ -137,8 +137,8 @@ func (f *follower) print(changed []entry, deleted bool) {
 	}
 }
 
-// unlessExpired returns nil if the resource version is too old for a watch, and otherwise err. The next list then
-// shows the changes that the watch has missed.
+// unlessExpired returns nil if the resource version is too old for a watch, and otherwise err. The next list
+// then shows the changes that the watch has missed.
 func unlessExpired(err error) error {
 	if apierrors.IsGone(err) || apierrors.IsResourceExpired(err) {
 		return nil

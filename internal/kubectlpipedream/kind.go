@@ -18,8 +18,8 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 )
 
-// kind describes one of the operator's kinds: its names, and how the plugin shows its objects. The commands use a kind
-// only through this type, through entry, and through the view that inspect shows of an object.
+// kind describes one of the operator's kinds: its names, and how the plugin shows its objects. The commands
+// use a kind only through this type, through entry, and through the view that inspect shows of an object.
 type kind struct {
 	// name is the kind's name in manifests.
 	name     string
@@ -50,8 +50,8 @@ func (k *kind) ability(verb string) ability {
 	return ability{verb: verb, group: k.resource.Group, resource: k.resource.Resource}
 }
 
-// namesIn returns the names of the objects that the arguments name, each name once. An argument may have the form that
-// -o name prints. An argument that names an object of another kind, or no object, is a usage error.
+// namesIn returns the names of the objects that the arguments name, each name once. An argument may have the
+// form that -o name prints. An argument that names an object of another kind, or no object, is a usage error.
 func (k *kind) namesIn(arguments []string) ([]string, error) {
 	names := make([]string, 0, len(arguments))
 	for _, argument := range arguments {
@@ -72,14 +72,16 @@ func (k *kind) namesIn(arguments []string) ([]string, error) {
 	return names, nil
 }
 
-// entry is a PipedreamToken. object is the PipedreamToken as the API server has sent it, and token has the fields that
-// this version of the plugin knows. Code for all kinds uses the methods and object, and not token.
+// entry is a PipedreamToken. object is the PipedreamToken as the API server has sent it, and token has the
+// fields that this version of the plugin knows. Code for all kinds uses the methods and object, and not
+// token.
 type entry struct {
 	object *unstructured.Unstructured
 	token  *v1alpha1.PipedreamToken
 }
 
-// newEntry reads an object of a kind. It returns an error if a field has another type than this version expects.
+// newEntry reads an object of a kind. It returns an error if a field has another type than this version
+// expects.
 func newEntry(k *kind, object *unstructured.Unstructured) (entry, error) {
 	token := &v1alpha1.PipedreamToken{}
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, token); err != nil {
@@ -96,11 +98,12 @@ func (e entry) fullName() string {
 	return "pipedreamtoken." + v1alpha1.SchemeGroupVersion.Group + "/" + e.token.Name
 }
 
-// readiness returns the status of the condition Ready. It is Unknown if the status says Ready and the token has
-// expired: then no operator updates the status.
+// readiness returns the status of the condition Ready. It is Unknown if the status says Ready and the token
+// has expired: then no operator updates the status.
 func (e entry) readiness(now time.Time) metav1.ConditionStatus { return readiness(e.token, now) }
 
-// expiry returns when the content of the object's Secret expires, or the zero time if the status has no expiry.
+// expiry returns when the content of the object's Secret expires, or the zero time if the status has no
+// expiry.
 func (e entry) expiry() time.Time {
 	if expires := e.token.Status.ExpirationTime; expires != nil {
 		return expires.Time

@@ -25,11 +25,11 @@ import (
 const fieldManager = "kubectl-pipedream"
 
 const (
-	// defaultRenewTimeout is longer than two waits together: the longest wait for the operator's rate limit that the
-	// conditions do not show, and a slow answer from Pipedream.
+	// defaultRenewTimeout is longer than two waits together: the longest wait for the operator's rate limit
+	// that the conditions do not show, and a slow answer from Pipedream.
 	defaultRenewTimeout = time.Minute
-	// stalledLooks is how many times the plugin reads a status that was Stalled before the request and has not changed.
-	// After that, the plugin treats the status as the answer to the request.
+	// stalledLooks is how many times the plugin reads a status that was Stalled before the request and has
+	// not changed. After that, the plugin treats the status as the answer to the request.
 	stalledLooks = 20
 )
 
@@ -160,8 +160,8 @@ func (r *renewal) request(ctx context.Context, found []entry) (requests []*reque
 	return requests, refused
 }
 
-// patch changes a PipedreamToken with a merge patch. Server-side apply would create the PipedreamToken again if
-// somebody had deleted it meanwhile.
+// patch changes a PipedreamToken with a merge patch. Server-side apply would create the PipedreamToken again
+// if somebody had deleted it meanwhile.
 func (c *cluster) patch(ctx context.Context, one entry, patch []byte) (entry, error) {
 	object, err := c.dynamic.Resource(tokenKind.resource).Namespace(one.token.Namespace).
 		Patch(ctx, one.token.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
@@ -204,8 +204,8 @@ func (r *renewal) await(ctx context.Context, pending []*request, timeout time.Du
 	return outcome
 }
 
-// lookAgain reads the PipedreamToken of a request. It keeps a temporary error in problem and does not return it,
-// because the next read may succeed.
+// lookAgain reads the PipedreamToken of a request. It keeps a temporary error in problem and does not return
+// it, because the next read may succeed.
 func (r *renewal) lookAgain(ctx context.Context, one *request) (isDone bool, err error) {
 	isDone, err = r.look(ctx, one)
 	if _, isVerdict := errors.AsType[*verdict](err); isVerdict {
@@ -223,14 +223,14 @@ func (r *renewal) lookAgain(ctx context.Context, one *request) (isDone bool, err
 	return isDone, nil
 }
 
-// isOutOfTime reports whether a request was canceled or not sent because the deadline has passed. client-go's rate
-// limiter has no error type for that, so isOutOfTime compares the text.
+// isOutOfTime reports whether a request was canceled or not sent because the deadline has passed. client-go's
+// rate limiter has no error type for that, so isOutOfTime compares the text.
 func isOutOfTime(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "context deadline")
 }
 
-// look reports whether a request has an outcome, and prints the outcome. The error is a verdict if the operator can't
-// get a new token.
+// look reports whether a request has an outcome, and prints the outcome. The error is a verdict if the
+// operator can't get a new token.
 func (r *renewal) look(ctx context.Context, one *request) (isDone bool, err error) {
 	now, err := r.cluster.get(ctx, tokenKind, one.token.Namespace, one.token.Name)
 	if err != nil {
@@ -254,15 +254,15 @@ func (r *renewal) look(ctx context.Context, one *request) (isDone bool, err erro
 	return true, &verdict{code: exitNo}
 }
 
-// isHopeless reports whether the renewal needs a person. A status that was Stalled before the request counts only
-// after more than stalledLooks reads.
+// isHopeless reports whether the renewal needs a person. A status that was Stalled before the request counts
+// only after more than stalledLooks reads.
 func (r *request) isHopeless() bool {
 	isNews := !equality.Semantic.DeepEqual(r.token.Status, r.now.Status)
 	return condition(r.now, v1alpha1.ConditionStalled).Status == metav1.ConditionTrue && (isNews || r.looks > stalledLooks)
 }
 
-// holdsTokenFor reports whether the token in the Secret was issued for a request, or for a later request that has
-// replaced it. If the user may not read the Secret, holdsTokenFor uses the status.
+// holdsTokenFor reports whether the token in the Secret was issued for a request, or for a later request that
+// has replaced it. If the user may not read the Secret, holdsTokenFor uses the status.
 func (c *cluster) holdsTokenFor(ctx context.Context, r *request) (bool, error) {
 	secret, err := c.metadata.Resource(secretResource).Namespace(r.token.Namespace).Get(ctx, r.now.TargetName(), metav1.GetOptions{})
 	switch {

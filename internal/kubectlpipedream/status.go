@@ -154,7 +154,8 @@ func (l *listing) watch(ctx context.Context) error {
 	return nil // The user has interrupted the watch, which is the usual way to end it.
 }
 
-// evaluate returns the verdict if --exit-code is set: exitNo if an object is not Ready, exitUnknown if there is none.
+// evaluate returns the verdict if --exit-code is set: exitNo if an object is not Ready, exitUnknown if there
+// is none.
 func (o *statusOptions) evaluate(found []entry, now time.Time) error {
 	if !o.exitCode {
 		return nil

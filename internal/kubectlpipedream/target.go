@@ -20,7 +20,8 @@ import (
 type targetSecret struct {
 	// secret is nil if the Secret does not exist or the user may not read it.
 	secret *corev1.Secret
-	// problem says why secret is nil, or why the plugin must not use it. It is empty if the plugin can use secret.
+	// problem says why secret is nil, or why the plugin must not use it. It is empty if the plugin can use
+	// secret.
 	problem string
 }
 
@@ -41,8 +42,8 @@ func (p *plugin) readNamed(ctx context.Context, arguments []string) (found entry
 	return found, target, err
 }
 
-// readTarget reads the Secret of a PipedreamToken. It returns no error if the Secret does not exist or the user may not
-// read it; problem then says why.
+// readTarget reads the Secret of a PipedreamToken. It returns no error if the Secret does not exist or the
+// user may not read it; problem then says why.
 func (c *cluster) readTarget(ctx context.Context, token *v1alpha1.PipedreamToken) (targetSecret, error) {
 	secret, err := c.kube.CoreV1().Secrets(token.Namespace).Get(ctx, token.TargetName(), metav1.GetOptions{})
 	switch {

@@ -43,8 +43,8 @@ func tokenCells(token *v1alpha1.PipedreamToken, now time.Time) []any {
 	}
 }
 
-// nextAttempt returns the text for the time of the operator's next token request. After a failure, that time is before
-// the planned renewal.
+// nextAttempt returns the text for the time of the operator's next token request. After a failure, that time
+// is before the planned renewal.
 func nextAttempt(token *v1alpha1.PipedreamToken, now time.Time) string {
 	at := cmp.Or(token.Status.NextAttemptTime, token.Status.RenewalTime)
 	if at != nil && at.Time.Before(now) {

@@ -15,8 +15,8 @@ import (
 // none is shown in place of an empty value.
 const none = "<none>"
 
-// clean makes text from outside the plugin safe for a terminal. It replaces each character that is not printable with
-// a space.
+// clean makes text from outside the plugin safe for a terminal. It replaces each character that is not
+// printable with a space.
 func clean(text string) string {
 	return strings.Map(func(character rune) rune {
 		if unicode.IsPrint(character) {
@@ -37,7 +37,7 @@ func orNone(text string) string {
 	return text
 }
 
-// fromNow returns the time from now until at, such as 42m or 3m ago.
+// fromNow returns the distance from now to at, such as 42m or 3m ago.
 func fromNow(at *metav1.Time, now time.Time) string {
 	if at == nil {
 		return none
@@ -52,7 +52,7 @@ func ago(at, now time.Time) string {
 	return duration.HumanDuration(now.Sub(at)) + " ago"
 }
 
-// moment returns the time from now until at, and at itself in RFC 3339.
+// moment returns the distance from now to at, and at itself in RFC 3339.
 func moment(at *metav1.Time, now time.Time) string {
 	if at == nil {
 		return none

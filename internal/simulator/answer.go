@@ -78,7 +78,8 @@ func (a answer) send(w http.ResponseWriter, r *http.Request, f Fault) {
 	_, _ = w.Write(a.body[half:])
 }
 
-// wait waits for d. It returns earlier with an error if ctx ends, for example because the client has disconnected.
+// wait waits for d. It returns earlier with an error if ctx ends, for example because the client has
+// disconnected.
 func wait(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return nil

@@ -34,8 +34,8 @@ type endpoint struct {
 	path   string
 	name   Endpoint
 	method string
-	// clientOf returns the client that a call names. It checks a bearer token, but no client secret. It returns an
-	// empty text if the call names no client.
+	// clientOf returns the client that a call names. It checks a bearer token, but no client secret. It
+	// returns an empty text if the call names no client.
 	clientOf func(r *http.Request, body []byte) string
 	// handle returns the answer without faults.
 	handle handler
@@ -57,7 +57,7 @@ func (c *calls) serve(on *http.ServeMux, endpoints []endpoint) {
 
 // answer answers one call with the answer of the endpoint or of a fault.
 func (c *calls) answer(w http.ResponseWriter, r *http.Request, e endpoint) {
-	body, _ := io.ReadAll(io.LimitReader(r.Body, maxBody)) // a body that is cut off is malformed, and the endpoint refuses it
+	body, _ := io.ReadAll(io.LimitReader(r.Body, maxBody)) // the endpoint refuses a body that is cut off
 	c.counters.countProtocol(r.Proto)
 	clientID := e.clientOf(r, body)
 	fault := c.faults.take(e.name, clientID)

@@ -43,8 +43,8 @@ func (c *connect) endpoints() []endpoint {
 	}
 }
 
-// clientOf returns the client that the call's bearer token was issued to. It returns an empty text if the call has no
-// token of the simulator, or if the token has expired or was revoked.
+// clientOf returns the client that the call's bearer token was issued to. It returns an empty text if the
+// call has no token of the simulator, or if the token has expired or was revoked.
 func (c *connect) clientOf(r *http.Request, _ []byte) string {
 	_, g, _ := c.authorize(r)
 	return g.clientID
@@ -84,7 +84,8 @@ func anywhere(*http.Request) *answer {
 	return nil
 }
 
-// authorize returns the claims and the grant of the request's bearer token, and false if the token is not accepted now.
+// authorize returns the claims and the grant of the request's bearer token, and false if the token is not
+// accepted now.
 func (c *connect) authorize(r *http.Request) (claims, grant, bool) {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {

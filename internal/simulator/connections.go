@@ -19,26 +19,27 @@ type ConnectionCount struct {
 	Forgotten int `json:"forgotten"` // since the start
 }
 
-// Connections are the connections that a simulator's listeners have accepted. It counts them, and can forget them on
-// demand. The zero value has no connections. It is safe for concurrent use.
+// Connections are the connections that a simulator's listeners have accepted. It counts them, and can forget
+// them on demand. The zero value has no connections. It is safe for concurrent use.
 type Connections struct {
 	mu    sync.Mutex
 	open  map[*connection]struct{}
 	count ConnectionCount
-	// abandoned are forgotten connections that the HTTP server has closed and the client has not closed. The simulator
-	// keeps them open, so that the client does not notice.
+	// abandoned are forgotten connections that the HTTP server has closed and the client has not closed. The
+	// simulator keeps them open, so that the client does not notice.
 	abandoned map[*connection]struct{}
 }
 
-// Listener returns a listener that accepts the connections of inner. The connections are counted, and Forget applies
-// to them. Close of the listener also closes the forgotten connections.
+// Listener returns a listener that accepts the connections of inner. The connections are counted, and Forget
+// applies to them. Close of the listener also closes the forgotten connections.
 func (c *Connections) Listener(inner net.Listener) net.Listener {
 	return &listener{Listener: inner, connections: c}
 }
 
-// Forget imitates a load balancer that forgets connections. It applies to all connections that are open now, and
-// returns their number. From now on the simulator drops all data that a client sends on these connections, and sends
-// no data. It closes a connection only after the client has closed it. New connections work.
+// Forget imitates a load balancer that forgets connections. It applies to all connections that are open now,
+// and returns their number. From now on the simulator drops all data that a client sends on these
+// connections, and sends no data. It closes a connection only after the client has closed it. New connections
+// work.
 func (c *Connections) Forget() int {
 	return c.forget("")
 }
@@ -80,7 +81,8 @@ func (c *Connections) add(conn net.Conn) *connection {
 	return added
 }
 
-// closeAbandoned closes the forgotten connections that the HTTP server has closed and the clients have not closed.
+// closeAbandoned closes the forgotten connections that the HTTP server has closed and the clients have not
+// closed.
 func (c *Connections) closeAbandoned() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -13,16 +13,16 @@ import (
 	"time"
 )
 
-// controlCall is a call below /_sim/. The simulator sends the result as JSON. If the result is nil, the answer has no
-// body.
+// controlCall is a call below /_sim/. The simulator sends the result as JSON. If the result is nil, the
+// answer has no body.
 type controlCall struct {
 	// pattern is a pattern of http.ServeMux with a method.
 	pattern string
 	handle  func(*http.Request) (result any, err error)
 }
 
-// control has the control calls of a Simulator. They offer the methods of a Simulator over HTTP. Latency and faults do
-// not apply to them.
+// control has the control calls of a Simulator. They offer the methods of a Simulator over HTTP. Latency and
+// faults do not apply to them.
 type control []controlCall
 
 // newControl returns all control calls. The answer to an unknown call lists them in this order.

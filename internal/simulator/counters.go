@@ -10,20 +10,20 @@ import (
 )
 
 const (
-	// UnknownClient is the key in Counters for calls with a client ID that was never registered, and for calls without
-	// a client ID.
+	// UnknownClient is the key in Counters for calls with a client ID that was never registered, and for
+	// calls without a client ID.
 	UnknownClient = "(unknown)"
 	// MaxLog is the maximum number of exchanges in Counters.Log.
 	MaxLog = 1 << 15
 )
 
-// Count counts calls by their outcome. A call that still waits, or whose client disconnected during a delay, is counted
-// in Total only.
+// Count counts calls by their outcome. A call that still waits, or whose client disconnected during a delay,
+// is counted in Total only.
 type Count struct {
 	Total    int `json:"total"`
-	Accepted int `json:"accepted"` // answered without a fault, with a 2xx status
-	Refused  int `json:"refused"`  // answered without a fault, with an error
-	Faulted  int `json:"faulted"`  // answered by a fault with any status, or not answered because of a fault
+	Accepted int `json:"accepted"` // got the usual answer, with a 2xx status
+	Refused  int `json:"refused"`  // got the usual answer, with an error
+	Faulted  int `json:"faulted"`  // got the answer of a fault with any status, or no answer because of a fault
 }
 
 // Exchange is a call of the token endpoint with any outcome.

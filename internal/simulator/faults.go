@@ -27,14 +27,14 @@ const (
 type Fault struct {
 	// Endpoint is the endpoint that the fault applies to.
 	Endpoint Endpoint `json:"endpoint"`
-	// ClientID limits the fault to the calls of one client: the client that an OAuth request names, or the client that
-	// a valid bearer token was issued to. Empty means all calls.
+	// ClientID limits the fault to the calls of one client: the client that an OAuth request names, or the
+	// client that a valid bearer token was issued to. Empty means all calls.
 	ClientID string `json:"client_id"`
-	// Status replaces the usual answer by an answer with this status, 200 to 599. The request then has no effect: the
-	// simulator issues or revokes no token. 0 keeps the usual answer.
+	// Status replaces the usual answer by an answer with this status, 200 to 599. The request then has no
+	// effect: the simulator issues or revokes no token. 0 keeps the usual answer.
 	Status int `json:"status"`
-	// Headers are set on the answer, also on the usual answer. A replaced answer has the Content-Type of JSON unless
-	// Headers has another one.
+	// Headers are set on the answer, also on the usual answer. A replaced answer has the Content-Type of JSON
+	// unless Headers has another one.
 	Headers map[string]string `json:"headers"`
 	// Body is the body of a replaced answer. The simulator sends it unchanged.
 	Body string `json:"body"`
@@ -48,7 +48,8 @@ type Fault struct {
 	Calls int `json:"calls"`
 }
 
-// faults are the faults that were added and have not ended. The zero value has no faults. It is safe for concurrent use.
+// faults are the faults that were added and have not ended. The zero value has no faults. It is safe for
+// concurrent use.
 type faults struct {
 	mu     sync.Mutex
 	active []Fault

@@ -56,7 +56,8 @@ func (c claims) sign(key ed25519.PrivateKey) string {
 	return signed + "." + encode(ed25519.Sign(key, []byte(signed)))
 }
 
-// parse returns the claims of a token, and false if the key has not signed the token. It does not check the times.
+// parse returns the claims of a token, and false if the key has not signed the token. It does not check the
+// times.
 func parse(token string, key ed25519.PublicKey) (claims, bool) {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {

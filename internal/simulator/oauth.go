@@ -78,8 +78,8 @@ func (o *oauth) endpoints() []endpoint {
 	}
 }
 
-// clientNamedIn returns the client that the body of an OAuth call names. It does not check the client secret. It
-// returns an empty text if the body names no client.
+// clientNamedIn returns the client that the body of an OAuth call names. It does not check the client secret.
+// It returns an empty text if the body names no client.
 func clientNamedIn(_ *http.Request, body []byte) string {
 	var in oauthRequest
 	if json.Unmarshal(body, &in) != nil {
@@ -129,7 +129,8 @@ func invalidScope() answer {
 	return oauthError(http.StatusBadRequest, "invalid_scope", "The requested scope is invalid, unknown, or malformed.")
 }
 
-// revoke answers POST /v1/oauth/revoke. It also accepts an unknown, expired or revoked token, as RFC 7009 requires.
+// revoke answers POST /v1/oauth/revoke. It also accepts an unknown, expired or revoked token, as RFC 7009
+// requires.
 func (o *oauth) revoke(r *http.Request, body []byte) answer {
 	in, refused := parseOAuth(r, body)
 	if refused != nil {

@@ -19,8 +19,8 @@ type Remote struct {
 	Client *http.Client
 }
 
-// Control sends a control call to the simulator, such as PUT "token-lifetime". It decodes the answer into result
-// unless result is nil.
+// Control sends a control call to the simulator, such as PUT "token-lifetime". It decodes the answer into
+// result unless result is nil.
 func (r Remote) Control(ctx context.Context, method, path string, body, result any) error {
 	content, err := json.Marshal(body)
 	if err != nil {

@@ -22,8 +22,8 @@ const (
 	ScopeAbsent ScopeAnswer = "absent"
 	// ScopeGranted grants the requested scopes. The answer names the granted scopes.
 	ScopeGranted ScopeAnswer = "granted"
-	// ScopeFewer grants the requested scopes without the last one. If no scope is left, it grants a scope that was not
-	// requested. The answer names the granted scopes.
+	// ScopeFewer grants the requested scopes without the last one. If no scope is left, it grants a scope
+	// that was not requested. The answer names the granted scopes.
 	ScopeFewer ScopeAnswer = "fewer"
 	// ScopeMore grants the requested scopes and one more. The answer names the granted scopes.
 	ScopeMore ScopeAnswer = "more"
@@ -49,8 +49,8 @@ func (o *oauth) setScopeAnswer(way ScopeAnswer) error {
 	return nil
 }
 
-// grantedTo returns the scopes that an exchange grants to a client, and the answer's field "scope"; nil for no field.
-// scopes is empty if the client may have none of the requested scopes.
+// grantedTo returns the scopes that an exchange grants to a client, and the answer's field "scope"; nil for
+// no field. scopes is empty if the client may have none of the requested scopes.
 func (o *oauth) grantedTo(id string, asked []string) (scopes []string, said json.RawMessage) {
 	o.mu.Lock()
 	way := o.scopeAnswer

@@ -16,8 +16,9 @@ const (
 	stopTimeout = 5 * time.Second
 )
 
-// Serve answers requests on a listener until ctx ends. It uses TLS with HTTP/2 if TLS.Enable was called before, and
-// otherwise HTTP/1.1 without TLS. Connections counts the connections, and can forget them. Serve closes the listener.
+// Serve answers requests on a listener until ctx ends. It uses TLS with HTTP/2 if TLS.Enable was called
+// before, and otherwise HTTP/1.1 without TLS. Connections counts the connections, and can forget them. Serve
+// closes the listener.
 func (s *Simulator) Serve(ctx context.Context, on net.Listener) error {
 	server := &http.Server{
 		Handler:           s,

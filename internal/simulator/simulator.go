@@ -3,16 +3,18 @@
 
 // Package simulator has an http.Handler that imitates the part of Pipedream's API for access tokens.
 //
-// The simulator issues signed tokens for registered OAuth clients, and checks them on a few endpoints of the Connect API.
-// Tests can make it fail with the methods of [Simulator] and its parts, or over HTTP below /_sim/. If Pipedream's
-// documentation does not describe an answer, the simulator follows RFC 6749 and RFC 7009.
+// The simulator issues signed tokens for registered OAuth clients, and checks them on a few endpoints of the
+// Connect API. Tests can make it fail with the methods of [Simulator] and its parts, or over HTTP below
+// /_sim/. If Pipedream's documentation does not describe an answer, the simulator follows RFC 6749 and RFC
+// 7009.
 //
 // The types oauth and connect answer the calls of the imitated API. Each lists its calls in a method "endpoints". The types
 // clients and tokens hold the state that oauth and connect share. The type calls serves all calls of the API, with the
 // latency, the faults and the counters. The type control serves /_sim/. To add a part of the API, add its state and its
 // endpoints in New, and its control calls in newControl.
 //
-// Each type with state has its own lock. A method that holds its lock calls no method of another type with a lock.
+// Each type with state has its own lock. A method that holds its lock calls no method of another type with a
+// lock.
 //
 // The simulator never writes secrets or tokens to a log, and the control calls never return them.
 package simulator
@@ -40,13 +42,14 @@ type Client struct {
 
 // Options configure a Simulator.
 type Options struct {
-	// Now returns the current time, by which the simulator issues tokens and lets them expire. Required. Now must be
-	// safe for concurrent use.
+	// Now returns the current time, by which the simulator issues tokens and lets them expire. Required. Now
+	// must be safe for concurrent use.
 	Now func() time.Time
 	// TokenLifetime is the lifetime of tokens, in whole seconds, at least one. 0 means DefaultTokenLifetime.
 	// SetTokenLifetime changes it.
 	TokenLifetime time.Duration
-	// Latency is the wait in real time before each answer, except for answers of /_sim/ and of the public keys.
+	// Latency is the wait in real time before each answer, except for answers of /_sim/ and of the public
+	// keys.
 	Latency time.Duration
 	// Clients are registered at the start. The list may be empty: SetClient registers more clients.
 	Clients []Client
@@ -58,8 +61,8 @@ type Options struct {
 
 // Simulator is a Pipedream API in memory. Use New to make one. It is safe for concurrent use.
 //
-// Its memory is bounded however long it runs: it forgets expired tokens, and the log in Counters keeps only the latest
-// MaxLog exchanges.
+// Its memory is bounded however long it runs: it forgets expired tokens, and the log in Counters keeps only
+// the latest MaxLog exchanges.
 type Simulator struct {
 	// TLS is off at the start. Serve uses TLS if TLS.Enable was called before.
 	TLS TLS
@@ -75,9 +78,9 @@ type Simulator struct {
 	counters *counters
 }
 
-// New returns a Simulator with its own signing key: no other Simulator accepts its tokens.
-// It panics if Options.Now is missing, or if SetTokenLifetime, SetClient, SetClientScopes or SetScopeAnswer would
-// refuse the values in Options.
+// New returns a Simulator with its own signing key: no other Simulator accepts its tokens. It panics if
+// Options.Now is missing, or if SetTokenLifetime, SetClient, SetClientScopes or SetScopeAnswer would refuse
+// the values in Options.
 func New(o Options) *Simulator {
 	if o.Now == nil {
 		panic("simulator: Options.Now is required")
@@ -104,33 +107,36 @@ func New(o Options) *Simulator {
 	return s
 }
 
-// ServeHTTP answers a call as Pipedream does, or as a fault says. It also answers the control calls below /_sim/.
+// ServeHTTP answers a call as Pipedream does, or as a fault says. It also answers the control calls below
+// /_sim/.
 func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mux.ServeHTTP(w, r)
 }
 
-// SetClient registers a client, or replaces the secret of a registered client. From then on the simulator refuses the
-// old secret. Tokens issued for the old secret stay valid. SetClient returns an error if the ID or the secret is empty.
+// SetClient registers a client, or replaces the secret of a registered client. From then on the simulator
+// refuses the old secret. Tokens issued for the old secret stay valid. SetClient returns an error if the ID
+// or the secret is empty.
 func (s *Simulator) SetClient(id, secret string) error { return s.clients.set(id, secret) }
 
-// SetClientScopes limits the scopes of a client, from the next exchange on. An empty list removes the limit. An exchange
-// then grants the requested scopes that the client may have. The simulator refuses the exchange if the client may have
-// none of them. SetClientScopes returns an error if the client is unknown, or if Pipedream is not known to grant a
-// scope.
+// SetClientScopes limits the scopes of a client, from the next exchange on. An empty list removes the limit.
+// An exchange then grants the requested scopes that the client may have. The simulator refuses the exchange
+// if the client may have none of them. SetClientScopes returns an error if the client is unknown, or if
+// Pipedream is not known to grant a scope.
 func (s *Simulator) SetClientScopes(id string, scopes []string) error {
 	return s.clients.setScopes(id, scopes)
 }
 
-// DeleteClient deletes a client, and reports whether it was registered. The client's tokens stay valid. RevokeClient
-// revokes them, before or after DeleteClient.
+// DeleteClient deletes a client, and reports whether it was registered. The client's tokens stay valid.
+// RevokeClient revokes them, before or after DeleteClient.
 func (s *Simulator) DeleteClient(id string) bool { return s.clients.remove(id) }
 
-// SetTokenLifetime changes the lifetime of the tokens issued from now on. It must be whole seconds, at least one.
+// SetTokenLifetime changes the lifetime of the tokens issued from now on. It must be whole seconds, at least
+// one.
 func (s *Simulator) SetTokenLifetime(d time.Duration) error { return s.tokens.setLifetime(d) }
 
-// SetTokenKnownAfter sets how long the Connect API refuses a new token after its issue, for the tokens issued from now
-// on. Until that time has passed, each call with the token is answered 401. 0, the default, means that the token is
-// accepted at once. The time must not be negative.
+// SetTokenKnownAfter sets how long the Connect API refuses a new token after its issue, for the tokens issued
+// from now on. Until that time has passed, each call with the token is answered 401. 0, the default, means
+// that the token is accepted at once. The time must not be negative.
 func (s *Simulator) SetTokenKnownAfter(d time.Duration) error { return s.tokens.setKnownAfter(d) }
 
 // SetScopeAnswer changes the ScopeAnswer for exchanges from now on. It returns an error if way is unknown.
@@ -139,8 +145,8 @@ func (s *Simulator) SetScopeAnswer(way ScopeAnswer) error { return s.oauth.setSc
 // RevokeToken revokes a token, and reports whether it was valid until now.
 func (s *Simulator) RevokeToken(token string) bool { return s.tokens.revoke(token) }
 
-// RevokeClient revokes all tokens issued for a client so far, and returns how many were valid until now. The client may
-// have been deleted before.
+// RevokeClient revokes all tokens issued for a client so far, and returns how many were valid until now. The
+// client may have been deleted before.
 func (s *Simulator) RevokeClient(id string) int { return s.tokens.revokeClient(id) }
 
 // RevokeAll revokes all tokens issued so far, and returns how many were valid until now.

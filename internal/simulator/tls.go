@@ -22,8 +22,8 @@ import (
 	"time"
 )
 
-// TLS has the certificate with which a Simulator serves TLS. TLS is off in the zero value. It is safe for concurrent
-// use.
+// TLS has the certificate with which a Simulator serves TLS. TLS is off in the zero value. It is safe for
+// concurrent use.
 type TLS struct {
 	mu     sync.Mutex
 	hosts  []string
@@ -33,10 +33,10 @@ type TLS struct {
 	config *tls.Config
 }
 
-// Enable makes a CA, and a certificate signed by the CA for the given host names and IP addresses. Serve then uses TLS,
-// with HTTP/2 or HTTP/1.1 as the client prefers. If caFile is not empty, Enable and each RotateCA write the CA's PEM
-// certificate to this file. They replace the file atomically.
-// Enable returns an error if there is no host, or if the file can't be written.
+// Enable makes a CA, and a certificate signed by the CA for the given host names and IP addresses. Serve then
+// uses TLS, with HTTP/2 or HTTP/1.1 as the client prefers. If caFile is not empty, Enable and each RotateCA
+// write the CA's PEM certificate to this file. They replace the file atomically. Enable returns an error if
+// there is no host, or if the file can't be written.
 func (t *TLS) Enable(hosts []string, caFile string) error {
 	if len(hosts) == 0 || slices.Contains(hosts, "") {
 		return errors.New("a certificate needs at least one name or address, and none that is empty")
@@ -47,8 +47,8 @@ func (t *TLS) Enable(hosts []string, caFile string) error {
 	return t.renew()
 }
 
-// RotateCA replaces the CA and the certificate. Open connections stay open. New connections get the new certificate.
-// RotateCA returns an error if TLS is off, or if the CA's file can't be written.
+// RotateCA replaces the CA and the certificate. Open connections stay open. New connections get the new
+// certificate. RotateCA returns an error if TLS is off, or if the CA's file can't be written.
 func (t *TLS) RotateCA() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -65,8 +65,8 @@ func (t *TLS) CA() []byte {
 	return slices.Clone(t.ca)
 }
 
-// Config returns the TLS configuration for a server of the Simulator with HTTP/2. After RotateCA it uses the new
-// certificate. It is nil if TLS is off.
+// Config returns the TLS configuration for a server of the Simulator with HTTP/2. After RotateCA it uses the
+// new certificate. It is nil if TLS is off.
 func (t *TLS) Config() *tls.Config {
 	if t.CA() == nil {
 		return nil
@@ -100,7 +100,8 @@ func (t *TLS) renew() error {
 	return nil
 }
 
-// newIdentity returns a new CA, and a certificate that the CA has signed. Both are valid for longer than any test runs.
+// newIdentity returns a new CA, and a certificate that the CA has signed. Both are valid for longer than any
+// test runs.
 func newIdentity(hosts []string) (ca []byte, certificate tls.Certificate, err error) {
 	authorityKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -22,15 +22,15 @@ type grant struct {
 	known, expires time.Time
 }
 
-// liveTokens are the grants by the jti of their tokens. They have the grants of all tokens that are valid, and of some
-// expired tokens. The simulator refuses a token without a grant.
+// liveTokens are the grants by the jti of their tokens. They have the grants of all tokens that are valid,
+// and of some expired tokens. The simulator refuses a token without a grant.
 type liveTokens struct {
 	byID    map[string]grant
 	sweepAt int
 }
 
-// add adds a grant. From time to time it removes the expired grants. So there are never more grants than twice the
-// number of unexpired tokens, or sweepFloor if that is more.
+// add adds a grant. From time to time it removes the expired grants. So there are never more grants than
+// twice the number of unexpired tokens, or sweepFloor if that is more.
 func (l *liveTokens) add(id string, g grant, now time.Time) {
 	if len(l.byID) >= max(l.sweepAt, sweepFloor) {
 		maps.DeleteFunc(l.byID, func(_ string, g grant) bool { return !now.Before(g.expires) })
@@ -94,8 +94,8 @@ func (t *tokens) issue(clientID string, scopes []string) tokenResponse {
 	}
 }
 
-// lookup returns the claims and the grant of a token, and false unless the token was issued here, has not expired and
-// was not revoked.
+// lookup returns the claims and the grant of a token, and false unless the token was issued here, has not
+// expired and was not revoked.
 func (t *tokens) lookup(token string) (claims, grant, bool) {
 	c, ok := parse(token, t.publicKey())
 	if !ok {
@@ -110,7 +110,8 @@ func (t *tokens) lookup(token string) (claims, grant, bool) {
 	return c, g, true
 }
 
-// accept returns the claims and the grant of a token, and false if the Connect API does not accept the token now.
+// accept returns the claims and the grant of a token, and false if the Connect API does not accept the token
+// now.
 func (t *tokens) accept(token string) (claims, grant, bool) {
 	c, g, ok := t.lookup(token)
 	return c, g, ok && !t.now().Before(g.known)
@@ -125,8 +126,8 @@ func (t *tokens) revoke(token string) bool {
 	return t.revokeWhere(func(id string, _ grant) bool { return id == c.ID }) == 1
 }
 
-// revokeClient revokes all tokens issued for a client so far, and returns how many were valid until now. The client may
-// have been deleted before.
+// revokeClient revokes all tokens issued for a client so far, and returns how many were valid until now. The
+// client may have been deleted before.
 func (t *tokens) revokeClient(id string) int {
 	return t.revokeWhere(func(_ string, g grant) bool { return g.clientID == id })
 }
