@@ -1,9 +1,9 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package controller has what the controllers of all kinds share with the manager: what its cache
-// holds and how its client reads, who is woken when a turn has come at a limiter, and how their queues
-// wait.
+// Package controller has the parts that the controllers of all kinds share: the options of the manager's
+// cache and client, the Dispatcher that starts reconciles when a rate limiter allows their requests, and the
+// options of the controllers.
 package controller
 
 import (
@@ -21,9 +21,9 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 )
 
-// CacheOptions returns what the manager's cache must and must not hold: of
-// Secrets only metadata, and of foreign ones only what tells one version from
-// another.
+// CacheOptions returns the options of the manager's cache. The cache holds only metadata of Secrets. Of
+// foreign Secrets it holds only the fields that identify the object and its version, and the Secret's
+// controller.
 func CacheOptions() cache.Options {
 	return cache.Options{
 		ReaderFailOnMissingInformer: true,
@@ -32,7 +32,8 @@ func CacheOptions() cache.Options {
 	}
 }
 
-// ClientOptions returns how the manager's client must read: Secrets live.
+// ClientOptions returns the options of the manager's client. The client reads Secrets from the API server,
+// and not from the cache.
 func ClientOptions() client.Options {
 	return client.Options{
 		FieldOwner: ownedsecret.FieldOwner,
@@ -40,8 +41,8 @@ func ClientOptions() client.Options {
 	}
 }
 
-// NewCache returns the function that makes the manager's cache. Without names of namespaces
-// it is the usual cache of the whole cluster, else a *namespaces.Cache of these namespaces.
+// NewCache returns the function that makes the manager's cache. Without names of namespaces, the function
+// makes the usual cache of the whole cluster. With names, it makes a *namespaces.Cache of these namespaces.
 func NewCache(names []string) cache.NewCacheFunc {
 	if len(names) == 0 {
 		return cache.New
@@ -51,16 +52,16 @@ func NewCache(names []string) cache.NewCacheFunc {
 	}
 }
 
-// WatchedKinds returns an object of each kind that is watched in each namespace of
-// --namespaces: of Secrets only metadata.
+// WatchedKinds returns an object of each kind that is watched in each namespace of --namespaces. Of Secrets,
+// only metadata is watched.
 func WatchedKinds() []client.Object {
 	secret := &metav1.PartialObjectMetadata{}
 	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
 	return []client.Object{&v1alpha1.PipedreamToken{}, secret}
 }
 
-// stripMetadata drops what nothing looks at. The last-applied annotation of a
-// Secret holds its data in clear.
+// stripMetadata removes the managed fields and the last-applied annotation, which the operator does not use.
+// The last-applied annotation of a Secret contains the Secret's data in plain text.
 func stripMetadata(object any) (any, error) {
 	if metadata, ok := object.(metav1.Object); ok {
 		metadata.SetManagedFields(nil)
@@ -71,11 +72,12 @@ func stripMetadata(object any) (any, error) {
 	return object, nil
 }
 
-// longestKept is the length of the longest name that the cache keeps of an object that controls a
-// Secret of somebody else.
+// longestKept is the maximum length of the kind and of the name of a foreign Secret's controller that the
+// cache keeps.
 const longestKept = 253
 
-// stripSecret keeps of a foreign Secret only what tells one version from another, and who controls it.
+// stripSecret keeps of a foreign Secret only the fields that identify the object and its version, and the
+// controller.
 func stripSecret(object any) (any, error) {
 	secret, ok := object.(*metav1.PartialObjectMetadata)
 	if !ok {
@@ -90,7 +92,7 @@ func stripSecret(object any) (any, error) {
 		UID:             secret.UID,
 		ResourceVersion: secret.ResourceVersion,
 	}
-	// A message names the owner of a Secret whose name a PipedreamToken asks for.
+	// If a PipedreamToken wants to write a Secret that has another owner, a message names that owner.
 	owner := metav1.GetControllerOfNoCopy(secret)
 	if owner != nil && len(owner.Kind) <= longestKept && len(owner.Name) <= longestKept {
 		kept.OwnerReferences = []metav1.OwnerReference{{Kind: owner.Kind, Name: owner.Name, Controller: owner.Controller}}

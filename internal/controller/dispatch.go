@@ -26,20 +26,19 @@ import (
 // one.
 const (
 	// UrgentPriority is the priority of a reconcile that may send a request, and of a
-	// reconcile that may find that a token is due. With it, no turn is lost and no token
-	// expires, however many new objects there are.
+	// reconcile that may find that a token is due. With this priority, no turn is lost and no
+	// token expires, however many new objects there are.
 	UrgentPriority = 10
 	UsualPriority  = 0
 )
 
-// Dispatcher wakes the objects whose turn has come at a throttle.Limiter, so that no worker
-// waits there. It serves all kinds: a requester whose turn has come causes a reconcile in
-// the controller of its own kind only.
+// Dispatcher starts a reconcile of an object when the object's turn has come at a
+// throttle.Limiter, so that no worker waits at the Limiter. It serves all kinds: a requester
+// whose turn has come causes a reconcile in the controller of its own kind only.
 //
-// The Dispatcher makes its Limiters itself, and gives their throttle.Ready to nobody. So
-// each Limiter has one reader, and no controller can take the turns of another one. The
-// zero value is ready for use. Add the Dispatcher to the manager after the last call of
-// NewLimiter and Source.
+// The Dispatcher makes its Limiters itself, and is the only reader of their throttle.Ready.
+// So no controller can take the turns of another controller. The zero value is ready for use.
+// Add the Dispatcher to the manager after the last call of NewLimiter and Source.
 type Dispatcher struct {
 	mu        sync.Mutex
 	isStarted bool
@@ -138,7 +137,7 @@ type turnSource struct {
 	kind string
 
 	mu sync.Mutex
-	// queue is nil before the start. early holds the requests that came before it.
+	// queue is nil before the start. early holds the requests that came before the start.
 	queue priorityqueue.PriorityQueue[reconcile.Request]
 	early []reconcile.Request
 }

@@ -20,14 +20,14 @@ import (
 )
 
 const (
-	// reconciliationTimeout is above the time that a reconcile can take.
+	// reconciliationTimeout is longer than any reconcile takes.
 	reconciliationTimeout = time.Minute
 	// MinRetry and maxRetry are the shortest and the longest wait after an error of the API server.
 	MinRetry = time.Second
 	maxRetry = 15 * time.Second
 )
 
-// Options returns how the controller of each kind works.
+// Options returns the options of the controller of each kind.
 func Options(maxConcurrentReconciles int) controller.Options {
 	return controller.Options{
 		MaxConcurrentReconciles: maxConcurrentReconciles,
@@ -40,12 +40,12 @@ func Options(maxConcurrentReconciles int) controller.Options {
 // Reconciler is the reconciler of a kind.
 type Reconciler interface {
 	reconcile.Reconciler
-	// Forget drops everything that is known of an object.
+	// Forget deletes the state that the reconciler keeps of an object.
 	Forget(types.NamespacedName)
 }
 
-// Adapt returns the reconciler of a kind for a manager with a cache. If the cache watches some
-// namespaces only, it is no error of an object that its namespace is not watched.
+// Adapt returns the reconciler of a kind for a manager with the cache known. If the cache watches some
+// namespaces only, the reconciler returns no error for an object whose namespace is not watched.
 func Adapt(r Reconciler, known cache.Cache) reconcile.Reconciler {
 	watched, ok := known.(*namespaces.Cache)
 	if !ok {
@@ -54,7 +54,7 @@ func Adapt(r Reconciler, known cache.Cache) reconcile.Reconciler {
 	return reconcile.Func(func(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 		result, err := r.Reconcile(ctx, request)
 		if IsNotWatched(err) {
-			// When the namespace is watched again, the object comes back with it.
+			// When the namespace is watched again, the cache sends an event for the object.
 			r.Forget(request.NamespacedName)
 			return ctrl.Result{}, nil
 		}

@@ -14,11 +14,11 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 )
 
-// defaultAPIURL is where Pipedream's API is.
+// defaultAPIURL is the address of Pipedream's API.
 const defaultAPIURL = "https://api.pipedream.com"
 
-// apiOptions are the flags that say how to reach Pipedream's API. They are called as
-// those of the operator.
+// apiOptions are the flags that say how to reach Pipedream's API. They have the same names as the operator's
+// flags.
 type apiOptions struct {
 	url           string
 	allowInsecure bool
@@ -34,7 +34,7 @@ func (o *apiOptions) register(command *cobra.Command) {
 	o.flags.StringVar(&o.caFile, "api-ca-file", "", "A file with the PEM certificates to trust for the API, instead of the system's.")
 }
 
-// isChosen tells whether the user has said where the API is.
+// isChosen reports whether the user has set --api-url.
 func (o *apiOptions) isChosen() bool { return o.flags.Changed("api-url") }
 
 // client returns a client for the API that the flags name.

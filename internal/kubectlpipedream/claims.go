@@ -14,21 +14,21 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 )
 
-// maxClaim bounds what is shown of a claim.
+// maxClaim is the maximum number of characters that are shown of a claim.
 const maxClaim = 400
 
-// maxUnixTime is beyond the year 5000: a number above it is not shown as a time.
+// maxUnixTime is a time after the year 5000. A number above it is shown as a number, not as a time.
 const maxUnixTime = 1e11
 
-// harmlessClaims are those that are shown. They say who has issued the token, for
-// what and for how long. Others are not: what they are for is not known.
+// harmlessClaims are the claims that the plugin shows. They say who issued the token, for what purpose and
+// for how long. The plugin shows no other claim, because the meaning of other claims is unknown.
 var harmlessClaims = []string{"iss", "sub", "aud", "token_type", "scope", "scopes", "iat", "nbf", "exp"}
 
-// claim is a part of what a token says of itself.
+// claim is one claim in the payload of a JWT.
 type claim struct{ name, value string }
 
-// claimsOf returns the harmless claims of a token, and how many others it has; nothing
-// if it is no JWT. It does not look at the signature.
+// claimsOf returns the harmless claims of a token, and the number of its other claims. isJWT is false if the
+// token is not a JWT. claimsOf does not check the signature.
 func claimsOf(token pipedream.Sensitive) (shown []claim, others int, isJWT bool) {
 	parts := strings.Split(token.Reveal(), ".")
 	if len(parts) != 3 {
@@ -50,7 +50,8 @@ func claimsOf(token pipedream.Sensitive) (shown []claim, others int, isJWT bool)
 	return shown, len(said) - len(shown), true
 }
 
-// claimValue shows times as times, and lists as words.
+// claimValue returns a claim's value as text: a time in RFC 3339, and a list as words with spaces between
+// them.
 func claimValue(name string, value any) string {
 	shown := fmt.Sprint(value)
 	switch typed := value.(type) {

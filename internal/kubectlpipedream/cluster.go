@@ -16,26 +16,26 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
-	_ "k8s.io/client-go/plugin/pkg/client/auth" // What a kubeconfig may ask for.
+	_ "k8s.io/client-go/plugin/pkg/client/auth" // The ways to log in that a kubeconfig can name.
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// pageSize bounds how much is listed at once.
+// pageSize is the maximum number of objects in one answer to a list request.
 const pageSize = 500
 
 var secretResource = corev1.SchemeGroupVersion.WithResource("secrets")
 
-// cluster is the one that the flags name.
+// cluster is the cluster and the namespace that the flags and the kubeconfig select.
 type cluster struct {
 	kube      kubernetes.Interface
 	dynamic   dynamic.Interface
 	metadata  metadata.Interface
 	namespace string
-	// printError tells the user what was left out.
+	// printError tells the user which objects the plugin could not read.
 	printError func(text string)
 }
 
-// connect makes the clients. It asks nothing yet.
+// connect makes the clients. It sends no request.
 func (p *plugin) connect() (*cluster, error) {
 	config, err := p.config.ToRESTConfig()
 	if err != nil {
@@ -56,12 +56,12 @@ func (p *plugin) connect() (*cluster, error) {
 	return c, err
 }
 
-// selection is which objects of one kind a command is about.
+// selection says which objects of one kind a command reads.
 type selection struct {
 	kind *kind
-	// namespace is empty for all of them.
+	// namespace is empty for all namespaces.
 	namespace string
-	// names are those of some; nil for all.
+	// names are the names of the objects; nil for all objects.
 	names    []string
 	selector string
 }
@@ -70,7 +70,7 @@ func (s selection) has(name string) bool {
 	return len(s.names) == 0 || slices.Contains(s.names, name)
 }
 
-// checkSelector tells whether a selector is malformed, before it is used.
+// checkSelector returns a usage error if a selector is malformed.
 func checkSelector(selector string) error {
 	if _, err := labels.Parse(selector); err != nil {
 		return usage("--selector: %w", err)
@@ -78,7 +78,7 @@ func checkSelector(selector string) error {
 	return nil
 }
 
-// where says where was looked.
+// where returns the namespaces of the selection in words.
 func (s selection) where() string {
 	if s.namespace == "" {
 		return "in any namespace"
@@ -95,8 +95,8 @@ func (c *cluster) get(ctx context.Context, k *kind, namespace, name string) (ent
 	return newEntry(k, object)
 }
 
-// pick returns the objects of a selection. Of those that are named, the ones that
-// are not there are errors, and the others are returned nevertheless.
+// pick returns the objects of a selection. If the selection names objects and some of them do not exist, pick
+// returns the objects that exist, and an error for each missing object.
 func (c *cluster) pick(ctx context.Context, s selection) (found []entry, err error) {
 	if len(s.names) == 0 {
 		found, _, err = c.list(ctx, s)
@@ -109,14 +109,13 @@ func (c *cluster) pick(ctx context.Context, s selection) (found []entry, err err
 		case failed == nil:
 			found = append(found, one)
 		case !apierrors.IsNotFound(failed) || isWithoutCRD(failed):
-			return found, err // It is the same for all others.
+			return found, err // The requests for the other names would fail in the same way.
 		}
 	}
 	return found, err
 }
 
-// list lists the objects of a selection, and returns the version of the list,
-// from which it can be watched.
+// list returns the objects of a selection, and the resource version from which a watch can start.
 func (c *cluster) list(ctx context.Context, s selection) (found []entry, version string, err error) {
 	options := s.listOptions()
 	options.Limit = pageSize

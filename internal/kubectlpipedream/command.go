@@ -1,8 +1,8 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package kubectlpipedream is the plugin `kubectl pipedream`. It asks the cluster as
-// the user who calls it, and shows no token and no client secret.
+// Package kubectlpipedream is the plugin `kubectl pipedream`. It sends requests to the cluster as the user
+// who calls it. It shows no token and no client secret.
 package kubectlpipedream
 
 import (
@@ -19,50 +19,51 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// The exit codes. Docs and scripts rely on them.
+// The exit codes. They are documented, and users' scripts depend on them.
 const (
-	exitError   = 1 // It could not be done.
-	exitUsage   = 2 // The call is wrong.
-	exitNo      = 3 // It was done, and the answer is No.
-	exitUnknown = 4 // It was done, and there is no answer.
+	exitError   = 1 // The command failed.
+	exitUsage   = 2 // The arguments or flags are wrong.
+	exitNo      = 3 // The command succeeded, and the answer is No.
+	exitUnknown = 4 // The command succeeded, and the answer is unknown.
 )
 
-// defaultPollInterval is the time between two looks at what is waited for.
+// defaultPollInterval is the time between two requests while a command waits for an object to change.
 const defaultPollInterval = 500 * time.Millisecond
 
-// defaultCheckTimeout is how long doctor waits for what one check asks.
+// defaultCheckTimeout is the maximum time of one check of doctor.
 const defaultCheckTimeout = 10 * time.Second
 
-// As kubectl asks: much at once, since a command soon ends.
+// The client's rate limits. They are high, as in kubectl, because a command sends few requests and soon ends.
 const (
 	queriesPerSecond = 50
 	queryBurst       = 300
 )
 
-// Options are what the plugin needs from the outside.
+// Options are the inputs of the plugin that its main function sets.
 type Options struct {
 	genericiooptions.IOStreams
-	// Now tells the time.
+	// Now returns the current time.
 	Now func() time.Time
-	// Release is the version that the binary was released as; empty when it was not.
+	// Release is the version of a released binary; empty for a binary that was not released.
 	Release string
-	// PollInterval is the time between two looks at what is waited for. Optional.
+	// PollInterval is the time between two requests while a command waits for an object to change. Optional.
 	PollInterval time.Duration
-	// CheckTimeout bounds each check of doctor. Optional.
+	// CheckTimeout is the maximum time of each check of doctor. Optional.
 	CheckTimeout time.Duration
 }
 
-// plugin is one call of the plugin: what all commands share. Each command has a type of its own.
+// plugin is one call of the plugin. It has the parts that all commands share. Each command has its own type.
 type plugin struct {
 	Options
 	config *genericclioptions.ConfigFlags
-	// isRunning is set once the arguments were found to be good.
+	// isRunning is set after cobra has accepted the arguments and flags.
 	isRunning bool
-	// isGuess is set when nothing says where the cluster is.
+	// isGuess is set when neither a kubeconfig nor a flag names a cluster, so that client-go's default
+	// address is used.
 	isGuess bool
 }
 
-// Run does what the arguments say, and returns the exit code.
+// Run runs the command that the arguments name, and returns the exit code.
 func Run(ctx context.Context, arguments []string, options Options) int {
 	p := newPlugin(options)
 	root := p.rootCommand()
@@ -121,8 +122,8 @@ func newVersionCommand(p *plugin) *cobra.Command {
 	}
 }
 
-// version returns the release that the binary is of, or the module version that it
-// was built from.
+// version returns the release of the binary. For a binary that was not released, it returns the version of
+// the module.
 func (p *plugin) version() string {
 	if p.Release != "" {
 		return p.Release
@@ -133,7 +134,7 @@ func (p *plugin) version() string {
 	return "unknown"
 }
 
-// usageError is an error of the one who called, not of the world.
+// usageError is an error in the arguments or flags.
 type usageError struct{ cause error }
 
 func (e *usageError) Error() string { return e.cause.Error() }
@@ -143,13 +144,12 @@ func usage(format string, arguments ...any) error {
 	return &usageError{cause: fmt.Errorf(format, arguments...)}
 }
 
-// verdict is an outcome that has an exit code of its own. What there is to say of it
-// has been said.
+// verdict is an outcome with its own exit code. The command has already printed the message.
 type verdict struct{ code int }
 
 func (v *verdict) Error() string { return fmt.Sprintf("exit code %d", v.code) }
 
-// exitCode says what went wrong, and what to do, and returns the exit code.
+// exitCode prints the error with advice, and returns the exit code.
 func (p *plugin) exitCode(err error) int {
 	if err == nil {
 		return 0
@@ -169,7 +169,7 @@ func (p *plugin) exitCode(err error) int {
 	return exitError
 }
 
-// each returns the errors that were joined.
+// each returns the errors that errors.Join has joined in err, or err alone.
 func each(err error) []error {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		return joined.Unwrap()

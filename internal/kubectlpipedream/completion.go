@@ -12,25 +12,25 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// completionTimeout is as long as a shell may be kept waiting.
+// completionTimeout is the maximum time that a shell waits for a completion.
 const completionTimeout = 3 * time.Second
 
-// completion offers a shell the words that may follow.
+// completion completes arguments and flags in the user's shell.
 type completion struct{ plugin *plugin }
 
-// register has the values of kubectl's own flags completed.
+// register adds the completion of the values of --namespace and --context.
 func (c completion) register(root *cobra.Command) {
 	for flag, complete := range map[string]cobra.CompletionFunc{
 		"namespace": c.namespaces,
 		"context":   c.contexts,
 	} {
 		if err := root.RegisterFlagCompletionFunc(flag, complete); err != nil {
-			panic(err) // There is no such flag, or twice the same.
+			panic(err) // The flag does not exist, or it already has a completion.
 		}
 	}
 }
 
-// names offers the PipedreamTokens that were not named yet.
+// names returns the names of the PipedreamTokens that are not yet among the arguments.
 func (c completion) names(command *cobra.Command, arguments []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	cluster, err := c.plugin.connect()
 	if err != nil {
@@ -51,7 +51,7 @@ func (c completion) names(command *cobra.Command, arguments []string, _ string) 
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-// name offers the PipedreamTokens while none was named yet.
+// name returns the names of the PipedreamTokens if there is no argument yet.
 func (c completion) name(command *cobra.Command, arguments []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	if len(arguments) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp

@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// operatorLabels find the operator's Deployment, however it was installed.
+// operatorLabels select the operator's Deployment. Each way to install the operator sets them.
 const operatorLabels = "app.kubernetes.io/name=pipedream-operator"
 
 // doctorOptions are the flags of doctor.

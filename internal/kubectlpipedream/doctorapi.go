@@ -17,15 +17,15 @@ const (
 	bigSkew   = 5 * time.Minute
 )
 
-// apiCheck looks at Pipedream's API, and at this machine's clock.
+// apiCheck checks Pipedream's API and this machine's clock.
 type apiCheck struct {
 	plugin *plugin
 	api    *pipedream.Client
-	// skew is how much this machine's clock is ahead of the API's, as far as is known.
+	// skew is how far this machine's clock is ahead of the API's clock. It is zero while it is unknown.
 	skew time.Duration
 }
 
-// run tries to reach the API from here, and compares the clocks.
+// run sends a request to the API from this machine, and compares the clocks.
 func (c *apiCheck) run(ctx context.Context) []finding {
 	before := c.plugin.Now()
 	status, date, err := c.api.Reach(ctx)
@@ -44,11 +44,12 @@ func (c *apiCheck) run(ctx context.Context) []finding {
 	return append(findings, evaluateSkew(c.skew))
 }
 
-// now is the time by the API's clock if that is known, so that a wrong clock of this
-// machine is one finding, and not many.
+// now returns the time by the API's clock, or by this machine's clock while the API's clock is unknown. A
+// wrong clock of this machine then causes one finding only.
 func (c *apiCheck) now() time.Time { return c.plugin.Now().Add(-c.skew) }
 
-// skewOf compares a date, which was read between two times of this machine's clock.
+// skewOf returns how far this machine's clock is ahead of date. The API sent date at a time that this
+// machine's clock shows as between before and after. skewOf rounds to seconds.
 func skewOf(before, after, date time.Time) time.Duration {
 	return before.Add(after.Sub(before) / 2).Sub(date).Round(time.Second)
 }

@@ -18,12 +18,12 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 )
 
-// installAdvice says how to get a CRD.
+// installAdvice tells the user how to install a missing CRD.
 const installAdvice = "install the operator, or its CRD, in the version of this plugin"
 
 var crdResource = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
 
-// clusterCheck looks whether the API server answers.
+// clusterCheck checks that the API server answers.
 type clusterCheck struct {
 	plugin  *plugin
 	cluster *cluster
@@ -37,7 +37,7 @@ func (c *clusterCheck) run(ctx context.Context) []finding {
 	return []finding{ok("the API server answers (Kubernetes %s)", version.GitVersion)}
 }
 
-// crdCheck looks whether the cluster has the CRD of a kind, with all fields that this plugin knows.
+// crdCheck checks that the cluster has the CRD of a kind, with all fields that this plugin knows.
 type crdCheck struct {
 	plugin  *plugin
 	cluster *cluster
@@ -66,7 +66,7 @@ func (c *crdCheck) run(ctx context.Context) []finding {
 	return []finding{ok("%s serves %s, with all fields that this plugin knows", name, v1alpha1.SchemeGroupVersion.Version)}
 }
 
-// discover is for those who may not read the CRD.
+// discover checks by discovery that the API server knows the kind. It is for users who may not read the CRD.
 func (c *crdCheck) discover(ctx context.Context) []finding {
 	served, err := discovery.ToDiscoveryInterfaceWithContext(c.cluster.kube.Discovery()).
 		ServerResourcesForGroupVersionWithContext(ctx, v1alpha1.SchemeGroupVersion.String())
@@ -84,7 +84,8 @@ func (c *crdCheck) discover(ctx context.Context) []finding {
 	}
 }
 
-// schemaIn returns the properties of the served version; nil if there is none.
+// schemaIn returns the properties in the schema of this plugin's version; nil if the CRD does not serve that
+// version.
 func schemaIn(crd *unstructured.Unstructured) map[string]any {
 	versions, _, _ := unstructured.NestedSlice(crd.Object, "spec", "versions")
 	for _, one := range versions {
@@ -97,7 +98,7 @@ func schemaIn(crd *unstructured.Unstructured) map[string]any {
 	return nil
 }
 
-// missingFields returns the fields of spec and status that a schema does not have.
+// missingFields returns the fields of spec and status that this plugin knows and the schema does not have.
 func (c *crdCheck) missingFields(properties map[string]any) []string {
 	missing := missingIn(c.kind.spec, "spec", properties)
 	return append(missing, missingIn(c.kind.status, "status", properties)...)

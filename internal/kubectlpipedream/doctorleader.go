@@ -15,11 +15,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// leaseName is the Lease that the operator's replicas elect a leader by.
+// leaseName is the name of the Lease with which the operator's replicas elect a leader.
 const leaseName = "pipedream-operator"
 
-// electsLeader tells whether the operator's replicas elect a leader, as they do unless
-// somebody has changed that.
+// electsLeader reports whether the operator's replicas elect a leader. They do unless the user has changed the
+// Deployment's arguments.
 func electsLeader(deployment *appsv1.Deployment) bool {
 	container := managerIn(deployment)
 	return container != nil && slices.ContainsFunc(container.Args, func(argument string) bool {
@@ -27,7 +27,7 @@ func electsLeader(deployment *appsv1.Deployment) bool {
 	})
 }
 
-// leaderCheck looks whether one of the operator's replicas leads.
+// leaderCheck checks that one of the operator's replicas is the leader.
 type leaderCheck struct {
 	cluster    *cluster
 	plugin     *plugin
@@ -52,8 +52,8 @@ func (c *leaderCheck) run(ctx context.Context) []finding {
 	return []finding{evaluateLease(lease, c.now())}
 }
 
-// evaluateLease tells whether somebody leads. The time in a Lease is by the operator's
-// clock.
+// evaluateLease returns a finding that says whether a replica is the leader. The time in a Lease comes from
+// the operator's clock.
 func evaluateLease(lease *coordinationv1.Lease, now time.Time) finding {
 	holder, renewed, seconds := lease.Spec.HolderIdentity, lease.Spec.RenewTime, lease.Spec.LeaseDurationSeconds
 	if holder == nil || *holder == "" || renewed == nil || seconds == nil {

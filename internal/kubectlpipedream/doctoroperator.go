@@ -18,18 +18,19 @@ import (
 const (
 	// managerContainer is the operator's container.
 	managerContainer = "manager"
-	// componentLabel tells the operator's Deployment from others of the same name.
+	// componentLabel is the label that distinguishes the operator's Deployment from other Deployments that
+	// the selector finds.
 	componentLabel = "app.kubernetes.io/component"
 )
 
-// operatorCheck looks whether the operator runs, and in which version.
+// operatorCheck checks that the operator runs, and compares its version with the plugin's version.
 type operatorCheck struct {
 	plugin  *plugin
 	cluster *cluster
 	options *doctorOptions
-	// address is where the user has the plugin look for Pipedream's API.
+	// address is the address of Pipedream's API that the plugin uses.
 	address string
-	// deployment is the operator's; nil until run has found it.
+	// deployment is the operator's Deployment; nil until run has found it.
 	deployment *appsv1.Deployment
 }
 
@@ -87,7 +88,8 @@ func (c *operatorCheck) checkDeployment(deployment *appsv1.Deployment) []finding
 	return append(findings, c.checkVersion(deployment))
 }
 
-// checkVersion compares versions. They need not be the same, but it helps.
+// checkVersion compares the operator's version with the plugin's. Different versions are allowed, and cause a
+// warning.
 func (c *operatorCheck) checkVersion(deployment *appsv1.Deployment) finding {
 	running := versionOf(deployment)
 	switch {
@@ -99,7 +101,8 @@ func (c *operatorCheck) checkVersion(deployment *appsv1.Deployment) finding {
 	return ok("the operator is %s, this plugin %s", running, c.plugin.version())
 }
 
-// versionOf returns the tag of the operator's image; nothing when it has none.
+// versionOf returns the tag of the operator's image. For an image without a tag it returns the Deployment's
+// version label. It returns an empty text if both are missing.
 func versionOf(deployment *appsv1.Deployment) string {
 	container := managerIn(deployment)
 	if container == nil {
@@ -119,7 +122,7 @@ func managerIn(deployment *appsv1.Deployment) *corev1.Container {
 	return &containers[i]
 }
 
-// flagOf returns the value of a flag of the operator; nothing when it has none.
+// flagOf returns the value of a flag of the operator; empty if the flag is not set.
 func flagOf(deployment *appsv1.Deployment, name string) string {
 	if deployment == nil || managerIn(deployment) == nil {
 		return ""

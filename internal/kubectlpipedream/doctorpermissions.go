@@ -15,7 +15,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// managerAbilities are those of config/rbac: in each watched namespace, and in its own.
+// The permissions that config/rbac gives the operator. It needs managerAbilities in each watched namespace,
+// and leaderAbilities in its own namespace.
 var (
 	managerAbilities = []ability{
 		{verb: "create", resource: "secrets"},
@@ -36,7 +37,7 @@ var (
 	}
 )
 
-// permissionCheck asks the API server what the operator's ServiceAccount may do.
+// permissionCheck asks the API server whether the operator's ServiceAccount has all permissions that it needs.
 type permissionCheck struct {
 	plugin     *plugin
 	cluster    *cluster
@@ -56,7 +57,7 @@ func (c *permissionCheck) run(ctx context.Context) []finding {
 	for _, namespace := range append(namespaces, c.deployment.Namespace) {
 		wanted := managerAbilities
 		if len(findings) == len(namespaces) {
-			wanted = leaderAbilities // The last one is its own.
+			wanted = leaderAbilities // The last namespace is the operator's own.
 		}
 		found := c.checkAccount(ctx, account, strings.TrimSpace(namespace), wanted)
 		if findings = append(findings, found); found.state == stateUnknown {

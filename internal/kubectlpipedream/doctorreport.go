@@ -21,7 +21,7 @@ const (
 	stateUnknown state = "unknown"
 )
 
-// finding is what a check has found, and what to do about it.
+// finding is a result of a check, with advice for the user.
 type finding struct {
 	state  state
 	what   string
@@ -44,17 +44,18 @@ func unknown(advice, format string, arguments ...any) finding {
 	return finding{state: stateUnknown, what: fmt.Sprintf(format, arguments...), advice: advice}
 }
 
-// report runs the checks of doctor, and writes what they find. After the first error it writes nothing.
+// report runs the checks of doctor and writes their findings. After the first error in writing it writes
+// nothing.
 type report struct {
 	out io.Writer
-	// timeout bounds each check.
+	// timeout is the maximum time of each check.
 	timeout   time.Duration
 	hasFailed bool
 	err       error
 }
 
-// check looks at something, for a limited time, and tells whether nothing has failed.
-// What it finds when it is interrupted is not shown.
+// check runs one check with a time limit, writes its findings, and reports whether none of them has failed.
+// When the user interrupts the check, it writes nothing and returns false.
 func (r *report) check(ctx context.Context, subject string, look func(context.Context) []finding) bool {
 	limited, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
@@ -62,7 +63,7 @@ func (r *report) check(ctx context.Context, subject string, look func(context.Co
 	return ctx.Err() == nil && r.add(subject, findings...)
 }
 
-// add writes findings, and tells whether none of them has failed.
+// add writes findings, and reports whether none of them has failed.
 func (r *report) add(subject string, findings ...finding) bool {
 	isGood := true
 	for _, one := range findings {

@@ -15,14 +15,14 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 )
 
-// maxNamed bounds how many tokens are named.
+// maxNamed is the maximum number of PipedreamTokens that the report names.
 const maxNamed = 5
 
-// tokenCheck looks for PipedreamTokens that are not Ready, or that will not stay Ready.
+// tokenCheck looks for PipedreamTokens that are not Ready, or whose last renewal has failed.
 type tokenCheck struct {
 	plugin  *plugin
 	cluster *cluster
-	// picked is nil when the user may not list them.
+	// picked is nil when the user may not list PipedreamTokens.
 	picked *selection
 	now    func() time.Time
 }
@@ -46,7 +46,7 @@ func (c *tokenCheck) run(ctx context.Context) []finding {
 	if len(bad) == 0 {
 		return []finding{summary}
 	}
-	// What has failed is said before what will fail.
+	// PipedreamTokens that have failed come before PipedreamTokens with a warning.
 	slices.SortStableFunc(bad, func(a, b finding) int { return strings.Compare(string(a.state), string(b.state)) })
 	summary.state = bad[0].state
 	if more := len(bad) - maxNamed; more > 0 {
@@ -56,7 +56,7 @@ func (c *tokenCheck) run(ctx context.Context) []finding {
 	return append([]finding{summary}, bad...)
 }
 
-// evaluate looks at one PipedreamToken. A finding that is ok is not shown.
+// evaluate returns the finding about one PipedreamToken. The report does not show a finding that is ok.
 func (c *tokenCheck) evaluate(one entry) finding {
 	advice := "kubectl pipedream inspect " + one.token.Name + " --namespace " + one.token.Namespace
 	renewed := condition(one.token, v1alpha1.ConditionRenewed)

@@ -11,10 +11,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// everywhere is how a namespace is called that is all of them.
+// everywhere is the text for all namespaces.
 const everywhere = "all namespaces"
 
-// ability is something that a command needs.
+// ability is a permission that a command or the operator needs.
 type ability struct {
 	verb, group, resource, subresource string
 }
@@ -32,7 +32,7 @@ func (a ability) String() string {
 	return a.verb + " " + a.resource
 }
 
-// userAbilities are what the commands need, besides the one to list.
+// userAbilities are the permissions that the commands need, besides the permission to list PipedreamTokens.
 var userAbilities = []struct {
 	ability
 	use string
@@ -42,16 +42,17 @@ var userAbilities = []struct {
 	{ability{verb: "get", resource: "secrets"}, "`kubectl pipedream verify` needs it, and `inspect` for the claims of the token"},
 }
 
-// userCheck looks at what the user may do who calls the plugin.
+// userCheck checks the permissions of the user who calls the plugin.
 type userCheck struct {
 	plugin        *plugin
 	cluster       *cluster
 	allNamespaces bool
-	// picked is where the user may list tokens. It is nil until run has found that out, and when the user may not.
+	// picked selects the PipedreamTokens that the user may list. It is nil before run, and if the user may
+	// list none.
 	picked *selection
 }
 
-// run fails only when the user may not list tokens.
+// run returns a failed finding only if the user may not list PipedreamTokens.
 func (c *userCheck) run(ctx context.Context) []finding {
 	list := tokenKind.ability("list")
 	namespace, mayList := "", false
@@ -86,8 +87,8 @@ func nameOf(namespace string) string {
 	return "namespace " + namespace
 }
 
-// candidates returns the namespaces to look at, "" for all of them: without flags that
-// of the context, where one may not look at all.
+// candidates returns the namespaces to try, in this order. An empty name means all namespaces. Without flags,
+// run tries all namespaces first, and then the namespace of the kubeconfig's context.
 func (c *userCheck) candidates() []string {
 	switch {
 	case c.allNamespaces:

@@ -13,7 +13,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// explain says what an error means, and what to do.
+// explain returns the text of an error with advice for the user.
 func (p *plugin) explain(err error) string {
 	if advice := adviceOnAnswer(err); advice != "" {
 		return err.Error() + ": " + advice
@@ -32,8 +32,8 @@ func (p *plugin) explain(err error) string {
 	return err.Error()
 }
 
-// adviceOnAnswer says what to do about an answer of the API server; nothing when err
-// is none.
+// adviceOnAnswer returns the advice about an error that the API server has returned; empty for all other
+// errors.
 func adviceOnAnswer(err error) string {
 	switch {
 	case isWithoutCRD(err):
@@ -48,20 +48,20 @@ func adviceOnAnswer(err error) string {
 	return ""
 }
 
-// isWithoutCRD tells whether an API server does not know the kind at all. It then
-// answers with 404, without saying what is not found.
+// isWithoutCRD reports whether an error means that the API server does not know the kind. The API server then
+// answers with 404 and does not name a missing object.
 func isWithoutCRD(err error) bool {
 	return apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }
 
-// hasNoContext tells whether the kubeconfig does not have the context that is named.
+// hasNoContext reports whether the user has named a context that the kubeconfig does not have.
 func (p *plugin) hasNoContext() bool {
 	raw, err := p.config.ToRawKubeConfigLoader().RawConfig()
 	return err == nil && *p.config.Context != "" && raw.Contexts[*p.config.Context] == nil
 }
 
-// hasNoKubeconfig tells whether neither a kubeconfig nor a flag says where the cluster
-// is. In a pod, the pod does.
+// hasNoKubeconfig reports whether neither a kubeconfig nor a flag names the cluster. In a pod, client-go then
+// uses the cluster of the pod.
 func (p *plugin) hasNoKubeconfig() bool {
 	raw, err := p.config.ToRawKubeConfigLoader().RawConfig()
 	return err == nil && len(raw.Clusters) == 0 && *p.config.APIServer == ""

@@ -18,22 +18,23 @@ type unbuffered struct{ io.Writer }
 
 func (unbuffered) Flush() error { return nil }
 
-// follower shows the objects of a selection, and then each change of them.
+// follower shows the objects of a selection, and then each change to them.
 type follower struct {
 	plugin  *plugin
 	cluster *cluster
 	picked  selection
 	show    *show
-	// known are the objects that were shown, and that exist.
+	// known are the objects that were shown and that still exist, by their keys.
 	known map[string]entry
-	// failure is why the watch was last begun anew, as the user was told.
+	// failure is the last error after which the watch was restarted. The user has seen it.
 	failure string
-	// broken is why no more can be shown.
+	// broken is the error in writing after which nothing more is shown.
 	broken error
 }
 
-// follow ends with ctx. A watch that ends or fails is begun anew by a list, so that
-// nothing is missed. That the first list fails is an error, and that one may not look.
+// follow runs until ctx ends. When a watch ends or fails, follow lists the objects and starts a new watch, so
+// that no change is lost. follow returns an error if the first list fails, if the API server forbids a
+// request or does not know the user, and if the output can't be written.
 func (f *follower) follow(ctx context.Context) error {
 	version, err := f.list(ctx)
 	if err != nil {
@@ -49,13 +50,13 @@ func (f *follower) follow(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(2 * f.plugin.PollInterval): // An API server in trouble is spared.
+		case <-time.After(2 * f.plugin.PollInterval): // An API server that returns errors gets fewer requests.
 		}
 		version, err = f.list(ctx)
 	}
 }
 
-// evaluate tells the user once about a failure that may pass, and returns all other failures.
+// evaluate prints a temporary failure once, and returns every other failure.
 func (f *follower) evaluate(ctx context.Context, failure error) error {
 	switch {
 	case ctx.Err() != nil:
@@ -71,7 +72,7 @@ func (f *follower) evaluate(ctx context.Context, failure error) error {
 	return nil
 }
 
-// list shows the objects that have changed since they were last shown, and those that are gone.
+// list shows the objects that have changed since they were last shown, and the objects that were deleted.
 func (f *follower) list(ctx context.Context) (version string, err error) {
 	found, version, err := f.cluster.list(ctx, f.picked)
 	if err != nil {
@@ -95,7 +96,7 @@ func (f *follower) list(ctx context.Context) (version string, err error) {
 	return version, nil
 }
 
-// watch shows each change since a version, until the watch ends.
+// watch shows each change since a resource version, until the watch ends.
 func (f *follower) watch(ctx context.Context, version string) error {
 	options := f.picked.listOptions()
 	options.ResourceVersion = version
@@ -136,8 +137,8 @@ func (f *follower) print(changed []entry, deleted bool) {
 	}
 }
 
-// unlessExpired makes light of a version that is too old to watch from: what was missed
-// is in the next list.
+// unlessExpired returns nil if the resource version is too old for a watch, and otherwise err. The next list
+// then shows the changes that the watch has missed.
 func unlessExpired(err error) error {
 	if apierrors.IsGone(err) || apierrors.IsResourceExpired(err) {
 		return nil

@@ -39,7 +39,7 @@ func inspect(ctx context.Context, p *plugin, arguments []string) error {
 	return v.err
 }
 
-// view writes what inspect shows. After the first error it writes nothing.
+// view writes the output of inspect. After the first error in writing it writes nothing.
 type view struct {
 	out io.Writer
 	now time.Time
@@ -67,7 +67,7 @@ func (v *view) field(name, value string) {
 	v.print(fmt.Sprintf("  %-14s%s\n", name+":", orNone(oneLine(value))))
 }
 
-// due shows when something is to be done, which may be overdue.
+// due returns the text for the time of a planned action, which may be overdue.
 func (v *view) due(at *metav1.Time) string {
 	if at != nil && at.Time.Before(v.now) {
 		return "due since " + at.UTC().Format(time.RFC3339)

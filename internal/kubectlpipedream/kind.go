@@ -18,17 +18,17 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 )
 
-// kind is one of the operator's kinds: how it is called, and how its objects are shown. The commands know a kind by
-// this type, by entry, and by the view that inspect shows of its objects.
+// kind describes one of the operator's kinds: its names, and how the plugin shows its objects. The commands
+// use a kind only through this type, through entry, and through the view that inspect shows of an object.
 type kind struct {
 	// name is the kind's name in manifests.
 	name     string
 	resource schema.GroupVersionResource
-	// prefixes may stand before the name of an object, in lower case and without the slash.
+	// prefixes are the texts that an argument may have before the slash and the object's name, in lower case.
 	prefixes []string
 	// spec and status are the types of the fields that this version of the plugin knows.
 	spec, status reflect.Type
-	// columns are the columns of status. Those of priority 1 are shown with -o wide only.
+	// columns are the columns of status. Columns with priority 1 are shown with -o wide only.
 	columns []metav1.TableColumnDefinition
 }
 
@@ -50,8 +50,8 @@ func (k *kind) ability(verb string) ability {
 	return ability{verb: verb, group: k.resource.Group, resource: k.resource.Resource}
 }
 
-// namesIn returns the names of objects of this kind among arguments, which may be written as -o name prints them.
-// An argument that names no object of this kind is a usage error. Each name is returned once.
+// namesIn returns the names of the objects that the arguments name, each name once. An argument may have the
+// form that -o name prints. An argument that names an object of another kind, or no object, is a usage error.
 func (k *kind) namesIn(arguments []string) ([]string, error) {
 	names := make([]string, 0, len(arguments))
 	for _, argument := range arguments {
@@ -72,14 +72,16 @@ func (k *kind) namesIn(arguments []string) ([]string, error) {
 	return names, nil
 }
 
-// entry is a PipedreamToken: as it was received, and as this version knows it. Commands that are for all kinds use its
-// methods and its object, and not its token.
+// entry is a PipedreamToken. object is the PipedreamToken as the API server has sent it, and token has the
+// fields that this version of the plugin knows. Code for all kinds uses the methods and object, and not
+// token.
 type entry struct {
 	object *unstructured.Unstructured
 	token  *v1alpha1.PipedreamToken
 }
 
-// newEntry reads an object of a kind. It fails when a field is of another type than this version knows.
+// newEntry reads an object of a kind. It returns an error if a field has another type than this version
+// expects.
 func newEntry(k *kind, object *unstructured.Unstructured) (entry, error) {
 	token := &v1alpha1.PipedreamToken{}
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, token); err != nil {
@@ -88,19 +90,20 @@ func newEntry(k *kind, object *unstructured.Unstructured) (entry, error) {
 	return entry{object: object, token: token}, nil
 }
 
-// key tells one object from another of its kind.
+// key returns the namespace and the name, which identify an object of its kind.
 func (e entry) key() string { return e.token.Namespace + "/" + e.token.Name }
 
-// fullName is its name as kubectl shows it after it has done something.
+// fullName returns the kind, the group and the name, as kubectl prints them after a change.
 func (e entry) fullName() string {
 	return "pipedreamtoken." + v1alpha1.SchemeGroupVersion.Group + "/" + e.token.Name
 }
 
-// readiness returns whether the object's Secret can be used, as the status says. It is Unknown when the status can't
-// be true any more, because no operator updates it.
+// readiness returns the status of the condition Ready. It is Unknown if the status says Ready and the token
+// has expired: then no operator updates the status.
 func (e entry) readiness(now time.Time) metav1.ConditionStatus { return readiness(e.token, now) }
 
-// expiry is the zero time when the object's Secret holds nothing that expires.
+// expiry returns when the content of the object's Secret expires, or the zero time if the status has no
+// expiry.
 func (e entry) expiry() time.Time {
 	if expires := e.token.Status.ExpirationTime; expires != nil {
 		return expires.Time
@@ -108,5 +111,5 @@ func (e entry) expiry() time.Time {
 	return time.Time{}
 }
 
-// cells are the values in the kind's columns.
+// cells returns the values in the kind's columns.
 func (e entry) cells(now time.Time) []any { return tokenCells(e.token, now) }

@@ -12,16 +12,16 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 )
 
-// clockTolerance is how much this machine's clock may differ from the operator's
-// before a status is called outdated.
+// clockTolerance is the difference between this machine's clock and the operator's clock that the plugin
+// tolerates before it treats a status as outdated.
 const clockTolerance = 30 * time.Second
 
-// Shown in place of a message when the status can't be true any more.
+// outdatedMessage replaces the condition's message if the status says Ready and the token has expired.
 const outdatedMessage = "The status says that the token is good, and by this machine's clock it has expired: " +
 	"the operator does not run, or one of the clocks is wrong. `kubectl pipedream doctor` looks for both."
 
-// condition returns a condition of a PipedreamToken. When there is none, it is one
-// without a reason.
+// condition returns a condition of a PipedreamToken. If the condition is missing, it returns a condition with
+// the status Unknown and no reason.
 func condition(token *v1alpha1.PipedreamToken, kind string) metav1.Condition {
 	if found := meta.FindStatusCondition(token.Status.Conditions, kind); found != nil {
 		return *found
@@ -29,8 +29,8 @@ func condition(token *v1alpha1.PipedreamToken, kind string) metav1.Condition {
 	return metav1.Condition{Type: kind, Status: metav1.ConditionUnknown}
 }
 
-// readiness returns whether the token works, as the status says. It is Unknown if the status can't
-// be true any longer, because no operator updates it.
+// readiness returns the status of the condition Ready. It is Unknown if the status says Ready and the token
+// has expired: then no operator updates the status.
 func readiness(token *v1alpha1.PipedreamToken, now time.Time) metav1.ConditionStatus {
 	ready := condition(token, v1alpha1.ConditionReady)
 	if ready.Status == metav1.ConditionTrue && isOutdated(token, now) {
@@ -44,8 +44,9 @@ func isOutdated(token *v1alpha1.PipedreamToken, now time.Time) bool {
 	return expires != nil && expires.Add(clockTolerance).Before(now)
 }
 
-// explanation returns the message that matters most: that of Renewed, which also
-// tells why Ready is False, unless all is well there and not with the verification.
+// explanation returns the most important message. The message of Renewed also explains why Ready is False.
+// explanation returns the message of Verified if Renewed is True and Verified is not. It returns
+// outdatedMessage if the status is outdated.
 func explanation(token *v1alpha1.PipedreamToken, now time.Time) string {
 	renewed, verified := condition(token, v1alpha1.ConditionRenewed), condition(token, v1alpha1.ConditionVerified)
 	switch {

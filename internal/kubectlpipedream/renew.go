@@ -21,15 +21,15 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 )
 
-// fieldManager is who has set the annotation, for those who ask.
+// fieldManager is the field manager that the annotation gets in metadata.managedFields.
 const fieldManager = "kubectl-pipedream"
 
 const (
-	// defaultRenewTimeout is above the longest wait for a turn that is not worth a
-	// condition, and a slow answer of Pipedream's.
+	// defaultRenewTimeout is longer than two waits together: the longest wait for the operator's rate limit
+	// that the conditions do not show, and a slow answer from Pipedream.
 	defaultRenewTimeout = time.Minute
-	// stalledLooks is how many looks a status that was Stalled before the request may
-	// stay as it is, before it counts as the answer to it.
+	// stalledLooks is how many times the plugin reads a status that was Stalled before the request and has
+	// not changed. After that, the plugin treats the status as the answer to the request.
 	stalledLooks = 20
 )
 
@@ -87,15 +87,15 @@ func (o *renewOptions) validate(names []string) error {
 	return checkSelector(o.selector)
 }
 
-// request is a PipedreamToken, as it was when a new token was asked for.
+// request is a PipedreamToken as it was when the plugin requested a new token.
 type request struct {
 	entry
-	// value is that of the annotation.
+	// value is the value of the annotation.
 	value string
-	// now is what it is at the last look, and looks how many there were.
+	// now is the PipedreamToken as the plugin last read it. looks is how many times the plugin has read it.
 	now   *v1alpha1.PipedreamToken
 	looks int
-	// problem is what the last look has failed with; nil if it has not.
+	// problem is the error of the last read; nil if the read succeeded.
 	problem error
 }
 
@@ -135,8 +135,7 @@ func renew(ctx context.Context, p *plugin, options *renewOptions, arguments []st
 	return firstOf(missing, refused, outcome)
 }
 
-// request asks for new tokens. That one can't be asked for does not keep others from
-// being.
+// request requests new tokens. If one request fails, request still sends the others.
 func (r *renewal) request(ctx context.Context, found []entry) (requests []*request, refused error) {
 	value := r.plugin.Now().UTC().Format(time.RFC3339Nano)
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
@@ -161,8 +160,8 @@ func (r *renewal) request(ctx context.Context, found []entry) (requests []*reque
 	return requests, refused
 }
 
-// patch changes a PipedreamToken by a merge patch, because applying would create what
-// was deleted meanwhile.
+// patch changes a PipedreamToken with a merge patch. Server-side apply would create the PipedreamToken again
+// if somebody had deleted it meanwhile.
 func (c *cluster) patch(ctx context.Context, one entry, patch []byte) (entry, error) {
 	object, err := c.dynamic.Resource(tokenKind.resource).Namespace(one.token.Namespace).
 		Patch(ctx, one.token.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
@@ -205,8 +204,8 @@ func (r *renewal) await(ctx context.Context, pending []*request, timeout time.Du
 	return outcome
 }
 
-// lookAgain looks at a request. What may pass is remembered, and is no error: the next
-// look may be better.
+// lookAgain reads the PipedreamToken of a request. It keeps a temporary error in problem and does not return
+// it, because the next read may succeed.
 func (r *renewal) lookAgain(ctx context.Context, one *request) (isDone bool, err error) {
 	isDone, err = r.look(ctx, one)
 	if _, isVerdict := errors.AsType[*verdict](err); isVerdict {
@@ -219,19 +218,19 @@ func (r *renewal) lookAgain(ctx context.Context, one *request) (isDone bool, err
 		r.plugin.printError(one.fullName() + " not renewed: it was deleted")
 		return true, &verdict{code: exitNo}
 	case !isOutOfTime(err) || one.looks == 0 && one.problem == nil:
-		one.problem = err // Not that the time is up, if anything else was seen.
+		one.problem = err // A timeout does not replace the result of an earlier read.
 	}
 	return isDone, nil
 }
 
-// isOutOfTime tells whether a request was given up, or not even begun, because the time
-// is up. The rate limiter has no error of its own for that.
+// isOutOfTime reports whether a request was canceled or not sent because the deadline has passed. client-go's
+// rate limiter has no error type for that, so isOutOfTime compares the text.
 func isOutOfTime(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "context deadline")
 }
 
-// look tells whether a request has an outcome, and says which. Its error is a verdict
-// when no new token can be had.
+// look reports whether a request has an outcome, and prints the outcome. The error is a verdict if the
+// operator can't get a new token.
 func (r *renewal) look(ctx context.Context, one *request) (isDone bool, err error) {
 	now, err := r.cluster.get(ctx, tokenKind, one.token.Namespace, one.token.Name)
 	if err != nil {
@@ -255,16 +254,15 @@ func (r *renewal) look(ctx context.Context, one *request) (isDone bool, err erro
 	return true, &verdict{code: exitNo}
 }
 
-// isHopeless tells whether only a person can help. A status that was so before the
-// request is its answer only when it stays so for a while.
+// isHopeless reports whether the renewal needs a person. A status that was Stalled before the request counts
+// only after more than stalledLooks reads.
 func (r *request) isHopeless() bool {
 	isNews := !equality.Semantic.DeepEqual(r.token.Status, r.now.Status)
 	return condition(r.now, v1alpha1.ConditionStalled).Status == metav1.ConditionTrue && (isNews || r.looks > stalledLooks)
 }
 
-// holdsTokenFor tells whether the Secret's token was issued for a request, or for the
-// one that somebody has put in its place. Who may not read the Secret goes by the
-// status.
+// holdsTokenFor reports whether the token in the Secret was issued for a request, or for a later request that
+// has replaced it. If the user may not read the Secret, holdsTokenFor uses the status.
 func (c *cluster) holdsTokenFor(ctx context.Context, r *request) (bool, error) {
 	secret, err := c.metadata.Resource(secretResource).Namespace(r.token.Namespace).Get(ctx, r.now.TargetName(), metav1.GetOptions{})
 	switch {
@@ -279,7 +277,7 @@ func (c *cluster) holdsTokenFor(ctx context.Context, r *request) (bool, error) {
 	return issuedFor == r.value || issuedFor != "" && issuedFor == r.now.Annotations[v1alpha1.RenewRequestAnnotation], nil
 }
 
-// situation says how a request stands, and what the last look has failed with.
+// situation returns the state of a request, and the error of the last read.
 func (r *request) situation() string {
 	if r.now.Annotations[v1alpha1.RenewRequestAnnotation] == "" {
 		return "somebody has removed the annotation " + v1alpha1.RenewRequestAnnotation + " before the operator issued a token for it; " +

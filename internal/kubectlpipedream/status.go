@@ -51,7 +51,7 @@ func newStatusCommand(p *plugin) *cobra.Command {
 	flags.BoolVarP(&options.watch, "watch", "w", false, "Then show each change, until interrupted.")
 	flags.BoolVar(&options.exitCode, "exit-code", false, "Exit with 3 when one of those shown is not Ready, and with 4 when there are none.")
 	if err := command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(options.formats(), cobra.ShellCompDirectiveNoFileComp)); err != nil {
-		panic(err) // There is no such flag.
+		panic(err) // The flag does not exist.
 	}
 	return command
 }
@@ -72,7 +72,7 @@ func (o *statusOptions) validate(names []string) error {
 	return checkSelector(o.selector)
 }
 
-// printer returns what shows objects, and whether it shows them as a table.
+// printer returns the printer for the output format, and whether the format is a table.
 func (o *statusOptions) printer() (shows printers.ResourcePrinter, isTable bool, err error) {
 	format := *o.print.OutputFormat
 	if format == "" && *o.print.TemplatePrinterFlags.TemplateArgument == "" || format == "wide" {
@@ -126,7 +126,7 @@ func status(ctx context.Context, p *plugin, options *statusOptions, arguments []
 	return l.once(ctx)
 }
 
-// once shows what there is.
+// once shows the selected objects once.
 func (l *listing) once(ctx context.Context) error {
 	found, missing := l.cluster.pick(ctx, l.picked)
 	sortByExpiry(found)
@@ -140,7 +140,7 @@ func (l *listing) once(ctx context.Context) error {
 	return l.options.evaluate(found, l.plugin.Now())
 }
 
-// watch shows what there is, and then each change.
+// watch shows the selected objects, and then each change.
 func (l *listing) watch(ctx context.Context) error {
 	if len(l.picked.names) > 0 {
 		if _, missing := l.cluster.pick(ctx, l.picked); missing != nil {
@@ -151,10 +151,11 @@ func (l *listing) watch(ctx context.Context) error {
 	if ctx.Err() == nil {
 		return err
 	}
-	return nil // It was interrupted, as it has to be.
+	return nil // The user has interrupted the watch, which is the usual way to end it.
 }
 
-// evaluate returns the verdict that --exit-code asks for.
+// evaluate returns the verdict if --exit-code is set: exitNo if an object is not Ready, exitUnknown if there
+// is none.
 func (o *statusOptions) evaluate(found []entry, now time.Time) error {
 	if !o.exitCode {
 		return nil
@@ -179,19 +180,18 @@ func firstOf(errs ...error) error {
 	return nil
 }
 
-// show writes objects of a kind in the format that was asked for.
+// show writes objects of a kind in the output format that the user has chosen.
 type show struct {
 	kind    *kind
 	printer printers.ResourcePrinter
 	isTable bool
-	// isOne is set when one object was asked for by its name, which is then
-	// shown without a list around it.
+	// isOne is set when the user has named exactly one object. It is then printed without a list around it.
 	isOne bool
 	out   flusher
 	now   func() time.Time
 }
 
-// flusher keeps the widths of columns from one table to the next.
+// flusher is a writer that can be flushed. For tables it keeps the column widths from one table to the next.
 type flusher interface {
 	Write(content []byte) (int, error)
 	Flush() error
@@ -209,7 +209,7 @@ func newShow(p *plugin, options *statusOptions, names []string) (*show, error) {
 	return s, nil
 }
 
-// all shows what was found, at once.
+// all shows all objects together.
 func (s *show) all(found []entry) error {
 	if s.isTable {
 		return s.table(table(s.kind, found, s.now()))
@@ -226,7 +226,7 @@ func (s *show) all(found []entry) error {
 	return s.printer.PrintObj(list, s.out)
 }
 
-// changes shows what is new, one after the other.
+// changes shows changed or deleted objects, one after the other.
 func (s *show) changes(changed []entry, deleted bool) error {
 	if s.isTable {
 		shown := table(s.kind, changed, s.now())

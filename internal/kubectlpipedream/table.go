@@ -13,10 +13,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// gone stands in place of Ready for an object that was deleted meanwhile.
+// gone is shown in the column Ready for a deleted object.
 const gone = "<deleted>"
 
-// table is how status shows objects of a kind.
+// table returns the table of objects that status shows.
 func table(k *kind, entries []entry, now time.Time) *metav1.Table {
 	shown := &metav1.Table{ColumnDefinitions: k.columns}
 	for _, one := range entries {
@@ -29,7 +29,7 @@ func table(k *kind, entries []entry, now time.Time) *metav1.Table {
 	return shown
 }
 
-// sortByExpiry puts first what holds nothing that expires, then what expires soonest.
+// sortByExpiry puts objects without an expiry first, and then the objects that expire soonest.
 func sortByExpiry(entries []entry) {
 	slices.SortStableFunc(entries, func(a, b entry) int {
 		return cmp.Or(a.expiry().Compare(b.expiry()), cmp.Compare(a.key(), b.key()))

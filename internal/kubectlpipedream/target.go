@@ -16,11 +16,12 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 )
 
-// targetSecret is the Secret that the operator writes for an object, as far as the user may read it.
+// targetSecret is the Secret that the operator writes for an object, if the user may read it.
 type targetSecret struct {
-	// secret is nil when there is none, or when it can't be read.
+	// secret is nil if the Secret does not exist or the user may not read it.
 	secret *corev1.Secret
-	// problem says why secret is nil, or why it is not to be used. It is empty when secret can be used.
+	// problem says why secret is nil, or why the plugin must not use it. It is empty if the plugin can use
+	// secret.
 	problem string
 }
 
@@ -41,7 +42,8 @@ func (p *plugin) readNamed(ctx context.Context, arguments []string) (found entry
 	return found, target, err
 }
 
-// readTarget reads the Secret of a PipedreamToken. That it can't be read is no error.
+// readTarget reads the Secret of a PipedreamToken. It returns no error if the Secret does not exist or the
+// user may not read it; problem then says why.
 func (c *cluster) readTarget(ctx context.Context, token *v1alpha1.PipedreamToken) (targetSecret, error) {
 	secret, err := c.kube.CoreV1().Secrets(token.Namespace).Get(ctx, token.TargetName(), metav1.GetOptions{})
 	switch {
@@ -59,7 +61,7 @@ func (c *cluster) readTarget(ctx context.Context, token *v1alpha1.PipedreamToken
 	return target, nil
 }
 
-// token returns the token in the Secret; an empty one if no key holds just that.
+// token returns the token in the Secret, or an empty one if no key holds the token and nothing else.
 func (t targetSecret) token() pipedream.Sensitive {
 	key := t.secret.Annotations[v1alpha1.TokenKeyAnnotation]
 	if key == "" {

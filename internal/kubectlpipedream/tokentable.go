@@ -27,7 +27,7 @@ var tokenColumns = []metav1.TableColumnDefinition{
 	{Name: "Message", Type: "string", Priority: 1},
 }
 
-// tokenCells are the values in tokenColumns.
+// tokenCells returns the values in tokenColumns.
 func tokenCells(token *v1alpha1.PipedreamToken, now time.Time) []any {
 	return []any{
 		token.Name,
@@ -43,8 +43,8 @@ func tokenCells(token *v1alpha1.PipedreamToken, now time.Time) []any {
 	}
 }
 
-// nextAttempt shows when the operator asks for a token again: after a failure sooner
-// than it is due.
+// nextAttempt returns the text for the time of the operator's next token request. After a failure, that time
+// is before the planned renewal.
 func nextAttempt(token *v1alpha1.PipedreamToken, now time.Time) string {
 	at := cmp.Or(token.Status.NextAttemptTime, token.Status.RenewalTime)
 	if at != nil && at.Time.Before(now) {

@@ -20,7 +20,7 @@ import (
 	reasons "github.com/pipedream-operator/pipedream-operator/internal/reason/token"
 )
 
-// tokenView is what inspect shows of a PipedreamToken.
+// tokenView writes the output of inspect for a PipedreamToken.
 type tokenView struct {
 	*view
 	token  *v1alpha1.PipedreamToken
@@ -123,7 +123,7 @@ func (v *tokenView) claims() {
 	}
 }
 
-// conditions shows what needs somebody first.
+// conditions shows the conditions. Stalled comes first, because it needs a person.
 func (v *tokenView) conditions() {
 	v.section("Conditions")
 	for _, kind := range []string{v1alpha1.ConditionStalled, v1alpha1.ConditionReady, v1alpha1.ConditionRenewed, v1alpha1.ConditionVerified} {
@@ -137,7 +137,7 @@ func (v *tokenView) conditions() {
 		}
 		v.heading("  %s is %s%s: %s", kind, one.Status, since, one.Reason)
 		meaning, actor := v.wordsOn(one)
-		if kind != v1alpha1.ConditionStalled { // Its message is the one of Renewed.
+		if kind != v1alpha1.ConditionStalled { // Stalled has the same message as Renewed.
 			v.heading("    Says:     %s", oneLine(one.Message))
 		}
 		v.heading("    Means:    %s", orNone(meaning))
@@ -145,7 +145,7 @@ func (v *tokenView) conditions() {
 	}
 }
 
-// wordsOn returns what a condition means in plain words, and who must act.
+// wordsOn returns the meaning of a condition in plain words, and the person who must act.
 func (v *tokenView) wordsOn(one metav1.Condition) (meaning, actor string) {
 	switch {
 	case one.Type == v1alpha1.ConditionStalled:

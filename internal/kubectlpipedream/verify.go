@@ -70,7 +70,7 @@ func (v *verification) run(ctx context.Context, arguments []string) error {
 	return v.report(found, api.Address(), outcome, err)
 }
 
-// check says why a token must not be tried, or can't be.
+// check returns an error if the plugin can't or must not send the token to the API.
 func (o *verifyOptions) check(token *v1alpha1.PipedreamToken, target targetSecret, address string) error {
 	if target.problem != "" {
 		return fmt.Errorf("the token can't be tried: Secret %s: %s", token.TargetName(), target.problem)

@@ -12,11 +12,11 @@ import (
 	"k8s.io/apimachinery/pkg/util/duration"
 )
 
-// none stands where there is nothing to show.
+// none is shown in place of an empty value.
 const none = "<none>"
 
-// clean makes a text of somebody else fit for a terminal: what could steer it is
-// shown as a space.
+// clean makes text from outside the plugin safe for a terminal. It replaces each character that is not
+// printable with a space.
 func clean(text string) string {
 	return strings.Map(func(character rune) rune {
 		if unicode.IsPrint(character) {
@@ -26,10 +26,10 @@ func clean(text string) string {
 	}, text)
 }
 
-// oneLine is clean, without white space around it.
+// oneLine returns the text as clean does, without white space around it.
 func oneLine(text string) string { return strings.TrimSpace(clean(text)) }
 
-// orNone shows an empty text as none.
+// orNone returns the text, or none if it is empty.
 func orNone(text string) string {
 	if text == "" {
 		return none
@@ -37,7 +37,7 @@ func orNone(text string) string {
 	return text
 }
 
-// fromNow shows a time as a distance, such as 42m, or 3m ago.
+// fromNow returns the distance from now to at, such as 42m or 3m ago.
 func fromNow(at *metav1.Time, now time.Time) string {
 	if at == nil {
 		return none
@@ -52,7 +52,7 @@ func ago(at, now time.Time) string {
 	return duration.HumanDuration(now.Sub(at)) + " ago"
 }
 
-// moment shows a time as a distance, and as itself.
+// moment returns the distance from now to at, and at itself in RFC 3339.
 func moment(at *metav1.Time, now time.Time) string {
 	if at == nil {
 		return none

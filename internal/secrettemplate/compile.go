@@ -21,16 +21,17 @@ type expression struct {
 	// isQuoted tells that the expression is a string or a list of JSON, whatever its secret values
 	// are.
 	isQuoted bool
-	// maxBytes is the maximum length, for a list that of all elements together. elements is the
-	// number of elements of a list. Both depend on the lengths of values, never on their content.
+	// maxBytes is the maximum length. For a list, it is the maximum length of all elements together.
+	// elements is the number of elements of a list. Both depend on the lengths of values, never on
+	// their content.
 	maxBytes, elements int
 	// value returns a string, a list of strings or a bool, depending on kind.
 	value func() (any, *Error)
 }
 
-// secret describes a secret value in errors, without the value.
+// secret describes a secret value in errors. It does not hold the value.
 type secret struct {
-	// noun is the Secret of the Name, such as "the access token".
+	// noun is the field Secret of the Name, such as "the access token".
 	noun string
 	// name is the name as templates write it, such as `.AccessToken`.
 	name string
@@ -98,7 +99,7 @@ func (c *compiler) compileNode(node parse.Node) (writer, *Error) {
 	return nil, c.source.errorAt(node, "only texts, values, functions and `if` are available")
 }
 
-// whyNotNode has advice for kinds of nodes that are not available, but that authors try.
+// whyNotNode has advice for kinds of nodes that authors may try although they are not available.
 var whyNotNode = map[parse.NodeType]string{
 	parse.NodeRange:    "`range` is not available: there are no loops; name each value",
 	parse.NodeWith:     "`with` is not available: name the value where it is used",
@@ -158,7 +159,7 @@ func (c *compiler) compileIf(node *parse.IfNode) (writer, *Error) {
 	}, nil
 }
 
-// compilePipe compiles commands. Each command hands its value to the next one.
+// compilePipe compiles the commands of a pipeline. Each command passes its value to the next command.
 func (c *compiler) compilePipe(pipe *parse.PipeNode) (expression, *Error) {
 	if len(pipe.Decl) > 0 {
 		return expression{}, c.source.errorAt(pipe, "variables are not available: name the value where it is used")
@@ -231,7 +232,7 @@ func (c *compiler) compileOperand(node parse.Node) (expression, *Error) {
 	return expression{}, c.source.errorAt(node, "only values, texts in quotes and functions are available, no numbers, `true`, `false` or `nil`")
 }
 
-// whyNotOperand has advice for operands that are not available, but that authors try.
+// whyNotOperand has advice for operands that authors may try although they are not available.
 var whyNotOperand = map[parse.NodeType]string{
 	parse.NodeVariable: "variables and `$` are not available: name the value where it is used",
 	parse.NodeChain:    "a text has no fields",
@@ -257,8 +258,8 @@ func (c *compiler) compileField(node *parse.FieldNode) (expression, *Error) {
 	return compiled, nil
 }
 
-// checkName checks that there is such a function. It runs before the arguments are compiled,
-// because an unknown function is the error to report first.
+// checkName returns an error if the function is unknown. It runs before the arguments are
+// compiled, so that an unknown function is the first error that is reported.
 func (c *compiler) checkName(node *parse.IdentifierNode) *Error {
 	if _, ok := functions[node.Ident]; !ok {
 		return c.source.errorAt(node, "the function `%s` is not available: %s", shorten(node.Ident), c.vocabulary.insteadOf(node.Ident))

@@ -48,7 +48,8 @@ type function struct {
 	// reader of the status could observe, for example by a comparison. The compiler refuses secret
 	// arguments for such a function.
 	readsContent bool
-	// quotes says for which secret arguments the result is always JSON; the zero value means none.
+	// quotes says for which secret arguments the result is always JSON. The zero value means that
+	// there is no such argument.
 	quotes quoting
 	// maxBytes returns the maximum length of the result; nil for a condition.
 	maxBytes func(args []expression) int
@@ -124,22 +125,23 @@ func maxSum(args []expression) int {
 
 func maxBase64(args []expression) int { return base64.StdEncoding.EncodedLen(args[0].maxBytes) }
 
-// maxCase counts three bytes for one: a byte that is not UTF-8 becomes a character of three
-// bytes.
+// maxCase counts three bytes for each byte, because a byte that is not UTF-8 becomes a character
+// of three bytes.
 func maxCase(args []expression) int { return 3 * args[0].maxBytes }
 
-// maxQuote counts four bytes for one: a control character becomes `\x01`.
+// maxQuote counts four bytes for each byte, because a control character becomes `\x01`.
 func maxQuote(args []expression) int { return 4*args[0].maxBytes + len(`""`) }
 
-// maxJSON counts six bytes for one: a control character, `<`, `>` or `&` becomes `\u003c`.
+// maxJSON counts six bytes for each byte, because a control character, `<`, `>` or `&` becomes
+// an escape such as `\u003c`.
 func maxJSON(args []expression) int {
 	return 6*args[0].maxBytes + len(`"",`)*max(args[0].elements, 1) + len(`[]`)
 }
 
 func maxJoin(args []expression) int { return args[1].maxBytes + args[0].maxBytes*args[1].elements }
 
-// functions are all functions that templates may call. Most are from slim-sprig; users of Helm
-// know them from sprig. The conditions are from Go's templates.
+// functions are all functions that templates may call. Most are from slim-sprig, which has
+// functions of sprig that users of Helm know. The conditions are from Go's templates.
 var functions = map[string]function{
 	"b64enc":     {parameters: []kind{aText}, returns: aText, maxBytes: maxBase64, call: textFunction("b64enc")},
 	"join":       {parameters: []kind{aLiteral, aList}, returns: aText, maxBytes: maxJoin, call: join},
@@ -159,8 +161,8 @@ var functions = map[string]function{
 	"or":  {parameters: []kind{aTruth}, isVariadic: true, returns: aTruth, call: func(args []any) any { return slices.Contains(args, any(true)) }},
 }
 
-// fromSprig holds slim-sprig's functions. If one has another type than this package expects,
-// the program panics at its start.
+// fromSprig holds slim-sprig's functions. If a function has another type than this package
+// expects, the program panics at its start.
 var fromSprig = sprig.TxtFuncMap()
 
 func textFunction(name string) func([]any) any {

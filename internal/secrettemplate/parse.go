@@ -34,7 +34,7 @@ func parseTemplate(text string) (*parse.ListNode, *Error) {
 	return tree.Root, nil
 }
 
-// syntaxErrors have a text of our own for common errors of the parser. part is a part of the
+// syntaxErrors have this package's texts for common errors of the parser. part is a part of the
 // parser's message.
 var syntaxErrors = []struct{ part, detail string }{
 	{"undefined variable", "variables are not available: name the value where it is used"},
@@ -52,7 +52,7 @@ var syntaxErrors = []struct{ part, detail string }{
 }
 
 // syntaxError describes an error of the parser without the parts of the template that the
-// parser quotes: a person who sees the message may not be allowed to see the template.
+// parser quotes, because a person who sees the message may not be allowed to see the template.
 func syntaxError(err error) *Error {
 	described := &Error{Detail: "the template can't be parsed"}
 	message, _ := strings.CutPrefix(err.Error(), "template: "+mainName+":")

@@ -1,8 +1,9 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package secrettemplate renders the values of a Secret from templates that users write. It is
-// pure, and knows neither Kubernetes nor a kind of object: each kind gives a Vocabulary.
+// Package secrettemplate renders the values of a Secret from templates that users write. It has
+// no side effects, and depends neither on Kubernetes nor on a kind of object. Each kind of object
+// defines a Vocabulary.
 //
 // A template is a Go template with a small part of Go's language: the names of the Vocabulary,
 // conditions, and a short list of functions from slim-sprig. There are no loops, variables or
@@ -10,11 +11,12 @@
 // length of each function's result. Time and memory are therefore at most linear in the limits
 // below.
 //
-// A person who sees an error, or sees that there is no error, may not be allowed to see the
-// secret values. No error quotes a value. Whether a template fails, and with which error, does
-// not depend on a secret value except for its length, and for whether the object has such a
-// value at all: functions whose result shows more than the length of an argument refuse secret
-// values, and the package counts what a function can return at most, not what it has returned.
+// A person who sees the result of a rendering may not be allowed to see the secret values.
+// Therefore no error quotes a value. Whether a template fails, and with which error, depends on a
+// secret value in two ways only: on its length, and on whether the object has the value at all.
+// Functions whose result shows more than the length of an argument refuse secret values. The
+// package counts the maximum length that a function can return, and not the length that it has
+// returned.
 package secrettemplate
 
 import (
@@ -123,7 +125,7 @@ type renderer struct {
 	vocabulary *Vocabulary
 	values     Values
 	budget     budget
-	// written is the value that the last template has rendered, as far as it got.
+	// written is the value that the last template has rendered so far. It is incomplete after an error.
 	written []byte
 }
 
@@ -169,9 +171,9 @@ func (s source) errorAt(node parse.Node, format string, args ...any) *Error {
 	}
 }
 
-// budget is what is left of the limits of one Secret.
+// budget is the part of one Secret's limits that is not used yet.
 type budget struct {
-	// secretBytes is what is left of MaxSecret, and functionBytes what is left of MaxWork.
+	// secretBytes is the unused part of MaxSecret. functionBytes is the unused part of MaxWork.
 	secretBytes, functionBytes int
 }
 

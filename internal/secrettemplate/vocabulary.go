@@ -58,8 +58,8 @@ type Values map[string]string
 const fieldMark = ".<field>"
 
 // find returns the Name that a template shows by its identifiers, such as `a` and `b` of `.a.b`.
-// It returns false if the Vocabulary has no such name, or has fields where the template names
-// none, or none where the template names one.
+// It returns false if the Vocabulary has no such name. It also returns false if the name has
+// fields and the template names no field, or if the name has no fields and the template names one.
 func (v *Vocabulary) find(identifiers []string) (Name, bool) {
 	name, ok := v.Names[identifiers[0]]
 	return name, ok && (name.FieldsOf != "") == (len(identifiers) > 1)
@@ -98,8 +98,8 @@ const maxListed = 10
 // the cluster, and an error lists only names that match.
 var writable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$`)
 
-// listFields returns the fields of a name that the object has: maxListed of them, and the number
-// of the others.
+// listFields returns the fields of a name that the object has: at most maxListed fields, and the
+// number of the other fields.
 func listFields(name string, values Values) string {
 	var fields []string
 	for _, full := range slices.Sorted(maps.Keys(values)) {

@@ -11,14 +11,14 @@ import (
 	"time"
 )
 
-// An answer is an HTTP response before it is sent.
+// answer is an HTTP response before it is sent.
 type answer struct {
 	status  int
 	headers map[string]string
 	body    []byte
 }
 
-// jsonAnswer encodes v, which must be of a type that can be.
+// jsonAnswer returns an answer with v as JSON. v must be of a type that encoding/json can encode.
 func jsonAnswer(status int, v any) answer {
 	body, err := json.Marshal(v)
 	must(err)
@@ -29,12 +29,12 @@ func jsonAnswer(status int, v any) answer {
 	}
 }
 
-// apiError is an error of the API proper.
+// apiError returns an error of the Connect API.
 func apiError(status int, message string) answer {
 	return jsonAnswer(status, map[string]string{"error": message})
 }
 
-// oauthError is an error of the OAuth endpoints, as RFC 6749 has it.
+// oauthError returns an error of the OAuth endpoints in the form of RFC 6749.
 func oauthError(status int, code, description string) answer {
 	a := jsonAnswer(status, struct {
 		Error       string `json:"error"`
@@ -66,7 +66,7 @@ func (a answer) send(w http.ResponseWriter, r *http.Request, f Fault) {
 	}
 	w.WriteHeader(a.status)
 	if f.BodyDelay == 0 && f.Drop != DropMidBody {
-		_, _ = w.Write(a.body) // fails only when the caller has gone
+		_, _ = w.Write(a.body) // fails only if the client has disconnected
 		return
 	}
 	half := len(a.body) / 2
@@ -78,7 +78,8 @@ func (a answer) send(w http.ResponseWriter, r *http.Request, f Fault) {
 	_, _ = w.Write(a.body[half:])
 }
 
-// wait returns after d, or earlier with an error when the caller has gone.
+// wait waits for d. It returns earlier with an error if ctx ends, for example because the client has
+// disconnected.
 func wait(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return nil

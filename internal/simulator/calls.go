@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// maxBody is how many bytes of a request's body are read.
+// maxBody is the maximum number of bytes that the simulator reads of a request's body.
 const maxBody = 64 << 10
 
 // Endpoint names a part of the imitated API, in faults and in counters.
@@ -22,22 +22,22 @@ const (
 	EndpointAccounts Endpoint = "accounts" // GET /v1/connect/{project_id}/accounts
 	EndpointUsers    Endpoint = "users"    // GET /v1/connect/{project_id}/users
 	EndpointProjects Endpoint = "projects" // GET /v1/connect/projects
-	EndpointAny      Endpoint = "any"      // in a fault: each of them
+	EndpointAny      Endpoint = "any"      // in a fault: all endpoints
 )
 
-// A handler answers one call, whose body has been read already.
+// handler answers one call. The body has been read before.
 type handler func(r *http.Request, body []byte) answer
 
-// An endpoint is a counted call of the imitated API, on which faults work.
+// endpoint is one endpoint of the imitated API. Its calls are counted, and faults apply to them.
 type endpoint struct {
 	// path is a pattern of http.ServeMux without a method.
 	path   string
 	name   Endpoint
 	method string
-	// clientOf returns the client that a call says it is made for. Nothing is checked but a bearer token. It is empty
-	// when the call does not say.
+	// clientOf returns the client that a call names. It checks a bearer token, but no client secret. It
+	// returns an empty text if the call names no client.
 	clientOf func(r *http.Request, body []byte) string
-	// handle gives the usual answer.
+	// handle returns the answer without faults.
 	handle handler
 }
 
@@ -55,9 +55,9 @@ func (c *calls) serve(on *http.ServeMux, endpoints []endpoint) {
 	}
 }
 
-// answer answers one call, as the endpoint does or as a fault says.
+// answer answers one call with the answer of the endpoint or of a fault.
 func (c *calls) answer(w http.ResponseWriter, r *http.Request, e endpoint) {
-	body, _ := io.ReadAll(io.LimitReader(r.Body, maxBody)) // what is cut off is malformed, and refused as such
+	body, _ := io.ReadAll(io.LimitReader(r.Body, maxBody)) // the endpoint refuses a body that is cut off
 	c.counters.countProtocol(r.Proto)
 	clientID := e.clientOf(r, body)
 	fault := c.faults.take(e.name, clientID)

@@ -12,7 +12,7 @@ import (
 	"sync"
 )
 
-// A digest stands for a secret, so that none is kept.
+// digest is the hash of a secret. The simulator keeps it in place of the secret.
 type digest [sha256.Size]byte
 
 // clients are the registered OAuth clients. Use newClients to make them. They are safe for concurrent use.
@@ -21,7 +21,7 @@ type clients struct {
 
 	mu      sync.Mutex
 	secrets map[string]digest
-	// allowed are the scopes that a client may have, if not all.
+	// allowed are the scopes that a client may have. A client without an entry may have all scopes.
 	allowed map[string][]string
 }
 
@@ -29,7 +29,7 @@ func newClients(c *counters) *clients {
 	return &clients{counters: c, secrets: map[string]digest{}, allowed: map[string][]string{}}
 }
 
-// set registers a client, as Simulator.SetClient says.
+// set registers a client, as Simulator.SetClient describes.
 func (c *clients) set(id, secret string) error {
 	if id == "" {
 		return errors.New("the client's id must not be empty")
@@ -37,14 +37,14 @@ func (c *clients) set(id, secret string) error {
 	if secret == "" {
 		return errors.New("the client's secret must not be empty")
 	}
-	c.counters.addClient(id) // before it can be used, so that none of its exchanges counts as UnknownClient
+	c.counters.addClient(id) // before the client can be used, so that no exchange of it counts as UnknownClient
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.secrets[id] = sha256.Sum256([]byte(secret))
 	return nil
 }
 
-// setScopes limits the scopes of a client, as Simulator.SetClientScopes says.
+// setScopes limits the scopes of a client, as Simulator.SetClientScopes describes.
 func (c *clients) setScopes(id string, scopes []string) error {
 	for _, scope := range scopes {
 		if !slices.Contains(knownScopes, scope) {
@@ -78,7 +78,7 @@ func (c *clients) has(id, secret string) bool {
 	return known && want == sha256.Sum256([]byte(secret))
 }
 
-// scopesOf returns the only scopes that a client may have; none when it may have all.
+// scopesOf returns the scopes that a client may have. An empty list means all scopes.
 func (c *clients) scopesOf(id string) []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -13,7 +13,7 @@ import (
 
 var projectID = regexp.MustCompile(`^proj_[A-Za-z0-9]+$`)
 
-// page is an empty list, as the Connect API gives it.
+// page is an empty list in the form that the Connect API returns.
 type page struct {
 	Data []any    `json:"data"`
 	Info pageInfo `json:"page_info"`
@@ -43,14 +43,14 @@ func (c *connect) endpoints() []endpoint {
 	}
 }
 
-// clientOf returns the client that the call's bearer token was issued to. It is empty when there is
-// no such token, or when it has expired or was revoked.
+// clientOf returns the client that the call's bearer token was issued to. It returns an empty text if the
+// call has no token of the simulator, or if the token has expired or was revoked.
 func (c *connect) clientOf(r *http.Request, _ []byte) string {
 	_, g, _ := c.authorize(r)
 	return g.clientID
 }
 
-// list answers a GET of the Connect API that needs the scope, once where does not refuse it.
+// list returns the handler of a GET of the Connect API that needs the scope. where may refuse the request.
 func (c *connect) list(scope string, where func(*http.Request) *answer) handler {
 	return func(r *http.Request, _ []byte) answer {
 		claimed, _, ok := c.authorize(r)
@@ -67,7 +67,7 @@ func (c *connect) list(scope string, where func(*http.Request) *answer) handler 
 	}
 }
 
-// inProject wants a project in the path and an environment in the header.
+// inProject refuses a request without a valid project in the path or a valid environment in the header.
 func inProject(r *http.Request) *answer {
 	if !projectID.MatchString(r.PathValue("project_id")) {
 		return new(notFound())
@@ -84,7 +84,8 @@ func anywhere(*http.Request) *answer {
 	return nil
 }
 
-// authorize returns what is known of the request's bearer token, when it is good now.
+// authorize returns the claims and the grant of the request's bearer token, and false if the token is not
+// accepted now.
 func (c *connect) authorize(r *http.Request) (claims, grant, bool) {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {

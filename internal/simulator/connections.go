@@ -15,35 +15,36 @@ import (
 // ConnectionCount counts the connections of the listeners that Connections.Listener returned.
 type ConnectionCount struct {
 	Accepted  int `json:"accepted"`  // since the start
-	Open      int `json:"open"`      // now, without the forgotten ones
+	Open      int `json:"open"`      // now, without forgotten connections
 	Forgotten int `json:"forgotten"` // since the start
 }
 
-// Connections are the connections that a simulator's listeners have accepted. They can be counted, and forgotten on
-// demand. The zero value has none. They are safe for concurrent use.
+// Connections are the connections that a simulator's listeners have accepted. It counts them, and can forget
+// them on demand. The zero value has no connections. It is safe for concurrent use.
 type Connections struct {
 	mu    sync.Mutex
 	open  map[*connection]struct{}
 	count ConnectionCount
-	// abandoned are forgotten connections that the HTTP server has closed, and their clients not. They stay open so
-	// that the client learns nothing.
+	// abandoned are forgotten connections that the HTTP server has closed and the client has not closed. The
+	// simulator keeps them open, so that the client does not notice.
 	abandoned map[*connection]struct{}
 }
 
-// Listener returns a listener that accepts what inner accepts. Its connections are counted, and Forget regards them.
-// To close it closes the forgotten connections, too.
+// Listener returns a listener that accepts the connections of inner. The connections are counted, and Forget
+// applies to them. Close of the listener also closes the forgotten connections.
 func (c *Connections) Listener(inner net.Listener) net.Listener {
 	return &listener{Listener: inner, connections: c}
 }
 
-// Forget imitates a load balancer that forgets a connection, and returns how many are forgotten. It regards the
-// connections that are open now. From now on the simulator drops all that a client sends on them, sends nothing back,
-// and closes none of them before its client does. New connections work.
+// Forget imitates a load balancer that forgets connections. It applies to all connections that are open now,
+// and returns their number. From now on the simulator drops all data that a client sends on these
+// connections, and sends no data. It closes a connection only after the client has closed it. New connections
+// work.
 func (c *Connections) Forget() int {
 	return c.forget("")
 }
 
-// forget forgets all open connections but the one that comes from an address.
+// forget forgets all open connections, except the connection from the address spared.
 func (c *Connections) forget(spared string) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -80,7 +81,8 @@ func (c *Connections) add(conn net.Conn) *connection {
 	return added
 }
 
-// closeAbandoned closes the connections that nobody uses any more but their clients.
+// closeAbandoned closes the forgotten connections that the HTTP server has closed and the clients have not
+// closed.
 func (c *Connections) closeAbandoned() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -90,7 +92,7 @@ func (c *Connections) closeAbandoned() {
 	clear(c.abandoned)
 }
 
-// listener hands out connections that can be forgotten.
+// listener returns connections that can be forgotten.
 type listener struct {
 	net.Listener
 	connections *Connections
@@ -111,7 +113,7 @@ func (l *listener) Close() error {
 	return l.Listener.Close()
 }
 
-// connection is one that can be forgotten. The HTTP server above it does not notice.
+// connection is a connection that can be forgotten. The HTTP server does not notice when it is.
 type connection struct {
 	net.Conn
 	all         *Connections
@@ -120,7 +122,7 @@ type connection struct {
 	hasEnded atomic.Bool
 }
 
-// Read implements net.Conn. Of a forgotten connection it returns no data.
+// Read implements net.Conn. On a forgotten connection it returns no data.
 func (c *connection) Read(into []byte) (int, error) {
 	for {
 		n, err := c.Conn.Read(into)
@@ -150,7 +152,7 @@ func (c *connection) Close() error {
 	defer c.all.mu.Unlock()
 	if c.isForgotten.Load() && !c.hasEnded.Load() {
 		c.all.abandoned[c] = struct{}{}
-		return c.SetReadDeadline(time.Unix(1, 0)) // Ends a Read that waits.
+		return c.SetReadDeadline(time.Unix(1, 0)) // Ends a waiting Read.
 	}
 	delete(c.all.open, c)
 	delete(c.all.abandoned, c)

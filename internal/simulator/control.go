@@ -13,15 +13,16 @@ import (
 	"time"
 )
 
-// A controlCall is a call below /_sim/. Its result is sent as JSON; nil is an answer without a body.
+// controlCall is a call below /_sim/. The simulator sends the result as JSON. If the result is nil, the
+// answer has no body.
 type controlCall struct {
-	// pattern is one of http.ServeMux, with a method.
+	// pattern is a pattern of http.ServeMux with a method.
 	pattern string
 	handle  func(*http.Request) (result any, err error)
 }
 
-// control is the control calls of a Simulator: all that can be done with it in Go, over HTTP. The calls neither wait
-// nor fail on demand.
+// control has the control calls of a Simulator. They offer the methods of a Simulator over HTTP. Latency and
+// faults do not apply to them.
 type control []controlCall
 
 // newControl returns all control calls. The answer to an unknown call lists them in this order.
@@ -48,7 +49,7 @@ func newControl(s *Simulator) control {
 	}
 }
 
-// serve adds the control calls to a mux, and an answer to unknown ones.
+// serve adds the control calls to a mux, and an answer to unknown calls.
 func (c control) serve(on *http.ServeMux) {
 	patterns := make([]string, 0, len(c))
 	for _, call := range c {
@@ -63,7 +64,7 @@ func (c control) serve(on *http.ServeMux) {
 	})
 }
 
-// controlAnswer answers a control call with its result, nothing, or what was wrong with it.
+// controlAnswer returns the answer to a control call: the result, an empty answer, or the error.
 func controlAnswer(result any, err error) answer {
 	switch {
 	case err != nil:
@@ -75,17 +76,17 @@ func controlAnswer(result any, err error) answer {
 	}
 }
 
-// duration is one that JSON spells as Go does, like "1.5s".
+// duration is a time.Duration that JSON writes in Go's format, such as "1.5s".
 type duration time.Duration
 
-// UnmarshalText reads the duration.
+// UnmarshalText implements encoding.TextUnmarshaler.
 func (d *duration) UnmarshalText(text []byte) error {
 	parsed, err := time.ParseDuration(string(text))
 	*d = duration(parsed)
 	return err
 }
 
-// decode reads the body of a control call, which must be one JSON value with known fields only.
+// decode reads the body of a control call. The body must be one JSON value with known fields only.
 func decode(r *http.Request, into any, want string) error {
 	d := json.NewDecoder(io.LimitReader(r.Body, maxBody))
 	d.DisallowUnknownFields()

@@ -10,7 +10,7 @@ import (
 	"strconv"
 )
 
-// clientControl is the control calls about OAuth clients.
+// clientControl has the control calls about OAuth clients.
 type clientControl struct {
 	clients *clients
 	tokens  *tokens

@@ -8,18 +8,18 @@ import (
 	"net/http"
 )
 
-// connectionControl is the control calls about connections and TLS.
+// connectionControl has the control calls about connections and TLS.
 type connectionControl struct {
 	connections *Connections
 	tls         *TLS
 }
 
-// forget spares the connection that the call itself came by: its caller is to have an answer.
+// forget forgets all connections except the connection of this call, so that the caller gets an answer.
 func (c *connectionControl) forget(r *http.Request) (any, error) {
 	return map[string]int{"forgotten": c.connections.forget(r.RemoteAddr)}, nil
 }
 
-// rotateCA answers with the new CA.
+// rotateCA replaces the CA, and returns the new CA.
 func (c *connectionControl) rotateCA(r *http.Request) (any, error) {
 	if err := c.tls.RotateCA(); err != nil {
 		return nil, err

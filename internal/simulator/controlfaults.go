@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// faultControl is the control calls about faults.
+// faultControl has the control calls about faults.
 type faultControl struct {
 	faults *faults
 }

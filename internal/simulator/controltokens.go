@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// tokenControl is the control calls about tokens, and about how they are issued.
+// tokenControl has the control calls about tokens and about how the simulator issues them.
 type tokenControl struct {
 	oauth  *oauth
 	tokens *tokens
@@ -49,7 +49,7 @@ func (c *tokenControl) setKnownAfter(r *http.Request) (any, error) {
 	return nil, c.tokens.setKnownAfter(time.Duration(*in.TokenKnownAfter))
 }
 
-// revocation is the body of a control call: one of its fields.
+// revocation is the body of a control call. Exactly one of its fields must be set.
 type revocation struct {
 	All      bool   `json:"all"`
 	ClientID string `json:"client_id"`

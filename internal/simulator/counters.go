@@ -10,43 +10,45 @@ import (
 )
 
 const (
-	// UnknownClient stands in Counters for all client IDs that were never registered, and for calls without one.
+	// UnknownClient is the key in Counters for calls with a client ID that was never registered, and for
+	// calls without a client ID.
 	UnknownClient = "(unknown)"
-	// MaxLog is how many exchanges Counters.Log keeps.
+	// MaxLog is the maximum number of exchanges in Counters.Log.
 	MaxLog = 1 << 15
 )
 
-// Count is what became of calls. Those that still wait, or whose caller left during a delay, are in Total alone.
+// Count counts calls by their outcome. A call that still waits, or whose client disconnected during a delay,
+// is counted in Total only.
 type Count struct {
 	Total    int `json:"total"`
-	Accepted int `json:"accepted"` // given the usual answer, a 2xx
-	Refused  int `json:"refused"`  // given the usual answer, an error
-	Faulted  int `json:"faulted"`  // given a fault's answer, whatever its status, or none
+	Accepted int `json:"accepted"` // got the usual answer, with a 2xx status
+	Refused  int `json:"refused"`  // got the usual answer, with an error
+	Faulted  int `json:"faulted"`  // got the answer of a fault with any status, or no answer because of a fault
 }
 
-// Exchange is a call of the token endpoint, whatever became of it.
+// Exchange is a call of the token endpoint with any outcome.
 type Exchange struct {
-	Time     time.Time `json:"time"` // of its arrival, UTC
+	Time     time.Time `json:"time"` // when the call arrived, in UTC
 	ClientID string    `json:"client_id"`
 }
 
-// Counters are what happened since the start. They hold no secret and no token.
+// Counters count the events since the start. They hold no secret and no token.
 type Counters struct {
-	// Exchanges are the calls of the token endpoint by client ID, deleted clients and UnknownClient included.
+	// Exchanges are the calls of the token endpoint by client ID, including deleted clients and UnknownClient.
 	Exchanges map[string]Count `json:"exchanges"`
-	// Calls are the calls by endpoint, the token endpoint included.
+	// Calls are the calls by endpoint, including the token endpoint.
 	Calls map[Endpoint]Count `json:"calls"`
-	// Faults is how many calls a fault happened to, a mere delay included.
+	// Faults is the number of calls with a fault, including a fault that only delays the answer.
 	Faults int `json:"faults"`
-	// Protocols are the calls by the version of HTTP that they came by, such as HTTP/2.0.
+	// Protocols are the calls by their version of HTTP, such as HTTP/2.0.
 	Protocols map[string]int `json:"protocols"`
-	// Connections are those that calls came by, those of /_sim/ included.
+	// Connections are the connections of all calls, including the calls below /_sim/.
 	Connections ConnectionCount `json:"connections"`
 	// Log are the latest MaxLog exchanges, oldest first.
 	Log []Exchange `json:"log"`
 }
 
-// counters are Counters while they change. Use newCounters to make them. They are safe for concurrent use.
+// counters hold the current counts. Use newCounters to make them. They are safe for concurrent use.
 type counters struct {
 	now func() time.Time
 
@@ -69,7 +71,7 @@ func newCounters(now func() time.Time) *counters {
 	}
 }
 
-// addClient has the exchanges of a client counted under its ID from now on.
+// addClient makes the counters count the exchanges of a client under its ID from now on.
 func (c *counters) addClient(id string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -78,7 +80,7 @@ func (c *counters) addClient(id string) {
 	}
 }
 
-// counted returns a copy of what was counted so far, without the connections.
+// counted returns a copy of the counts without the connections.
 func (c *counters) counted() Counters {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -97,13 +99,13 @@ func (c *counters) countProtocol(version string) {
 	c.protocols[version]++
 }
 
-// A call is one that has arrived: what happens to it, and where it counts.
+// call is a call that has arrived, with its fault and its counts.
 type call struct {
 	fault  Fault
 	counts []*Count
 }
 
-// arrive counts a call of an endpoint, to which a fault happens or the zero Fault.
+// arrive counts a call of an endpoint, and its fault. The zero Fault means no fault.
 func (c *counters) arrive(e Endpoint, clientID string, f Fault) call {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -120,7 +122,7 @@ func (c *counters) arrive(e Endpoint, clientID string, f Fault) call {
 	return arrived
 }
 
-// exchange logs one, and returns where it counts. The caller holds the lock.
+// exchange logs an exchange, and returns the Count of its client. The caller holds the lock.
 func (c *counters) exchange(clientID string, now time.Time) *Count {
 	if c.exchanges[clientID] == nil {
 		clientID = UnknownClient
@@ -132,7 +134,7 @@ func (c *counters) exchange(clientID string, now time.Time) *Count {
 	return c.exchanges[clientID]
 }
 
-// settle counts what became of a call.
+// settle counts the outcome of a call.
 func (c *counters) settle(arrived call, status int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

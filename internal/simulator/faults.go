@@ -19,41 +19,43 @@ type Drop string
 // The moments at which a fault can cut the connection.
 const (
 	DropNothing      Drop = ""
-	DropBeforeAnswer Drop = "before-answer" // after the request was read; it has no effect
+	DropBeforeAnswer Drop = "before-answer" // after the request was read; the request has no effect
 	DropMidBody      Drop = "mid-body"      // after half of the body; the request has its effect
 )
 
-// Fault is what happens to calls instead of, or on top of, the usual answer.
+// Fault changes or replaces the usual answer to calls.
 type Fault struct {
-	// Endpoint is where it happens.
+	// Endpoint is the endpoint that the fault applies to.
 	Endpoint Endpoint `json:"endpoint"`
-	// ClientID narrows it to the calls of one client: by what an OAuth request says, or by whom the bearer token, if
-	// good, was issued to. Empty is everybody.
+	// ClientID limits the fault to the calls of one client: the client that an OAuth request names, or the
+	// client that a valid bearer token was issued to. Empty means all calls.
 	ClientID string `json:"client_id"`
-	// Status replaces the usual answer, whose effect does not happen either: no token is issued or revoked.
-	// 0 keeps it, else 200 to 599.
+	// Status replaces the usual answer by an answer with this status, 200 to 599. The request then has no
+	// effect: the simulator issues or revokes no token. 0 keeps the usual answer.
 	Status int `json:"status"`
-	// Headers are set on the answer, the usual one too. Without a Content-Type a replaced answer is called JSON.
+	// Headers are set on the answer, also on the usual answer. A replaced answer has the Content-Type of JSON
+	// unless Headers has another one.
 	Headers map[string]string `json:"headers"`
-	// Body is that of a replaced answer, sent as it is.
+	// Body is the body of a replaced answer. The simulator sends it unchanged.
 	Body string `json:"body"`
-	// Delay passes, in real time, before anything is answered.
+	// Delay is the wait in real time before the answer.
 	Delay time.Duration `json:"-"`
-	// BodyDelay passes, in real time, between the first and the second half of the body.
+	// BodyDelay is the wait in real time between the first and the second half of the body.
 	BodyDelay time.Duration `json:"-"`
-	// Drop cuts the connection.
+	// Drop says when the fault cuts the connection.
 	Drop Drop `json:"drop"`
-	// Calls is how many calls it happens to. 0 is all of them, until ClearFaults.
+	// Calls is the number of calls that the fault applies to. 0 means all calls until ClearFaults.
 	Calls int `json:"calls"`
 }
 
-// faults are the scripted faults that have not ended. The zero value has none. They are safe for concurrent use.
+// faults are the faults that were added and have not ended. The zero value has no faults. It is safe for
+// concurrent use.
 type faults struct {
 	mu     sync.Mutex
 	active []Fault
 }
 
-// add scripts a fault, as Simulator.AddFault says.
+// add adds a fault, as Simulator.AddFault describes.
 func (s *faults) add(f Fault) error {
 	if err := f.check(); err != nil {
 		return err
@@ -65,14 +67,14 @@ func (s *faults) add(f Fault) error {
 	return nil
 }
 
-// clear ends all faults, save for the calls that they are happening to.
+// clear ends all faults. Calls that already have a fault keep it.
 func (s *faults) clear() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.active = nil
 }
 
-// take returns the fault that happens to a call, or the zero Fault. A fault that has happened to all of its calls ends.
+// take returns the fault for a call, or the zero Fault. A fault ends after its number of calls.
 func (s *faults) take(e Endpoint, clientID string) Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -93,7 +95,7 @@ func (s *faults) take(e Endpoint, clientID string) Fault {
 	return f
 }
 
-// answer is the one that replaces the usual one.
+// answer returns the answer that replaces the usual answer.
 func (f Fault) answer() answer {
 	a := answer{status: f.Status, body: []byte(f.Body)}
 	if f.Body != "" {
@@ -102,12 +104,12 @@ func (f Fault) answer() answer {
 	return a
 }
 
-// replaces tells whether the usual answer is not given.
+// replaces reports whether the fault replaces the usual answer.
 func (f Fault) replaces() bool {
 	return f.Status != 0 || f.Drop == DropBeforeAnswer
 }
 
-// slowsOrCutsBody tells whether something happens in the middle of the body.
+// slowsOrCutsBody reports whether the fault pauses or cuts the connection in the middle of the body.
 func (f Fault) slowsOrCutsBody() bool {
 	return f.BodyDelay > 0 || f.Drop == DropMidBody
 }

@@ -16,12 +16,12 @@ import (
 
 const (
 	jwtHeader = `{"typ":"JWT","alg":"EdDSA"}`
-	// nbf lies this many seconds before iat.
+	// notBeforeSlack is the number of seconds from nbf to iat.
 	notBeforeSlack = 5
 	workspaceID    = "o_Simu1at"
 )
 
-// claims are those of Pipedream's tokens: no client, no project, no environment.
+// claims are the claims of Pipedream's tokens. They name no client, no project and no environment.
 type claims struct {
 	ID        string   `json:"jti"`
 	Issuer    string   `json:"iss"`
@@ -48,7 +48,7 @@ func newClaims(issuer string, issued time.Time, lifetime time.Duration, scopes [
 	}
 }
 
-// sign makes the token that says c.
+// sign returns the signed token with the claims c.
 func (c claims) sign(key ed25519.PrivateKey) string {
 	payload, err := json.Marshal(c)
 	must(err)
@@ -56,7 +56,8 @@ func (c claims) sign(key ed25519.PrivateKey) string {
 	return signed + "." + encode(ed25519.Sign(key, []byte(signed)))
 }
 
-// parse returns the claims of a token that the key has signed. It does not look at times.
+// parse returns the claims of a token, and false if the key has not signed the token. It does not check the
+// times.
 func parse(token string, key ed25519.PublicKey) (claims, bool) {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
@@ -75,7 +76,7 @@ func parse(token string, key ed25519.PublicKey) (claims, bool) {
 }
 
 func (t *tokens) publicKey() ed25519.PublicKey {
-	public, _ := t.key.Public().(ed25519.PublicKey) // always is
+	public, _ := t.key.Public().(ed25519.PublicKey) // the key is always of this type
 	return public
 }
 
@@ -91,7 +92,7 @@ func encode(b []byte) string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// newUUID returns a random one, version 4.
+// newUUID returns a random UUID, version 4.
 func newUUID() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails

@@ -48,11 +48,11 @@ type tokenResponse struct {
 	TokenType   string `json:"token_type"`
 	ExpiresIn   int64  `json:"expires_in"`
 	CreatedAt   int64  `json:"created_at"`
-	// Scope is a text, a list, null, or absent.
+	// Scope is a text, a list or null in JSON, or absent.
 	Scope json.RawMessage `json:"scope,omitempty"`
 }
 
-// oauth is the API's OAuth endpoints. Use newOAuth to make it. It is safe for concurrent use.
+// oauth implements the API's OAuth endpoints. Use newOAuth to make it. It is safe for concurrent use.
 type oauth struct {
 	clients *clients
 	tokens  *tokens
@@ -61,7 +61,7 @@ type oauth struct {
 	scopeAnswer ScopeAnswer
 }
 
-// newOAuth fails when setScopeAnswer refuses the way to answer.
+// newOAuth returns an oauth. It returns an error if setScopeAnswer refuses way.
 func newOAuth(c *clients, t *tokens, way ScopeAnswer) (*oauth, error) {
 	o := &oauth{clients: c, tokens: t}
 	return o, o.setScopeAnswer(way)
@@ -78,8 +78,8 @@ func (o *oauth) endpoints() []endpoint {
 	}
 }
 
-// clientNamedIn returns the client that the body of an OAuth call names, whether its secret is right or not. It is
-// empty when the body names none.
+// clientNamedIn returns the client that the body of an OAuth call names. It does not check the client secret.
+// It returns an empty text if the body names no client.
 func clientNamedIn(_ *http.Request, body []byte) string {
 	var in oauthRequest
 	if json.Unmarshal(body, &in) != nil {
@@ -129,7 +129,8 @@ func invalidScope() answer {
 	return oauthError(http.StatusBadRequest, "invalid_scope", "The requested scope is invalid, unknown, or malformed.")
 }
 
-// revoke answers POST /v1/oauth/revoke. A token that is none, or dead, counts as revoked (RFC 7009).
+// revoke answers POST /v1/oauth/revoke. It also accepts an unknown, expired or revoked token, as RFC 7009
+// requires.
 func (o *oauth) revoke(r *http.Request, body []byte) answer {
 	in, refused := parseOAuth(r, body)
 	if refused != nil {

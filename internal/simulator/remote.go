@@ -13,14 +13,14 @@ import (
 
 // Remote is a simulator that runs in another process.
 type Remote struct {
-	// Address is where it listens, such as http://127.0.0.1:8099.
+	// Address is the address on which the simulator listens, such as http://127.0.0.1:8099.
 	Address string
-	// Client makes the calls.
+	// Client sends the calls.
 	Client *http.Client
 }
 
-// Control makes a call of the simulator's own API, such as PUT "token-lifetime". The
-// answer is read into result, if that is not nil.
+// Control sends a control call to the simulator, such as PUT "token-lifetime". It decodes the answer into
+// result unless result is nil.
 func (r Remote) Control(ctx context.Context, method, path string, body, result any) error {
 	content, err := json.Marshal(body)
 	if err != nil {

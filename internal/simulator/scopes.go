@@ -16,29 +16,29 @@ import (
 // ScopeAnswer says which scopes an exchange grants, and whether and how the answer names them in its field "scope".
 type ScopeAnswer string
 
-// The ways to answer. Pipedream documents no field "scope"; RFC 6749, section 5.1, has one.
+// The ways to answer. Pipedream documents no field "scope". RFC 6749, section 5.1, defines it.
 const (
-	// ScopeAbsent grants what was asked for. The answer has no field "scope".
+	// ScopeAbsent grants the requested scopes. The answer has no field "scope".
 	ScopeAbsent ScopeAnswer = "absent"
-	// ScopeGranted grants what was asked for, and the answer says so.
+	// ScopeGranted grants the requested scopes. The answer names the granted scopes.
 	ScopeGranted ScopeAnswer = "granted"
-	// ScopeFewer grants what was asked for without the last scope, and the answer says so. When nothing is left, it
-	// grants a scope that was not asked for.
+	// ScopeFewer grants the requested scopes without the last one. If no scope is left, it grants a scope
+	// that was not requested. The answer names the granted scopes.
 	ScopeFewer ScopeAnswer = "fewer"
-	// ScopeMore grants what was asked for and one scope more, and the answer says so.
+	// ScopeMore grants the requested scopes and one more. The answer names the granted scopes.
 	ScopeMore ScopeAnswer = "more"
-	// ScopeList grants what was asked for, and the answer says so in a JSON list.
+	// ScopeList grants the requested scopes. The answer names the granted scopes in a JSON list.
 	ScopeList ScopeAnswer = "list"
-	// ScopeNull grants what was asked for. The field "scope" is null.
+	// ScopeNull grants the requested scopes. The field "scope" is null.
 	ScopeNull ScopeAnswer = "null"
-	// ScopeEmpty grants what was asked for. The field "scope" is an empty text.
+	// ScopeEmpty grants the requested scopes. The field "scope" is an empty text.
 	ScopeEmpty ScopeAnswer = "empty"
 )
 
 // ScopeAnswers are all ways to answer.
 var ScopeAnswers = []ScopeAnswer{ScopeAbsent, ScopeGranted, ScopeFewer, ScopeMore, ScopeList, ScopeNull, ScopeEmpty}
 
-// setScopeAnswer changes how exchanges are answered from now on. It fails when there is no such way.
+// setScopeAnswer changes the ScopeAnswer for exchanges from now on. It returns an error if way is unknown.
 func (o *oauth) setScopeAnswer(way ScopeAnswer) error {
 	if !slices.Contains(ScopeAnswers, way) {
 		return fmt.Errorf("the scope answer must be one of %q, not %q", ScopeAnswers, way)
@@ -49,8 +49,8 @@ func (o *oauth) setScopeAnswer(way ScopeAnswer) error {
 	return nil
 }
 
-// grantedTo returns the scopes that a client is granted when it asks for some, and the answer's field "scope": nil for
-// none. There are no scopes when the client may have none of them.
+// grantedTo returns the scopes that an exchange grants to a client, and the answer's field "scope"; nil for
+// no field. scopes is empty if the client may have none of the requested scopes.
 func (o *oauth) grantedTo(id string, asked []string) (scopes []string, said json.RawMessage) {
 	o.mu.Lock()
 	way := o.scopeAnswer
@@ -71,18 +71,18 @@ func (o *oauth) grantedTo(id string, asked []string) (scopes []string, said json
 	return scopes, way.field(scopes)
 }
 
-// permitted returns those of the asked scopes that a client may have.
+// permitted returns the requested scopes that a client may have.
 func permitted(allowed, asked []string) []string {
 	switch {
 	case len(allowed) == 0:
 		return asked
 	case slices.Equal(asked, []string{"*"}):
-		return allowed // All that there is for this client.
+		return allowed // All scopes that this client may have.
 	}
 	return slices.DeleteFunc(slices.Clone(asked), func(scope string) bool { return !pipedream.Covers(allowed, scope) })
 }
 
-// field returns the answer's field "scope"; nil for none.
+// field returns the answer's field "scope"; nil for no field.
 func (way ScopeAnswer) field(scopes []string) json.RawMessage {
 	switch way {
 	case ScopeAbsent:
@@ -98,7 +98,7 @@ func (way ScopeAnswer) field(scopes []string) json.RawMessage {
 	return jsonAnswer(http.StatusOK, strings.Join(scopes, " ")).body
 }
 
-// notAmong returns a scope that these scopes do not permit; connect:* when they permit all.
+// notAmong returns a scope that these scopes do not permit, or connect:* if they permit all scopes.
 func notAmong(scopes []string) string {
 	for _, scope := range []string{"connect:usage:read", "connect:proxy", "*"} {
 		if !pipedream.Covers(scopes, scope) {

@@ -12,21 +12,22 @@ import (
 
 const (
 	headerTimeout = 10 * time.Second
-	// How long a request may still take once the simulator was told to stop.
+	// stopTimeout is the maximum time that requests may still take after the simulator was told to stop.
 	stopTimeout = 5 * time.Second
 )
 
-// Serve answers on a listener until ctx ends: by TLS with HTTP/2 if TLS.Enable was called before, else by HTTP/1.1. The
-// connections are those of Connections, and can be forgotten. Serve closes the listener.
+// Serve answers requests on a listener until ctx ends. It uses TLS with HTTP/2 if TLS.Enable was called
+// before, and otherwise HTTP/1.1 without TLS. Connections counts the connections, and can forget them. Serve
+// closes the listener.
 func (s *Simulator) Serve(ctx context.Context, on net.Listener) error {
 	server := &http.Server{
 		Handler:           s,
 		TLSConfig:         s.TLS.Config(),
 		ReadHeaderTimeout: headerTimeout,
-		BaseContext:       func(net.Listener) context.Context { return ctx }, // ends delays when told to stop
+		BaseContext:       func(net.Listener) context.Context { return ctx }, // the end of ctx ends delays
 	}
 	on = s.Connections.Listener(on)
-	// A connection may be forgotten after the listener was closed, while the last requests end.
+	// While the last requests end, Forget may forget a connection although the listener is already closed.
 	defer s.Connections.closeAbandoned()
 	served := make(chan error, 1)
 	go func() {

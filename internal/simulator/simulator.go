@@ -1,20 +1,22 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package simulator imitates the part of Pipedream's API that has to do with access tokens, as an http.Handler.
+// Package simulator has an http.Handler that imitates the part of Pipedream's API for access tokens.
 //
-// It issues signed tokens for registered OAuth clients, checks them on a few endpoints of the Connect API, and can be
-// told to fail: by [Simulator] and its parts, or over HTTP below /_sim/. Where Pipedream's documentation is silent
-// about an answer, it gives the one that RFC 6749 and RFC 7009 prescribe.
+// The simulator issues signed tokens for registered OAuth clients, and checks them on a few endpoints of the
+// Connect API. Tests can make it fail with the methods of [Simulator] and its parts, or over HTTP below
+// /_sim/. If Pipedream's documentation does not describe an answer, the simulator follows RFC 6749 and RFC
+// 7009.
 //
 // The types oauth and connect answer the calls of the imitated API. Each lists its calls in a method "endpoints". The types
 // clients and tokens hold the state that oauth and connect share. The type calls serves all calls of the API, with the
 // latency, the faults and the counters. The type control serves /_sim/. To add a part of the API, add its state and its
 // endpoints in New, and its control calls in newControl.
 //
-// Each type that has state has a lock of its own. No method calls another of these types while it holds its lock.
+// Each type with state has its own lock. A method that holds its lock calls no method of another type with a
+// lock.
 //
-// Secrets and tokens are never written to a log and never answered by the control calls.
+// The simulator never writes secrets or tokens to a log, and the control calls never return them.
 package simulator
 
 import (
@@ -24,9 +26,9 @@ import (
 )
 
 const (
-	// DefaultTokenLifetime is how long a token lives when Options does not say.
+	// DefaultTokenLifetime is the lifetime of a token if Options sets none.
 	DefaultTokenLifetime = time.Hour
-	// DefaultIssuer is the "iss" claim of a token when Options does not say.
+	// DefaultIssuer is the "iss" claim of a token if Options sets none.
 	DefaultIssuer = "https://api.pipedream.com"
 )
 
@@ -34,33 +36,37 @@ const (
 type Client struct {
 	ID     string
 	Secret string
-	// Scopes are the only ones that it may have. None is all.
+	// Scopes are the scopes that the client may have. An empty list means all scopes.
 	Scopes []string
 }
 
-// Options are what a Simulator starts with.
+// Options configure a Simulator.
 type Options struct {
-	// Now tells the time by which tokens are issued and expire. Required; safe for concurrent use.
+	// Now returns the current time, by which the simulator issues tokens and lets them expire. Required. Now
+	// must be safe for concurrent use.
 	Now func() time.Time
-	// TokenLifetime is that of tokens issued from the start: whole seconds, at least one. 0 is DefaultTokenLifetime.
+	// TokenLifetime is the lifetime of tokens, in whole seconds, at least one. 0 means DefaultTokenLifetime.
+	// SetTokenLifetime changes it.
 	TokenLifetime time.Duration
-	// Latency passes, in real time, before each answer but those of /_sim/ and of the public keys.
+	// Latency is the wait in real time before each answer, except for answers of /_sim/ and of the public
+	// keys.
 	Latency time.Duration
-	// Clients are registered from the start. None is allowed: see SetClient.
+	// Clients are registered at the start. The list may be empty: SetClient registers more clients.
 	Clients []Client
-	// ScopeAnswer says which scopes are granted, and how the answer names them. Empty is ScopeAbsent.
+	// ScopeAnswer says which scopes are granted, and how the answer names them. Empty means ScopeAbsent.
 	ScopeAnswer ScopeAnswer
-	// Issuer is the "iss" claim of tokens. Empty is DefaultIssuer.
+	// Issuer is the "iss" claim of tokens. Empty means DefaultIssuer.
 	Issuer string
 }
 
-// Simulator is a Pipedream API in memory. It is made by New and safe for concurrent use.
+// Simulator is a Pipedream API in memory. Use New to make one. It is safe for concurrent use.
 //
-// It stays bounded however long it runs: expired tokens are forgotten, and the log in Counters keeps the latest.
+// Its memory is bounded however long it runs: it forgets expired tokens, and the log in Counters keeps only
+// the latest MaxLog exchanges.
 type Simulator struct {
-	// TLS is off at the start. Serve speaks TLS once it was enabled.
+	// TLS is off at the start. Serve uses TLS if TLS.Enable was called before.
 	TLS TLS
-	// Connections are the connections that calls come by, if the Simulator is served by Serve or on
+	// Connections are the connections of the calls, if the Simulator is served by Serve or on a listener from
 	// Connections.Listener.
 	Connections Connections
 
@@ -72,9 +78,9 @@ type Simulator struct {
 	counters *counters
 }
 
-// New returns a Simulator with a signing key of its own: no other Simulator accepts its tokens.
-// It panics when Options.Now is missing, or when SetTokenLifetime, SetClient, SetClientScopes or SetScopeAnswer would
-// refuse what Options say.
+// New returns a Simulator with its own signing key: no other Simulator accepts its tokens. It panics if
+// Options.Now is missing, or if SetTokenLifetime, SetClient, SetClientScopes or SetScopeAnswer would refuse
+// the values in Options.
 func New(o Options) *Simulator {
 	if o.Now == nil {
 		panic("simulator: Options.Now is required")
@@ -101,54 +107,59 @@ func New(o Options) *Simulator {
 	return s
 }
 
-// ServeHTTP answers as Pipedream would, or as a fault says, or a control call below /_sim/.
+// ServeHTTP answers a call as Pipedream does, or as a fault says. It also answers the control calls below
+// /_sim/.
 func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mux.ServeHTTP(w, r)
 }
 
-// SetClient registers a client, or replaces the secret of one: the old secret is refused from then on, and tokens
-// issued for it stay good. It fails when the ID or the secret is empty.
+// SetClient registers a client, or replaces the secret of a registered client. From then on the simulator
+// refuses the old secret. Tokens issued for the old secret stay valid. SetClient returns an error if the ID
+// or the secret is empty.
 func (s *Simulator) SetClient(id, secret string) error { return s.clients.set(id, secret) }
 
-// SetClientScopes lets a client have these scopes only, from the next exchange on; with none it may have all. Of the
-// scopes that are asked for, an exchange then grants those that the client may have, and is refused when it may have
-// none of them. It fails when there is no such client, or when a scope is not one that Pipedream is known to grant.
+// SetClientScopes limits the scopes of a client, from the next exchange on. An empty list removes the limit.
+// An exchange then grants the requested scopes that the client may have. The simulator refuses the exchange
+// if the client may have none of them. SetClientScopes returns an error if the client is unknown, or if
+// Pipedream is not known to grant a scope.
 func (s *Simulator) SetClientScopes(id string, scopes []string) error {
 	return s.clients.setScopes(id, scopes)
 }
 
-// DeleteClient makes a client unknown and reports whether it was known. Tokens issued for it stay good: RevokeClient
-// ends them, before or after.
+// DeleteClient deletes a client, and reports whether it was registered. The client's tokens stay valid.
+// RevokeClient revokes them, before or after DeleteClient.
 func (s *Simulator) DeleteClient(id string) bool { return s.clients.remove(id) }
 
-// SetTokenLifetime changes the lifetime of the tokens issued from now on: whole seconds, at least one.
+// SetTokenLifetime changes the lifetime of the tokens issued from now on. It must be whole seconds, at least
+// one.
 func (s *Simulator) SetTokenLifetime(d time.Duration) error { return s.tokens.setLifetime(d) }
 
-// SetTokenKnownAfter changes how long after its issue a token is accepted, for the tokens issued from now on. Until then
-// each call with the token is answered 401. 0, the default, means at once. It must not be negative.
+// SetTokenKnownAfter sets how long the Connect API refuses a new token after its issue, for the tokens issued
+// from now on. Until that time has passed, each call with the token is answered 401. 0, the default, means
+// that the token is accepted at once. The time must not be negative.
 func (s *Simulator) SetTokenKnownAfter(d time.Duration) error { return s.tokens.setKnownAfter(d) }
 
-// SetScopeAnswer changes how exchanges are answered from now on. It fails when there is no such way.
+// SetScopeAnswer changes the ScopeAnswer for exchanges from now on. It returns an error if way is unknown.
 func (s *Simulator) SetScopeAnswer(way ScopeAnswer) error { return s.oauth.setScopeAnswer(way) }
 
-// RevokeToken ends one token and reports whether it was good until now.
+// RevokeToken revokes a token, and reports whether it was valid until now.
 func (s *Simulator) RevokeToken(token string) bool { return s.tokens.revoke(token) }
 
-// RevokeClient ends the tokens issued for a client so far, registered still or not, and returns how many were good
-// until now.
+// RevokeClient revokes all tokens issued for a client so far, and returns how many were valid until now. The
+// client may have been deleted before.
 func (s *Simulator) RevokeClient(id string) int { return s.tokens.revokeClient(id) }
 
-// RevokeAll ends all tokens issued so far and returns how many were good until now.
+// RevokeAll revokes all tokens issued so far, and returns how many were valid until now.
 func (s *Simulator) RevokeAll() int { return s.tokens.revokeAll() }
 
-// AddFault scripts a fault. Of several that match a call the one added first happens.
-// It fails when the fault contradicts itself or would do nothing, and says what to change.
+// AddFault adds a fault. If several faults match a call, the fault that was added first applies.
+// AddFault returns an error that says what to change if the fault contradicts itself or would have no effect.
 func (s *Simulator) AddFault(f Fault) error { return s.faults.add(f) }
 
-// ClearFaults ends all faults, save for the calls that they are happening to.
+// ClearFaults ends all faults. Calls that already have a fault keep it.
 func (s *Simulator) ClearFaults() { s.faults.clear() }
 
-// Counters returns a copy of what was counted so far.
+// Counters returns a copy of the current counts.
 func (s *Simulator) Counters() Counters {
 	counted := s.counters.counted()
 	counted.Connections = s.Connections.counted()

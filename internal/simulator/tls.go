@@ -22,21 +22,21 @@ import (
 	"time"
 )
 
-// TLS is how a Simulator shows who it is when it speaks TLS. The zero value does not speak TLS. It is safe for
+// TLS has the certificate with which a Simulator serves TLS. TLS is off in the zero value. It is safe for
 // concurrent use.
 type TLS struct {
 	mu     sync.Mutex
 	hosts  []string
 	caFile string
-	// ca is the PEM certificate of the present CA. It is nil while TLS is off.
+	// ca is the PEM certificate of the current CA. It is nil while TLS is off.
 	ca     []byte
 	config *tls.Config
 }
 
-// Enable makes a CA, and a certificate that is signed by it for the given host names and IP addresses. Serve then
-// speaks TLS, with HTTP/2 or HTTP/1.1 as the client prefers. If caFile is not empty, the CA's PEM certificate is
-// written to it, now and after each RotateCA; the file is replaced at once, never half written.
-// It fails when there is no host, or when the file can't be written.
+// Enable makes a CA, and a certificate signed by the CA for the given host names and IP addresses. Serve then
+// uses TLS, with HTTP/2 or HTTP/1.1 as the client prefers. If caFile is not empty, Enable and each RotateCA
+// write the CA's PEM certificate to this file. They replace the file atomically. Enable returns an error if
+// there is no host, or if the file can't be written.
 func (t *TLS) Enable(hosts []string, caFile string) error {
 	if len(hosts) == 0 || slices.Contains(hosts, "") {
 		return errors.New("a certificate needs at least one name or address, and none that is empty")
@@ -47,8 +47,8 @@ func (t *TLS) Enable(hosts []string, caFile string) error {
 	return t.renew()
 }
 
-// RotateCA replaces the CA and the certificate by new ones. Connections that are open stay open; each new connection
-// is shown the new certificate. It fails when TLS is off, or when the CA's file can't be written.
+// RotateCA replaces the CA and the certificate. Open connections stay open. New connections get the new
+// certificate. RotateCA returns an error if TLS is off, or if the CA's file can't be written.
 func (t *TLS) RotateCA() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -58,15 +58,15 @@ func (t *TLS) RotateCA() error {
 	return t.renew()
 }
 
-// CA returns the PEM certificate of the CA to trust, or nil when TLS is off.
+// CA returns the PEM certificate of the CA that clients must trust, or nil if TLS is off.
 func (t *TLS) CA() []byte {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return slices.Clone(t.ca)
 }
 
-// Config returns what a server of the Simulator needs to speak TLS with HTTP/2. It follows RotateCA. It is nil when
-// TLS is off.
+// Config returns the TLS configuration for a server of the Simulator with HTTP/2. After RotateCA it uses the
+// new certificate. It is nil if TLS is off.
 func (t *TLS) Config() *tls.Config {
 	if t.CA() == nil {
 		return nil
@@ -100,7 +100,8 @@ func (t *TLS) renew() error {
 	return nil
 }
 
-// newIdentity returns a new CA, and a certificate that it has signed. Both are good for longer than any test.
+// newIdentity returns a new CA, and a certificate that the CA has signed. Both are valid for longer than any
+// test runs.
 func newIdentity(hosts []string) (ca []byte, certificate tls.Certificate, err error) {
 	authorityKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -145,13 +146,13 @@ func template(name string) *x509.Certificate {
 	}
 }
 
-// replaceFile replaces a file as a whole.
+// replaceFile replaces the content of a file atomically.
 func replaceFile(path string, content []byte) error {
 	temporary, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.Remove(temporary.Name()) }() // It is no more, unless something fails.
+	defer func() { _ = os.Remove(temporary.Name()) }() // The temporary file exists only if an error occurred.
 	_, err = temporary.Write(content)
 	if err := errors.Join(err, temporary.Chmod(0o644), temporary.Close()); err != nil {
 		return err

@@ -12,25 +12,25 @@ import (
 	"time"
 )
 
-// sweepFloor is how many tokens may pile up before expired ones are looked for.
+// sweepFloor is the number of grants below which the simulator does not look for expired grants.
 const sweepFloor = 1024
 
-// A grant is what is remembered of an issued token: enough to revoke it, not enough to use it.
+// grant is the record of an issued token. It is enough to revoke the token, and not enough to use it.
 type grant struct {
 	clientID string
-	// known is from when on the API proper accepts the token.
+	// The Connect API accepts the token from known until expires.
 	known, expires time.Time
 }
 
-// liveTokens are the grants of the tokens that are neither revoked nor long expired, by the tokens' jti.
-// A token without a grant is refused.
+// liveTokens are the grants by the jti of their tokens. They have the grants of all tokens that are valid,
+// and of some expired tokens. The simulator refuses a token without a grant.
 type liveTokens struct {
 	byID    map[string]grant
 	sweepAt int
 }
 
-// add remembers a grant. Now and then it forgets the expired ones, so that there are never more grants than
-// twice those of unexpired tokens, or sweepFloor.
+// add adds a grant. From time to time it removes the expired grants. So there are never more grants than
+// twice the number of unexpired tokens, or sweepFloor if that is more.
 func (l *liveTokens) add(id string, g grant, now time.Time) {
 	if len(l.byID) >= max(l.sweepAt, sweepFloor) {
 		maps.DeleteFunc(l.byID, func(_ string, g grant) bool { return !now.Before(g.expires) })
@@ -51,13 +51,13 @@ type tokens struct {
 	live       liveTokens
 }
 
-// newTokens returns tokens with a signing key of their own. It fails when setLifetime refuses the lifetime.
+// newTokens returns tokens with its own signing key. It returns an error if setLifetime refuses the lifetime.
 func newTokens(now func() time.Time, issuer string, lifetime time.Duration) (*tokens, error) {
 	t := &tokens{now: now, issuer: issuer, key: newKey(), live: liveTokens{byID: map[string]grant{}}}
 	return t, t.setLifetime(lifetime)
 }
 
-// setLifetime changes the lifetime of the tokens issued from now on, as Simulator.SetTokenLifetime says.
+// setLifetime changes the lifetime of the tokens issued from now on, as Simulator.SetTokenLifetime describes.
 func (t *tokens) setLifetime(d time.Duration) error {
 	if d < time.Second || d%time.Second != 0 {
 		return fmt.Errorf("the token lifetime must be whole seconds and at least 1s, not %s", d)
@@ -68,7 +68,7 @@ func (t *tokens) setLifetime(d time.Duration) error {
 	return nil
 }
 
-// setKnownAfter changes how long after its issue a token is accepted, as Simulator.SetTokenKnownAfter says.
+// setKnownAfter sets how long a new token is refused, as Simulator.SetTokenKnownAfter describes.
 func (t *tokens) setKnownAfter(d time.Duration) error {
 	if d < 0 {
 		return fmt.Errorf("the time after which a token is known must not be negative, and is %s", d)
@@ -79,7 +79,7 @@ func (t *tokens) setKnownAfter(d time.Duration) error {
 	return nil
 }
 
-// issue makes a token for a client.
+// issue issues a token to a client.
 func (t *tokens) issue(clientID string, scopes []string) tokenResponse {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -94,7 +94,8 @@ func (t *tokens) issue(clientID string, scopes []string) tokenResponse {
 	}
 }
 
-// lookup returns what is known of a token that was issued, has not expired and was not revoked.
+// lookup returns the claims and the grant of a token, and false unless the token was issued here, has not
+// expired and was not revoked.
 func (t *tokens) lookup(token string) (claims, grant, bool) {
 	c, ok := parse(token, t.publicKey())
 	if !ok {
@@ -109,13 +110,14 @@ func (t *tokens) lookup(token string) (claims, grant, bool) {
 	return c, g, true
 }
 
-// accept returns what is known of a token, when the API proper accepts it now.
+// accept returns the claims and the grant of a token, and false if the Connect API does not accept the token
+// now.
 func (t *tokens) accept(token string) (claims, grant, bool) {
 	c, g, ok := t.lookup(token)
 	return c, g, ok && !t.now().Before(g.known)
 }
 
-// revoke ends one token and reports whether it was good until now.
+// revoke revokes a token, and reports whether it was valid until now.
 func (t *tokens) revoke(token string) bool {
 	c, _, ok := t.lookup(token)
 	if !ok {
@@ -124,13 +126,13 @@ func (t *tokens) revoke(token string) bool {
 	return t.revokeWhere(func(id string, _ grant) bool { return id == c.ID }) == 1
 }
 
-// revokeClient ends the tokens issued for a client so far, registered still or not, and returns how many were good
-// until now.
+// revokeClient revokes all tokens issued for a client so far, and returns how many were valid until now. The
+// client may have been deleted before.
 func (t *tokens) revokeClient(id string) int {
 	return t.revokeWhere(func(_ string, g grant) bool { return g.clientID == id })
 }
 
-// revokeAll ends all tokens issued so far and returns how many were good until now.
+// revokeAll revokes all tokens issued so far, and returns how many were valid until now.
 func (t *tokens) revokeAll() int {
 	return t.revokeWhere(func(string, grant) bool { return true })
 }

@@ -2,9 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package namespaces has the manager's cache for an operator that watches some namespaces
-// only. A Cache is the union that readers and controllers see. Below it, a watcher keeps
-// one namespace watched, states remember which namespaces are watched, and an informer
-// passes the events of one kind on from all of them.
+// only. Readers and controllers use a Cache, which has the objects of all these namespaces.
+// A Cache has a watcher for each namespace, which keeps the namespace watched. It has states,
+// which know the watched namespaces, and an informer for each kind, which has the events of
+// the kind from all namespaces.
 package namespaces
 
 import (
@@ -32,8 +33,8 @@ import (
 // neither sent all objects nor an error.
 const settleTime = 15 * time.Second
 
-// refusedRetry paces the tries to watch a namespace that the API server refuses: after
-// 2 to 3 seconds at first, and every 18 to 27 seconds in the end.
+// refusedRetry has the waits between the attempts to watch a namespace that the API server
+// refuses: 2 to 3 seconds at first, and 18 to 27 seconds in the end.
 var refusedRetry = wait.Backoff{Duration: 2 * time.Second, Factor: 2, Jitter: 0.5, Cap: 18 * time.Second, Steps: 10}
 
 // Options configure a Cache.
@@ -45,8 +46,8 @@ type Options struct {
 	Kinds []client.Object
 	// Log gets a line when a namespace can't be watched, and when it is watched again. Required.
 	Log logr.Logger
-	// Retry paces the tries to watch a namespace that the API server refuses. Zero means after 2 to 3
-	// seconds at first, and every 18 to 27 seconds in the end.
+	// Retry has the waits between the attempts to watch a namespace that the API server refuses. Zero means 2
+	// to 3 seconds at first, and 18 to 27 seconds in the end.
 	Retry wait.Backoff
 	// SettleTime is how long the start waits for namespaces for which the API server has neither sent
 	// all objects nor an error. Zero means 15 seconds.
@@ -54,15 +55,16 @@ type Options struct {
 }
 
 // Cache is the manager's cache when the operator watches some namespaces only. It has a
-// cache for each of them. A namespace that can't be watched, because it was deleted or
-// because the operator's Role or RoleBinding is missing, neither ends nor delays the
-// others, and is watched again within 30 seconds after that is possible.
+// cache for each of these namespaces. If a namespace can't be watched, because it was deleted
+// or because the operator's Role or RoleBinding is missing, the other namespaces are still
+// watched without delay. The Cache watches the namespace again within 30 seconds after that
+// is possible.
 //
 // The kinds of a namespace are watched together or not at all. When a namespace is not
-// watched any longer, its objects are as if deleted for the event handlers, and a
-// *NotWatchedError for the readers.
+// watched any longer, the event handlers get a delete event for each of its objects, and
+// readers get a *NotWatchedError.
 //
-// It is a prometheus.Collector for the metric pipedream_namespace_watched.
+// Cache is a prometheus.Collector for the metric pipedream_namespace_watched.
 type Cache struct {
 	scheme *runtime.Scheme
 	// settleAfter is how long the start waits for namespaces without an answer.
@@ -138,9 +140,9 @@ func (c *Cache) Start(ctx context.Context) error {
 	return nil
 }
 
-// WaitForCacheSync waits until each namespace is watched or has given a reason why not,
-// and at least one is watched. For namespaces without an answer it waits 15 seconds.
-// Once true, it stays true. It returns false if ctx ends before.
+// WaitForCacheSync waits until at least one namespace is watched, and each other namespace is watched or the
+// reason why it is not watched is known. It waits 15 seconds for namespaces without an answer from the API
+// server. After it has returned true, it always returns true. It returns false if ctx ends before.
 func (c *Cache) WaitForCacheSync(ctx context.Context) bool {
 	select {
 	case <-c.states.synced:
@@ -223,7 +225,7 @@ func (c *Cache) GetInformerForKind(ctx context.Context, kind schema.GroupVersion
 	return c.GetInformer(ctx, typed, options...)
 }
 
-// RemoveInformer is refused: the kinds of a namespace are watched together.
+// RemoveInformer returns an error, because the kinds of a namespace are watched together.
 func (c *Cache) RemoveInformer(context.Context, client.Object) error {
 	return errors.New("the kinds of a namespace are watched together, and none of them can be removed")
 }
@@ -234,16 +236,17 @@ func (c *Cache) IsWatched(name string) bool {
 	return err == nil
 }
 
-// Suspect says that a request in a namespace was forbidden. The cache then finds out soon
-// whether the namespace can still be watched.
+// Suspect tells the Cache that a request in a namespace was forbidden. The Cache then soon checks whether the
+// namespace can still be watched.
 func (c *Cache) Suspect(name string) {
 	if watcher, ok := c.watchers[name]; ok {
 		watcher.suspect()
 	}
 }
 
-// Check returns an error that names the namespaces that are not watched, and says of each
-// whether the API server refuses it or has not answered; nil when all are watched.
+// Check returns an error that names the namespaces that are not watched. The error says for each of them
+// whether the API server refuses the requests or has not answered. Check returns nil if all namespaces are
+// watched.
 func (c *Cache) Check() error {
 	refused, unanswered := c.states.unwatched()
 	var says []string

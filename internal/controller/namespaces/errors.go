@@ -11,15 +11,15 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 )
 
-// ErrNotListed is the cause of a NotWatchedError about a namespace that is not in the list.
+// ErrNotListed is the cause of a NotWatchedError about a namespace that is not in --namespaces.
 var ErrNotListed = errors.New("it is not in --namespaces")
 
-// NotWatchedError says that the cache can't answer a question about a namespace. It
-// never means that an object does not exist.
+// NotWatchedError says that the Cache can't read objects of a namespace, because the namespace is not
+// watched. It never means that an object does not exist.
 type NotWatchedError struct {
-	// Namespace is the namespace that was asked about.
+	// Namespace is the namespace of the read.
 	Namespace string
-	// Cause is why the namespace is not watched; nil while nothing is known of it yet.
+	// Cause is the reason why the namespace is not watched; nil while the reason is unknown.
 	Cause error
 }
 
@@ -33,8 +33,8 @@ func (e *NotWatchedError) Error() string {
 // Unwrap returns the cause.
 func (e *NotWatchedError) Unwrap() error { return e.Cause }
 
-// isRefusal tells whether an error is about the namespace, or about the rights that the
-// operator has in it, and not about the API server as a whole.
+// isRefusal reports whether an error is about the namespace or the operator's permissions in it, and not
+// about the API server as a whole.
 func isRefusal(err error) bool {
 	return apierrors.IsForbidden(err) || apierrors.IsNotFound(err) || meta.IsNoMatchError(err)
 }

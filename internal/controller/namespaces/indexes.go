@@ -26,7 +26,7 @@ type indexes struct {
 	all    []index
 }
 
-// add adds an index. It is an error after close.
+// add adds an index. It returns an error after close.
 func (i *indexes) add(added index) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -37,7 +37,7 @@ func (i *indexes) add(added index) error {
 	return nil
 }
 
-// close lets no more indexes be added. It is an error to close twice.
+// close makes later calls of add fail. A second call of close returns an error.
 func (i *indexes) close() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()

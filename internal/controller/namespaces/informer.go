@@ -20,7 +20,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 )
 
-// syncedInterval is how often a registration looks whether its event handler has got all objects.
+// syncedInterval is the interval at which a registration checks whether its event handler has received all
+// objects.
 const syncedInterval = 100 * time.Millisecond
 
 // informer is the informer of one kind in all namespaces of a Cache.
@@ -35,8 +36,8 @@ type informer struct {
 
 var _ cache.Informer = (*informer)(nil)
 
-// newInformer returns the informer of the kind of object. It is an error if objects of
-// this kind are not in namespaces.
+// newInformer returns the informer of the kind of object. It returns an error if objects of this kind are not
+// in namespaces.
 func newInformer(object client.Object, scheme *runtime.Scheme, prober client.Client) (*informer, error) {
 	kind, err := apiutil.GVKForObject(object, scheme)
 	if err != nil {
@@ -69,7 +70,7 @@ func newInformer(object client.Object, scheme *runtime.Scheme, prober client.Cli
 	return i, nil
 }
 
-// isMetadata tells whether only the metadata of an object is watched.
+// isMetadata reports whether only the metadata of an object is watched.
 func isMetadata(object client.Object) bool {
 	_, ok := object.(*metav1.PartialObjectMetadata)
 	return ok
@@ -97,8 +98,8 @@ func (i *informer) AddEventHandlerWithOptions(handler toolscache.ResourceEventHa
 		if known.cache == nil {
 			continue
 		}
-		// The informer may have been stopped a moment ago. Then its namespace is about to be
-		// withdrawn, and the handler has seen nothing of it.
+		// If addTo fails, the informer was stopped a moment ago. The namespace will then be withdrawn soon,
+		// and the handler has received no object of it.
 		//nolint:forbidigo // cache.Informer passes no context, and this call does not wait.
 		err := registered.addTo(context.Background(), name, known.cache)
 		if err != nil {
@@ -126,21 +127,20 @@ func (i *informer) RemoveEventHandler(handle toolscache.ResourceEventHandlerRegi
 	return errors.Join(failed...)
 }
 
-// AddIndexers is refused: IndexField of the Cache adds an index to the caches of all
-// namespaces.
+// AddIndexers returns an error. IndexField of the Cache adds an index to the caches of all namespaces.
 func (i *informer) AddIndexers(toolscache.Indexers) error {
 	return errors.New("the informer of several namespaces takes no indexers: use IndexField of the cache")
 }
 
-// HasSynced tells whether the start is over, as WaitForCacheSync does.
+// HasSynced reports whether WaitForCacheSync of the Cache returns true now.
 func (i *informer) HasSynced() bool { return i.states.isSynced() }
 
-// HasSyncedChecker is done when the start is over.
+// HasSyncedChecker returns a checker that is done when HasSynced is true.
 func (i *informer) HasSyncedChecker() toolscache.DoneChecker {
 	return doneChecker{name: fmt.Sprintf("%T in namespaces", i.object), done: i.states.synced}
 }
 
-// IsStopped is always false: a namespace may be watched again.
+// IsStopped returns false, because a namespace can be watched again.
 func (i *informer) IsStopped() bool { return false }
 
 // registration is an event handler for one kind in all namespaces of a Cache.
@@ -175,8 +175,7 @@ func (r *registration) addTo(ctx context.Context, name string, made cache.Cache)
 	return nil
 }
 
-// HasSynced tells whether the event handler has got all objects of the namespaces that
-// are watched.
+// HasSynced reports whether the event handler has received all objects of the namespaces that are watched.
 func (r *registration) HasSynced() bool {
 	if !r.informer.HasSynced() {
 		return false
@@ -191,7 +190,7 @@ func (r *registration) HasSynced() bool {
 	return true
 }
 
-// HasSyncedChecker is done when HasSynced is true for the first time.
+// HasSyncedChecker returns a checker that is done when HasSynced is true for the first time.
 func (r *registration) HasSyncedChecker() toolscache.DoneChecker {
 	done := make(chan struct{})
 	go func() {

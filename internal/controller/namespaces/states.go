@@ -18,27 +18,27 @@ const (
 	unansweredLine = "the API server has not answered requests for this namespace since the start, and its PipedreamTokens are not renewed; the operator asks again until the API server answers"
 )
 
-// state is what is known of one namespace.
+// state says whether one namespace is watched, and why not.
 type state struct {
-	// cache holds its objects; nil while it is not watched.
+	// cache holds the objects of the namespace; nil while the namespace is not watched.
 	cache cache.Cache
-	// cause is why it is not watched; nil while nothing is known yet.
+	// cause is the reason why the namespace is not watched; nil while the reason is unknown.
 	cause error
-	// reported is the line of the log that says why it is not watched; empty after it was
-	// watched again, and before such a line.
+	// reported is the last line of the log that says why the namespace is not watched. It is empty if there
+	// is no such line since the namespace was last watched.
 	reported string
 }
 
-// states knows which namespaces are watched, and why the others are not. Its lock also
-// guards the event handlers of the informers, so that each event handler is added to each
-// watched namespace exactly once.
+// states know which namespaces are watched, and why the other namespaces are not watched. The lock also
+// guards the event handlers of the informers, so that each event handler is added to each watched namespace
+// exactly once.
 type states struct {
 	log logr.Logger
 	// names are the namespaces in the order in which they were given.
 	names []string
 	// informers are the informers of the watched kinds.
 	informers []*informer
-	// synced is closed when all namespaces were tried, and one of them is watched.
+	// synced is closed when WaitForCacheSync may return true.
 	synced chan struct{}
 
 	mu     sync.RWMutex
@@ -99,7 +99,7 @@ func (s *states) unwatched() (refused, unanswered []string) {
 	return refused, unanswered
 }
 
-// isSynced tells whether the start is over, as WaitForCacheSync does.
+// isSynced reports whether WaitForCacheSync returns true now.
 func (s *states) isSynced() bool {
 	select {
 	case <-s.synced:
@@ -109,8 +109,7 @@ func (s *states) isSynced() bool {
 	}
 }
 
-// publish lets readers and event handlers have the objects of a namespace, unless ctx has
-// ended.
+// publish gives readers and event handlers the objects of a namespace. It returns an error if ctx has ended.
 func (s *states) publish(ctx context.Context, name string, made cache.Cache) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -134,8 +133,8 @@ func (s *states) publish(ctx context.Context, name string, made cache.Cache) err
 	return nil
 }
 
-// withdraw takes the objects of a namespace away from readers. It returns the event
-// handlers that have seen objects of the namespace.
+// withdraw marks a namespace as not watched, so that readers no longer get its objects. It returns the event
+// handlers that were added to the namespace.
 func (s *states) withdraw(name string, cause error) map[*informer][]toolscache.ResourceEventHandler {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -153,8 +152,7 @@ func (s *states) withdraw(name string, cause error) map[*informer][]toolscache.R
 	return handlers
 }
 
-// explain remembers why a namespace is not watched. It changes nothing while the namespace
-// is watched.
+// explain stores why a namespace is not watched. It changes nothing while the namespace is watched.
 func (s *states) explain(name string, cause error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -171,7 +169,8 @@ func (s *states) reportRefused(name string, cause error) {
 	s.report(name, refusedLine, cause)
 }
 
-// waitNoLonger ends the wait for the namespaces without an answer, and logs them.
+// waitNoLonger ends the wait for the namespaces without an answer from the API server, and logs these
+// namespaces.
 func (s *states) waitNoLonger() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -21,14 +21,15 @@ import (
 )
 
 const (
-	// probeTimeout bounds one try to open the watches of a namespace.
+	// probeTimeout is the maximum time of one attempt to open the watches of a namespace.
 	probeTimeout = 10 * time.Second
-	// probeLabel is on no object, so that a watch of the objects with it gets none.
+	// probeLabel is a label that no object has. A watch with this label therefore gets no object.
 	probeLabel = "pipedream-operator.io/probe"
 	// suspicionInterval is the shortest time between two probes of a watched namespace.
 	suspicionInterval = 30 * time.Second
-	// refusalWindow is the time in which a second refusal shows that the first one was not
-	// a hiccup of the API server. An informer tries again at the latest after 60 seconds.
+	// refusalWindow is the maximum time between two refusals that count as a lasting refusal. A
+	// single refusal may be a short failure of the API server. An informer tries again after at
+	// most 60 seconds.
 	refusalWindow = 2 * time.Minute
 )
 
@@ -37,9 +38,9 @@ type watcher struct {
 	name    string
 	config  *rest.Config
 	options cache.Options
-	// prober opens watches, to find out whether the API server lets the operator watch.
+	// prober opens watches to check whether the API server allows the operator to watch.
 	prober client.WithWatch
-	// retry paces the tries to watch the namespace while the API server refuses it.
+	// retry has the waits between the attempts to watch the namespace while the API server refuses.
 	retry   wait.Backoff
 	states  *states
 	indexes *indexes
@@ -47,16 +48,15 @@ type watcher struct {
 	suspected chan struct{}
 }
 
-// suspect has a watched namespace probed soon.
+// suspect makes the watcher probe a watched namespace soon.
 func (w *watcher) suspect() {
 	select {
 	case w.suspected <- struct{}{}:
-	default: // It is suspected already.
+	default: // A probe is already pending.
 	}
 }
 
-// keepWatching watches the namespace until ctx ends, and tries again when the API server
-// refuses that.
+// keepWatching watches the namespace until ctx ends. If the API server refuses, it tries again.
 func (w *watcher) keepWatching(ctx context.Context) {
 	retry := w.retry
 	for {
@@ -80,8 +80,8 @@ func (w *watcher) keepWatching(ctx context.Context) {
 	}
 }
 
-// watch watches the namespace until the API server refuses that, or ctx ends. It returns
-// whether the namespace was watched, and the refusal.
+// watch watches the namespace until the API server refuses or ctx ends. It returns whether the namespace was
+// watched, and the refusal.
 func (w *watcher) watch(ctx context.Context) (wasWatched bool, err error) {
 	watching, stop := context.WithCancelCause(ctx)
 	var running sync.WaitGroup
@@ -118,8 +118,8 @@ func (w *watcher) watch(ctx context.Context) (wasWatched bool, err error) {
 	return wasWatched, context.Cause(watching)
 }
 
-// newCache makes the cache of the namespace. It calls stop with the error when the API
-// server refuses to list or to watch something of the namespace.
+// newCache makes the cache of the namespace. The cache calls stop with the error if the API server refuses to
+// list or to watch objects of the namespace.
 func (w *watcher) newCache(ctx context.Context, stop context.CancelCauseFunc) (cache.Cache, error) {
 	options := w.options
 	// With the selector, the requests are for this namespace. DefaultNamespaces would leave a
@@ -152,7 +152,7 @@ func (w *watcher) newCache(ctx context.Context, stop context.CancelCauseFunc) (c
 	return made, nil
 }
 
-// deleteAll tells event handlers that the objects of a stopped cache are gone.
+// deleteAll sends the event handlers a delete event for each object of a stopped cache.
 func (w *watcher) deleteAll(ctx context.Context, stopped cache.Cache, handlers map[*informer][]toolscache.ResourceEventHandler) {
 	for _, informer := range w.states.informers {
 		list := informer.newList()
@@ -169,9 +169,9 @@ func (w *watcher) deleteAll(ctx context.Context, stopped cache.Cache, handlers m
 	}
 }
 
-// probeWhenSuspected probes the watched namespace when it is suspected, until ctx ends, and
-// calls stop when the API server refuses. An open watch goes on for up to ten minutes after
-// the RoleBinding was deleted.
+// probeWhenSuspected probes the watched namespace after each call of suspect, until ctx ends. It calls stop
+// if the API server refuses. Without a probe, an open watch goes on for up to ten minutes after the
+// RoleBinding was deleted.
 func (w *watcher) probeWhenSuspected(ctx context.Context, stop context.CancelCauseFunc) {
 	for {
 		select {
@@ -187,8 +187,8 @@ func (w *watcher) probeWhenSuspected(ctx context.Context, stop context.CancelCau
 	}
 }
 
-// probe finds out whether the API server lets the operator watch the namespace. It opens
-// watches that no object passes, and closes them again.
+// probe checks whether the API server allows the operator to watch the namespace. It opens watches that get
+// no object, and closes them again. It returns the error of the API server.
 func (w *watcher) probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
@@ -202,9 +202,8 @@ func (w *watcher) probe(ctx context.Context) error {
 	return nil
 }
 
-// refusals remembers when the API server last refused what the informers of a namespace
-// asked for. Each kind has a reflector of its own, and one hiccup of the API server may
-// refuse all of them.
+// refusals has the time of the API server's last refusal for each reflector of a namespace. Each kind has its
+// own reflector. A short failure of the API server may refuse the requests of all reflectors once.
 type refusals struct {
 	mu   sync.Mutex
 	last map[*toolscache.Reflector]time.Time
@@ -212,8 +211,8 @@ type refusals struct {
 
 func newRefusals() *refusals { return &refusals{last: map[*toolscache.Reflector]time.Time{}} }
 
-// isSecond remembers a refusal, and tells whether it follows another refusal of the same
-// reflector within refusalWindow.
+// isSecond stores the time of a refusal. It reports whether the same reflector had another refusal within
+// refusalWindow before.
 func (r *refusals) isSecond(reflector *toolscache.Reflector, now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -222,7 +221,7 @@ func (r *refusals) isSecond(reflector *toolscache.Reflector, now time.Time) bool
 	return isKnown && now.Sub(last) < refusalWindow
 }
 
-// sleep waits, and tells whether ctx has not ended meanwhile.
+// sleep waits for duration. It returns false if ctx ends before.
 func sleep(ctx context.Context, duration time.Duration) bool {
 	timer := time.NewTimer(duration)
 	defer timer.Stop()
