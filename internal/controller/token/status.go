@@ -65,27 +65,13 @@ func projectConditions(v view, status *v1alpha1.PipedreamTokenStatus, current re
 	set(ready)
 
 	failed := v.state.attempt.activeFailure()
-	isRestored := failed == nil && v.state.attempt.isRestored || failed != nil && failed.isRestored
-	if !v.ticket.PausedUntil.IsZero() && failed == nil {
-		isRestored = false // The message says when the pause ends, which may be another time now.
-	}
 	renewed := renewedCondition(v, status, failed)
 	renewed.ObservedGeneration = generation
-	renewed.Message = v.keptMessage(renewed, status, isRestored)
+	renewed.Message = v.keptMessage(renewed, status, isAttemptRestored(v, failed))
 	set(renewed)
 
 	if v.desired.VerifyEvery > 0 {
-		verified := verifiedCondition(v)
-		// The generation for which a token was verified last. A restart knows from it whether the verdict
-		// is about the spec as it is.
-		verified.ObservedGeneration = v.state.verification.triedFor
-		// Only the words of an inconclusive verification depend on the answer.
-		verified.Message = v.keptMessage(verified, status,
-			v.state.verification.isRestored || verified.Reason != v1alpha1.ReasonVerificationInconclusive)
-		set(verified)
-		if verified.Status != metav1.ConditionTrue && v.state.verification.acceptedFor == generation {
-			status.AcceptedGeneration = generation
-		}
+		projectVerified(v, status, set)
 	} else {
 		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionVerified)
 	}
@@ -97,6 +83,32 @@ func projectConditions(v view, status *v1alpha1.PipedreamTokenStatus, current re
 		})
 	} else {
 		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionStalled)
+	}
+}
+
+// isAttemptRestored reports whether this process knows what condition Renewed says from the status
+// only.
+func isAttemptRestored(v view, failed *failure) bool {
+	switch {
+	case failed != nil:
+		return failed.isRestored
+	case !v.ticket.PausedUntil.IsZero():
+		return false // The message says when the pause ends, which may be another time now.
+	}
+	return v.state.attempt.isRestored
+}
+
+func projectVerified(v view, status *v1alpha1.PipedreamTokenStatus, set func(metav1.Condition)) {
+	known := v.state.verification
+	verified := verifiedCondition(v)
+	// The generation for which a token was verified last. A restart knows from it whether the verdict
+	// is about the spec as it is.
+	verified.ObservedGeneration = known.triedFor
+	// Only the words of an inconclusive verification depend on the answer.
+	verified.Message = v.keptMessage(verified, status, known.isRestored || verified.Reason != v1alpha1.ReasonVerificationInconclusive)
+	set(verified)
+	if verified.Status != metav1.ConditionTrue && known.acceptedFor == v.token.Generation {
+		status.AcceptedGeneration = v.token.Generation
 	}
 }
 
