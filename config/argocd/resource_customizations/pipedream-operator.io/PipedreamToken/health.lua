@@ -18,7 +18,7 @@ if ready == nil or renewed == nil or obj.status.observedGeneration ~= obj.metada
   return hs
 end
 
--- Only a person can help. The message says until when the held token is good.
+-- Only a person can help. The message says until when the current token is good.
 if stalled ~= nil and stalled.status == "True" then
   hs.status = "Degraded"
   hs.message = stalled.message
@@ -42,7 +42,7 @@ if ready.reason == "NotIssued" or (ready.reason == "TokenOutdated" and renewed.s
   return hs
 end
 
--- The held token has expired, was revoked, or is not what is asked for now.
+-- The current token has expired, was revoked, or is not what is asked for now.
 hs.status = "Degraded"
 hs.message = ready.message .. " " .. renewed.message
 return hs
