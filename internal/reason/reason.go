@@ -56,7 +56,7 @@ type Mechanics struct {
 	Reason string
 	// Class is the class of a failed attempt that ends with the reason.
 	Class Class
-	// Stalls tells that attempts which keep failing for the reason call a person:
+	// Stalls is true if attempts which keep failing for the reason call a person:
 	// condition Stalled is True once they have failed for Grace.
 	Stalls bool
 	// Grace is how long attempts fail before a person is called; 0 means at once.

@@ -79,19 +79,19 @@ type Facts struct {
 	// Record is the record of an Owned target; nil if it can't be read.
 	Record *Record
 	Check  Check
-	// HasCredentials tells whether there are credentials to ask with.
+	// HasCredentials is true if there are credentials to ask with.
 	HasCredentials bool
-	// Superseded tells that the record is not the one of the token that was stored last, and that
+	// Superseded is true if the record is not the one of the token that was stored last, and
 	// the token that was stored last is not due: somebody has put an older Secret back.
 	Superseded bool
-	// Queued tells that the request for the token that is due waits for its turn.
+	// Queued is true if the request for the token that is due waits for its turn.
 	Queued bool
-	// HasPending tells that a token was issued that is still desired, and that is not stored yet.
+	// HasPending is true if a token was issued that is still desired, and that is not stored yet.
 	HasPending bool
-	// Refused tells that the API has refused the current token.
+	// Refused is true if the API has refused the current token.
 	Refused bool
 	// NotBefore is when the next attempt may be made after a failed one; zero if there is nothing to
-	// wait for. Changed tells that the next attempt would be made with other inputs than the failed
+	// wait for. Changed is true if the next attempt would be made with other inputs than the failed
 	// one, and so need not wait.
 	NotBefore time.Time
 	Changed   bool
@@ -105,22 +105,22 @@ type Facts struct {
 	// VerifyAt is when a token that was refused is verified again, or the token that has replaced it,
 	// whatever the interval says. It is zero if the interval decides.
 	VerifyAt time.Time
-	// VerifyNow tells that the verification waits neither for the interval nor for VerifyAt, because
+	// VerifyNow is true if the verification waits neither for the interval nor for VerifyAt, because
 	// the spec has changed since the last verification.
 	VerifyNow bool
-	// VerificationQueued tells that the verification waits for its turn.
+	// VerificationQueued is true if the verification waits for its turn.
 	VerificationQueued bool
-	// Unverified tells that it is not known whether the API accepts the current token.
+	// Unverified is true if it is not known whether the API accepts the current token.
 	Unverified bool
-	// VerificationSuspended tells that the API refuses every token that was verified for this
+	// VerificationSuspended is true if the API refuses every token that was verified for this
 	// version of the spec, so that verification waits for long.
 	VerificationSuspended bool
-	// TemplateInvalid tells that the templates fail whatever the token is.
+	// TemplateInvalid is true if the templates fail whatever the token is.
 	TemplateInvalid bool
-	// OtherType tells that the target is of another type than desired. The type of a Secret never
+	// OtherType is true if the target is of another type than desired. The type of a Secret never
 	// changes.
 	OtherType bool
-	// DriftedAgain tells that a Drifted target was as desired before, and that somebody has changed
+	// DriftedAgain is true if a Drifted target was as desired before, and somebody has changed
 	// it, or something that the write depends on.
 	DriftedAgain bool
 	// RewriteNotBefore is when a Drifted target may be written again after a write has failed.
@@ -128,7 +128,7 @@ type Facts struct {
 	// Rewrites are the writes in a row because somebody has changed the target again. They cost no
 	// token.
 	Rewrites retry.Triggers
-	// CannotVerify tells that no answer of the API can say anything about the current token.
+	// CannotVerify is true if no answer of the API can say anything about the current token.
 	CannotVerify bool
 }
 

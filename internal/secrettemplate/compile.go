@@ -11,14 +11,14 @@ import (
 // expression is a part of a template that the compiler has checked.
 type expression struct {
 	kind kind
-	// isLiteral tells that the template itself has the text in quotes. literal is that text.
+	// isLiteral is true if the template itself has the text in quotes. literal is that text.
 	isLiteral bool
 	literal   string
 	// secret is the first secret value that the expression depends on; nil if it depends on none.
 	secret *secret
-	// isVisibleASCII tells that all secret values that the expression depends on are visible ASCII.
+	// isVisibleASCII is true if all secret values that the expression depends on are visible ASCII.
 	isVisibleASCII bool
-	// isQuoted tells that the expression is a string or a list of JSON, whatever its secret values
+	// isQuoted is true if the expression is a string or a list of JSON, whatever its secret values
 	// are.
 	isQuoted bool
 	// maxBytes is the maximum length. For a list, it is the maximum length of all elements together.
@@ -49,7 +49,7 @@ type compiler struct {
 	// budget is shared by all templates of the Secret.
 	budget *budget
 	source source
-	// isJSON tells that the template must show secret values as JSON.
+	// isJSON is true if the template must show secret values as JSON.
 	isJSON bool
 	// written is the value that the template has rendered so far.
 	written []byte

@@ -41,10 +41,10 @@ func (k kind) takes(e expression) bool {
 // constant factor times the length of its arguments.
 type function struct {
 	parameters []kind
-	// isVariadic tells that the last parameter may be repeated.
+	// isVariadic is true if the last parameter may be repeated.
 	isVariadic bool
 	returns    kind
-	// readsContent tells that the result depends on the content of an argument in a way that a
+	// readsContent is true if the result depends on the content of an argument in a way that a
 	// reader of the status could observe, for example by a comparison. The compiler refuses secret
 	// arguments for such a function.
 	readsContent bool

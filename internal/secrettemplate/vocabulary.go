@@ -39,7 +39,7 @@ type Name struct {
 	// IsVisibleASCII and AbsentIsEmpty then apply to each field. Empty means that the name has no
 	// fields.
 	FieldsOf string
-	// AbsentIsEmpty tells that a template shows an empty text in place of a value or field that the
+	// AbsentIsEmpty is true if a template shows an empty text in place of a value or field that the
 	// object does not have. Otherwise a template that shows such a value fails.
 	AbsentIsEmpty bool
 	// Remedy tells authors how to set a value that is absent, such as "set `spec.projectID`". The

@@ -62,7 +62,7 @@ func (c clients) bind(e *entry, name string) {
 	c.assign(e, e.reference.client)
 }
 
-// is tells whether a reference has this name. A nil reference has the empty name.
+// is reports whether a reference has this name. A nil reference has the empty name.
 func (r *reference) is(name string) bool { return r == nil && name == "" || r != nil && r.name == name }
 
 // retain counts one more user of the reference, and returns it. Each call needs a call of

@@ -43,7 +43,7 @@ type Requester struct {
 
 // Ticket tells a requester how it stands at a Limiter.
 type Ticket struct {
-	// IsReady tells whether the requester's turn has come, so that it may call Do.
+	// IsReady is true if the requester's turn has come, so that it may call Do.
 	IsReady bool
 	// Since is when the requester reserved the ticket.
 	Since time.Time
@@ -163,7 +163,7 @@ func (l *Limiter) Pause(until time.Time) {
 	l.schedule.pauseUntil(l.clock.toInternal(until), now, now)
 }
 
-// isBusy tells whether a requester could send a request now if the pace allowed it.
+// isBusy reports whether a requester could send a request now if the pace allowed it.
 func (l *Limiter) isBusy() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

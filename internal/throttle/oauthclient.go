@@ -29,7 +29,7 @@ const (
 // client.
 type oauthClient struct {
 	digest [sha256.Size]byte
-	// isUnread tells that the credentials were not read yet, so that this may turn out to
+	// isUnread is true if the credentials were not read yet, so that this may turn out to
 	// be any client.
 	isUnread bool
 	// users counts the entries that are known to send with this client, and its requests on
@@ -49,7 +49,7 @@ type oauthClient struct {
 	refusals           int
 }
 
-// isUnproven tells whether the client was never accepted, or was refused since.
+// isUnproven reports whether the client was never accepted, or was refused since.
 func (c *oauthClient) isUnproven() bool { return c != nil && !c.isUnread && c.acceptedAt.IsZero() }
 
 func (c *oauthClient) addReadyToSend(count int) {
@@ -58,7 +58,7 @@ func (c *oauthClient) addReadyToSend(count int) {
 	}
 }
 
-// mayBegin tells whether another request may be on its way now. After a quiet time one
+// mayBegin reports whether another request may be on its way now. After a quiet time one
 // request goes alone. With each acceptance, one more request may be on its way at the same
 // time. So few requests find out that credentials have become bad.
 func (c *oauthClient) mayBegin(now time.Time) bool {

@@ -25,12 +25,12 @@ type pause struct {
 	begunAt, end time.Time
 	// inARow counts the pauses since the last trial that went well.
 	inARow int
-	// isOnTrial tells that the pause is on, or that its trial has not gone well yet.
-	// isProbing tells that a request of the trial is on its way.
+	// isOnTrial is true if the pause is on, or that its trial has not gone well yet.
+	// isProbing is true if a request of the trial is on its way.
 	isOnTrial, isProbing bool
 }
 
-// isOn tells whether no request may be sent.
+// isOn reports whether no request may be sent.
 func (p *pause) isOn(now time.Time) bool { return now.Before(p.end) }
 
 // begin begins a pause, or extends it, until the API wants to be asked again. If the API

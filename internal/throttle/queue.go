@@ -32,7 +32,7 @@ func (l Lane) String() string {
 	return [lanes]string{"NearEnd", "FirstToken", "DueRenewal", "OnDemand"}[l]
 }
 
-// state tells whether the turn of an entry has come, and what the turn is for.
+// state reports whether the turn of an entry has come, and what the turn is for.
 type state int
 
 const (
@@ -60,7 +60,7 @@ type entry struct {
 	// client is known once the requester, or another requester with the same reference, has
 	// tried to send.
 	client *oauthClient
-	// bypassesRefusals tells that the requester does not accept a refusal from before its
+	// bypassesRefusals is true if the requester does not accept a refusal from before its
 	// ticket.
 	bypassesRefusals bool
 }
@@ -136,7 +136,7 @@ func (q *queue) waiting() (counts [lanes]int) {
 	return counts
 }
 
-// has tells whether any entry is eligible.
+// has reports whether any entry is eligible.
 func (q *queue) has(isEligible func(*entry) bool) bool {
 	for _, groups := range q.lanes {
 		for _, g := range groups {

@@ -153,7 +153,7 @@ func (s *schedule) advance(now time.Time) {
 	}
 }
 
-// canSend tells whether one more request may be sent, no matter which one.
+// canSend reports whether one more request may be sent, no matter which one.
 func (s *schedule) canSend(now time.Time) bool {
 	if s.pause.isOn(now) || s.pause.isOnTrial && (s.pause.isProbing || s.readyToSend > 0) {
 		return false

@@ -274,8 +274,8 @@ func (st *state) applyWriteRefused(s snapshot, o writeRefused) {
 	failed.notBefore = failed.paced(s, o.at)
 }
 
-// setBlocker remembers what makes an attempt impossible, until the watch on Secrets tells of a
-// change. How the last attempt failed stays.
+// setBlocker remembers what makes an attempt impossible, until the watch reports a change of a
+// Secret. How the last attempt failed stays.
 func (st *state) setBlocker(s snapshot, why renewal.Why) {
 	reason, detail := st.explainBlocker(s, why)
 	before := st.attempt.blocker

@@ -66,9 +66,9 @@ type recordedToken struct {
 	rendering string
 }
 
-// inputsOf returns the digest that tells whether a token was issued for these credentials, scopes
-// and API. Its key is the token: whoever can't read the token can't use the digest to test a
-// guess of the client secret.
+// inputsOf returns a digest of the credentials, scopes and API that a token was issued for. The
+// operator compares it to find out whether one of them has changed. The key of the digest is the
+// token: whoever can't read the token can't use the digest to test a guess of the client secret.
 func inputsOf(token pipedream.Sensitive, credentials pipedream.Credentials, scopes, api string) string {
 	return ownedsecret.KeyedDigest(token.Reveal(), credentials.ClientID, credentials.ClientSecret.Reveal(), scopes, api)
 }

@@ -23,7 +23,7 @@ type failure struct {
 	// detail says what happened, in words that are safe to show. It is empty if the failure is
 	// known from the status only.
 	detail string
-	// isRestored tells that the failure is known from the status only. wasReady is what condition
+	// isRestored is true if the failure is known from the status only. wasReady is what condition
 	// Ready was in that status.
 	isRestored, wasReady bool
 	// tried are the inputs of the attempt.

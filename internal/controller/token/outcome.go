@@ -29,7 +29,7 @@ type outcome interface {
 type (
 	// observed: a new snapshot was taken.
 	observed struct {
-		// isLive tells that the Secret was read live, and not through the cache.
+		// isLive is true if the Secret was read live, and not through the cache.
 		isLive bool
 		// rendering is what the templates result in with made-up tokens.
 		rendering rendering
@@ -73,7 +73,7 @@ type (
 		check       renewal.Check
 		// current is the token in the Secret; nil if it was edited.
 		current *recordedToken
-		// isAuthenticated tells that the token was found to be issued for the credentials.
+		// isAuthenticated is true if the token was found to be issued for the credentials.
 		isAuthenticated bool
 		// editor is the field manager that has last changed the Secret.
 		editor string
@@ -123,7 +123,7 @@ type (
 		token  recordedToken
 		kind   writeKind
 		why    renewal.Why
-		// isFound tells that an earlier write of the token was done after all.
+		// isFound is true if an earlier write of the token was done after all.
 		isFound bool
 	}
 
@@ -159,12 +159,12 @@ type (
 
 // writeKind says what is written.
 type writeKind struct {
-	// isRewrite tells that the Secret is written with the token that it holds, and not with a
+	// isRewrite is true if the Secret is written with the token that it holds, and not with a
 	// pending one.
 	isRewrite bool
-	// isDriftedAgain tells that somebody has changed a Secret that was as it was desired.
+	// isDriftedAgain is true if somebody has changed a Secret that was as it was desired.
 	isDriftedAgain bool
-	// isDryRun tells that the API server was asked whether it would create the Secret.
+	// isDryRun is true if the API server was asked whether it would create the Secret.
 	isDryRun bool
 }
 

@@ -47,13 +47,13 @@ type snapshot struct {
 	// current is the token that this reconcile has read or written; nil if it has done neither.
 	current *recordedToken
 	// ticket is where the token request waits for its turn, and verificationTicket where a
-	// verification does; zero if none waits. isQueued tells that ticket was taken for the last
+	// verification does; zero if none waits. isQueued is true if ticket was taken for the last
 	// decision, so that there is nothing to do but wait.
 	ticket, verificationTicket throttle.Ticket
 	isQueued                   bool
-	// isJustIssued tells that the last action has had a token issued.
+	// isJustIssued is true if the last action has had a token issued.
 	isJustIssued bool
-	// isDryRunDone tells that this reconcile has asked the API server whether it would create the
+	// isDryRunDone is true if this reconcile has asked the API server whether it would create the
 	// Secret.
 	isDryRunDone bool
 	// issuedBecause is why a token was issued that this reconcile has written; empty if it has

@@ -81,13 +81,13 @@ type unusable struct {
 	credentialsVersion string
 	generation         int64
 	// reason is a reason of condition Renewed. detail says which key it is; it is empty if only the
-	// status tells that the credentials can't be used.
+	// status says that the credentials can't be used.
 	reason, detail string
 }
 
 // attemptState is what is known of the attempts to issue a token and to write the Secret.
 type attemptState struct {
-	// isRestored tells that this process has not tried anything yet: what it knows of attempts is from
+	// isRestored is true if this process has not tried anything yet: what it knows of attempts is from
 	// the status.
 	isRestored bool
 	// written is the token that this process has last written.
@@ -117,7 +117,7 @@ type writtenToken struct {
 
 // verificationState is what is known from verifying the current token.
 type verificationState struct {
-	// isRestored tells that nothing was verified since the process started: all is from the status.
+	// isRestored is true if nothing was verified since the process started: all is from the status.
 	isRestored bool
 	// last is when a token of the object was last verified, or when the object was first seen.
 	last time.Time
@@ -157,7 +157,7 @@ type reportingState struct {
 	// resourceVersion of the object with it.
 	status  *v1alpha1.PipedreamTokenStatus
 	version string
-	// saidFailure tells that the last event about the attempts was about one that failed.
+	// saidFailure is true if the last event about the attempts was about one that failed.
 	saidFailure bool
 	// saidUnknown is since when condition Verified is Unknown, if an event says so.
 	saidUnknown time.Time
