@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -68,6 +70,12 @@ func wantRecorded(t *testing.T, object *unstructured.Unstructured, path string) 
 	for i := range fields {
 		fields[i].Time = nil
 	}
+	// The API server lists managers by the second of their last change, and which of
+	// two changes share a second is different each time.
+	change := func(entry metav1.ManagedFieldsEntry) string {
+		return strings.Join([]string{entry.Manager, string(entry.Operation), entry.Subresource}, " ")
+	}
+	slices.SortStableFunc(fields, func(a, b metav1.ManagedFieldsEntry) int { return strings.Compare(change(a), change(b)) })
 	object.SetManagedFields(fields)
 	for _, field := range [][]string{{"status", "secret", "resourceVersion"}, {"status", "clientSecretResourceVersion"}} {
 		if _, found, _ := unstructured.NestedString(object.Object, field...); found {
