@@ -27,6 +27,10 @@ const (
 	updatesPerSecond = 100
 	updateTime       = 15 * time.Second
 	flushes          = 300
+	// flushStep is by how much each of the harmless events is larger than the one before, in units
+	// of eight bytes. The events are then from 64 to 207 KiB, and end at ever other places in the
+	// buffers that they pass through: otherwise the last bytes of a buffer may never be overwritten.
+	flushStep = 61
 )
 
 // measureNeighbours has many large Secrets live beside a few PipedreamTokens that they
@@ -170,7 +174,7 @@ func (b *bench) flush(ctx context.Context, namespace string) error {
 		return fmt.Errorf("create a harmless Secret: %w", err)
 	}
 	for i := range flushes {
-		harmless.Annotations = map[string]string{"example.com/filler": strings.Repeat("harmless", 8<<10+i)}
+		harmless.Annotations = map[string]string{"example.com/filler": strings.Repeat("harmless", 8<<10+i*flushStep)}
 		if err := b.admin.Update(ctx, harmless); err != nil {
 			return fmt.Errorf("update a harmless Secret: %w", err)
 		}
