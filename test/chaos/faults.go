@@ -15,11 +15,10 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
-// cutCalls is how many answers are cut in the middle: each loses a token that was
-// issued.
+// cutCalls is how many answers a fault cuts in the middle. Each of them loses an issued token.
 const cutCalls = 5
 
-// faults is what the simulator is told to do.
+// faults holds the faults that the run adds to the simulator.
 var faults = map[kind]map[string]any{
 	throttled:      {"endpoint": "token", "status": http.StatusTooManyRequests, "body": `{"error":"try later"}`},
 	busy:           {"endpoint": "token", "status": http.StatusServiceUnavailable, "body": `{"error":"try later"}`},
@@ -33,10 +32,10 @@ var faults = map[kind]map[string]any{
 	refusedAll:     {"endpoint": "token", "status": http.StatusUnauthorized, "body": `{"error":"invalid_client"}`},
 	tokensRefused:  {"endpoint": "accounts", "status": http.StatusUnauthorized, "body": `{"error":"Unauthorized"}`},
 	listingsBroken: {"endpoint": "accounts", "status": http.StatusServiceUnavailable},
-	forgotten:      {"endpoint": "token", "delay": "1500ms"}, // so that there are connections to forget
+	forgotten:      {"endpoint": "token", "delay": "1500ms"}, // So that the simulator has open connections to forget.
 }
 
-// fault returns what the simulator is told to do for an action.
+// fault returns the fault that an action adds to the simulator.
 func (a action) fault() map[string]any {
 	fault := maps.Clone(faults[a.kind])
 	if a.retryAfter > 0 {
@@ -48,12 +47,12 @@ func (a action) fault() map[string]any {
 	return fault
 }
 
-// regardsTokens tells whether the fault is in the way of consumers.
-func (a action) regardsTokens() bool {
+// breaksTokenUse reports whether the fault changes the simulator's answers to consumers.
+func (a action) breaksTokenUse() bool {
 	return a.kind == tokensRefused || a.kind == listingsBroken
 }
 
-// refuses returns the clients whose credentials the fault refuses.
+// refuses returns the OAuth clients whose credentials the simulator refuses during the action.
 func (a action) refuses() []int {
 	switch a.kind {
 	case refusedClient:
@@ -72,21 +71,21 @@ func everyClient() []int {
 	return clients
 }
 
-// failPipedream has the simulator fail for a while.
+// failPipedream makes the simulator fail for a while, and tells promises and budget what the failure allows.
 func (c *chaos) failPipedream(ctx context.Context, a action) error {
-	if a.regardsTokens() {
-		c.observer.mute(true)
-		defer c.observer.mute(false)
+	if a.breaksTokenUse() {
+		c.observer.ignoreAnswers(true)
+		defer c.observer.ignoreAnswers(false)
 	}
 	began := time.Now()
 	disturbed := c.promises.begin(ofPipedream, 0, began)
 	var clients []*disturbance
 	for _, i := range a.refuses() {
 		clients = append(clients, c.promises.begin(ofClient, i, began))
-		c.ledger.refusal(i)
+		c.budget.allowRefusal(i)
 	}
 	if a.kind == tokensRefused {
-		c.judge.explainVerified(began) // Each refused token is replaced, once.
+		c.evaluator.expectVerifiedRenewals(began) // The operator replaces each refused token once.
 	}
 	err := c.fail(ctx, a)
 	now := time.Now()
@@ -94,75 +93,76 @@ func (c *chaos) failPipedream(ctx context.Context, a action) error {
 	for _, d := range clients {
 		c.promises.end(d, now.Add(refusalWait))
 	}
-	c.payFor(a, now.Sub(began))
+	c.allowFailures(a, now.Sub(began))
 	if a.kind == tokensRefused {
-		c.judge.explainVerified(now)
+		c.evaluator.expectVerifiedRenewals(now)
 		return c.resumeVerification(ctx)
 	}
 	return err
 }
 
-// fail has the simulator fail, and mends it after a while.
+// fail makes the simulator fail, and ends the failure after a.last.
 func (c *chaos) fail(ctx context.Context, a action) error {
 	if a.kind == caRotated {
-		c.diary.did(a)
+		c.reporter.recordDisturbance(a)
 		return c.rotateCA(ctx, a)
 	}
-	if err := c.stage.pipedream.fail(ctx, a.fault()); err != nil {
+	if err := c.env.pipedream.fail(ctx, a.fault()); err != nil {
 		return err
 	}
-	c.diary.did(a)
+	c.reporter.recordDisturbance(a)
 	_ = harness.Pause(ctx, a.last)
 	var err error
 	if a.kind == forgotten {
 		err = c.forgetConnections(ctx)
 	}
-	return errors.Join(err, c.stage.pipedream.heal(ctx))
+	return errors.Join(err, c.env.pipedream.heal(ctx))
 }
 
-// forgetConnections has the simulator forget the connections that are open now. Tokens
-// that are issued on them reach nobody.
+// forgetConnections makes the simulator forget its open connections. Tokens that it issues on them never
+// arrive at the operator.
 func (c *chaos) forgetConnections(ctx context.Context) error {
-	lost, err := c.stage.pipedream.forgetConnections(ctx)
-	c.ledger.crash(0, lost)
+	lost, err := c.env.pipedream.forgetConnections(ctx)
+	c.budget.allowCrash(0, lost)
 	return err
 }
 
-// rotateCA has the simulator rotate its CA, and lets the managers have the new one only
-// after a while, in which half of it is in their file.
+// rotateCA makes the simulator rotate its CA. The managers' CA file holds only half of the new CA until a.last
+// has passed.
 func (c *chaos) rotateCA(ctx context.Context, a action) error {
-	ca, err := c.stage.pipedream.rotateCA(ctx)
+	ca, err := c.env.pipedream.rotateCA(ctx)
 	if err != nil {
 		return err
 	}
-	err = os.WriteFile(c.stage.caFile(), ca[:len(ca)/2], 0o600)
+	err = os.WriteFile(c.env.caFile(), ca[:len(ca)/2], 0o600)
 	_ = harness.Pause(ctx, a.last)
-	return errors.Join(err, os.WriteFile(c.stage.caFile(), ca, 0o600))
+	return errors.Join(err, os.WriteFile(c.env.caFile(), ca, 0o600))
 }
 
-// payFor says what exchanges a fault may cost.
-func (c *chaos) payFor(a action, lasted time.Duration) {
+// allowFailures adds the exchanges that a fault may cost to the budget.
+func (c *chaos) allowFailures(a action, lasted time.Duration) {
 	switch {
-	case a.regardsTokens(), len(a.refuses()) > 0:
+	case a.breaksTokenUse(), len(a.refuses()) > 0:
 		return
 	case a.kind == cut:
-		c.ledger.crash(0, cutCalls)
+		c.budget.allowCrash(0, cutCalls)
 		return
 	}
 	for i := range clientCount {
-		c.ledger.fault(i, lasted)
+		c.budget.allowFault(i, lasted)
 	}
 }
 
-// resumeVerification does what a person would do after Pipedream had refused every
-// token. Verification may be suspended for an hour; a changed spec is verified at once.
+// resumeVerification changes the spec of each verified object, as a user would after Pipedream had refused
+// every token. The operator may have suspended verification for an hour. It verifies the token of a changed
+// spec at once.
 func (c *chaos) resumeVerification(ctx context.Context) error {
 	for i := range objectCount {
 		if !isVerified(i) {
 			continue
 		}
-		c.ledger.deed(clientOf(i), 1)
-		if err := c.nudge(ctx, i); err != nil {
+		c.budget.trigger(clientOf(i), 1)
+		if err := c.changeVerification(ctx, i); err != nil {
 			return err
 		}
 	}

@@ -12,11 +12,10 @@ import (
 )
 
 const (
-	// keyLength is how much of a secret is looked up at each place of a text. None is
-	// shorter.
+	// keyLength is how many bytes of each position in a text are looked up. No secret is shorter.
 	keyLength = 16
-	// learnDelay is how long a text waits before it is searched: it may hold a token
-	// that the observer is about to read.
+	// learnDelay is how long a text waits before it is searched. It may hold a token that the observer has not
+	// read yet.
 	learnDelay = 5 * time.Second
 	// tokenPart is how much of a token's signature is searched for.
 	tokenPart = 40
@@ -25,23 +24,23 @@ const (
 // needle is one form of a secret.
 type needle struct{ text, name string }
 
-// written is a text that must hold no secret.
+// written is a text from the operator that must hold no secret.
 type written struct {
 	where, text string
 	at          time.Time
 }
 
-// leak is a secret in a text.
+// leak is a secret that was found in a text.
 type leak struct{ where, name string }
 
-// leaks searches all that the operator writes for all that is secret.
+// leaks searches everything that the operator writes for secrets and tokens.
 type leaks struct {
 	mu       sync.Mutex
 	needles  map[string][]needle
 	known    map[string]bool
 	texts    []written
 	searched int64
-	// bytes by where they were written.
+	// bytes counts the bytes of the texts by their origin.
 	bytes map[string]int64
 }
 
@@ -49,7 +48,7 @@ func newLeaks() *leaks {
 	return &leaks{needles: map[string][]needle{}, known: map[string]bool{}, bytes: map[string]int64{}}
 }
 
-// learn adds a secret, in clear, in hexadecimal and in base64 at each alignment.
+// learn adds a secret to search for: in clear text, in hexadecimal, and in base64 at each alignment.
 func (l *leaks) learn(name, secret string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -63,11 +62,11 @@ func (l *leaks) learn(name, secret string) {
 	}
 }
 
-// learnToken adds a token: the part of it that no other token shares.
+// learnToken adds a token to search for, by the part of it that no other token shares.
 func (l *leaks) learnToken(name, token string) {
 	signature := token[strings.LastIndex(token, ".")+1:]
 	l.learn(name, signature[:min(len(signature), tokenPart)])
-	// All tokens begin alike, so this finds those too that were never in a Secret.
+	// All tokens begin with the same header, so the header also finds tokens that never were in a Secret.
 	if header, _, isJWT := strings.Cut(token, "."); isJWT {
 		l.learn("the beginning of a token", header)
 	}
@@ -78,7 +77,7 @@ func forms(secret string) []string {
 	for shift := range 3 {
 		for _, encoding := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
 			encoded := encoding.EncodeToString([]byte(strings.Repeat("-", shift) + secret))
-			// What mixes with the neighbours is cut off.
+			// The first and the last characters also depend on the neighbouring bytes.
 			form := encoded[(shift*8+5)/6 : len(encoded)-2]
 			if len(form) >= keyLength {
 				forms = append(forms, form)
@@ -88,7 +87,7 @@ func forms(secret string) []string {
 	return forms
 }
 
-// add gives a text to be searched.
+// add adds a text to be searched.
 func (l *leaks) add(where, text string, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -96,7 +95,7 @@ func (l *leaks) add(where, text string, now time.Time) {
 	l.bytes[where] += int64(len(text))
 }
 
-// search returns the leaks in the texts that were added before now less learnDelay.
+// search returns the leaks in the texts that are older than learnDelay at now.
 func (l *leaks) search(now time.Time) []leak {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -18,23 +18,23 @@ func TestASecretIsFoundInEachForm(t *testing.T) {
 		text string
 		want string
 	}{
-		"in clear":                  {"a line with " + secret + " in it", "the secret"},
-		"in hexadecimal":            {"00" + hex.EncodeToString([]byte(secret)), "the secret"},
-		"in base64":                 {base64.StdEncoding.EncodeToString([]byte(secret)), "the secret"},
-		"in base64, one byte later": {base64.StdEncoding.EncodeToString([]byte(":" + secret + ":")), "the secret"},
-		"in base64, two later":      {base64.URLEncoding.EncodeToString([]byte("::" + secret + "::")), "the secret"},
-		"in Basic authentication":   {base64.StdEncoding.EncodeToString([]byte("chaos-client-1:" + secret)), "the secret"},
-		"a token's signature":       {"token " + token[len(token)-84:], "the token"},
-		"a token never seen":        {"Bearer eyJhbGciOiJFZERTQSIsInR5cCI6IkpXVCJ9.other", "the beginning of a token"},
-		"nothing secret":            {"issued a token, for chaos-client-1, digest 0123456789abcdef0123456789abcdef", ""},
-		"half of a secret":          {secret[:20], ""},
+		"in clear":                   {"a line with " + secret + " in it", "the secret"},
+		"in hexadecimal":             {"00" + hex.EncodeToString([]byte(secret)), "the secret"},
+		"in base64":                  {base64.StdEncoding.EncodeToString([]byte(secret)), "the secret"},
+		"in base64, one byte later":  {base64.StdEncoding.EncodeToString([]byte(":" + secret + ":")), "the secret"},
+		"in base64, two later":       {base64.URLEncoding.EncodeToString([]byte("::" + secret + "::")), "the secret"},
+		"in Basic authentication":    {base64.StdEncoding.EncodeToString([]byte("chaos-client-1:" + secret)), "the secret"},
+		"a token's signature":        {"token " + token[len(token)-84:], "the token"},
+		"a token that no Secret had": {"Bearer eyJhbGciOiJFZERTQSIsInR5cCI6IkpXVCJ9.other", "the beginning of a token"},
+		"nothing secret":             {"issued a token, for chaos-client-1, digest 0123456789abcdef0123456789abcdef", ""},
+		"half of a secret":           {secret[:20], ""},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := newLeaks()
 			l.add("log", test.text, at(0))
-			l.learn("the secret", secret) // After it was written.
+			l.learn("the secret", secret) // The secret is learned after the log line was written.
 			l.learnToken("the token", token)
 			if early := l.search(at(1)); len(early) != 0 {
 				t.Errorf("searched before all secrets are known: %v", early)

@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// lines hands on what is written to it line by line.
+// lines calls handle with each complete line that is written to it.
 type lines struct {
 	mu     sync.Mutex
 	rest   []byte

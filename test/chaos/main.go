@@ -1,10 +1,9 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command chaos runs the built manager and simulator on a real etcd and
-// kube-apiserver, disturbs all of them at random, and checks all the time that the
-// operator keeps what it promises. It exits with 0 only if it always did, with 1 if
-// it did not or the run could not be ended, and with 2 when it was called wrongly.
+// Command chaos runs the built manager and simulator on a real etcd and kube-apiserver, disturbs all of them at
+// random, and checks all the time that the operator keeps its promises. It exits with 0 only if there was no
+// breach, with 1 if there was one or the run could not be finished, and with 2 when its flags are wrong.
 package main
 
 import (
@@ -25,19 +24,19 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	o := options{}
-	flag.DurationVar(&o.duration, "duration", 10*time.Minute, "How long to disturb and to watch, set-up and clean-up apart.")
-	flag.Uint64Var(&o.seed, "seed", 0, "What the disturbances are drawn from; 0 takes any.")
-	flag.StringVar(&o.binaries, "binaries", "bin", "The folder of the built manager and simulator.")
-	flag.StringVar(&o.logs, "logs", "", "A folder to keep the managers' logs in. When absent, they are not kept.")
+	flag.DurationVar(&o.duration, "duration", 10*time.Minute, "How long to disturb and observe, not counting set-up and clean-up.")
+	flag.Uint64Var(&o.seed, "seed", 0, "The seed from which the disturbances are drawn. With 0 the program chooses one.")
+	flag.StringVar(&o.binaries, "binaries", "bin", "The folder with the built manager and simulator.")
+	flag.StringVar(&o.logs, "logs", "", "The folder for the managers' logs. Without it, the logs are not kept.")
 	flag.Parse()
 	if flag.NArg() > 0 || o.duration < minDuration {
-		_, _ = fmt.Fprintf(os.Stderr, "chaos: there are only flags, and --duration must be at least %v\n", minDuration)
+		_, _ = fmt.Fprintf(os.Stderr, "chaos: the program takes flags only, and --duration must be at least %v\n", minDuration)
 		os.Exit(2)
 	}
 	for o.seed == 0 {
-		o.seed = uint64(rand.Uint32()) //nolint:gosec // To be repeated, not to be secret.
+		o.seed = uint64(rand.Uint32()) //nolint:gosec // The plan must be repeatable, not secret.
 	}
-	// What the client libraries complain of is what this program does to them.
+	// This program causes the errors that the client libraries would log.
 	klog.SetLogger(logr.Discard())
 	log.SetLogger(logr.Discard())
 	err := run(ctx, o, os.Stdout)

@@ -19,42 +19,42 @@ import (
 )
 
 const (
-	// stopTimeout is how long a manager may take to end when it is told to.
+	// stopTimeout is how long a manager may take to end after a signal.
 	stopTimeout = 30 * time.Second
-	// restartDelay is how long a manager stays away that ended by itself, as a kubelet
-	// would have it.
+	// restartDelay is how long supervise waits before it starts a manager again that ended unexpectedly. A
+	// kubelet waits too.
 	restartDelay = time.Second
-	// tailLines is how much of a manager's log is shown when it ends by itself.
+	// tailLines is how many of a manager's last log lines are kept, to show them when it ends unexpectedly.
 	tailLines = 5
 )
 
-// manager is one replica of the operator. It is started again whenever it ends.
+// manager is one replica of the operator. supervise starts it again whenever it ends.
 type manager struct {
-	name  string
-	call  harness.Manager
-	logs  string
-	leaks *leaks
-	diary *diary
+	name     string
+	call     harness.Manager
+	logs     string
+	leaks    *leaks
+	reporter *reporter
 
 	mu      sync.Mutex
 	current *harness.Process
 	leads   bool
 	starts  int
 	tail    []string
-	// away is how long it stays away when it next ends; told is set when it is meant to end.
-	away time.Duration
-	told bool
-	// byItself counts how often it ended without being told to.
-	byItself int
+	// away is how long the manager stays stopped after it ends. stopRequested is set before stop ends it.
+	away          time.Duration
+	stopRequested bool
+	// unexpectedExits counts how often the manager ended although stop was not called.
+	unexpectedExits int
 }
 
-// supervise runs the manager until ctx ends. It does not end the last one.
+// supervise starts the manager again whenever it ends, until ctx ends. It leaves the last process running.
 func (m *manager) supervise(ctx context.Context) {
 	for ctx.Err() == nil {
 		running := m.running()
 		if running == nil {
 			if err := m.start(); err != nil {
-				m.diary.say("%v", err)
+				m.reporter.printf("%v", err)
 				return
 			}
 			continue
@@ -88,11 +88,11 @@ func (m *manager) start() error {
 	}
 	command := m.call.Command()
 	command.Output, command.OutlivesInterrupt = out, true
-	m.current, err = command.Start(context.Background()) // It ends when it is told to.
+	m.current, err = command.Start(context.Background()) // stop ends it.
 	return err
 }
 
-// log returns where the next process writes to.
+// log returns the writer for the log of the next process.
 func (m *manager) log() (*lines, error) {
 	kept := io.Discard
 	if m.logs != "" {
@@ -100,7 +100,7 @@ func (m *manager) log() (*lines, error) {
 		if err != nil {
 			return nil, fmt.Errorf("keep a log: %w", err)
 		}
-		kept = file // Few, and open until the end.
+		kept = file // The few files stay open until the program ends.
 	}
 	start := m.starts
 	return &lines{handle: func(line string) {
@@ -117,31 +117,31 @@ func (m *manager) log() (*lines, error) {
 	}}, nil
 }
 
-// ended notes that the process is gone, and returns how long it stays away.
+// ended records that the process has ended, and returns how long the manager stays stopped.
 func (m *manager) ended() time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !m.told {
-		m.byItself++
-		m.diary.say("manager %s ended by itself (%v): %s", m.name, m.current.Status(), last(m.tail))
+	if !m.stopRequested {
+		m.unexpectedExits++
+		m.reporter.printf("manager %s ended unexpectedly (%v): %s", m.name, m.current.Status(), last(m.tail))
 		m.away = restartDelay
 	}
-	m.current, m.leads, m.told = nil, false, false
+	m.current, m.leads, m.stopRequested = nil, false, false
 	return m.away
 }
 
 func last(tail []string) string {
 	if len(tail) == 0 {
-		return "it said nothing"
+		return "its log is empty"
 	}
 	return tail[len(tail)-1]
 }
 
-// stop ends the process, which is started again after away.
+// stop ends the process with a signal. supervise starts it again after the duration away.
 func (m *manager) stop(signal syscall.Signal, away time.Duration) (took time.Duration, err error) {
 	m.mu.Lock()
 	running := m.current
-	m.told, m.away, m.leads = running != nil, away, false
+	m.stopRequested, m.away, m.leads = running != nil, away, false
 	m.mu.Unlock()
 	if running == nil {
 		return 0, nil
@@ -158,7 +158,7 @@ func (m *manager) isLeader() bool {
 	return m.leads && m.current != nil
 }
 
-// leader returns the leading manager, or nil.
+// leader returns the leading manager, or nil when no manager leads.
 func leader(managers []*manager) *manager {
 	for _, m := range managers {
 		if m.isLeader() {
@@ -168,7 +168,7 @@ func leader(managers []*manager) *manager {
 	return nil
 }
 
-// standby returns the one that does not lead.
+// standby returns a manager that does not lead, or nil when every manager leads.
 func standby(managers []*manager) *manager {
 	i := slices.IndexFunc(managers, func(m *manager) bool { return !m.isLeader() })
 	if i < 0 {

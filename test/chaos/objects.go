@@ -17,19 +17,18 @@ const (
 	objectCount    = 200
 	namespaceCount = 5
 	clientCount    = 5
-	// tokenLifetime is short, so that a run sees many renewals. The operator renews after
-	// two thirds of it less up to a tenth: after 37 s in the mean.
+	// tokenLifetime is short, so that a run has many renewals. The operator renews a token after two thirds of
+	// its lifetime, less up to a tenth: on average after 37 s.
 	tokenLifetime = time.Minute
 	meanInterval  = tokenLifetime*2/3 - tokenLifetime/20
-	// leastVerification and mostVerification are the least and the most seconds between
-	// two verifications of an object.
-	leastVerification, mostVerification = 10, 15
+	// minVerification and maxVerification bound the interval of verification, in seconds.
+	minVerification, maxVerification = 10, 15
 )
 
-// scopeChoices are what an object asks for; each lets it list accounts.
+// scopeChoices are the scopes that an object may request. With each of them a token can list accounts.
 var scopeChoices = [][]string{nil, {"connect:accounts:read"}, {"connect:accounts:read", "connect:users:read"}}
 
-// renewBeforeChoices are seconds before expiry; 0 leaves it to the operator.
+// renewBeforeChoices are values of renewBeforeSeconds. With 0 the operator chooses.
 var renewBeforeChoices = []int32{0, 20, 25, 30}
 
 func namespaceOf(object int) string { return fmt.Sprintf("team-%d", object%namespaceCount) }
@@ -49,7 +48,7 @@ func secretOf(object int) types.NamespacedName {
 	return name
 }
 
-// interval is how long a token of an object lives until it is renewed, in the mean.
+// interval returns the average age at which the operator renews a token of an object.
 func interval(renewBefore int32) time.Duration {
 	if renewBefore == 0 {
 		return meanInterval
@@ -72,7 +71,7 @@ func newToken(object int) *v1alpha1.PipedreamToken {
 		token.Spec.Secret.Name = secret.Name
 	}
 	if isVerified(object) {
-		token.Spec.Verification.IntervalSeconds = leastVerification + int32(object%(mostVerification-leastVerification))
+		token.Spec.Verification.IntervalSeconds = minVerification + int32(object%(maxVerification-minVerification))
 	}
 	return token
 }

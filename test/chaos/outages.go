@@ -18,35 +18,35 @@ import (
 const (
 	// readyTimeout is how long the API server may take to be ready after an outage.
 	readyTimeout = time.Minute
-	// mostLate is how late an outage may begin because another one took long: any later,
-	// it would be in the calm.
-	mostLate = 15 * time.Second
-	// missingLooks is how often in a row it must not answer to be started again.
-	missingLooks = 5
+	// maxLateness is how late an outage may begin when an earlier outage took long. An outage that begins later
+	// would reach into the calm.
+	maxLateness = 15 * time.Second
+	// missedProbes is how many probes in a row the API server must miss before keepAPIServer starts it again.
+	missedProbes = 5
 )
 
 // disturbCluster kills managers, or restarts a part of the control plane.
 func (c *chaos) disturbCluster(ctx context.Context, a action) error {
-	c.outage.Lock() // One at a time, however long they take.
+	c.outage.Lock() // Only one outage at a time.
 	defer c.outage.Unlock()
-	if late := time.Since(c.began) - a.at; late > mostLate || ctx.Err() != nil {
-		c.diary.say("#%d (%s) is left out, for it would be %v late", a.number, a.kind, late.Round(time.Second))
+	if late := time.Since(c.began) - a.at; late > maxLateness || ctx.Err() != nil {
+		c.reporter.printf("#%d (%s) is left out: it would begin %v late", a.number, a.kind, late.Round(time.Second))
 		return nil
 	}
-	c.diary.did(a)
+	c.reporter.recordDisturbance(a)
 	if a.kind == standbyKilled {
-		return c.stopOne(a) // Which must not disturb anything.
+		return c.stopOne(a) // It disturbs no promise.
 	}
 	disturbed := c.promises.begin(ofCluster, 0, time.Now())
 	defer func() { c.promises.end(disturbed, time.Now()) }()
-	c.ledger.crash(1, 0)
+	c.budget.allowCrash(1, 0)
 	switch a.kind {
 	case apiRestarted:
-		return c.away(ctx, a, c.stage.cluster.StopAPIServer, c.stage.cluster.StartAPIServer)
+		return c.away(ctx, a, c.env.cluster.StopAPIServer, c.env.cluster.StartAPIServer)
 	case etcdRestarted:
-		return c.away(ctx, a, c.stage.cluster.StopEtcd, c.stage.cluster.StartEtcd)
+		return c.away(ctx, a, c.env.cluster.StopEtcd, c.env.cluster.StartEtcd)
 	case managersKilled:
-		for _, m := range c.stage.managers {
+		for _, m := range c.env.managers {
 			_, _ = m.stop(syscall.SIGKILL, a.last)
 		}
 		return nil
@@ -54,14 +54,14 @@ func (c *chaos) disturbCluster(ctx context.Context, a action) error {
 	return c.stopOne(a)
 }
 
-// stopOne ends the manager that the action is about.
+// stopOne ends the leading or the standby manager, as the action says.
 func (c *chaos) stopOne(a action) error {
-	m := leader(c.stage.managers)
+	m := leader(c.env.managers)
 	if a.kind == standbyKilled {
-		m = standby(c.stage.managers)
+		m = standby(c.env.managers)
 	}
 	if m == nil {
-		c.diary.say("#%d: there is no such manager now", a.number)
+		c.reporter.printf("#%d: there is no such manager now", a.number)
 		return nil
 	}
 	if a.kind != leaderStopped {
@@ -69,34 +69,33 @@ func (c *chaos) stopOne(a action) error {
 		return nil
 	}
 	took, err := m.stop(syscall.SIGTERM, a.last)
-	c.judgeExit(m.name, took, err)
+	c.evaluateExit(m.name, took, err)
 	return nil
 }
 
-// judgeExit judges how a manager ended that was told to.
-func (c *chaos) judgeExit(name string, took time.Duration, err error) {
+// evaluateExit checks that a manager ended without an error after SIGTERM.
+func (c *chaos) evaluateExit(name string, took time.Duration, err error) {
 	if err != nil {
-		c.diary.judge(true, goodEnd, fmt.Sprintf("manager %s at %s", name, time.Now().Format(time.TimeOnly)), "it ended badly when it was told to", err.Error())
+		c.reporter.setBreach(true, finalState, fmt.Sprintf("manager %s at %s", name, time.Now().Format(time.TimeOnly)), "it did not end properly after SIGTERM", err.Error())
 	}
-	c.diary.say("manager %s ended %v after SIGTERM", name, took.Round(10*time.Millisecond))
+	c.reporter.printf("manager %s ended %v after SIGTERM", name, took.Round(10*time.Millisecond))
 }
 
-// away stops something, and starts it again after a while, also when the run ends
-// meanwhile.
+// away stops a part of the control plane, and starts it again after a.last or at the end of ctx.
 func (c *chaos) away(ctx context.Context, a action, stop, start func() error) error {
 	began := time.Now()
 	err := stop()
 	_ = harness.Pause(ctx, a.last)
 	err = errors.Join(err, start())
-	// One that is hit again while it starts gives up.
+	// kube-apiserver ends when etcd fails again while kube-apiserver starts.
 	_ = harness.Wait{Patience: readyTimeout, Every: 200 * time.Millisecond}.Until(ctx, "the API server",
 		harness.Holds(func() bool { return c.serves(ctx) }))
-	c.diary.say("#%d: back after %v", a.number, time.Since(began).Round(100*time.Millisecond))
+	c.reporter.printf("#%d: back after %v", a.number, time.Since(began).Round(100*time.Millisecond))
 	return err
 }
 
-// keepAPIServer starts the kube-apiserver again if it ends by itself, as it may when etcd
-// goes away under it. A kubelet would do the same.
+// keepAPIServer starts kube-apiserver again when it ends unexpectedly, for example after etcd failed. A kubelet
+// would do the same.
 func (c *chaos) keepAPIServer(ctx context.Context) {
 	for missing := 0; ctx.Err() == nil; _ = harness.Pause(ctx, time.Second) {
 		if !c.outage.TryLock() {
@@ -106,26 +105,26 @@ func (c *chaos) keepAPIServer(ctx context.Context) {
 		if missing++; c.answers(ctx) {
 			missing = 0
 		}
-		if missing >= missingLooks {
-			c.diary.say("kube-apiserver does not answer: starting it again")
+		if missing >= missedProbes {
+			c.reporter.printf("kube-apiserver does not answer: starting it again")
 			c.revivals++
-			err := errors.Join(c.stage.cluster.StopAPIServer(), c.stage.cluster.StartAPIServer())
-			c.diary.say("kube-apiserver was started again: %v", err)
+			err := errors.Join(c.env.cluster.StopAPIServer(), c.env.cluster.StartAPIServer())
+			c.reporter.printf("kube-apiserver was started again: %v", err)
 			missing = 0
 		}
 		c.outage.Unlock()
 	}
 }
 
-// answers tells whether the API server answers at all, with whatever.
+// answers reports whether the API server sends any response.
 func (c *chaos) answers(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.stage.cluster.Config.Host+"/livez", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.env.cluster.Config.Host+"/livez", nil)
 	if err != nil {
 		return false
 	}
-	response, err := strangers.Do(request)
+	response, err := insecureClient.Do(request)
 	if err != nil {
 		return false
 	}
@@ -133,7 +132,7 @@ func (c *chaos) answers(ctx context.Context) bool {
 	return true
 }
 
-// serves tells whether the API server does what it is for.
+// serves reports whether the API server can list PipedreamTokens.
 func (c *chaos) serves(ctx context.Context) bool {
-	return c.stage.client.List(ctx, &v1alpha1.PipedreamTokenList{}) == nil
+	return c.env.client.List(ctx, &v1alpha1.PipedreamTokenList{}) == nil
 }

@@ -14,19 +14,19 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
-// callTimeout bounds a call of the simulator.
+// callTimeout bounds a call to the simulator.
 const callTimeout = 5 * time.Second
 
-// answer is what Pipedream says to a consumer.
+// answer is Pipedream's answer to a consumer.
 type answer int
 
 const (
-	unknown answer = iota // it can't be told from a fault
+	unknown answer = iota // a fault may be the reason
 	accepted
 	refused
 )
 
-// pipedream is the simulator, as its users and its master see it.
+// pipedream calls the simulator, as a consumer and through its control API.
 type pipedream struct{ simulator.Remote }
 
 func newPipedream(address string) *pipedream {
@@ -35,10 +35,10 @@ func newPipedream(address string) *pipedream {
 		Transport: &http.Transport{
 			MaxIdleConnsPerHost: consumers,
 			ForceAttemptHTTP2:   true,
-			// A forgotten connection is no news to those who look on.
+			// Close a forgotten connection late: only the managers must notice it soon.
 			HTTP2: &http.HTTP2Config{SendPingTimeout: callTimeout, PingTimeout: 2 * callTimeout},
-			// Nor is a CA: it is the managers who must trust in the right one.
-			TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // Our own simulator, on this machine.
+			// Accept every CA: only the managers must verify it.
+			TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // The simulator runs on this machine.
 		},
 	}}}
 }
@@ -74,7 +74,7 @@ func (p *pipedream) revoke(ctx context.Context, token string) error {
 	return p.Control(ctx, http.MethodPost, "revoke", map[string]string{"token": token}, nil)
 }
 
-// fail adds a fault; heal ends all of them, also when ctx has ended.
+// fail adds a fault. heal removes all faults, even after ctx has ended.
 func (p *pipedream) fail(ctx context.Context, fault map[string]any) error {
 	return p.Control(ctx, http.MethodPost, "faults", fault, nil)
 }
@@ -83,8 +83,8 @@ func (p *pipedream) heal(ctx context.Context) error {
 	return p.Control(context.WithoutCancel(ctx), http.MethodDelete, "faults", struct{}{}, nil)
 }
 
-// forgetConnections has the simulator forget all connections but the one of the call, and
-// returns how many these are.
+// forgetConnections makes the simulator forget all connections except the one of this call. It returns the number
+// of forgotten connections.
 func (p *pipedream) forgetConnections(ctx context.Context) (int, error) {
 	var answer struct {
 		Forgotten int `json:"forgotten"`
@@ -93,7 +93,7 @@ func (p *pipedream) forgetConnections(ctx context.Context) (int, error) {
 	return answer.Forgotten, err
 }
 
-// rotateCA has the simulator rotate its CA, and returns the new one.
+// rotateCA makes the simulator rotate its CA, and returns the new one.
 func (p *pipedream) rotateCA(ctx context.Context) ([]byte, error) {
 	var answer struct {
 		CA string `json:"ca"`
@@ -102,12 +102,12 @@ func (p *pipedream) rotateCA(ctx context.Context) ([]byte, error) {
 	return []byte(answer.CA), err
 }
 
-// counters returns what the simulator counted.
+// counters returns the simulator's counters. It fails when the simulator has counted no exchange.
 func (p *pipedream) counters(ctx context.Context) (simulator.Counters, error) {
 	var counters simulator.Counters
 	err := p.Control(ctx, http.MethodGet, "counters", struct{}{}, &counters)
 	if err == nil && counters.Exchanges == nil {
-		err = errors.New("the simulator counts nothing")
+		err = errors.New("the simulator counted no exchange")
 	}
 	return counters, err
 }

@@ -12,22 +12,20 @@ import (
 )
 
 const (
-	// minDuration is the shortest run that has a burst of each side, and a calm after
-	// it in which promises are judged.
+	// minDuration is the shortest run with a burst of Pipedream's faults, a burst of the cluster's, and a calm
+	// after each in which promises are evaluated.
 	minDuration = 3 * time.Minute
-	// cycleLength is about how long a burst and its calm last together, and burstShare
-	// the share of the burst.
+	// cycleLength is the approximate length of a burst and its calm together, and burstShare the share of the burst.
 	cycleLength = 2 * time.Minute
 	burstShare  = 0.3
-	// judgedCalm is how much of the last calm is left, at the least, after everything
-	// must have settled.
-	judgedCalm = 10 * time.Second
+	// evaluatedCalm is the least time that is left of the last calm after settleTime.
+	evaluatedCalm = 10 * time.Second
 )
 
-// kind is a kind of disturbance, in words.
+// kind is a kind of disturbance, described in words.
 type kind = string
 
-// What Pipedream does.
+// Faults of Pipedream.
 const (
 	throttled      kind = "429 with Retry-After"
 	busy           kind = "503 with Retry-After"
@@ -41,11 +39,11 @@ const (
 	refusedAll     kind = "401 to all OAuth clients"
 	tokensRefused  kind = "401 to every token"
 	listingsBroken kind = "503 to every use of a token"
-	forgotten      kind = "connections forgotten, without a word"
-	caRotated      kind = "CA rotated, and its file half written for a while"
+	forgotten      kind = "connections forgotten without closing them"
+	caRotated      kind = "CA rotated while its file is half written"
 )
 
-// What the cluster does.
+// Faults of the cluster.
 const (
 	leaderKilled   kind = "kill -9 of the leading manager"
 	leaderStopped  kind = "SIGTERM to the leading manager"
@@ -55,41 +53,40 @@ const (
 	etcdRestarted  kind = "restart of etcd"
 )
 
-// What people do.
+// Actions of users.
 const (
-	rotatedThere   kind = "client secret rotated, Pipedream first"
-	rotatedHere    kind = "client secret rotated, Kubernetes first"
-	revoked        kind = "token revoked"
-	secretEdited   kind = "Secret edited"
-	secretDeleted  kind = "Secret deleted"
-	scopesChanged  kind = "scopes changed"
-	renewalChanged kind = "renewBeforeSeconds changed"
-	renewalAsked   kind = "renewal requested"
-	tokenRecreated kind = "PipedreamToken deleted and created again"
+	pipedreamRotated  kind = "client secret rotated, Pipedream first"
+	kubernetesRotated kind = "client secret rotated, Kubernetes first"
+	revoked           kind = "token revoked"
+	secretEdited      kind = "Secret edited"
+	secretDeleted     kind = "Secret deleted"
+	scopesChanged     kind = "scopes changed"
+	renewalChanged    kind = "renewBeforeSeconds changed"
+	renewalRequested  kind = "renewal requested"
+	tokenRecreated    kind = "PipedreamToken deleted and created again"
 )
 
 var (
-	// pipedreamKinds lacks refusedAll, which is drawn by itself: it regards every client.
+	// pipedreamKinds does not contain refusedAll, which affects every client and is drawn separately.
 	pipedreamKinds = []kind{
 		throttled, busy, broken, html, dropped, cut, slow, tooSlow, refusedClient, tokensRefused, listingsBroken,
 		forgotten, caRotated,
 	}
 	clusterKinds = []kind{leaderKilled, leaderStopped, standbyKilled, managersKilled, apiRestarted, etcdRestarted}
 	peopleKinds  = []kind{
-		rotatedThere, rotatedHere, revoked, secretEdited, secretDeleted,
-		scopesChanged, renewalChanged, renewalAsked, tokenRecreated,
+		pipedreamRotated, kubernetesRotated, revoked, secretEdited, secretDeleted,
+		scopesChanged, renewalChanged, renewalRequested, tokenRecreated,
 	}
 )
 
-// action is one disturbance, as it was drawn.
+// action is one disturbance of a plan.
 type action struct {
 	number int
-	at     time.Duration // since the plan began
+	at     time.Duration // since the beginning of the plan
 	kind   kind
-	// last is how long a fault or an outage lasts, or the gap in the middle of a
-	// rotation.
+	// last is how long a fault or an outage lasts, or the gap between the two steps of a rotation.
 	last time.Duration
-	// retryAfter is what Pipedream says, in seconds.
+	// retryAfter is the value of the Retry-After header, in seconds.
 	retryAfter int
 	client     int
 	objects    []int
@@ -104,7 +101,7 @@ func (a action) String() string {
 	if a.retryAfter > 0 {
 		text += fmt.Sprintf(", Retry-After %d s", a.retryAfter)
 	}
-	if slices.Contains([]kind{refusedClient, rotatedHere, rotatedThere}, a.kind) {
+	if slices.Contains([]kind{refusedClient, kubernetesRotated, pipedreamRotated}, a.kind) {
 		text += ", " + clientID(a.client)
 	}
 	if len(a.objects) > 0 {
@@ -113,25 +110,24 @@ func (a action) String() string {
 	return text
 }
 
-// plan draws the disturbances of a run, in the order of their time. It is the same
-// for the same seed and duration.
+// plan draws the disturbances of a run, in the order of their time. The same seed and duration give the same plan.
 func plan(seed uint64, duration time.Duration) []action {
 	cycles := max(2, int((duration+cycleLength/2)/cycleLength))
 	d := &draw{
-		random:    rand.New(rand.NewPCG(seed, 0)), //nolint:gosec // To be repeated, not to be secret.
+		random:    rand.New(rand.NewPCG(seed, 0)), //nolint:gosec // The plan must be repeatable, not secret.
 		decks:     map[string][]kind{},
-		deeds:     make([]int, objectCount),
+		triggers:  make([]int, objectCount),
 		refusedAt: make([]time.Duration, clientCount),
 		end:       duration,
 	}
 	for i := range d.refusedAt {
-		d.refusedAt[i] = -refusalWait - settling
+		d.refusedAt[i] = -refusalWait - settleTime
 	}
 	cycle := duration / time.Duration(cycles)
 	for i := range cycles {
 		begin, burst := cycle*time.Duration(i), time.Duration(float64(cycle)*burstShare)
-		// First Pipedream alone, then the cluster alone, then both at once: what the
-		// status says of Pipedream's faults is judged while the cluster is well.
+		// First only Pipedream fails, then only the cluster, then both at once. While the cluster works, the run
+		// evaluates the status during Pipedream's faults.
 		if i == 2 {
 			d.refuseAll(begin)
 		}
@@ -141,7 +137,7 @@ func plan(seed uint64, duration time.Duration) []action {
 		if i%3 != 0 {
 			d.cluster(begin, begin+burst)
 		}
-		// Refusing all of them needs that none was refused in the cycle before.
+		// refuseAll needs that no client was refused in the cycle before it.
 		d.people(begin, begin+burst, i != 1 || cycles == 2)
 	}
 	slices.SortStableFunc(d.actions, func(a, b action) int { return cmp.Compare(a.at, b.at) })
@@ -151,18 +147,17 @@ func plan(seed uint64, duration time.Duration) []action {
 	return d.actions
 }
 
-// draw is a plan in the making.
+// draw is a plan that is not finished.
 type draw struct {
 	random    *rand.Rand
 	decks     map[string][]kind
-	deeds     []int
+	triggers  []int
 	refusedAt []time.Duration
 	end       time.Duration
 	actions   []action
 }
 
-// next takes a kind from a shuffled deck, so that each comes up before one comes
-// up again.
+// next takes a kind from a shuffled deck, so that every kind is drawn before any kind is drawn again.
 func (d *draw) next(deck string, all []kind) kind {
 	if len(d.decks[deck]) == 0 {
 		d.decks[deck] = slices.Clone(all)
@@ -175,7 +170,7 @@ func (d *draw) next(deck string, all []kind) kind {
 	return drawn
 }
 
-// putBack returns a kind that there was no time for.
+// putBack returns a kind to its deck when the burst has no time left for it.
 func (d *draw) putBack(deck string, k kind) {
 	d.decks[deck] = append([]kind{k}, d.decks[deck]...)
 }
@@ -191,8 +186,8 @@ func (d *draw) pipedream(from, until time.Duration) {
 		case throttled, busy:
 			a.retryAfter = 1 + d.random.IntN(4)
 		case refusedClient:
-			if a.client = d.wellClient(0, a); a.client < 0 {
-				d.decks["pipedream"] = append(d.decks["pipedream"], refusedClient) // Later, then.
+			if a.client = d.pickClient(0, a); a.client < 0 {
+				d.decks["pipedream"] = append(d.decks["pipedream"], refusedClient) // Drawn later.
 				a.kind, a.client = broken, 0
 			}
 		case tooSlow:
@@ -221,40 +216,40 @@ func (d *draw) people(from, until time.Duration, rotate bool) {
 	for at := from + d.between(0, 2*time.Second); at < until; at += d.between(time.Second, 3*time.Second) {
 		a := action{at: at, kind: d.next("people", peopleKinds), variant: d.random.IntN(2)}
 		switch a.kind {
-		case rotatedHere, rotatedThere:
+		case kubernetesRotated, pipedreamRotated:
 			if !rotate {
 				continue
 			}
 			a.last = d.between(2*time.Second, 6*time.Second)
-			// One client is never rotated, so that it can be refused.
-			if a.client = d.wellClient(1, a); a.client < 0 {
+			// Client 0 is never rotated, so that Pipedream can refuse it.
+			if a.client = d.pickClient(1, a); a.client < 0 {
 				continue
 			}
 		case renewalChanged:
-			a.objects = d.few(8)
+			a.objects = d.pickObjects(8)
 		default:
-			a.objects = d.few(3 + d.random.IntN(4))
+			a.objects = d.pickObjects(3 + d.random.IntN(4))
 			for _, i := range a.objects {
-				d.deeds[i]++
+				d.triggers[i]++
 			}
 		}
 		d.actions = append(d.actions, a)
 	}
 }
 
-// few returns some of the objects that were touched least.
-func (d *draw) few(count int) []int {
+// pickObjects returns some of the objects with the fewest triggers, in ascending order.
+func (d *draw) pickObjects(count int) []int {
 	objects := d.random.Perm(objectCount)
-	slices.SortStableFunc(objects, func(a, b int) int { return cmp.Compare(d.deeds[a], d.deeds[b]) })
+	slices.SortStableFunc(objects, func(a, b int) int { return cmp.Compare(d.triggers[a], d.triggers[b]) })
 	objects = objects[:count]
 	slices.Sort(objects)
 	return objects
 }
 
-// wellClient returns a client from the first on whose credentials were not refused lately, and may be
-// now; -1 if there is none. Two refusals in a row would make the operator wait for
-// longer than a run has time for.
-func (d *draw) wellClient(first int, a action) int {
+// pickClient returns a random client, from number first on, whose credentials may be refused now: they were not
+// refused recently. It returns -1 if there is none. After two refusals in a row the operator would wait for
+// longer than a run lasts.
+func (d *draw) pickClient(first int, a action) int {
 	for _, i := range d.random.Perm(clientCount) {
 		if i >= first && d.mayRefuse(i, a) {
 			d.refusedAt[i] = a.at
@@ -264,7 +259,7 @@ func (d *draw) wellClient(first int, a action) int {
 	return -1
 }
 
-// refuseAll draws a refusal of all clients at the begin of a burst, when all are well.
+// refuseAll draws a refusal of all clients at the beginning of a burst, unless a client was refused recently.
 func (d *draw) refuseAll(at time.Duration) {
 	a := action{at: at, kind: refusedAll, last: d.between(time.Second, 2*time.Second)}
 	for i := range clientCount {
@@ -279,5 +274,5 @@ func (d *draw) refuseAll(at time.Duration) {
 }
 
 func (d *draw) mayRefuse(client int, a action) bool {
-	return a.at-d.refusedAt[client] >= refusalWait+settling && a.at+2*a.last+refusalWait+settling+judgedCalm <= d.end
+	return a.at-d.refusedAt[client] >= refusalWait+settleTime && a.at+2*a.last+refusalWait+settleTime+evaluatedCalm <= d.end
 }

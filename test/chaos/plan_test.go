@@ -16,7 +16,7 @@ func TestTheSameSeedDrawsTheSamePlan(t *testing.T) {
 	compare := cmp.AllowUnexported(action{})
 	first := plan(123, 10*time.Minute)
 	if diff := cmp.Diff(first, plan(123, 10*time.Minute), compare); diff != "" {
-		t.Errorf("the second time (-first +second):\n%s", diff)
+		t.Errorf("the second plan differs (-first +second):\n%s", diff)
 	}
 	if cmp.Equal(first, plan(124, 10*time.Minute), compare) {
 		t.Error("another seed draws the same plan")
@@ -32,7 +32,7 @@ func TestEveryKindIsDrawnInTenMinutes(t *testing.T) {
 		}
 		for _, k := range slices.Concat(pipedreamKinds, []kind{refusedAll}, clusterKinds, peopleKinds) {
 			if drawn[k] == 0 {
-				t.Errorf("seed %d: never: %s", seed, k)
+				t.Errorf("seed %d never draws %s", seed, k)
 			}
 		}
 	}
@@ -47,11 +47,11 @@ func TestEachCycleEndsInACalmLongerThanSettling(t *testing.T) {
 				longest = max(longest, a.at-last)
 				last = a.at + a.last
 			}
-			if calm := duration - last; calm < settling+judgedCalm {
+			if calm := duration - last; calm < settleTime+evaluatedCalm {
 				t.Errorf("%v, seed %d: %v of calm at the end", duration, seed, calm)
 			}
-			if longest < settling {
-				t.Errorf("%v, seed %d: no calm in between is longer than %v", duration, seed, longest)
+			if longest < settleTime {
+				t.Errorf("%v, seed %d: no calm between two bursts is longer than %v", duration, seed, longest)
 			}
 		}
 	}
@@ -63,11 +63,11 @@ func TestNoClientIsRefusedTwiceBeforeItHasSettled(t *testing.T) {
 		at := map[int]time.Duration{}
 		for _, a := range plan(seed, 10*time.Minute) {
 			clients := a.refuses()
-			if a.kind == rotatedHere || a.kind == rotatedThere {
+			if a.kind == kubernetesRotated || a.kind == pipedreamRotated {
 				clients = []int{a.client}
 			}
 			for _, i := range clients {
-				if before, ok := at[i]; ok && a.at-before < refusalWait+settling {
+				if before, ok := at[i]; ok && a.at-before < refusalWait+settleTime {
 					t.Errorf("seed %d: %s is refused at %v, and again at %v", seed, clientID(i), before, a.at)
 				}
 				at[i] = a.at

@@ -16,62 +16,62 @@ import (
 )
 
 const (
-	// furnishTimeout is how long all tokens may take until they are issued the first time.
-	furnishTimeout = 2 * time.Minute
-	// tellEvery is the time between two lines that say how it goes.
-	tellEvery = 30 * time.Second
-	// leastJudged is the least share of looks at which a live token must have been
-	// promised: below it the run says nothing.
-	leastJudged = 0.05
+	// firstTokensTimeout bounds how long the operator may take to issue the first token of every object.
+	firstTokensTimeout = 2 * time.Minute
+	// progressEvery is the time between two lines about the progress of the run.
+	progressEvery = 30 * time.Second
+	// minEvaluatedShare is the least share of snapshots in which a live token must have been promised. Below it
+	// the run proves nothing.
+	minEvaluatedShare = 0.05
 )
 
-// options say how long, and what with.
+// options are the flags of the program.
 type options struct {
 	duration       time.Duration
 	seed           uint64
 	binaries, logs string
 }
 
-// chaos is a run.
+// chaos is one run of the program.
 type chaos struct {
-	stage    *stage
-	diary    *diary
-	promises *promises
-	ledger   *ledger
-	judge    *judge
-	observer *observer
-	// outage is held by whoever stops or starts a part of the cluster, and guards revivals.
+	env       *environment
+	reporter  *reporter
+	promises  *promises
+	budget    *budget
+	evaluator *evaluator
+	observer  *observer
+	// outage is locked while an action stops or starts a part of the cluster. It also guards revivals.
 	outage   sync.Mutex
 	revivals int
-	// began is when the plan did.
+	// began is when the plan began.
 	began time.Time
 }
 
-// run disturbs and judges. Its error says what was broken, or why it could not be told.
+// run runs the program. Its error says how many breaches there were, or why the run could not be evaluated.
 func run(ctx context.Context, o options, out io.Writer) (err error) {
 	_, _ = fmt.Fprintf(out, "chaos: DURATION=%v SEED=%d\n", o.duration, o.seed)
-	d := newDiary(out)
-	s := &stage{options: o, diary: d, leaks: newLeaks()}
-	c := &chaos{stage: s, diary: d, promises: &promises{}, ledger: &ledger{}}
-	c.judge = newJudge(c.promises, c.ledger, d)
-	c.observer = newObserver(s, c.judge, c.promises)
+	r := newReporter(out)
+	e := &environment{options: o, reporter: r, leaks: newLeaks()}
+	c := &chaos{env: e, reporter: r, promises: &promises{}, budget: &budget{}}
+	c.evaluator = newEvaluator(c.promises, c.budget, r)
+	c.observer = newObserver(e, c.evaluator, c.promises)
 	defer func() {
-		d.say("stopping everything")
-		err = errors.Join(err, s.tearDown())
+		r.printf("stopping everything")
+		err = errors.Join(err, e.tearDown())
 	}()
 	if err := c.begin(ctx); err != nil {
 		return c.interrupted(ctx, err)
 	}
-	if err := c.play(ctx); err != nil {
-		c.report(context.WithoutCancel(ctx), out)
+	if err := c.runPlan(ctx); err != nil {
+		c.printTables(context.WithoutCancel(ctx), out)
 		return c.interrupted(ctx, err)
 	}
 	c.end(ctx)
-	c.report(context.WithoutCancel(ctx), out)
+	c.printTables(context.WithoutCancel(ctx), out)
 	if ctx.Err() != nil {
 		return errors.New("interrupted before the end")
 	}
-	if breaches := d.breached(); breaches > 0 {
+	if breaches := r.breachCount(); breaches > 0 {
 		return fmt.Errorf("%d breaches; to repeat: make chaos DURATION=%v SEED=%d", breaches, o.duration, o.seed)
 	}
 	return nil
@@ -84,56 +84,56 @@ func (c *chaos) interrupted(ctx context.Context, err error) error {
 	return err
 }
 
-// begin sets all up, and waits until every token is issued.
+// begin starts the environment, and waits until the operator has issued the first token of every object.
 func (c *chaos) begin(ctx context.Context) error {
-	if err := c.stage.setUp(ctx); err != nil {
+	if err := c.env.setUp(ctx); err != nil {
 		return err
 	}
-	err := c.stage.furnish(ctx)
+	err := c.env.createObjects(ctx)
 	c.promises.touch(ofCluster, 0, time.Now())
 	if err != nil {
 		return err
 	}
 	began := time.Now()
 	for {
-		c.observer.look(ctx)
-		well, unwell := c.observer.wellCount()
+		c.observer.observe(ctx)
+		healthy, unhealthy := c.observer.healthyCount()
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case well == objectCount:
-			c.diary.say("all %d tokens are issued, after %v", well, time.Since(began).Round(100*time.Millisecond))
+		case healthy == objectCount:
+			c.reporter.printf("all %d tokens are issued, after %v", healthy, time.Since(began).Round(100*time.Millisecond))
 			return nil
-		case time.Since(began) > furnishTimeout:
-			return fmt.Errorf("only %d of %d tokens were issued at first; %v", well, objectCount, unwell[0])
+		case time.Since(began) > firstTokensTimeout:
+			return fmt.Errorf("only %d of %d tokens were issued at first; %v", healthy, objectCount, unhealthy[0])
 		}
-		_ = harness.Pause(ctx, lookEvery)
+		_ = harness.Pause(ctx, observeEvery)
 	}
 }
 
-// play carries out the plan while everything is observed.
-func (c *chaos) play(ctx context.Context) error {
-	actions := plan(c.stage.options.seed, c.stage.options.duration)
-	c.diary.say("%d disturbances in %v; promises hold %v after the last one that regards them", len(actions), c.stage.options.duration, settling)
+// runPlan carries out the plan while the observer evaluates every object.
+func (c *chaos) runPlan(ctx context.Context) error {
+	actions := plan(c.env.options.seed, c.env.options.duration)
+	c.reporter.printf("%d disturbances in %v; promises hold again %v after the last one that affects them", len(actions), c.env.options.duration, settleTime)
 	observing, stop := context.WithCancel(ctx)
 	defer stop()
 	var observed, acting sync.WaitGroup
 	observed.Go(func() { c.observer.run(observing) })
-	observed.Go(func() { c.tell(observing) })
+	observed.Go(func() { c.printProgress(observing) })
 	observed.Go(func() { c.keepAPIServer(observing) })
 	began, failures := time.Now(), make(chan error, len(actions))
 	c.began = began
-	ctx, cancel := context.WithDeadline(ctx, began.Add(c.stage.options.duration))
+	ctx, cancel := context.WithDeadline(ctx, began.Add(c.env.options.duration))
 	defer cancel()
 	for _, a := range actions {
 		_ = harness.Pause(ctx, a.at-time.Since(began))
 		if ctx.Err() != nil {
 			break
 		}
-		acting.Go(func() { failures <- c.act(ctx, a) })
+		acting.Go(func() { failures <- c.carryOut(ctx, a) })
 	}
 	acting.Wait()
-	_ = harness.Pause(ctx, c.stage.options.duration-time.Since(began))
+	_ = harness.Pause(ctx, c.env.options.duration-time.Since(began))
 	stop()
 	observed.Wait()
 	close(failures)
@@ -144,107 +144,107 @@ func (c *chaos) play(ctx context.Context) error {
 	return failed
 }
 
-// act carries out one action. Its error means that the run can't be judged.
-func (c *chaos) act(ctx context.Context, a action) error {
+// carryOut carries out one action. After an error the run cannot be evaluated.
+func (c *chaos) carryOut(ctx context.Context, a action) error {
 	var err error
 	switch {
 	case slices.Contains(pipedreamKinds, a.kind), a.kind == refusedAll:
 		err = c.failPipedream(ctx, a)
 	case slices.Contains(clusterKinds, a.kind):
 		err = c.disturbCluster(ctx, a)
-	case a.kind == rotatedHere, a.kind == rotatedThere:
+	case a.kind == kubernetesRotated, a.kind == pipedreamRotated:
 		err = c.rotate(ctx, a)
 	default:
 		err = c.disturbObjects(ctx, a)
 	}
 	if err != nil && !errors.Is(ctx.Err(), context.Canceled) {
-		return fmt.Errorf("%v could not be done: %w", a, err)
+		return fmt.Errorf("%v could not be carried out: %w", a, err)
 	}
 	return nil
 }
 
-// tell says from time to time how it goes.
-func (c *chaos) tell(ctx context.Context) {
+// printProgress prints a line about the progress of the run, every progressEvery.
+func (c *chaos) printProgress(ctx context.Context) {
 	for {
-		_ = harness.Pause(ctx, tellEvery)
+		_ = harness.Pause(ctx, progressEvery)
 		if ctx.Err() != nil {
 			return
 		}
-		well, _ := c.observer.wellCount()
-		c.diary.say("%d of %d tokens live and renewed, %d promised; %d breaches", well, objectCount, c.promised(), c.diary.breached())
+		healthy, _ := c.observer.healthyCount()
+		c.reporter.printf("%d of %d tokens live and renewed, %d promised; %d breaches", healthy, objectCount, c.promised(), c.reporter.breachCount())
 	}
 }
 
-// end judges how all is left after the last calm, and ends the managers.
+// end evaluates the state after the last calm, and stops the managers.
 func (c *chaos) end(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
 	c.settle(ctx)
-	_, unwell := c.observer.wellCount()
-	for _, who := range unwell {
-		c.diary.judge(true, goodEnd, "after the last calm", who, "")
+	_, unhealthy := c.observer.healthyCount()
+	for _, who := range unhealthy {
+		c.reporter.setBreach(true, finalState, "after the last calm", who, "")
 	}
-	if left := c.judge.leftOver(); left > 0 {
-		c.diary.judge(true, oneSecret, "after the last calm", "Secrets of PipedreamTokens that are gone", fmt.Sprint(left))
+	if left := c.evaluator.leftOver(); left > 0 {
+		c.reporter.setBreach(true, oneSecret, "after the last calm", "Secrets without their PipedreamToken", fmt.Sprint(left))
 	}
 	c.observer.search(ctx)
-	c.stage.stopManagers(c.judgeExit)
-	c.judgeExchanges(ctx)
+	c.env.stopManagers(c.evaluateExit)
+	c.evaluateExchanges(ctx)
 	c.observer.report(time.Now().Add(learnDelay))
-	c.diary.judge(c.judge.judgedShare() < leastJudged, goodEnd, "this run", "the machine was too busy, hardly any promise could be judged", "")
+	c.reporter.setBreach(c.evaluator.evaluatedShare() < minEvaluatedShare, finalState, "this run", "the machine was too busy: hardly any promise could be evaluated", "")
 	for _, where := range []string{"log", "Event", "PipedreamToken", "Secret", "metrics"} {
-		c.diary.judge(c.stage.leaks.bytes[where] == 0, nothingSecret, where, "nothing was there to search", "")
+		c.reporter.setBreach(c.env.leaks.bytes[where] == 0, noLeak, where, "there was nothing to search", "")
 	}
 }
 
-// settle looks until everything is promised again and collected, if the last outage or
-// the garbage collector took longer than planned.
+// settle observes until every object is promised a live token and no Secret is left over. It waits no longer
+// than settleTime and collectorDelay together: an outage or the garbage collector may take longer than planned.
 func (c *chaos) settle(ctx context.Context) {
-	for deadline := time.Now().Add(settling + collecting); ctx.Err() == nil; _ = harness.Pause(ctx, lookEvery) {
-		c.observer.look(ctx)
-		if c.promised() == objectCount && c.judge.leftOver() == 0 || time.Now().After(deadline) {
+	for deadline := time.Now().Add(settleTime + collectorDelay); ctx.Err() == nil; _ = harness.Pause(ctx, observeEvery) {
+		c.observer.observe(ctx)
+		if c.promised() == objectCount && c.evaluator.leftOver() == 0 || time.Now().After(deadline) {
 			return
 		}
 	}
 }
 
-// promised returns how many objects must hold a live token now.
+// promised returns the number of objects that must hold a live token now.
 func (c *chaos) promised() int {
 	promised, now := 0, time.Now()
 	for i := range objectCount {
-		if c.promises.isHeld(i, now) {
+		if c.promises.isTokenPromised(i, now) {
 			promised++
 		}
 	}
 	return promised
 }
 
-// judgeExchanges compares what the simulator counted with what was needed.
-func (c *chaos) judgeExchanges(ctx context.Context) {
-	counters, err := c.stage.pipedream.counters(ctx)
+// evaluateExchanges compares the exchanges that the simulator counted with the budget.
+func (c *chaos) evaluateExchanges(ctx context.Context) {
+	counters, err := c.env.pipedream.counters(ctx)
 	if err != nil {
-		c.diary.judge(true, fewExchanges, "the simulator", "can't be asked", err.Error())
+		c.reporter.setBreach(true, boundedExchanges, "the simulator", "does not answer", err.Error())
 		return
 	}
 	issued, failed := 0, 0
-	check := func(who string, issued, failed int, mostIssued, mostFailed float64) {
-		c.diary.judge(float64(issued) > mostIssued, fewExchanges, who, "too many tokens were issued", fmt.Sprintf("%d, at most %.0f", issued, mostIssued))
-		c.diary.judge(float64(failed) > mostFailed, fewExchanges, who, "too many exchanges failed", fmt.Sprintf("%d, at most %.0f", failed, mostFailed))
+	check := func(who string, issued, failed int, maxIssued, maxFailed float64) {
+		c.reporter.setBreach(float64(issued) > maxIssued, boundedExchanges, who, "too many tokens were issued", fmt.Sprintf("%d, at most %.0f", issued, maxIssued))
+		c.reporter.setBreach(float64(failed) > maxFailed, boundedExchanges, who, "too many exchanges failed", fmt.Sprintf("%d, at most %.0f", failed, maxFailed))
 	}
 	for i := range clientCount {
 		count := counters.Exchanges[clientID(i)]
-		_, mostIssued, mostFailed := c.ledger.bounds(i)
-		check(clientID(i), count.Accepted, count.Total-count.Accepted, mostIssued, mostFailed)
+		_, maxIssued, maxFailed := c.budget.bounds(i)
+		check(clientID(i), count.Accepted, count.Total-count.Accepted, maxIssued, maxFailed)
 		issued, failed = issued+count.Accepted, failed+count.Total-count.Accepted
 	}
-	_, mostIssued, mostFailed := c.ledger.total()
-	check("all clients", issued, failed, mostIssued, mostFailed)
-	lost, mostLost := issued-c.judge.stored(), c.ledger.mostLost()
-	c.diary.judge(lost > mostLost, fewExchanges, "all clients", "too many tokens were issued and never stored", fmt.Sprintf("%d, at most %d", lost, mostLost))
+	_, maxIssued, maxFailed := c.budget.total()
+	check("all clients", issued, failed, maxIssued, maxFailed)
+	lost, maxLost := issued-c.evaluator.storedCount(), c.budget.maxLost()
+	c.reporter.setBreach(lost > maxLost, boundedExchanges, "all clients", "too many tokens were issued and never stored", fmt.Sprintf("%d, at most %d", lost, maxLost))
 	for id, count := range counters.Exchanges {
 		if id == "(unknown)" {
-			c.diary.judge(count.Total > 0, fewExchanges, id, "a client that nobody has", fmt.Sprint(count.Total))
+			c.reporter.setBreach(count.Total > 0, boundedExchanges, id, "an unknown client", fmt.Sprint(count.Total))
 		}
 	}
 }

@@ -9,9 +9,9 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 )
 
-// problem says what of an object is not as it is to be after the last calm; empty
-// when all is.
-func (s sight) problem() string {
+// problem describes an object that is not as it must be after the last calm. It is empty when the object is
+// healthy.
+func (s snapshot) problem() string {
 	if s.token == nil {
 		return "there is no PipedreamToken"
 	}

@@ -1,0 +1,250 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
+	"github.com/pipedream-operator/pipedream-operator/test/harness/controlplane"
+)
+
+const (
+	systemNamespace = "pipedream-operator-system"
+	// requestTimeout bounds a request to the API server.
+	requestTimeout = 5 * time.Second
+	// requestsPerSecond is high enough that the limiter does not delay 200 tokens that live for a minute.
+	requestsPerSecond = "50"
+)
+
+// environment holds the processes of a run: the control plane, the simulator and the managers.
+type environment struct {
+	options   options
+	reporter  *reporter
+	leaks     *leaks
+	directory string
+	cluster   *controlplane.ControlPlane
+	client    client.Client
+	simulator *harness.Simulator
+	pipedream *pipedream
+	managers  []*manager
+	scraper   string
+
+	secrets []string // the first secret of each OAuth client
+
+	supervisors sync.WaitGroup
+	supervising context.CancelFunc
+}
+
+// setUp starts the control plane, the simulator and the managers.
+func (e *environment) setUp(ctx context.Context) error {
+	e.reporter.printf("starting etcd, kube-apiserver and kube-controller-manager")
+	var err error
+	if e.directory, err = os.MkdirTemp("", "pipedream-chaos-"); err != nil {
+		return fmt.Errorf("make a folder: %w", err)
+	}
+	if e.cluster, err = controlplane.Start(controlplane.Options{ControllerManager: true, KillAfter: time.Second}); err != nil {
+		return err
+	}
+	config := rest.CopyConfig(e.cluster.Config)
+	config.Timeout = requestTimeout
+	if e.client, err = controlplane.NewClient(config); err != nil {
+		return err
+	}
+	for i := range clientCount {
+		e.secrets = append(e.secrets, e.newSecret(i))
+	}
+	e.reporter.printf("starting the simulator: %d OAuth clients, tokens live %v", clientCount, tokenLifetime)
+	if err := e.startSimulator(ctx); err != nil {
+		return err
+	}
+	// The managers have a CA file of their own, so that a rotated CA does not reach them at once.
+	ca, err := os.ReadFile(filepath.Join(e.directory, "simulator-ca.pem"))
+	if err != nil {
+		return fmt.Errorf("read the simulator's CA: %w", err)
+	}
+	//nolint:gosec // The folder belongs to this run.
+	if err := os.WriteFile(e.caFile(), ca, 0o600); err != nil {
+		return fmt.Errorf("write the managers' CA file: %w", err)
+	}
+	return e.startManagers(ctx)
+}
+
+// startSimulator starts the simulator, which writes its first CA to a file.
+func (e *environment) startSimulator(ctx context.Context) (err error) {
+	arguments := []string{"--tls", "--tls-ca-file=" + filepath.Join(e.directory, "simulator-ca.pem"), "--token-lifetime=" + tokenLifetime.String()}
+	for i, secret := range e.secrets {
+		arguments = append(arguments, "--client="+clientID(i)+":"+secret)
+	}
+	path := filepath.Join(e.options.binaries, "simulator")
+	if e.simulator, err = harness.StartSimulator(context.WithoutCancel(ctx), path, arguments...); err != nil {
+		return err
+	}
+	e.pipedream = newPipedream(e.simulator.Address)
+	return nil
+}
+
+// caFile returns the path of the file with the CA that the managers trust.
+func (e *environment) caFile() string { return filepath.Join(e.directory, "ca.pem") }
+
+// newSecret returns a random client secret, and adds it to the secrets that leaks searches for.
+func (e *environment) newSecret(client int) string {
+	secret := "chaos-secret-" + rand.Text()
+	e.leaks.learn("a secret of "+clientID(client), secret)
+	return secret
+}
+
+func (e *environment) startManagers(ctx context.Context) error {
+	e.reporter.printf("starting two managers with leader election, under the generated permissions")
+	if err := e.client.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: systemNamespace}}); err != nil {
+		return fmt.Errorf("create the operator's namespace: %w", err)
+	}
+	_, err := e.cluster.Kubectl().Run(ctx, "apply", "--kustomize", "test/chaos")
+	if err != nil {
+		return err
+	}
+	if e.scraper, err = e.cluster.Token(ctx, systemNamespace, "pipedream-operator-scraper"); err != nil {
+		return err
+	}
+	token, err := e.cluster.Token(ctx, systemNamespace, "pipedream-operator-manager")
+	if err != nil {
+		return err
+	}
+	e.leaks.learn("the managers' own token", token[strings.LastIndex(token, ".")+1:])
+	content, err := e.cluster.KubeconfigOf(token, systemNamespace)
+	if err != nil {
+		return err
+	}
+	kubeconfig := filepath.Join(e.directory, "manager.kubeconfig")
+	if err := os.WriteFile(kubeconfig, content, 0o600); err != nil {
+		return fmt.Errorf("write a kubeconfig: %w", err)
+	}
+	supervised, stop := context.WithCancel(ctx)
+	e.supervising = stop
+	// One manager logs at the highest level, so that the run searches all log lines for secrets.
+	for name, level := range map[string]string{"a": "info", "b": "7"} {
+		if err := e.addManager(supervised, name, level, kubeconfig); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *environment) addManager(ctx context.Context, name, level, kubeconfig string) error {
+	address, err := harness.FreeAddress(ctx)
+	if err != nil {
+		return err
+	}
+	m := &manager{
+		name: name, logs: e.options.logs, leaks: e.leaks, reporter: e.reporter,
+		call: harness.Manager{
+			Path: filepath.Join(e.options.binaries, "manager"), Kubeconfig: kubeconfig, Pipedream: e.simulator.Address,
+			Namespace: systemNamespace, Metrics: address,
+			Flags: []string{
+				"--api-ca-file=" + e.caFile(), "--leader-elect",
+				"--token-requests-per-second=" + requestsPerSecond, "--token-request-burst=" + requestsPerSecond,
+				"--verification-requests-per-second=" + requestsPerSecond, "--zap-log-level=" + level,
+			},
+		},
+	}
+	e.managers = append(e.managers, m)
+	e.supervisors.Go(func() { m.supervise(ctx) })
+	return nil
+}
+
+// createObjects creates the namespaces, the credentials and the PipedreamTokens.
+func (e *environment) createObjects(ctx context.Context) error {
+	e.reporter.printf("creating %d PipedreamTokens in %d namespaces", objectCount, namespaceCount)
+	for n := range namespaceCount {
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespaceOf(n)}}
+		if err := e.client.Create(ctx, namespace); err != nil {
+			return fmt.Errorf("create a namespace: %w", err)
+		}
+		for c := range clientCount {
+			if err := e.client.Create(ctx, credentials(namespace.Name, c, e.secrets[c])); err != nil {
+				return fmt.Errorf("create credentials: %w", err)
+			}
+		}
+	}
+	failures := make(chan error, namespaceCount)
+	for n := range namespaceCount {
+		go func() {
+			var failed error
+			for i := n; i < objectCount && failed == nil; i += namespaceCount {
+				failed = e.create(ctx, i)
+			}
+			failures <- failed
+		}()
+	}
+	var failed error
+	for range namespaceCount {
+		failed = errors.Join(failed, <-failures)
+	}
+	return failed
+}
+
+// create creates a PipedreamToken. It tries again while the API server is too busy.
+func (e *environment) create(ctx context.Context, i int) error {
+	return harness.Wait{Patience: firstTokensTimeout, Every: observeEvery}.Until(ctx, "a PipedreamToken to be created", harness.NoError(func() error {
+		if err := e.client.Create(ctx, newToken(i)); !apierrors.IsAlreadyExists(err) {
+			return err
+		}
+		return nil
+	}))
+}
+
+// credentials returns the Secret with the credentials of an OAuth client.
+func credentials(namespace string, client int, secret string) *corev1.Secret {
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: clientID(client)},
+		StringData: map[string]string{"client_id": clientID(client), "client_secret": secret},
+	}
+}
+
+// stopManagers ends the managers, and calls evaluate with the result of each.
+func (e *environment) stopManagers(evaluate func(name string, took time.Duration, err error)) {
+	if e.supervising == nil {
+		return
+	}
+	e.supervising()
+	e.supervisors.Wait()
+	for _, m := range e.managers {
+		if m.running() != nil {
+			took, err := m.stop(syscall.SIGTERM, 0)
+			evaluate(m.name, took, err)
+		}
+	}
+	e.supervising = nil
+}
+
+// tearDown ends all processes and removes all files.
+func (e *environment) tearDown() error {
+	e.stopManagers(func(string, time.Duration, error) {})
+	var failed error
+	if e.simulator != nil {
+		failed = e.simulator.Stop(stopTimeout)
+	}
+	if e.cluster != nil {
+		failed = errors.Join(failed, e.cluster.Stop())
+	}
+	if e.directory != "" {
+		failed = errors.Join(failed, os.RemoveAll(e.directory))
+	}
+	return failed
+}
