@@ -13,18 +13,18 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// consumer is what the token is for: once a second it reads the Secret, as a pod
-// reads a mounted file, and calls Pipedream's API with what it finds there.
+// consumer acts as a pod that uses the token. Once a second it reads the Secret, as a pod reads a mounted file,
+// and calls Pipedream's API with the token.
 type consumer struct {
-	stage *stage
-	mu    sync.Mutex
-	calls calls
+	environment *environment
+	mu          sync.Mutex
+	calls       calls
 }
 
 // calls counts the outcomes of a consumer's calls.
 type calls struct {
-	// accepted, refused and failed are by Pipedream's answer; missing is when there
-	// was no Secret to read.
+	// accepted, refused and failed count calls by Pipedream's answer. missing counts the times when the Secret
+	// did not exist.
 	accepted, refused, failed, missing int
 }
 
@@ -34,7 +34,7 @@ func (c *consumer) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-c.stage.clock.After(time.Second):
+		case <-c.environment.clock.After(time.Second):
 			c.call(ctx)
 		}
 	}
@@ -42,7 +42,7 @@ func (c *consumer) run(ctx context.Context) {
 
 func (c *consumer) call(ctx context.Context) {
 	secret := &corev1.Secret{}
-	err := c.stage.client.Get(ctx, types.NamespacedName{Namespace: shopNamespace, Name: starSecret}, secret)
+	err := c.environment.client.Get(ctx, types.NamespacedName{Namespace: shopNamespace, Name: secretName}, secret)
 	if ctx.Err() != nil {
 		return
 	}
@@ -50,7 +50,7 @@ func (c *consumer) call(ctx context.Context) {
 		c.count(func(counted *calls) { counted.missing++ })
 		return
 	}
-	status := c.stage.listAccounts(ctx, string(secret.Data["access_token"]))
+	status := c.environment.listAccounts(ctx, string(secret.Data["access_token"]))
 	switch {
 	case ctx.Err() != nil:
 	case status == http.StatusOK:
@@ -68,7 +68,7 @@ func (c *consumer) count(add func(*calls)) {
 	add(&c.calls)
 }
 
-// take returns the counts since the last time it was called.
+// take returns the counts since its last call.
 func (c *consumer) take() calls {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -1,10 +1,9 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command demo shows on one machine what the operator does: on a real
-// kube-apiserver, with the built manager under its own ServiceAccount, against a
-// simulator of Pipedream's API whose tokens live a minute. It exits with 0 only
-// if all that it tells has happened.
+// Command demo shows on one machine what the operator does. It uses a real kube-apiserver, the built manager under
+// its own ServiceAccount, and a simulator of Pipedream's API whose tokens live for a minute. It exits with 0 only
+// if every part of the scenario succeeded.
 package main
 
 import (
@@ -18,8 +17,8 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	once := flag.Bool("once", false, "End after the story instead of staying up.")
-	binaries := flag.String("binaries", "bin", "The folder of the built manager and simulator.")
+	once := flag.Bool("once", false, "End after the last part of the demo, instead of leaving all processes running.")
+	binaries := flag.String("binaries", "bin", "The folder with the built manager and simulator.")
 	flag.Parse()
 	err := run(ctx, *binaries, *once, os.Stdout)
 	stop()

@@ -11,17 +11,16 @@ import (
 )
 
 const (
-	// clientID and firstSecret are those of config/samples; only the simulator
-	// accepts them.
+	// clientID and firstSecret are the credentials in config/samples. Only the simulator accepts them.
 	clientID    = "replace-me-with-the-client-id"
 	firstSecret = "replace-me-with-the-client-secret"
-	// secondSecret is the client secret after it is rotated.
+	// secondSecret is the client secret after the rotation.
 	secondSecret = "the-client-secret-after-its-rotation"
 )
 
-// listAccounts calls Pipedream's API as a consumer does, and returns the status.
-func (s *stage) listAccounts(ctx context.Context, token string) int {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.pipedream.Address+"/v1/connect/proj_abc123/accounts?limit=1", nil)
+// listAccounts calls Pipedream's API as a consumer does, and returns the HTTP status, or 0 without an answer.
+func (e *environment) listAccounts(ctx context.Context, token string) int {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, e.pipedream.Address+"/v1/connect/proj_abc123/accounts?limit=1", nil)
 	if err != nil {
 		return 0
 	}
@@ -35,11 +34,11 @@ func (s *stage) listAccounts(ctx context.Context, token string) int {
 	return response.StatusCode
 }
 
-// exchanges returns how often Pipedream was asked for a token.
-func (s *stage) exchanges(ctx context.Context) (simulator.Count, error) {
+// exchanges returns how many token requests Pipedream accepted and refused.
+func (e *environment) exchanges(ctx context.Context) (simulator.Count, error) {
 	var counters struct {
 		Exchanges map[string]simulator.Count `json:"exchanges"`
 	}
-	err := s.pipedream.Control(ctx, http.MethodGet, "counters", struct{}{}, &counters)
+	err := e.pipedream.Control(ctx, http.MethodGet, "counters", struct{}{}, &counters)
 	return counters.Exchanges[clientID], err
 }
