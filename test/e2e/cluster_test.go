@@ -23,7 +23,8 @@ import (
 )
 
 const (
-	// patience bounds what takes seconds; a file follows its Secret within filePatience.
+	// patience bounds waits that usually take seconds. filePatience bounds how long the kubelet may take to update
+	// a mounted file after a change of the Secret.
 	patience     = 2 * time.Minute
 	filePatience = 4 * time.Minute
 
@@ -32,13 +33,13 @@ const (
 	shop      = "shop-e2e"
 )
 
-// cluster is what a user has of one: kubectl. What else some clusters have is
-// given by hack/e2e, as commands.
+// cluster runs kubectl, as a user of any cluster can. With clusters that give access to their node, hack/e2e
+// passes more commands.
 type cluster struct {
 	// values replace the variables of the manifests.
 	values map[string]string
-	// restart ends a component of the node by its name, and waits until it works
-	// again; kill kills a container by its ID; etcd writes all that etcd has stored.
+	// restart is a command that ends a component of the node, given by name, and waits until it works again. kill
+	// is a command that kills a container, given by ID. etcd is a command that prints everything in etcd.
 	restart, kill, etcd []string
 }
 
@@ -54,7 +55,7 @@ func newCluster() *cluster {
 	}
 }
 
-// execute runs a program from the repository's root, and returns what it prints.
+// execute runs a program in the repository's root, and returns its output.
 func execute(arguments ...string) (string, error) {
 	return harness.Command{Path: arguments[0], Arguments: arguments[1:], Folder: harness.Root()}.Run(context.Background())
 }
@@ -63,39 +64,39 @@ func kubectlWith(stdin string) harness.Kubectl {
 	return harness.Kubectl{Path: cmp.Or(os.Getenv("E2E_KUBECTL"), "kubectl"), Stdin: stdin}
 }
 
-// tryKubectl may fail.
+// tryKubectl runs kubectl, and returns its output and error.
 func tryKubectl(arguments ...string) (string, error) {
 	return kubectlWith("").Run(context.Background(), arguments...)
 }
 
-// kubectl must succeed. The argument --filename=- is for stdin.
+// kubectl runs kubectl, returns its output, and ends the test on an error. The argument --filename=- reads stdin.
 func kubectl(t *testing.T, stdin string, arguments ...string) string {
 	t.Helper()
 	return kubectlWith(stdin).Must(t, arguments...)
 }
 
-// get reads objects as JSON.
+// get reads objects as JSON into a variable, and ends the test on an error.
 func get(t *testing.T, into any, arguments ...string) {
 	t.Helper()
 	harness.Must(t, tryGet(into, arguments...))
 }
 
 func tryGet(into any, arguments ...string) error {
-	said, err := tryKubectl(append([]string{"get", "--output=json"}, arguments...)...)
+	output, err := tryKubectl(append([]string{"get", "--output=json"}, arguments...)...)
 	if err != nil {
 		return err
 	}
-	return json.Unmarshal([]byte(said), into)
+	return json.Unmarshal([]byte(output), into)
 }
 
-// eventually waits until check returns "". Else it returns what is missing.
-func eventually(t *testing.T, within time.Duration, what string, check func() string) {
+// eventually waits until check returns "". After the time within, the test fails with the last text of check.
+func eventually(t *testing.T, within time.Duration, condition string, check func() string) {
 	t.Helper()
-	harness.Wait{Patience: within, Every: time.Second}.Eventually(t, what, check)
+	harness.Wait{Patience: within, Every: time.Second}.Eventually(t, condition, check)
 }
 
-// manifest returns a file of testdata with its variables replaced by the
-// cluster's values and by more, which alternate names and values.
+// manifest returns a file of testdata. It replaces the file's variables by the values of the cluster and of
+// more, which alternates names and values.
 func (c *cluster) manifest(t *testing.T, name string, more ...string) string {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join("testdata", name))
@@ -118,7 +119,7 @@ func (c *cluster) apply(t *testing.T, name string, more ...string) {
 	kubectl(t, c.manifest(t, name, more...), "apply", "--filename=-")
 }
 
-// simulate makes a control call to the simulator, by way of the API server.
+// simulate calls the simulator's control API through the API server.
 func simulate(t *testing.T, verb, path, body string) {
 	t.Helper()
 	kubectl(t, body, verb, "--raw=/api/v1/namespaces/"+pipedream+"/services/simulator:8099/proxy/_sim/"+path, "--filename=-")
@@ -130,7 +131,7 @@ func tokens() ([]v1alpha1.PipedreamToken, error) {
 	return list.Items, err
 }
 
-// leader returns the pod of the manager that works.
+// leader returns the pod of the leading manager.
 func leader(t *testing.T) corev1.Pod {
 	t.Helper()
 	var pod corev1.Pod
@@ -141,7 +142,7 @@ func leader(t *testing.T) corev1.Pod {
 		}
 		name, _, _ := strings.Cut(holder, "_")
 		if name == "" {
-			return "nobody leads"
+			return "no manager leads"
 		}
 		if err := tryGet(&pod, "pod", name, "--namespace="+system); err != nil {
 			return err.Error()
@@ -155,15 +156,14 @@ func leader(t *testing.T) corev1.Pod {
 func managersReady(t *testing.T) {
 	t.Helper()
 	eventually(t, patience, "both managers to be ready", func() string {
-		if said, err := tryKubectl("rollout", "status", "deployment/pipedream-operator-manager", "--namespace="+system, "--timeout=5s"); err != nil {
-			return said + err.Error()
+		if output, err := tryKubectl("rollout", "status", "deployment/pipedream-operator-manager", "--namespace="+system, "--timeout=5s"); err != nil {
+			return output + err.Error()
 		}
 		return ""
 	})
 }
 
-// inventory returns all objects of the cluster but those that come and go by
-// themselves.
+// inventory returns all objects of the cluster except Events and Leases, which change without the test.
 func inventory() (map[string]bool, error) {
 	all := map[string]bool{}
 	listed, err := tryKubectl("api-resources", "--verbs=list,delete", "--output=name")
@@ -173,9 +173,9 @@ func inventory() (map[string]bool, error) {
 	resources := slices.DeleteFunc(strings.Fields(listed), func(name string) bool {
 		return strings.HasPrefix(name, "events") || strings.HasPrefix(name, "leases.")
 	})
-	said, err := tryKubectl("get", strings.Join(resources, ","), "--all-namespaces", "--ignore-not-found",
+	output, err := tryKubectl("get", strings.Join(resources, ","), "--all-namespaces", "--ignore-not-found",
 		`--output=go-template={{range .items}}{{.kind}} {{with .metadata.namespace}}{{.}}/{{end}}{{.metadata.name}}{{"\n"}}{{end}}`)
-	for line := range strings.Lines(said) {
+	for line := range strings.Lines(output) {
 		all[strings.TrimSpace(line)] = true
 	}
 	return all, err

@@ -3,9 +3,8 @@
 
 //go:build e2e
 
-// Package e2e_test proves on a whole cluster what the operator is for: a pod that
-// always has a token that works. It does what a user can do, with kubectl and
-// manifests. Run it with `make e2e`.
+// Package e2e_test proves on a whole cluster that the operator fulfils its purpose: a pod always has a token that
+// works. It does only what a user can do with kubectl and manifests. Run it with `make e2e`.
 package e2e_test
 
 import (
@@ -28,8 +27,8 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
-// A kubelet looks for changes each 60 to 90 seconds. So much must be left of a
-// token's life when it is renewed, and then some.
+// A kubelet looks for changes of a mounted Secret every 60 to 90 seconds. A token must live for longer than that
+// after its renewal.
 const (
 	lifetime    = 210 * time.Second
 	renewBefore = 105 * time.Second
@@ -37,20 +36,20 @@ const (
 	clientID    = "orders-client"
 )
 
-// consumers have a PipedreamToken, a Secret and a Deployment of their name each.
-// They begin apart, so that something is renewed all the time.
+// consumers each have a PipedreamToken, a Secret and a Deployment with their name. They start at different times,
+// so that the renewals are spread over time.
 var consumers = []string{"orders", "invoices", "returns"}
 
-// world is what the steps leave to each other.
+// world holds the results of the earlier steps that later steps need.
 type world struct {
 	*cluster
 	secret string
-	// manifests are the operator's, and before is what there was before it.
+	// manifests are the operator's manifests, and before is the inventory before the installation.
 	manifests string
 	before    map[string]bool
 	pods      []pod
 	rows      []row
-	// secrets are all client secrets and tokens there were.
+	// secrets holds all client secrets and tokens of the run, by a description.
 	secrets map[string]string
 }
 
@@ -68,10 +67,10 @@ func TestPodsAlwaysHaveATokenThatWorks(t *testing.T) {
 		{"3 disturb", w.disturb},
 		{"4a rotate the client secret", w.rotate},
 		{"4b revoke the tokens", w.revoke},
-		{"6 look into etcd", w.lookIntoEtcd},
+		{"6 search etcd", w.searchEtcd},
 		{"5 uninstall", w.uninstall},
 	} {
-		// What follows makes no sense when a step fails.
+		// The later steps need the results of this step.
 		if !t.Run(step.name, step.do) {
 			w.explain(t)
 			break
@@ -81,10 +80,10 @@ func TestPodsAlwaysHaveATokenThatWorks(t *testing.T) {
 	for _, r := range w.rows {
 		table += r.String()
 	}
-	t.Logf("what %d consumers met, in %s in all:\n\n%s", len(consumers), time.Since(began).Round(time.Second), table)
+	t.Logf("results of %d consumers after %s:\n\n%s", len(consumers), time.Since(began).Round(time.Second), table)
 }
 
-// explain logs what may say why.
+// explain logs the state of the cluster after a failure.
 func (w *world) explain(t *testing.T) {
 	t.Helper()
 	for _, arguments := range [][]string{
@@ -93,18 +92,18 @@ func (w *world) explain(t *testing.T) {
 		{"get", "events", "--all-namespaces", "--sort-by=.lastTimestamp"},
 		{"logs", "--namespace=" + system, "--selector=app.kubernetes.io/component=manager", "--tail=30"},
 	} {
-		said, err := tryKubectl(arguments...)
-		lines := strings.Split(said, "\n")
+		output, err := tryKubectl(arguments...)
+		lines := strings.Split(output, "\n")
 		t.Logf("kubectl %s: %v\n%s", strings.Join(arguments, " "), err, strings.Join(lines[max(0, len(lines)-40):], "\n"))
 	}
 }
 
-// begin refuses a cluster in which there is something that this would remove.
+// begin fails if the cluster has objects that the test would remove.
 func (w *world) begin(t *testing.T) {
 	there := kubectl(t, "", "get", "--ignore-not-found", "--output=name", "namespace/"+pipedream, "namespace/"+shop, "namespace/"+system)
 	there += kubectl(t, "", "get", "--ignore-not-found", "--output=name", "crd", "pipedreamtokens.pipedream-operator.io")
 	if there != "" {
-		t.Fatalf("the cluster has these already, of an installation or of an earlier run; nothing is done to them:\n%s", there)
+		t.Fatalf("the cluster already has these objects, of an installation or of an earlier run. The test changes none of them:\n%s", there)
 	}
 	before, err := inventory()
 	harness.Must(t, err)
@@ -145,16 +144,16 @@ func (w *world) consume(t *testing.T) {
 		w.pods = append(w.pods, podOf(t, name))
 	}
 	watched := startWatch(t, "2 three renewals", w.pods)
-	watched.done = make([]int, len(w.pods)) // All that they ever did.
+	watched.done = make([]int, len(w.pods)) // Count all calls from the beginning.
 	first := w.pods[0].calls(t)[0].Time
 	watched.began = first
-	t.Logf("%s waits for its %d. token in its file", consumers[0], renewals+1)
+	t.Logf("%s waits until its file holds token number %d", consumers[0], renewals+1)
 	eventually(t, 4*lifetime, "three renewals", func() string {
 		w.remember(t)
 		r := &row{}
 		r.add(w.pods[0].calls(t), call{})
 		if r.refused > 0 {
-			t.Fatalf("a call of %s was refused:\n%s", consumers[0], story(w.pods[0].calls(t), first))
+			t.Fatalf("a call of %s was refused:\n%s", consumers[0], timeline(w.pods[0].calls(t), first))
 		}
 		if r.tokens <= renewals {
 			return fmt.Sprintf("%s has seen %d tokens", consumers[0], r.tokens)
@@ -170,31 +169,31 @@ func (w *world) consume(t *testing.T) {
 		one.add(calls, call{})
 		t.Logf("%s: the file changed %s after the token requests", consumers[i], strings.Join(one.delays, ", "))
 		if !slices.IsSortedFunc(calls, func(a, b call) int { return a.Written.Compare(b.Written) }) {
-			t.Errorf("%s: the file went back", consumers[i])
+			t.Errorf("%s: an older token replaced a newer one in the file", consumers[i])
 		}
 	}
 }
 
-// apart waits until the last token is some way from its renewal.
+// apart waits until the last token is a share of renewBefore older, so that renewals do not coincide.
 func (w *world) apart(t *testing.T) {
 	t.Helper()
 	step := renewBefore / time.Duration(len(consumers))
 	last := w.pods[len(w.pods)-1]
-	eventually(t, patience, "the calls to reach the step", func() string {
+	eventually(t, patience, "the last token to be old enough", func() string {
 		calls := last.calls(t)
 		if len(calls) > 0 && calls[len(calls)-1].Time.Sub(calls[len(calls)-1].issued()) >= step {
 			return ""
 		}
-		return "the clock stands still"
+		return "the token is not old enough yet"
 	})
 }
 
-// remember keeps all tokens that there are now, to look for them later.
+// remember adds all current tokens to w.secrets, for the search of etcd.
 func (w *world) remember(t *testing.T) {
 	t.Helper()
 	var list corev1.SecretList
 	if err := tryGet(&list, "secrets", "--namespace="+shop); err != nil {
-		return // The API server is away.
+		return // The API server is unavailable.
 	}
 	for _, secret := range list.Items {
 		if token := secret.Data["access_token"]; len(token) > 0 {
@@ -218,7 +217,7 @@ func (w *world) disturb(t *testing.T) {
 			t.Helper()
 			kubectl(t, "", "delete", "pod", leader(t).Name, "--namespace="+system)
 		}},
-		{"3 operator rolled out anew", func(t *testing.T) {
+		{"3 operator rolled out again", func(t *testing.T) {
 			t.Helper()
 			kubectl(t, "", "rollout", "restart", "deployment/pipedream-operator-manager", "--namespace="+system)
 		}},
@@ -229,12 +228,12 @@ func (w *world) disturb(t *testing.T) {
 		watched := startWatch(t, disturbance.name, w.pods)
 		disturbance.do(t)
 		managersReady(t)
-		// Whoever works now must renew, too.
+		// The manager that leads after the disturbance must renew, too.
 		since := time.Now()
-		eventually(t, 2*renewBefore, "a renewal by the manager that works now", func() string {
+		eventually(t, 2*renewBefore, "a renewal by the manager that leads now", func() string {
 			w.remember(t)
 			if w.issuedAfter(t, since) == 0 {
-				return "nothing has been renewed since"
+				return "no token has been renewed since"
 			}
 			return ""
 		})
@@ -246,7 +245,7 @@ func (w *world) disturb(t *testing.T) {
 	}
 }
 
-// issuedAfter returns how many tokens in Secrets are newer than that.
+// issuedAfter returns how many tokens in Secrets Pipedream issued after the moment.
 func (w *world) issuedAfter(t *testing.T, moment time.Time) int {
 	t.Helper()
 	count := 0
@@ -266,12 +265,12 @@ func (w *world) issuedAfter(t *testing.T, moment time.Time) int {
 	return count
 }
 
-// killLeader kills it without a warning, where the cluster lets us.
+// killLeader kills the leading manager with SIGKILL. Without access to the node it deletes the pod instead.
 func (w *world) killLeader(t *testing.T) {
 	t.Helper()
 	pod := leader(t)
 	if len(w.kill) == 0 {
-		t.Log("no access to the node: the leader is deleted with no time to end, and not killed")
+		t.Log("no access to the node: the test deletes the leader without a grace period, instead of killing it")
 		kubectl(t, "", "delete", "pod", pod.Name, "--namespace="+system, "--grace-period=0", "--force")
 		return
 	}
@@ -305,7 +304,7 @@ func (w *world) restarted(component string) func(*testing.T) {
 	}
 }
 
-// condition returns one of a PipedreamToken.
+// condition returns the PipedreamToken's condition of a type, or an empty condition.
 func condition(token v1alpha1.PipedreamToken, kind string) metav1.Condition {
 	if found := meta.FindStatusCondition(token.Status.Conditions, kind); found != nil {
 		return *found
@@ -319,7 +318,7 @@ func (w *world) rotate(t *testing.T) {
 	w.secrets["the rotated client secret"] = rotated
 	simulate(t, "replace", "clients/"+clientID, `{"secret":"`+rotated+`"}`)
 	at := time.Now()
-	// It would be noticed with the next renewal; this asks for one now.
+	// Do not wait for the next renewal to notice the rotation: request a renewal now.
 	kubectl(t, "", "annotate", "pipedreamtoken", consumers[0], "--namespace="+shop, "--overwrite", "pipedream-operator.io/renew-request=rotated")
 	eventually(t, patience, "the rotated client secret to be refused", func() string {
 		var token v1alpha1.PipedreamToken
@@ -353,12 +352,12 @@ func (w *world) rotate(t *testing.T) {
 	})
 	t.Logf("+%.0f s: all %d Secrets have new tokens", time.Since(at).Seconds(), len(consumers))
 	w.remember(t)
-	// All that was disturbed before has reached the pods, when these tokens have.
+	// When these tokens have reached the pods, all earlier changes have reached them too.
 	for i, p := range w.pods {
 		eventually(t, filePatience, "the new token in the file of "+consumers[i], func() string {
 			calls := p.calls(t)
 			if calls[len(calls)-1].issued().Before(repaired) {
-				return consumers[i] + " still has the token of before"
+				return consumers[i] + " still has the old token"
 			}
 			return ""
 		})
@@ -368,7 +367,7 @@ func (w *world) rotate(t *testing.T) {
 	w.report(t, r)
 	r.wantServed(t)
 	for i, calls := range r.callsOf {
-		t.Logf("%s, from the rotation on:\n%s", consumers[i], story(calls, at))
+		t.Logf("%s, from the rotation on:\n%s", consumers[i], timeline(calls, at))
 	}
 }
 
@@ -395,14 +394,14 @@ func (w *world) revoke(t *testing.T) {
 		return ""
 	})
 	if took := time.Since(at); took > 30*time.Second {
-		t.Errorf("the tokens were replaced after %s; they are verified each 10 s", took)
+		t.Errorf("the tokens were replaced after %s; they are verified every 10 s", took)
 	}
 	w.remember(t)
 	for i, p := range w.pods {
 		eventually(t, filePatience, "calls of "+consumers[i]+" with the new token", func() string {
 			calls := p.calls(t)
 			if last := calls[len(calls)-1]; last.Status != 200 || last.issued().Before(at.Add(-time.Second)) {
-				return fmt.Sprintf("%s is answered %d", consumers[i], last.Status)
+				return fmt.Sprintf("%s still gets the HTTP status %d", consumers[i], last.Status)
 			}
 			return ""
 		})
@@ -411,24 +410,24 @@ func (w *world) revoke(t *testing.T) {
 	r.issued = len(consumers)
 	w.report(t, r)
 	if r.refused == 0 {
-		t.Error("no call was refused, though all tokens were revoked: the consumers do not measure anything")
+		t.Error("no call was refused, though all tokens were revoked: the consumers measure nothing")
 	}
 	if r.failed > 0 || r.restarts > 0 {
 		t.Errorf("%d calls failed (%s), and consumers were restarted %d times, want neither", r.failed, r.firstFailure, r.restarts)
 	}
 	for i, calls := range r.callsOf {
-		t.Logf("%s, from the revocation on:\n%s", consumers[i], story(calls, at))
+		t.Logf("%s, from the revocation on:\n%s", consumers[i], timeline(calls, at))
 	}
 }
 
-// wantNothingRefused asks the one who answers whether consumers have told the truth.
+// wantNothingRefused compares the consumers' results with the simulator's counters.
 func wantNothingRefused(t *testing.T) {
 	t.Helper()
 	var counters struct {
 		Calls map[string]struct{ Total, Accepted, Refused int }
 	}
-	said := kubectl(t, "", "get", "--raw=/api/v1/namespaces/"+pipedream+"/services/simulator:8099/proxy/_sim/counters")
-	harness.Must(t, json.Unmarshal([]byte(said), &counters))
+	output := kubectl(t, "", "get", "--raw=/api/v1/namespaces/"+pipedream+"/services/simulator:8099/proxy/_sim/counters")
+	harness.Must(t, json.Unmarshal([]byte(output), &counters))
 	calls := counters.Calls["accounts"]
 	t.Logf("the simulator was called %d times, verifications included: it accepted %d and refused %d", calls.Total, calls.Accepted, calls.Refused)
 	if calls.Refused > 0 || calls.Accepted == 0 {
@@ -436,12 +435,12 @@ func wantNothingRefused(t *testing.T) {
 	}
 }
 
-func (w *world) lookIntoEtcd(t *testing.T) {
+func (w *world) searchEtcd(t *testing.T) {
 	if len(w.etcd) == 0 {
 		t.Log("NOT DONE: no access to etcd")
 		return
 	}
-	// What is not encrypted is found: in the same way, in clear.
+	// First prove that the search finds an unencrypted text.
 	marker := rand.Text()
 	encodings := func(text string) map[string]string {
 		raw := []byte(text)
@@ -461,23 +460,23 @@ func (w *world) lookIntoEtcd(t *testing.T) {
 	harness.Must(t, err)
 	for name, text := range encodings(marker) {
 		if !strings.Contains(stored, text) {
-			t.Errorf("a ConfigMap's text %s is not found: this finds nothing", name)
+			t.Errorf("a ConfigMap's text %s is not found, so the search proves nothing", name)
 		}
 	}
 	for _, name := range append([]string{"pipedream-oauth-client"}, consumers...) {
 		if !strings.Contains(stored, "/registry/secrets/"+shop+"/"+name) {
-			t.Errorf("the Secret %s is not there", name)
+			t.Errorf("the Secret %s is not in etcd", name)
 		}
 	}
-	for what, secret := range w.secrets {
-		for how, text := range encodings(secret) {
+	for name, secret := range w.secrets {
+		for encoding, text := range encodings(secret) {
 			if strings.Contains(stored, text) {
-				t.Errorf("%s is in etcd, %s", what, how)
+				t.Errorf("%s is in etcd, %s", name, encoding)
 			}
 		}
-		// A token's parts are secret enough.
+		// Search for parts of a token, too.
 		if _, signature, found := strings.Cut(secret, "."); found && strings.Contains(stored, signature) {
-			t.Errorf("a part of %s is in etcd", what)
+			t.Errorf("a part of %s is in etcd", name)
 		}
 	}
 	t.Logf("in %d bytes of etcd, older versions included, looked for %d tokens and client secrets in clear, base64 and hexadecimal", len(stored), len(w.secrets))
@@ -488,28 +487,28 @@ func (w *world) uninstall(t *testing.T) {
 		kubectl(t, "", "delete", "deployment", name, "--namespace="+shop)
 	}
 	secrets := func() ([]string, error) {
-		said, err := tryKubectl("get", "secrets", "--namespace="+shop, "--output=jsonpath={.items[*].metadata.name}")
-		return strings.Fields(said), err
+		output, err := tryKubectl("get", "secrets", "--namespace="+shop, "--output=jsonpath={.items[*].metadata.name}")
+		return strings.Fields(output), err
 	}
 	wantSecrets := func(want ...string) {
 		t.Helper()
-		eventually(t, patience, "the Secrets to be collected", func() string {
+		eventually(t, patience, "the Secrets to be garbage-collected", func() string {
 			if got, err := secrets(); err != nil || !slices.Equal(got, want) {
 				return fmt.Sprintf("there are the Secrets %q (%v), want %q", got, err, want)
 			}
 			return ""
 		})
 	}
-	// One by one, and then with the operator: docs/install.md says that its CRD goes too.
+	// Delete one PipedreamToken, and the others with the operator: docs/install.md says that its CRD goes too.
 	kubectl(t, "", "delete", "pipedreamtoken", consumers[0], "--namespace="+shop)
 	wantSecrets("invoices", "pipedream-oauth-client", "returns")
 	kubectl(t, w.manifests, "delete", "--filename=-")
 	wantSecrets("pipedream-oauth-client")
-	if said, err := tryKubectl("get", "crd", "pipedreamtokens.pipedream-operator.io", "--ignore-not-found"); err != nil || said != "" {
-		t.Errorf("the CRD is there: %s %v", said, err)
+	if output, err := tryKubectl("get", "crd", "pipedreamtokens.pipedream-operator.io", "--ignore-not-found"); err != nil || output != "" {
+		t.Errorf("the CRD still exists: %s %v", output, err)
 	}
 	kubectl(t, "", "delete", "namespace", pipedream, shop)
-	eventually(t, patience, "all that was installed to be gone", func() string {
+	eventually(t, patience, "all installed objects to be gone", func() string {
 		now, err := inventory()
 		if err != nil {
 			return err.Error()
@@ -522,7 +521,7 @@ func (w *world) uninstall(t *testing.T) {
 		}
 		if len(left) > 0 {
 			slices.Sort(left)
-			return "there is left: " + strings.Join(left, ", ")
+			return "these objects are left: " + strings.Join(left, ", ")
 		}
 		return ""
 	})

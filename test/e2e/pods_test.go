@@ -16,7 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// call is a line that a consumer has written.
+// call is one call of a consumer to Pipedream's API, as the consumer logged it.
 type call struct {
 	Time    time.Time `json:"time"`
 	Status  int       `json:"status"`
@@ -26,14 +26,14 @@ type call struct {
 	Expires time.Time `json:"expires"`
 }
 
-// issued is the moment before the token was asked for.
+// issued returns the moment before the operator requested the token.
 func (c call) issued() time.Time { return c.Expires.Add(-lifetime) }
 
-// delay is from the token request to the file: from the write of the Secret, it is
-// shorter by the time that the request takes, and by up to a second of rounding.
+// delay returns the time from the token request to the change of the file. The time from the write of the Secret
+// is shorter by the duration of the request and up to a second of rounding.
 func (c call) delay() time.Duration { return c.Written.Sub(c.issued()) }
 
-// pod is a consumer's. It must stay the same one.
+// pod identifies the pod of a consumer, which must not be replaced during the test.
 type pod struct {
 	name, uid string
 }
@@ -49,19 +49,19 @@ func podOf(t *testing.T, consumer string) pod {
 	return pod{list.Items[0].Name, string(list.Items[0].UID)}
 }
 
-// calls returns all that a pod has done, which is something.
+// calls returns all calls of a pod. It waits until there is one.
 func (p pod) calls(t *testing.T) []call {
 	t.Helper()
 	var all []call
 	eventually(t, patience, "a call of "+p.name, func() string {
-		said, err := tryKubectl("logs", p.name, "--namespace="+shop)
+		output, err := tryKubectl("logs", p.name, "--namespace="+shop)
 		if err != nil {
 			return err.Error()
 		}
 		all = nil
-		for line := range strings.Lines(said) {
+		for line := range strings.Lines(output) {
 			var one call
-			// The last line may not be whole yet.
+			// The last line may be incomplete.
 			if err := json.Unmarshal([]byte(line), &one); err != nil {
 				break
 			}
@@ -75,14 +75,13 @@ func (p pod) calls(t *testing.T) []call {
 	return all
 }
 
-// restarts returns how often a pod's containers were started again, and fails if
-// it is another pod.
+// restarts returns how often the containers of a pod were restarted. It fails if another pod has replaced the pod.
 func (p pod) restarts(t *testing.T) int {
 	t.Helper()
 	var now corev1.Pod
 	get(t, &now, "pod", p.name, "--namespace="+shop)
 	if string(now.UID) != p.uid {
-		t.Fatalf("%s is another pod now", p.name)
+		t.Fatalf("another pod has replaced %s", p.name)
 	}
 	restarts := 0
 	for _, status := range now.Status.ContainerStatuses {
@@ -91,12 +90,12 @@ func (p pod) restarts(t *testing.T) int {
 	return restarts
 }
 
-// watch looks at the consumers from one moment on. It is for one row of the report.
+// watch records when a row of the report begins.
 type watch struct {
 	name  string
 	pods  []pod
 	began time.Time
-	// done is how many calls each pod had made.
+	// done is how many calls each pod had made when the watch began.
 	done []int
 }
 
@@ -109,14 +108,13 @@ func startWatch(t *testing.T, name string, pods []pod) *watch {
 	return w
 }
 
-// row is what consumers met in some time.
+// row summarizes the calls of all consumers during a step.
 type row struct {
 	name                   string
 	seconds                int
 	calls, refused, failed int
 	tokens, renewed        int
-	// issued is how many tokens the operator has renewed; renewed, how many new ones
-	// the pods have begun to use.
+	// issued is how many tokens the operator renewed. renewed is how many new tokens the pods began to use.
 	issued         int
 	delay, silence time.Duration
 	restarts       int
@@ -125,7 +123,7 @@ type row struct {
 	callsOf        [][]call
 }
 
-// row sums up what there was since the watch began.
+// row summarizes the time since the watch began.
 func (w *watch) row(t *testing.T) row {
 	t.Helper()
 	r := row{name: w.name, seconds: int(time.Since(w.began).Seconds())}
@@ -133,7 +131,7 @@ func (w *watch) row(t *testing.T) row {
 		now, restarts := time.Now(), p.restarts(t)
 		all := p.calls(t)
 		if len(all) < w.done[i] {
-			t.Fatalf("%s: the calls of %s are lost, which was restarted %d times", w.name, p.name, restarts)
+			t.Fatalf("%s: the log of %s has lost calls; its containers were restarted %d times", w.name, p.name, restarts)
 		}
 		since := all[w.done[i]:]
 		r.callsOf = append(r.callsOf, since)
@@ -148,7 +146,7 @@ func (w *watch) row(t *testing.T) row {
 	return r
 }
 
-// add counts the calls of a pod after another call of it, if there was one.
+// add counts the calls of a pod. before is the call that precedes them, or an empty call.
 func (r *row) add(calls []call, before call) {
 	seen := map[string]bool{}
 	for i, c := range calls {
@@ -174,8 +172,7 @@ func (r *row) add(calls []call, before call) {
 	r.tokens += len(seen)
 }
 
-// silence is the longest time between calls, also from the one before them, if there
-// was one, and until now.
+// silence returns the longest time without a call, from the call before (if there is one) until now.
 func silence(before call, calls []call, now time.Time) time.Duration {
 	var longest time.Duration
 	last := before.Time
@@ -195,9 +192,9 @@ func (r *row) wantServed(t *testing.T) {
 		t.Errorf("%s: %d calls were refused, and %d failed (%s), want none", r.name, r.refused, r.failed, r.firstFailure)
 	}
 	if r.restarts > 0 {
-		t.Errorf("%s: consumers were restarted %d times, want never", r.name, r.restarts)
+		t.Errorf("%s: the consumers' containers were restarted %d times, want never", r.name, r.restarts)
 	}
-	// Who does not call is not refused.
+	// A consumer that makes no calls is not refused either.
 	if r.silence > 10*time.Second || r.calls < len(r.callsOf)*r.seconds/2 {
 		t.Errorf("%s: %d consumers made %d calls in %d s, with a pause of %s", r.name, len(r.callsOf), r.calls, r.seconds, r.silence)
 	}
@@ -213,34 +210,33 @@ func (r *row) String() string {
 	return fmt.Sprintf("| %s | %d | %d | %d | %d | %d | %d | %s | %s | %d |\n", r.name, r.seconds, r.calls, r.refused, r.failed, r.issued, r.renewed, longest, r.silence.Round(100*time.Millisecond), r.restarts)
 }
 
-// story tells what a pod saw, second by second, since a moment: equal seconds are
-// put together.
-func story(calls []call, from time.Time) string {
+// timeline describes the calls of a pod since a moment. Equal results in consecutive seconds share a line.
+func timeline(calls []call, from time.Time) string {
 	type stretch struct {
 		first, last time.Duration
-		what        string
+		result      string
 		calls       int
 	}
-	var told []stretch
+	var stretches []stretch
 	for _, c := range calls {
 		if c.Time.Before(from) {
 			continue
 		}
 		at := c.Time.Sub(from).Truncate(time.Second)
-		what := fmt.Sprintf("%d with token %s", c.Status, c.Token)
+		result := fmt.Sprintf("%d with token %s", c.Status, c.Token)
 		if c.Status == 0 {
-			what = "no answer with token " + c.Token
+			result = "no answer with token " + c.Token
 		}
-		if len(told) > 0 && told[len(told)-1].what == what {
-			told[len(told)-1].last = at
-			told[len(told)-1].calls++
+		if len(stretches) > 0 && stretches[len(stretches)-1].result == result {
+			stretches[len(stretches)-1].last = at
+			stretches[len(stretches)-1].calls++
 			continue
 		}
-		told = append(told, stretch{at, at, what, 1})
+		stretches = append(stretches, stretch{at, at, result, 1})
 	}
 	var lines []string
-	for _, s := range told {
-		lines = append(lines, fmt.Sprintf("    +%3.0f s to +%3.0f s: %3d calls, %s", s.first.Seconds(), s.last.Seconds(), s.calls, s.what))
+	for _, s := range stretches {
+		lines = append(lines, fmt.Sprintf("    +%3.0f s to +%3.0f s: %3d calls, %s", s.first.Seconds(), s.last.Seconds(), s.calls, s.result))
 	}
 	return strings.Join(lines, "\n")
 }

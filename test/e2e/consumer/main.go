@@ -1,10 +1,9 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command consumer is what a token is for: a program in a pod, that knows nothing
-// of Kubernetes. Once a second it reads the token from a file, calls Pipedream's
-// API with it, and writes a line of JSON about what came of it. The token itself is
-// never in there.
+// Command consumer is an application that uses a token, and knows nothing of Kubernetes. Once a second it reads
+// the token from a file, calls Pipedream's API with it, and writes the result as a line of JSON. The line never
+// holds the token itself.
 package main
 
 import (
@@ -22,22 +21,22 @@ import (
 	"time"
 )
 
-// call is a line.
+// call is a line of the output.
 type call struct {
 	Time time.Time `json:"time"`
-	// Status is that of the answer, or 0 if there was none: Error says why.
+	// Status is the HTTP status of the answer, or 0 without an answer. Error says why there is none.
 	Status int    `json:"status"`
 	Error  string `json:"error,omitempty"`
-	// Token is the beginning of its hash.
+	// Token is the beginning of the token's hash.
 	Token string `json:"token,omitempty"`
-	// Written is when the file was, and Expires what the file beside it says.
+	// Written is when the file of the token was written, and Expires the content of the file expires_at.
 	Written time.Time `json:"written"`
 	Expires string    `json:"expires,omitempty"`
 }
 
 func main() {
-	folder := flag.String("folder", "/var/run/pipedream", "Where the Secret is mounted.")
-	url := flag.String("url", "", "What to call.")
+	folder := flag.String("folder", "/var/run/pipedream", "The folder where the Secret is mounted.")
+	url := flag.String("url", "", "The URL to call.")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -58,18 +57,18 @@ func main() {
 	}
 }
 
-// make calls with the token that is in the file now.
+// make calls the API with the current token in the file, and fills in the line.
 func (c *call) make(ctx context.Context, client *http.Client, folder, url string) error {
 	path := filepath.Join(folder, "access_token")
 	info, err := os.Stat(path)
 	if err != nil {
 		return err
 	}
-	token, err := os.ReadFile(path) //nolint:gosec // Whoever starts this says what it reads.
+	token, err := os.ReadFile(path) //nolint:gosec // The user chooses the folder.
 	if err != nil {
 		return err
 	}
-	expires, err := os.ReadFile(filepath.Join(folder, "expires_at")) //nolint:gosec // Likewise.
+	expires, err := os.ReadFile(filepath.Join(folder, "expires_at")) //nolint:gosec // The user chooses the folder.
 	if err != nil {
 		return err
 	}
