@@ -1,10 +1,10 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package argocd judges live objects of the operator with Argo CD's own code: its
-// parser of argocd-cm, its Lua engine with the libraries that it lets a script have,
-// and its rules for differences. The objects were recorded on a real API server, and
-// the tests of internal/controller/token see that they are what the operator writes today.
+// Package argocd tests the health, the actions and the differences of PipedreamTokens with Argo CD's own code: its
+// parser of argocd-cm, its Lua engine with the libraries that a script may use, and its rules for differences. The
+// objects were recorded on a real API server. The tests of internal/controller/token check that the operator still
+// writes them in this form.
 package argocd
 
 import (
@@ -31,7 +31,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-var update = flag.Bool("update", false, "make config/argocd/argocd-cm.yaml of the scripts again")
+var update = flag.Bool("update", false, "write config/argocd/argocd-cm.yaml again, from the scripts")
 
 const (
 	config        = "../../config/argocd"
@@ -63,8 +63,8 @@ func object(t *testing.T, path string) *unstructured.Unstructured {
 	return o
 }
 
-// configMap is argocd-cm, for those who can't have the scripts in Argo CD itself. By
-// these keys Argo CD gives them none of Lua's libraries but its own safe ones.
+// configMap is argocd-cm, for users who cannot add the scripts to Argo CD itself. For scripts under these keys,
+// Argo CD loads only its own safe libraries, and none of Lua's.
 var configMap = template.Must(template.New("").Funcs(template.FuncMap{
 	"script": func(indent int, path string) (string, error) {
 		content, err := os.ReadFile(filepath.Join(customization, path))
@@ -80,7 +80,7 @@ var configMap = template.Must(template.New("").Funcs(template.FuncMap{
 #
 #   kubectl patch configmap argocd-cm --namespace argocd --patch-file config/argocd/argocd-cm.yaml
 #
-# Made of the scripts in resource_customizations by the test in test/argocd; don't edit.
+# The test in test/argocd makes this file from the scripts in resource_customizations. Do not edit it.
 apiVersion: v1
 kind: ConfigMap
 metadata:
@@ -105,16 +105,16 @@ func TestConfigMapHoldsTheScripts(t *testing.T) {
 	must(t, configMap.Execute(want, nil))
 	path := config + "/argocd-cm.yaml"
 	if *update {
-		must(t, os.WriteFile(path, want.Bytes(), 0o644)) //nolint:gosec // It is for all to read.
+		must(t, os.WriteFile(path, want.Bytes(), 0o644)) //nolint:gosec // The file is public.
 	}
 	got, err := os.ReadFile(path)
 	must(t, err)
 	if diff := cmp.Diff(want.String(), string(got)); diff != "" {
-		t.Errorf("%s does not hold the scripts; make it again with -update (-want +got):\n%s", path, diff)
+		t.Errorf("%s does not hold the scripts; write it again with -update (-want +got):\n%s", path, diff)
 	}
 }
 
-// overrides returns what Argo CD makes of our argocd-cm.
+// overrides returns the customizations that Argo CD reads from the argocd-cm of this repository.
 func overrides(t *testing.T) map[string]v1alpha1.ResourceOverride {
 	t.Helper()
 	cm := &corev1.ConfigMap{}
@@ -131,7 +131,7 @@ func overrides(t *testing.T) map[string]v1alpha1.ResourceOverride {
 	return overrides
 }
 
-// TestHealth has the layout of Argo CD's own test of all its customizations.
+// TestHealth reads its cases from a file with the layout of Argo CD's own test of all customizations.
 func TestHealth(t *testing.T) {
 	var tests struct {
 		Tests []struct {
@@ -151,18 +151,18 @@ func TestHealth(t *testing.T) {
 			t.Errorf("%s (-want +got): %s", test.InputPath, diff)
 		}
 		if status, _, _ := strings.Cut(filepath.Base(test.InputPath), "-"); strings.TrimSuffix(status, ".yaml") != strings.ToLower(string(got.Status)) {
-			t.Errorf("%s is %s, and its name says otherwise", test.InputPath, got.Status)
+			t.Errorf("the health of %s is %s, but its name says otherwise", test.InputPath, got.Status)
 		}
-		expires, held, _ := unstructured.NestedString(live.Object, "status", "expirationTime")
-		if held && !strings.Contains(got.Message, expires) && got.Status == health.HealthStatusDegraded && isReady(live) {
-			t.Errorf("%s: the message does not say until when the current token is good: %s", test.InputPath, got.Message)
+		expires, found, _ := unstructured.NestedString(live.Object, "status", "expirationTime")
+		if found && !strings.Contains(got.Message, expires) && got.Status == health.HealthStatusDegraded && isReady(live) {
+			t.Errorf("%s: the message does not say when the current token expires: %s", test.InputPath, got.Message)
 		}
 	}
 	recorded, err := filepath.Glob(customization + "/testdata/*.yaml")
 	must(t, err)
 	for _, path := range recorded {
 		if !tested[filepath.Base(path)] {
-			t.Errorf("nothing is said in health_test.yaml of %s", filepath.Base(path))
+			t.Errorf("health_test.yaml has no case for %s", filepath.Base(path))
 		}
 	}
 }
@@ -177,7 +177,7 @@ func isReady(live *unstructured.Unstructured) bool {
 	return false
 }
 
-// TestActions has the layout of Argo CD's own test, too.
+// TestActions reads its cases from a file with the layout of Argo CD's own test, too.
 func TestActions(t *testing.T) {
 	var tests struct {
 		DiscoveryTests []struct {
@@ -216,22 +216,22 @@ func TestActions(t *testing.T) {
 		got := impacted[0].UnstructuredObj
 		value := got.GetAnnotations()[renewRequest]
 		if at, err := time.Parse(time.RFC3339, value); err != nil || at.Before(begin) || at.After(time.Now()) {
-			t.Errorf("the request is %q, want the time, in RFC 3339", value)
+			t.Errorf("the request is %q, want the current time in RFC 3339", value)
 		}
 		want := object(t, filepath.Join(folder, test.ExpectedOutputPath))
 		annotations := got.GetAnnotations()
 		annotations[renewRequest] = want.GetAnnotations()[renewRequest]
 		got.SetAnnotations(annotations)
 		if diff := cmp.Diff(asJSON(t, want), asJSON(t, got)); diff != "" {
-			t.Errorf("the action changes something else, too (-want +got): %s", diff)
+			t.Errorf("the action changes more than the annotation (-want +got): %s", diff)
 		}
 	}
 	if len(tests.DiscoveryTests) == 0 || len(tests.ActionTests) == 0 {
-		t.Error("nothing is tested")
+		t.Error("there are no tests")
 	}
 }
 
-// asJSON makes numbers the same that Lua has turned into floating-point ones.
+// asJSON marshals an object, so that integers equal the floating-point numbers that Lua makes of them.
 func asJSON(t *testing.T, o *unstructured.Unstructured) string {
 	t.Helper()
 	content, err := yaml.Marshal(o.Object)
@@ -239,7 +239,7 @@ func asJSON(t *testing.T, o *unstructured.Unstructured) string {
 	return string(content)
 }
 
-// dryRunner answers a server-side dry run with what was recorded of a real one.
+// dryRunner answers a server-side dry run with the recorded result of a real dry run.
 type dryRunner struct{ predicted *unstructured.Unstructured }
 
 // Run implements diff.ServerSideDryRunner.
@@ -248,8 +248,8 @@ func (d dryRunner) Run(context.Context, *unstructured.Unstructured, string) (str
 	return string(content), err
 }
 
-// TestNoDrift compares the samples with what had become of them after renewals, by
-// each of the rules that Argo CD has for it.
+// TestNoDrift compares the samples with the recorded objects after renewals, by each of Argo CD's rules for
+// differences.
 func TestNoDrift(t *testing.T) {
 	overrides := overrides(t)
 	for _, applied := range []string{"client-side", "server-side"} {
@@ -263,7 +263,7 @@ func TestNoDrift(t *testing.T) {
 			predicted := object(t, filepath.Join("testdata", applied, "predicted", filepath.Base(file)))
 			desired := object(t, filepath.Join("../../config/samples", filepath.Base(file)))
 			desired.SetNamespace(live.GetNamespace())
-			desired.SetLabels(live.GetLabels()) // The marks by which Argo CD tracks it.
+			desired.SetLabels(live.GetLabels()) // Argo CD tracks the object by these labels.
 			annotations := map[string]string{"argocd.argoproj.io/tracking-id": live.GetAnnotations()["argocd.argoproj.io/tracking-id"]}
 			desired.SetAnnotations(annotations)
 			for rule, builder := range map[string]*argodiff.DiffConfigBuilder{
@@ -278,16 +278,16 @@ func TestNoDrift(t *testing.T) {
 				result, err := argodiff.StateDiff(live.DeepCopy(), desired.DeepCopy(), rules)
 				must(t, err)
 				if result.Modified {
-					t.Errorf("%s, applied %s: Argo CD sees drift by its rule %s:\n%s", filepath.Base(file), applied, rule,
+					t.Errorf("%s, applied %s: by its rule %s Argo CD detects a difference:\n%s", filepath.Base(file), applied, rule,
 						cmp.Diff(string(result.PredictedLive), string(result.NormalizedLive)))
 				}
-				// The rule does see a change of the spec.
+				// Prove that the rule detects a change of the spec.
 				drifted := live.DeepCopy()
 				must(t, unstructured.SetNestedStringSlice(drifted.Object, []string{"other"}, "spec", "scopes"))
 				result, err = argodiff.StateDiff(drifted, desired.DeepCopy(), rules)
 				must(t, err)
 				if !result.Modified {
-					t.Errorf("%s, applied %s: Argo CD sees no drift by its rule %s in changed scopes", filepath.Base(file), applied, rule)
+					t.Errorf("%s, applied %s: by its rule %s Argo CD does not detect changed scopes", filepath.Base(file), applied, rule)
 				}
 			}
 		}
