@@ -3,10 +3,9 @@
 
 //go:build consumers
 
-// Package consumers runs the programs of docs/guides/consume.md as a pod would: with
-// the files of the Secret that is shown there, in a folder that is changed as the
-// kubelet changes it, against the simulator. It wants go, curl, python3, node and
-// Pipedream's SDK; hack/consumers provides them.
+// Package consumers runs the programs of docs/guides/consume.md as a pod would: against the simulator, with the
+// files of the guide's Secret in a folder. The test changes the files in the folder as the kubelet changes them.
+// It needs go, curl, python3, node and Pipedream's SDK; hack/consumers provides them.
 package consumers
 
 import (
@@ -31,8 +30,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
-// guide holds the blocks of code of the page by their language; of several in one
-// language the first.
+// guide returns the first code block of each language in the guide.
 func guide(t *testing.T) map[string]string {
 	t.Helper()
 	page := harness.MustRead(t, "docs", "guides", "consume.md")
@@ -45,13 +43,13 @@ func guide(t *testing.T) map[string]string {
 	return blocks
 }
 
-// pod is where a program of the guide runs.
+// pod is the environment in which a program of the guide runs.
 type pod struct {
 	*testing.T
 	blocks    map[string]string
 	pipedream *simulator.Simulator
 	address   string
-	// folder is where the Secret is mounted, and work where the program is.
+	// folder is where the Secret is mounted, and work holds the program.
 	folder, work string
 	versions     int
 }
@@ -66,8 +64,8 @@ func newPod(t *testing.T) *pod {
 	return p
 }
 
-// renew revokes the token, and changes the files as the kubelet does: a new folder,
-// and a symbolic link that is moved.
+// renew revokes the token, and writes the files of a new token as the kubelet does: into a new folder, to which it
+// then moves a symbolic link.
 func (p *pod) renew() {
 	p.Helper()
 	p.pipedream.RevokeAll()
@@ -75,13 +73,13 @@ func (p *pod) renew() {
 	harness.Must(p.T, err)
 	issued, err := api.Issue(p.Context(), pipedream.Credentials{ClientID: "orders", ClientSecret: pipedream.NewSensitive("s3cret")}, []string{"connect:accounts:read"})
 	harness.Must(p.T, err)
-	var shown v1alpha1.PipedreamToken
-	harness.Must(p.T, yaml.UnmarshalStrict([]byte(p.blocks["yaml"]), &shown))
+	var example v1alpha1.PipedreamToken
+	harness.Must(p.T, yaml.UnmarshalStrict([]byte(p.blocks["yaml"]), &example))
 	templates := map[string]string{}
-	for key, template := range shown.Spec.Secret.Data {
+	for key, template := range example.Spec.Secret.Data {
 		templates[key] = string(template)
 	}
-	data, err := token.Vocabulary.Render(templates, token.Values(shown.Spec, issued, "connect:accounts:read"))
+	data, err := token.Vocabulary.Render(templates, token.Values(example.Spec, issued, "connect:accounts:read"))
 	harness.Must(p.T, err)
 	p.versions++
 	version := fmt.Sprintf("..version-%d", p.versions)
@@ -96,8 +94,8 @@ func (p *pod) renew() {
 	harness.Must(p.T, os.Rename(filepath.Join(p.folder, "..data_tmp"), filepath.Join(p.folder, "..data")))
 }
 
-// program writes a program of the guide, with the simulator and the folder in place
-// of Pipedream and the mounted volume, and something after it.
+// program writes a program of the guide to a file, followed by the code in after. It replaces the addresses of
+// Pipedream and of the mounted volume by those of the simulator and of the folder.
 func (p *pod) program(language, name, after string) {
 	p.Helper()
 	code := p.blocks[language]
@@ -105,7 +103,7 @@ func (p *pod) program(language, name, after string) {
 		{"https://api.pipedream.com", p.address}, {"/var/run/pipedream", p.folder},
 	} {
 		if language == "ts" && replaced.new == p.address {
-			continue // The SDK takes it from the environment.
+			continue // The SDK reads its address from the environment.
 		}
 		if !strings.Contains(code, replaced.old) {
 			p.Fatalf("the program in %s has no %s", language, replaced.old)
@@ -115,8 +113,8 @@ func (p *pod) program(language, name, after string) {
 	harness.Must(p.T, os.WriteFile(filepath.Join(p.work, name), []byte(code+after), 0o600))
 }
 
-// run runs a program that asks for the accounts and says so, waits for a line, and
-// does it again: meanwhile the token is replaced.
+// run runs a program twice in one process: it prints the accounts and waits for a line of input. Between the two
+// answers run replaces the token.
 func (p *pod) run(name string, args ...string) {
 	p.Helper()
 	ctx, stop := context.WithTimeout(p.Context(), 2*time.Minute)
@@ -124,8 +122,8 @@ func (p *pod) run(name string, args ...string) {
 	command := exec.CommandContext(ctx, name, args...)
 	command.Dir = p.work
 	command.Env = append(os.Environ(), "PIPEDREAM_BASE_URL="+p.address, "GOFLAGS=-mod=mod", "GOWORK=off")
-	var problems strings.Builder
-	command.Stderr = &problems
+	var stderr strings.Builder
+	command.Stderr = &stderr
 	input, err := command.StdinPipe()
 	harness.Must(p.T, err)
 	output, err := command.StdoutPipe()
@@ -138,7 +136,7 @@ func (p *pod) run(name string, args ...string) {
 			Data []any `json:"data"`
 		}
 		if err := json.Unmarshal(lines.Bytes(), &page); err != nil || page.Data == nil {
-			p.Errorf("the program prints %q", lines.Text())
+			p.Errorf("the program printed %q, want the accounts as JSON", lines.Text())
 		}
 		if answers++; answers == 1 {
 			p.renew()
@@ -146,7 +144,7 @@ func (p *pod) run(name string, args ...string) {
 		_, _ = fmt.Fprintln(input)
 	}
 	if err := command.Wait(); err != nil {
-		p.Fatalf("%s ends with %v:\n%s", name, err, problems.String())
+		p.Fatalf("%s ended with %v:\n%s", name, err, stderr.String())
 	}
 	calls := p.pipedream.Counters().Calls["accounts"]
 	if answers != 2 || calls.Accepted != 2 || calls.Total != 2 {
@@ -156,7 +154,7 @@ func (p *pod) run(name string, args ...string) {
 
 func TestTypeScript(t *testing.T) {
 	p := newPod(t)
-	// What is shown has no types, so that it is JavaScript too.
+	// The guide's code has no type annotations, so it is JavaScript, too.
 	p.program("ts", "orders.mjs", `
 import { createInterface } from "node:readline/promises";
 const input = createInterface({ input: process.stdin });
