@@ -28,11 +28,11 @@ const release = "pipedream-operator"
 
 var (
 	chart = filepath.Join("charts", "pipedream-operator")
-	// allValues sets everything.
+	// allValues is a file that sets every value of the chart.
 	allValues = filepath.Join("test", "install", "testdata", "all-values.yaml")
 )
 
-// tryHelm runs the real helm.
+// tryHelm runs helm in the operator's namespace, and returns its output and error.
 func tryHelm(arguments ...string) (string, error) {
 	program := filepath.Join(harness.Root(), "bin", "helm")
 	if _, err := os.Stat(program); err != nil {
@@ -41,15 +41,15 @@ func tryHelm(arguments ...string) (string, error) {
 	return execute(program, append(arguments, "--namespace="+system)...)
 }
 
-// helm must succeed.
+// helm runs helm like tryHelm, and ends the test on an error.
 func helm(t *testing.T, arguments ...string) string {
 	t.Helper()
-	said, err := tryHelm(arguments...)
+	output, err := tryHelm(arguments...)
 	harness.Must(t, err)
-	return said
+	return output
 }
 
-// withHelm returns the installation of the chart with some values.
+// withHelm returns the installation of the chart with the given arguments of helm.
 func withHelm(values ...string) installation {
 	return installation{
 		render: func(t *testing.T) string {
@@ -71,9 +71,9 @@ func withHelm(values ...string) installation {
 
 func TestHelmLintsTheChart(t *testing.T) {
 	for name, values := range map[string][]string{
-		"with its own values":   nil,
-		"for some namespaces":   {"--set=namespaces={shop,checkout}"},
-		"with everything in it": {"--values=" + allValues},
+		"with the default values": nil,
+		"for some namespaces":     {"--set=namespaces={shop,checkout}"},
+		"with all values":         {"--values=" + allValues},
 	} {
 		t.Run(name, func(t *testing.T) {
 			helm(t, append([]string{"lint", "--strict", chart}, values...)...)
@@ -81,7 +81,7 @@ func TestHelmLintsTheChart(t *testing.T) {
 	}
 }
 
-func TestTheAPIServerAcceptsTheChartWithEverythingInIt(t *testing.T) {
+func TestTheAPIServerAcceptsTheChartWithAllValues(t *testing.T) {
 	ensureSystem(t)
 	monitoring := filepath.Join("test", "install", "testdata", "monitoring.yaml")
 	kubectl(t, "", "apply", "--server-side", "--filename="+monitoring)
@@ -102,7 +102,7 @@ func TestTheAPIServerAcceptsTheChartWithEverythingInIt(t *testing.T) {
 			t.Errorf("the %s %s has no extra label", object.GetKind(), object.GetName())
 		}
 	}
-	// What is set must be somewhere.
+	// Each value of the file must appear in the manifests.
 	for _, want := range []string{
 		"image: registry.example/operator@sha256:" + strings.Repeat("0", 64), "imagePullPolicy: Always", "- name: registry-credentials",
 		"--namespaces=shop,checkout", "--token-requests-per-second=10", "- name: GOMEMLIMIT", `priorityClassName: "system-cluster-critical"`,
@@ -119,28 +119,28 @@ func TestTheAPIServerAcceptsTheChartWithEverythingInIt(t *testing.T) {
 		}
 	}
 	if strings.Contains(manifests, "helm.sh/resource-policy: keep") {
-		t.Error("the CRD is kept, though crds.keep is false")
+		t.Error("the chart keeps the CRD although crds.keep is false")
 	}
 	if strings.Contains(manifests, "subPath:") {
 		t.Error("a file is mounted with subPath: the kubelet would never update it")
 	}
 }
 
-// TestTheSchemaKnowsEveryValue holds values.yaml, values.schema.json and the test
-// above together.
+// TestTheSchemaKnowsEveryValue checks that values.schema.json has the same values as values.yaml and as the file
+// of the test above.
 func TestTheSchemaKnowsEveryValue(t *testing.T) {
 	var schema map[string]any
 	harness.Must(t, json.Unmarshal(harness.MustRead(t, chart, "values.schema.json"), &schema))
 	known := map[string]bool{}
 	properties(schema, "", known)
 	for path := range known {
-		// In helm null takes a default away, and what is left is to be refused.
+		// In helm, null removes a default. The schema must then refuse the missing value.
 		nullable := []string{"global", "metrics.enabled", "topologySpreadConstraints"}
 		if isRequired(schema, strings.Split(path, ".")) == slices.Contains(nullable, path) {
-			t.Errorf("%s is required, and may be null, or neither", path)
+			t.Errorf("%s must be either required or nullable, and not both", path)
 		}
 	}
-	delete(known, "global") // Helm's own.
+	delete(known, "global") // Helm defines it.
 	for _, file := range []string{filepath.Join(chart, "values.yaml"), allValues} {
 		var values map[string]any
 		harness.Must(t, yaml.Unmarshal(harness.MustRead(t, file), &values))
@@ -150,9 +150,9 @@ func TestTheSchemaKnowsEveryValue(t *testing.T) {
 				missing = append(missing, path)
 			}
 		}
-		// These can't be set together with others.
+		// These values exclude others.
 		if diff := cmp.Diff(map[bool][]string{true: {"apiCA.secret", "nameOverride"}}[file == allValues], missing); diff != "" {
-			t.Errorf("what %s lacks (-want +got):\n%s", file, diff)
+			t.Errorf("missing values in %s (-want +got):\n%s", file, diff)
 		}
 	}
 }
@@ -185,35 +185,34 @@ func has(values map[string]any, path []string) bool {
 
 func TestTheChartRefusesBadValues(t *testing.T) {
 	for name, test := range map[string]struct{ set, want string }{
-		"a value that there is not":            {"replica=3", "additional properties 'replica' not allowed"},
-		"a nested value that there is not":     {"metrics.port=9", "additional properties 'port' not allowed"},
-		"namespaces that are no list":          {"namespaces=shop", "at '/namespaces': got string, want array"},
-		"a namespace that has no such name":    {"namespaces={Shop}", "at '/namespaces/0': 'Shop' does not match pattern"},
-		"a namespace twice":                    {"namespaces={shop,shop}", "at '/namespaces': items at 0 and 1 are equal"},
-		"a digest that is none":                {"image.digest=latest", "at '/image/digest'"},
-		"a pull policy that there is not":      {"image.pullPolicy=Sometimes", "at '/image/pullPolicy': value must be one of"},
-		"replicas that are no number":          {"replicas=two", "at '/replicas': got string, want integer"},
-		"an argument that is no flag":          {"extraArgs={verbose}", "at '/extraArgs/0'"},
-		"an interval without a unit":           {"metrics.serviceMonitor.interval=30", "at '/metrics/serviceMonitor/interval'"},
-		"a PodMonitor that may not scrape":     {"metrics.podMonitor.enabled=true", "at '/metrics/podMonitor/authorization'"},
-		"two places for the CA certificates":   {"apiCA.configMap=a,apiCA.secret=b", "set configMap or secret, not both"},
-		"a budget that allows nothing":         {"podDisruptionBudget.maxUnavailable=null", "at '/podDisruptionBudget': missing property 'maxUnavailable'"},
-		"labels that are null":                 {"extraLabels=null", "missing property 'extraLabels'"},
-		"a monitor of metrics that are not on": {"metrics.serviceMonitor.enabled=true,namespaces={shop}", "need metrics.enabled"},
-		"alerts on metrics that are not on":    {"prometheusRule.enabled=true,namespaces={shop}", "need metrics.enabled"},
-		"a dashboard of such":                  {"dashboard.enabled=true,metrics.enabled=false", "need metrics.enabled"},
+		"an unknown value":                   {"replica=3", "additional properties 'replica' not allowed"},
+		"an unknown nested value":            {"metrics.port=9", "additional properties 'port' not allowed"},
+		"namespaces that are not a list":     {"namespaces=shop", "at '/namespaces': got string, want array"},
+		"an invalid name of a namespace":     {"namespaces={Shop}", "at '/namespaces/0': 'Shop' does not match pattern"},
+		"a namespace twice":                  {"namespaces={shop,shop}", "at '/namespaces': items at 0 and 1 are equal"},
+		"an invalid digest":                  {"image.digest=latest", "at '/image/digest'"},
+		"an unknown pull policy":             {"image.pullPolicy=Sometimes", "at '/image/pullPolicy': value must be one of"},
+		"replicas that are not a number":     {"replicas=two", "at '/replicas': got string, want integer"},
+		"an argument that is not a flag":     {"extraArgs={verbose}", "at '/extraArgs/0'"},
+		"an interval without a unit":         {"metrics.serviceMonitor.interval=30", "at '/metrics/serviceMonitor/interval'"},
+		"a PodMonitor without authorization": {"metrics.podMonitor.enabled=true", "at '/metrics/podMonitor/authorization'"},
+		"two places for the CA certificates": {"apiCA.configMap=a,apiCA.secret=b", "set configMap or secret, not both"},
+		"a budget without a value":           {"podDisruptionBudget.maxUnavailable=null", "at '/podDisruptionBudget': missing property 'maxUnavailable'"},
+		"labels that are null":               {"extraLabels=null", "missing property 'extraLabels'"},
+		"a monitor without metrics":          {"metrics.serviceMonitor.enabled=true,namespaces={shop}", "need metrics.enabled"},
+		"alerts without metrics":             {"prometheusRule.enabled=true,namespaces={shop}", "need metrics.enabled"},
+		"a dashboard without metrics":        {"dashboard.enabled=true,metrics.enabled=false", "need metrics.enabled"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := tryHelm("template", release, chart, "--set="+test.set)
 			if err == nil || !strings.Contains(err.Error(), test.want) {
-				t.Errorf("helm says %v, want %q", err, test.want)
+				t.Errorf("helm returned %v, want %q", err, test.want)
 			}
 		})
 	}
 }
 
-// TestTheChartUpgrades begins with a chart of an older CRD, as one is after a
-// release that has changed it.
+// TestTheChartUpgrades upgrades from a chart with an older CRD, as after a release that changes the CRD.
 func TestTheChartUpgrades(t *testing.T) {
 	ensureSystem(t)
 	older := filepath.Join(t.TempDir(), "pipedream-operator")
@@ -236,13 +235,13 @@ func TestTheChartUpgrades(t *testing.T) {
 	if got := shortName(); got != "pdt" {
 		t.Errorf("after the upgrade the CRD's short name is %q, want pdt", got)
 	}
-	// From the whole cluster to one namespace: the rights for the cluster go.
+	// After the change from the whole cluster to one namespace, the permissions in the whole cluster must be gone.
 	helm(t, "upgrade", release, chart, "--set=namespaces={shop}")
 	binding := &unstructured.Unstructured{}
 	binding.SetAPIVersion("rbac.authorization.k8s.io/v1")
 	binding.SetKind("ClusterRoleBinding")
 	if err := admin.Get(t.Context(), client.ObjectKey{Name: "pipedream-operator-manager"}, binding); !apierrors.IsNotFound(err) {
-		t.Errorf("the ClusterRoleBinding of the whole cluster: %v, want it gone", err)
+		t.Errorf("getting the ClusterRoleBinding returned %v, want NotFound", err)
 	}
 	helm(t, "uninstall", release)
 	kept := &v1alpha1.PipedreamToken{}
@@ -250,13 +249,13 @@ func TestTheChartUpgrades(t *testing.T) {
 	helm(t, "install", release, chart)
 	harness.Must(t, admin.Get(t.Context(), client.ObjectKeyFromObject(token), kept))
 	if kept.UID != token.UID {
-		t.Error("the PipedreamToken is another one")
+		t.Error("another PipedreamToken has replaced the PipedreamToken")
 	}
 	helm(t, "uninstall", release)
 }
 
-// TestNamesThatLookLikeSomethingElse has a release and a namespace whose names are a
-// truth and a number to YAML, and a label that the chart sets, too.
+// TestNamesThatLookLikeSomethingElse uses a release name that YAML reads as a boolean, a namespace that it reads as
+// a number, and a label that the chart also sets.
 func TestNamesThatLookLikeSomethingElse(t *testing.T) {
 	program := filepath.Join(harness.Root(), "bin", "helm")
 	manifests, err := execute(program, "template", "on", chart, "--namespace=123", "--values="+allValues, "--set-string=fullnameOverride=,extraLabels.app\\.kubernetes\\.io/name=true")
@@ -271,7 +270,7 @@ func TestNamesThatLookLikeSomethingElse(t *testing.T) {
 			t.Errorf("%s %s has the labels %v: %v", object.GetKind(), object.GetName(), labels, err)
 		}
 	}
-	templateOf(t, one(t, objects, "Deployment")) // Decoded strictly.
+	templateOf(t, one(t, objects, "Deployment")) // templateOf decodes strictly.
 }
 
 func TestHostsWithoutAProxyOfTheChart(t *testing.T) {
@@ -282,8 +281,8 @@ func TestHostsWithoutAProxyOfTheChart(t *testing.T) {
 	}
 }
 
-// TestTheChartWithACRDOfSomebodyElse begins with the CRD of `kubectl apply`, and a
-// PipedreamToken.
+// TestTheChartWithACRDOfSomebodyElse installs the chart in a cluster where `kubectl apply` has created the CRD, and
+// where a PipedreamToken exists.
 func TestTheChartWithACRDOfSomebodyElse(t *testing.T) {
 	ensureSystem(t)
 	kubectl(t, "", "apply", "--kustomize=config/crd")
@@ -296,7 +295,7 @@ func TestTheChartWithACRDOfSomebodyElse(t *testing.T) {
 	}
 
 	if _, err := tryHelm("install", release, chart); err == nil || !strings.Contains(err.Error(), "invalid ownership metadata") {
-		t.Errorf("helm installs over somebody else's CRD: %v", err)
+		t.Errorf("helm returned %v, want a refusal to take over the CRD", err)
 	}
 	helm(t, "install", release, chart, "--set=crds.enabled=false")
 	if got := owner(); got != "" {
@@ -311,6 +310,6 @@ func TestTheChartWithACRDOfSomebodyElse(t *testing.T) {
 	kept := &v1alpha1.PipedreamToken{}
 	harness.Must(t, admin.Get(t.Context(), client.ObjectKeyFromObject(token), kept))
 	if kept.UID != token.UID {
-		t.Error("the PipedreamToken is another one")
+		t.Error("another PipedreamToken has replaced the PipedreamToken")
 	}
 }

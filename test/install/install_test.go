@@ -25,15 +25,15 @@ const image, version = "registry.example/operator", "v1.2.3"
 type installation struct {
 	// render returns the manifests.
 	render func(*testing.T) string
-	// install and uninstall are what a user would call.
+	// install and uninstall run the commands that a user would run.
 	install, uninstall func(*testing.T)
-	// namespaced is an operator for the namespace shop, that has no rights elsewhere.
+	// namespaced says that the operator works in the namespace shop only, and has no permissions elsewhere.
 	namespaced bool
-	// keepsTokens says that uninstalling leaves the CRD, and all that people have made.
+	// keepsTokens says that the CRD and the PipedreamTokens remain after uninstall.
 	keepsTokens bool
 }
 
-// installations returns all of them.
+// installations returns all ways to install the operator, by a description.
 func installations(t *testing.T) map[string]installation {
 	t.Helper()
 	dist := t.TempDir()
@@ -59,7 +59,7 @@ func installations(t *testing.T) map[string]installation {
 	}
 }
 
-// withKubectl returns the installation of manifests, which a flag of kubectl names.
+// withKubectl returns the installation of manifests. The argument manifests is the flag of kubectl that names them.
 func withKubectl(manifests string, render func(*testing.T) string) installation {
 	return installation{
 		render: render,
@@ -83,10 +83,10 @@ func TestInstallations(t *testing.T) {
 			for _, object := range objects {
 				found := object.DeepCopy()
 				if err := admin.Get(t.Context(), client.ObjectKeyFromObject(found), found); err != nil {
-					t.Errorf("it is not installed: %v", err)
+					t.Errorf("%s %s is not installed: %v", object.GetKind(), object.GetName(), err)
 				}
 			}
-			// The API server then refuses fields that it does not know.
+			// With strict validation the API server refuses unknown fields.
 			kubectl(t, manifests, "apply", "--server-side", "--force-conflicts", "--field-manager=strict", "--dry-run=server", "--validate=strict", "--filename=-")
 			if in.namespaced {
 				wantNothingForTheWholeCluster(t, objects)
@@ -101,8 +101,8 @@ func TestInstallations(t *testing.T) {
 	}
 }
 
-// wantNothingForTheWholeCluster looks at an installation for some namespaces: at
-// what it makes, and at whom it gives rights, and where.
+// wantNothingForTheWholeCluster checks the objects of an installation for some namespaces: which of them are
+// cluster-scoped, and in which namespaces they grant permissions.
 func wantNothingForTheWholeCluster(t *testing.T, objects []*unstructured.Unstructured) {
 	t.Helper()
 	var granted []string
@@ -114,16 +114,16 @@ func wantNothingForTheWholeCluster(t *testing.T, objects []*unstructured.Unstruc
 			granted = append(granted, object.GetNamespace())
 		}
 		if object.GetNamespace() == "" {
-			t.Errorf("the %s %s is for the whole cluster", object.GetKind(), object.GetName())
+			t.Errorf("the %s %s is cluster-scoped", object.GetKind(), object.GetName())
 		}
 	}
 	slices.Sort(granted)
 	if want := []string{system, shop}; !slices.Equal(granted, want) {
-		t.Errorf("it has rights in the namespaces %q, want %q", granted, want)
+		t.Errorf("the RoleBindings are in the namespaces %q, want %q", granted, want)
 	}
 }
 
-// wantUninstalled looks at what is left. It leaves nothing.
+// wantUninstalled checks that no object is left, except the CRD and the PipedreamTokens if keepsTokens is set.
 func wantUninstalled(t *testing.T, objects []*unstructured.Unstructured, keepsTokens bool) {
 	t.Helper()
 	for _, object := range objects {
@@ -135,20 +135,20 @@ func wantUninstalled(t *testing.T, objects []*unstructured.Unstructured, keepsTo
 			if err := admin.Get(t.Context(), client.ObjectKeyFromObject(found), found); apierrors.IsNotFound(err) {
 				return ""
 			}
-			return object.GetKind() + " " + object.GetName() + " is still there"
+			return object.GetKind() + " " + object.GetName() + " still exists"
 		})
 	}
 	if keepsTokens {
 		kept := &v1alpha1.PipedreamToken{}
 		if err := admin.Get(t.Context(), client.ObjectKey{Namespace: shop, Name: "orders"}, kept); err != nil {
-			t.Errorf("the PipedreamToken was not kept: %v", err)
+			t.Errorf("uninstall deleted the PipedreamToken: %v", err)
 		}
 		kubectl(t, "", "delete", "crd", "pipedreamtokens.pipedream-operator.io")
 	}
 	kubectl(t, "", "delete", "secrets,events,serviceaccounts", "--all", "--namespace="+shop)
 }
 
-// one returns the only object of a kind.
+// one returns the only object of a kind, and ends the test if there is none or more than one.
 func one(t *testing.T, objects []*unstructured.Unstructured, kind string) *unstructured.Unstructured {
 	t.Helper()
 	isOfKind := func(object *unstructured.Unstructured) bool { return object.GetKind() == kind }
@@ -159,8 +159,7 @@ func one(t *testing.T, objects []*unstructured.Unstructured, kind string) *unstr
 	return objects[at]
 }
 
-// ensureSystem makes sure that the operator's namespace is there. The one of another
-// test may be on its way out.
+// ensureSystem creates the operator's namespace. It waits while the namespace of an earlier test is terminating.
 func ensureSystem(t *testing.T) {
 	t.Helper()
 	harness.Eventually(t, "the namespace "+system, func() string {
@@ -170,13 +169,13 @@ func ensureSystem(t *testing.T) {
 		}
 		harness.Must(t, admin.Get(t.Context(), client.ObjectKeyFromObject(namespace), namespace))
 		if namespace.Status.Phase != corev1.NamespaceActive {
-			return "it is " + string(namespace.Status.Phase)
+			return "the namespace is " + string(namespace.Status.Phase)
 		}
 		return ""
 	})
 }
 
-func TestTheInstallerHasTheImageItWasToldOf(t *testing.T) {
+func TestTheInstallerHasTheGivenImage(t *testing.T) {
 	dist := t.TempDir()
 	_, err := execute("make", "--no-print-directory", "installer", "DIST="+dist, "IMAGE=registry.example/operator", "VERSION=v1.2.3")
 	harness.Must(t, err)
@@ -186,11 +185,11 @@ func TestTheInstallerHasTheImageItWasToldOf(t *testing.T) {
 		t.Errorf("the image is %s, want %s", container.Image, want)
 	}
 	if images := strings.Count(manifests, "image: "); images != 1 {
-		t.Errorf("%d lines of the installer look like an image", images)
+		t.Errorf("the installer has %d lines with an image, want 1", images)
 	}
 }
 
-// TestComponents is about what can be added with kustomize.
+// TestComponents installs the kustomize components.
 func TestComponents(t *testing.T) {
 	manifests := kubectl(t, "", "kustomize", filepath.Join("test", "install", "testdata", "components"))
 	ensureSystem(t)

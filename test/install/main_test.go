@@ -1,8 +1,8 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package install_test installs the operator in each way that there is on a real
-// API server, and looks at what is there then.
+// Package install_test installs the operator in each supported way on a real API server, and checks the
+// installed objects.
 package install_test
 
 import (
@@ -24,13 +24,13 @@ import (
 )
 
 const (
-	// patience bounds how long a test waits for what must come.
+	// patience bounds each wait of a test.
 	patience = time.Minute
 	system   = "pipedream-operator-system"
 	shop     = "shop"
 )
 
-// What all tests share. They change the same cluster, so none of them is parallel.
+// All tests share this cluster and change it, so no test runs in parallel.
 var (
 	cluster *controlplane.ControlPlane
 	admin   client.Client
@@ -48,7 +48,7 @@ func setUp(started *controlplane.ControlPlane) error {
 	if err := harness.BuildManager(ctx, harness.Root(), manager); err != nil {
 		return err
 	}
-	// Each installation brings the CRD itself.
+	// Each installation must create the CRD itself.
 	for _, arguments := range [][]string{
 		{"delete", "crd", "pipedreamtokens.pipedream-operator.io"}, {"create", "namespace", shop}, {"create", "namespace", "checkout"},
 	} {
@@ -59,8 +59,7 @@ func setUp(started *controlplane.ControlPlane) error {
 	return nil
 }
 
-// execute runs a program from the repository's root, as the cluster's
-// administrator, and returns what it prints.
+// execute runs a program in the repository's root, as the cluster's administrator, and returns its output.
 func execute(program string, arguments ...string) (string, error) {
 	path := strings.Join([]string{harness.Assets(), filepath.Join(harness.Root(), "bin"), os.Getenv("PATH")}, ":")
 	return harness.Command{
@@ -72,7 +71,7 @@ func execute(program string, arguments ...string) (string, error) {
 	}.Run(context.Background())
 }
 
-// kubectl must succeed. A dash among the arguments is for stdin.
+// kubectl runs kubectl, returns its output, and ends the test on an error. The argument --filename=- reads stdin.
 func kubectl(t *testing.T, stdin string, arguments ...string) string {
 	t.Helper()
 	kubectl := cluster.Kubectl()

@@ -15,8 +15,8 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
-// tryMake runs targets and variables of make. It takes the manifests as they are, because other
-// tests read them meanwhile.
+// tryMake runs make with targets and variables. It does not generate the manifests again, because other tests read
+// them at the same time.
 func tryMake(arguments ...string) (string, error) {
 	return execute("make", append([]string{"--no-print-directory", "--old-file=manifests"}, arguments...)...)
 }
@@ -32,17 +32,17 @@ func TestInstallAndUninstallWithMake(t *testing.T) {
 	runMake(t, "install")
 	crds := kubectl(t, "", "get", "--kustomize=config/crd", "--output=name")
 	if want := "customresourcedefinition.apiextensions.k8s.io/pipedreamtokens.pipedream-operator.io"; strings.TrimSpace(crds) != want {
-		t.Errorf("there are %q, want %s", crds, want)
+		t.Errorf("make install created %q, want %s", crds, want)
 	}
 	if deployments := kubectl(t, "", "get", "deployments", "--all-namespaces", "--output=name"); deployments != "" {
-		t.Errorf("there are also %q", deployments)
+		t.Errorf("make install also created %q", deployments)
 	}
 	runMake(t, "uninstall")
 	if left := kubectl(t, "", "get", "crds", "--output=name"); left != "" {
-		t.Errorf("these are left: %q", left)
+		t.Errorf("make uninstall left %q", left)
 	}
 	if _, err := tryMake("uninstall"); err == nil || !strings.Contains(err.Error(), "NotFound") {
-		t.Errorf("to uninstall again gives %v, want an error that says that the CRD is not found", err)
+		t.Errorf("a second make uninstall returned %v, want NotFound", err)
 	}
 	runMake(t, "uninstall", "ignore-not-found=true")
 }
@@ -63,13 +63,13 @@ func TestDeployAndUndeployWithMake(t *testing.T) {
 	runMake(t, "undeploy")
 	wantUninstalled(t, objects, false)
 	if _, err := tryMake("undeploy"); err == nil {
-		t.Error("to undeploy again is no error")
+		t.Error("a second make undeploy succeeded, want an error")
 	}
 	runMake(t, "undeploy", "ignore-not-found=true")
 }
 
-// TestImageWithoutAnEngine calls the script of make docker-build where no docker, podman or buildah
-// runs. It must say what to do.
+// TestImageWithoutAnEngine calls the script of make docker-build where docker, podman and buildah are not
+// installed. The script must say what the user can do.
 func TestImageWithoutAnEngine(t *testing.T) {
 	bash, err := exec.LookPath("bash")
 	harness.Must(t, err)
@@ -86,7 +86,7 @@ func TestImageWithoutAnEngine(t *testing.T) {
 			Environment: []string{"PATH=" + programs, "ENGINE=" + engine},
 		}.Run(t.Context())
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "make image-tar") {
-			t.Errorf("with ENGINE=%s the build ends with %v, want it to say %q, and to name make image-tar", engine, err, want)
+			t.Errorf("with ENGINE=%s the script ended with %v, want the message %q and a hint to make image-tar", engine, err, want)
 		}
 	}
 }

@@ -17,9 +17,8 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
-// wantAdmittedWhereRestricted creates the Deployment's pod where the API server
-// enforces the strictest Pod Security Standard, and others that differ from it in
-// one thing.
+// wantAdmittedWhereRestricted creates the Deployment's pod in a namespace that enforces the Pod Security Standard
+// restricted. It also checks that the API server refuses pods with one weaker setting each.
 func wantAdmittedWhereRestricted(t *testing.T, deployment *unstructured.Unstructured) {
 	t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "restricted-", Labels: map[string]string{
@@ -37,7 +36,7 @@ func wantAdmittedWhereRestricted(t *testing.T, deployment *unstructured.Unstruct
 		return admin.Create(t.Context(), pod)
 	}
 	if err := create(func(*corev1.PodSpec) {}); err != nil {
-		t.Errorf("the pod is not admitted: %v", err)
+		t.Errorf("the API server refused the pod: %v", err)
 	}
 	for want, change := range map[string]func(*corev1.PodSpec){
 		"runAsNonRoot": func(spec *corev1.PodSpec) {
@@ -54,16 +53,16 @@ func wantAdmittedWhereRestricted(t *testing.T, deployment *unstructured.Unstruct
 		},
 	} {
 		if err := create(change); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), want) {
-			t.Errorf("a pod that is weaker in %s: %v, want it refused", want, err)
+			t.Errorf("creating a pod with a weaker setting (%s) returned %v, want Forbidden", want, err)
 		}
 	}
-	// More than the standard asks for.
+	// The standard does not require a read-only file system.
 	if readOnly := template.Spec.Containers[0].SecurityContext.ReadOnlyRootFilesystem; readOnly == nil || !*readOnly {
-		t.Error("the container may write to its image's files")
+		t.Error("the container may write to its root file system")
 	}
 }
 
-// templateOf returns the pods of a Deployment.
+// templateOf returns the pod template of a Deployment.
 func templateOf(t *testing.T, object *unstructured.Unstructured) *corev1.PodTemplateSpec {
 	t.Helper()
 	deployment := &appsv1.Deployment{}
@@ -71,12 +70,12 @@ func templateOf(t *testing.T, object *unstructured.Unstructured) *corev1.PodTemp
 	return &deployment.Spec.Template
 }
 
-// containerOf returns the container of a Deployment, which has no other.
+// containerOf returns the only container of a Deployment.
 func containerOf(t *testing.T, object *unstructured.Unstructured) *corev1.Container {
 	t.Helper()
 	containers := templateOf(t, object).Spec.Containers
 	if len(containers) != 1 {
-		t.Fatalf("there are %d containers", len(containers))
+		t.Fatalf("the pod has %d containers, want 1", len(containers))
 	}
 	return &containers[0]
 }

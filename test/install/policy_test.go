@@ -16,7 +16,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
-func TestThePolicyDemandsScopes(t *testing.T) {
+func TestThePolicyRequiresScopes(t *testing.T) {
 	kubectl(t, "", "apply", "--kustomize=config/crd")
 	kubectl(t, "", "wait", "--for=condition=Established", "crd/pipedreamtokens.pipedream-operator.io")
 	t.Cleanup(func() { kubectl(t, "", "delete", "--kustomize=config/crd") })
@@ -25,32 +25,32 @@ func TestThePolicyDemandsScopes(t *testing.T) {
 
 	kubectl(t, "", "apply", "--server-side", "--validate=strict", "--kustomize=config/policy")
 	t.Cleanup(func() { kubectl(t, "", "delete", "--kustomize=config/policy") })
-	// The API server hears of it a little later.
+	// The API server enforces a new policy only after a short time.
 	harness.Eventually(t, "a token without scopes", func() string {
 		err := admin.Create(t.Context(), tokenWith("full-access"), client.DryRunAll)
 		if apierrors.IsInvalid(err) && strings.Contains(err.Error(), "spec.scopes must name what the token may do") {
 			return ""
 		}
-		return fmt.Sprintf("%v, want it refused", err)
+		return fmt.Sprintf("%v, want a refusal", err)
 	})
 	scoped := tokenWith("scoped", "connect:accounts:read")
 	if err := admin.Create(t.Context(), scoped); err != nil {
-		t.Errorf("a token with scopes: %v", err)
+		t.Errorf("creating a token with scopes returned %v", err)
 	}
-	if err := admin.Create(t.Context(), tokenWith("plainly-all", "*"), client.DryRunAll); err != nil {
-		t.Errorf("a token that says that it is for everything: %v", err)
+	if err := admin.Create(t.Context(), tokenWith("explicit-all", "*"), client.DryRunAll); err != nil {
+		t.Errorf("creating a token with the scope * returned %v", err)
 	}
 	scoped.Spec.Scopes = nil
 	if err := admin.Update(t.Context(), scoped); !apierrors.IsInvalid(err) {
-		t.Errorf("scopes taken away: %v, want it refused", err)
+		t.Errorf("scopes taken away: %v, want a refusal", err)
 	}
 	existing.Spec.RenewBeforeSeconds = 600
 	if err := admin.Update(t.Context(), existing); err != nil {
-		t.Errorf("one that had no scopes before there was the policy is changed: %v", err)
+		t.Errorf("changing a token without scopes that is older than the policy returned %v", err)
 	}
 }
 
-// TestThePolicyOfTheChartIsForItsNamespaces installs it for the namespace shop.
+// TestThePolicyOfTheChartIsForItsNamespaces installs the policy for the namespace shop only.
 func TestThePolicyOfTheChartIsForItsNamespaces(t *testing.T) {
 	kubectl(t, "", "apply", "--kustomize=config/crd")
 	kubectl(t, "", "wait", "--for=condition=Established", "crd/pipedreamtokens.pipedream-operator.io")
@@ -62,16 +62,16 @@ func TestThePolicyOfTheChartIsForItsNamespaces(t *testing.T) {
 		if err := admin.Create(t.Context(), tokenWith("full-access"), client.DryRunAll); apierrors.IsInvalid(err) {
 			return ""
 		}
-		return "it is not refused"
+		return "the API server accepts it"
 	})
 	elsewhere := tokenWith("full-access")
 	elsewhere.Namespace = "checkout"
 	if err := admin.Create(t.Context(), elsewhere, client.DryRunAll); err != nil {
-		t.Errorf("a token without scopes in another namespace: %v", err)
+		t.Errorf("creating a token without scopes in another namespace returned %v", err)
 	}
 }
 
-// tokenWith returns a PipedreamToken with scopes.
+// tokenWith returns a PipedreamToken with the given name and scopes.
 func tokenWith(name string, scopes ...string) *v1alpha1.PipedreamToken {
 	return &v1alpha1.PipedreamToken{
 		ObjectMeta: metav1.ObjectMeta{Namespace: shop, Name: name},

@@ -14,12 +14,12 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
-// TestTheREADMEsQuickStart runs what the README says on how to install, and then on
-// how to get a token. Only a node is missing: the test starts the manager itself.
+// TestTheREADMEsQuickStart runs the commands of the README that install the operator, and then the commands that
+// get a token. There is no node, so the test starts the manager itself.
 func TestTheREADMEsQuickStart(t *testing.T) {
 	blocks := shellBlocks(t, "README.md", "## On a real cluster")
 	if len(blocks) != 3 {
-		t.Fatalf("there are %d blocks of commands, want two ways to install, and what comes then", len(blocks))
+		t.Fatalf("the section has %d blocks of commands, want two ways to install and one to get a token", len(blocks))
 	}
 	for namespace, test := range map[string]struct{ install, uninstall string }{
 		"readme-kubectl": {blocks[0], "kubectl delete --filename dist/install.yaml"},
@@ -28,13 +28,12 @@ func TestTheREADMEsQuickStart(t *testing.T) {
 		t.Run(namespace, func(t *testing.T) {
 			dist := t.TempDir()
 			t.Setenv("DIST", dist)
-			// Nothing of the one who runs this is overwritten: neither the folder dist nor
-			// the namespace shop.
+			// Change neither the folder dist nor the namespace shop of the user who runs the test.
 			run := func(commands string) string {
 				commands = strings.NewReplacer("dist/", dist+"/", "shop", namespace).Replace(commands)
-				said, err := execute("bash", "-euo", "pipefail", "-c", commands)
+				output, err := execute("bash", "-euo", "pipefail", "-c", commands)
 				harness.Must(t, err)
-				return said
+				return output
 			}
 			ensureSystem(t)
 			run(test.install)
@@ -46,11 +45,11 @@ func TestTheREADMEsQuickStart(t *testing.T) {
 				t.Errorf("the image is %s, want %s", got, want)
 			}
 			stop := startManager(t, deployment, false, harness.MustFreeAddress(t), harness.MustFreeAddress(t))
-			said := run(blocks[2])
+			output := run(blocks[2])
 			secret := &corev1.Secret{}
 			harness.Must(t, admin.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "orders"}, secret))
-			if token := string(secret.Data["access_token"]); token == "" || !strings.HasSuffix(said, token) {
-				t.Errorf("what is printed does not end with the token: %s", said)
+			if token := string(secret.Data["access_token"]); token == "" || !strings.HasSuffix(output, token) {
+				t.Errorf("the output does not end with the token: %s", output)
 			}
 			stop()
 			run(test.uninstall)
@@ -59,7 +58,7 @@ func TestTheREADMEsQuickStart(t *testing.T) {
 	}
 }
 
-// shellBlocks returns the shell commands of a section of a document.
+// shellBlocks returns the shell commands in a section of a document.
 func shellBlocks(t *testing.T, document, heading string) (blocks []string) {
 	t.Helper()
 	_, section, found := strings.Cut(string(harness.MustRead(t, document)), "\n"+heading+"\n")

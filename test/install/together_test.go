@@ -13,8 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// TestTheChartIsWhatKustomizeMakes holds the two together: each object, with its
-// rules, flags, probes, and all else.
+// TestTheChartIsWhatKustomizeMakes compares the objects of the chart with those of kustomize, including their
+// rules, flags and probes.
 func TestTheChartIsWhatKustomizeMakes(t *testing.T) {
 	for name, test := range map[string]struct {
 		kustomize string
@@ -30,17 +30,17 @@ func TestTheChartIsWhatKustomizeMakes(t *testing.T) {
 			kustomize := similar(objectsOf(t, kubectl(t, "", "kustomize", filepath.Join("config", test.kustomize))))
 			chart := similar(objectsOf(t, test.chart.render(t)))
 			if len(kustomize) < 2 {
-				t.Fatalf("kustomize makes %d objects", len(kustomize))
+				t.Fatalf("kustomize makes only %d objects", len(kustomize))
 			}
 			if diff := cmp.Diff(kustomize, chart); diff != "" {
-				t.Errorf("they differ (-kustomize +chart):\n%s", diff)
+				t.Errorf("the objects differ (-kustomize +chart):\n%s", diff)
 			}
 		})
 	}
 }
 
-// similar returns what is to be the same. Helm creates the namespace itself,
-// labels objects its own way, and keeps the CRD.
+// similar returns the parts of the objects that must be equal. It ignores the namespace and the labels, which Helm
+// sets in its own way, and the annotation by which Helm keeps the CRD.
 func similar(objects []*unstructured.Unstructured) map[string]any {
 	result := map[string]any{}
 	for _, object := range objects {
@@ -65,7 +65,7 @@ func similar(objects []*unstructured.Unstructured) map[string]any {
 	return result
 }
 
-// forget removes a key wherever it is.
+// forget removes a key from all maps in a value.
 func forget(value any, key string) {
 	switch value := value.(type) {
 	case map[string]any:

@@ -21,20 +21,19 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
-// wantFlagsUnderstood has the manager itself look at the Deployment's flags. Files
-// that only pods have are left out.
+// wantFlagsUnderstood runs the manager with the Deployment's flags, except flags that name files in the pod.
 func wantFlagsUnderstood(t *testing.T, deployment *unstructured.Unstructured) {
 	t.Helper()
 	arguments := slices.DeleteFunc(slices.Clone(containerOf(t, deployment).Args), func(argument string) bool {
 		return strings.Contains(argument, "=/etc/pipedream-operator/")
 	})
 	if _, err := execute(manager, append(arguments, "--version")...); err != nil {
-		t.Errorf("the manager does not understand its flags: %v", err)
+		t.Errorf("the manager does not accept its flags: %v", err)
 	}
 }
 
-// wantWorking does for the Deployment what a node would: it runs its container's
-// command as its ServiceAccount. Then it follows the README.
+// wantWorking does the work of a node: it runs the container's command under the Deployment's ServiceAccount. Then
+// it follows the README.
 func wantWorking(t *testing.T, deployment *unstructured.Unstructured, objects []*unstructured.Unstructured, namespaced bool) {
 	t.Helper()
 	probes, metrics := harness.MustFreeAddress(t), harness.MustFreeAddress(t)
@@ -53,10 +52,10 @@ func wantWorking(t *testing.T, deployment *unstructured.Unstructured, objects []
 	if kubectl(t, "", "get", "secret", "orders", "--namespace="+shop, "--output=jsonpath={.data.access_token}") == "" {
 		t.Error("the Secret has no token")
 	}
-	// Events are written with rights of their own, and late.
+	// The manager needs separate permissions for Events, and writes them after the Secret.
 	harness.Eventually(t, "an event about the token", func() string {
 		if kubectl(t, "", "get", "events", "--namespace="+shop, "--field-selector=reason=Issued", "--output=name") == "" {
-			return "there is none"
+			return "there is no event"
 		}
 		return ""
 	})
@@ -72,8 +71,8 @@ func wantWorking(t *testing.T, deployment *unstructured.Unstructured, objects []
 	stop()
 }
 
-// startManager runs what the Deployment would run, save for what differs outside of
-// a pod: addresses, and where the API servers are.
+// startManager runs the Deployment's command. It changes only the flags for addresses and for the API servers,
+// which differ outside of a pod.
 func startManager(t *testing.T, deployment *unstructured.Unstructured, namespaced bool, probes, metrics string) (stop func()) {
 	t.Helper()
 	pipedream := harness.MustServe(t, simulator.New(simulator.Options{Now: time.Now, Clients: []simulator.Client{
@@ -91,22 +90,21 @@ func startManager(t *testing.T, deployment *unstructured.Unstructured, namespace
 	}.MustStart(t)
 	stop = sync.OnceFunc(func() {
 		if err := started.Stop(patience); err != nil || strings.Contains(started.Log.String(), "forbidden") {
-			t.Errorf("the manager ended with %v, or may not do what it must:\n%s", err, started.Log)
+			t.Errorf("the manager ended with %v, or the API server refused a request of the manager:\n%s", err, started.Log)
 		}
 	})
 	t.Cleanup(stop)
 	return stop
 }
 
-// scraperToken returns the token of a ServiceAccount that may read metrics, by the
-// role that the installation brings for it.
+// scraperToken returns the token of a ServiceAccount that may read metrics, through the role of the installation.
 func scraperToken(t *testing.T, objects []*unstructured.Unstructured) string {
 	t.Helper()
 	at := slices.IndexFunc(objects, func(object *unstructured.Unstructured) bool {
 		return object.GetKind() == "ClusterRole" && strings.HasSuffix(object.GetName(), "-metrics-reader")
 	})
 	if at < 0 {
-		t.Fatal("there is no role for those who read metrics")
+		t.Fatal("the installation has no role for readers of metrics")
 	}
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: shop, Name: "prometheus"}}
 	harness.Must(t, admin.Create(t.Context(), account))
