@@ -1,8 +1,8 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package prometheus_test holds the alerts and the dashboard of config/prometheus to
-// the metrics that there are, and, with the build tag prometheus, to the real Prometheus.
+// Package prometheus_test checks the alerts and the dashboard of config/prometheus against the metrics of the
+// operator. With the build tag prometheus, it also checks them with the real Prometheus.
 package prometheus_test
 
 import (
@@ -16,7 +16,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
-// rule is an alert.
+// rule is an alerting rule.
 type rule struct {
 	Alert       string            `json:"alert"`
 	Expr        string            `json:"expr"`
@@ -24,7 +24,7 @@ type rule struct {
 	Annotations map[string]string `json:"annotations"`
 }
 
-// rules are the alerts, as Prometheus reads them from a file.
+// rules holds the alerting rules, in the format of Prometheus's rule files.
 type rules struct {
 	Groups []struct {
 		Name  string `json:"name"`
@@ -32,7 +32,7 @@ type rules struct {
 	} `json:"groups"`
 }
 
-// ruleFile returns the PrometheusRule as a file for Prometheus itself.
+// ruleFile returns the content of the PrometheusRule as a rule file of Prometheus.
 func ruleFile(t *testing.T) []byte {
 	t.Helper()
 	var object struct {
@@ -44,25 +44,25 @@ func ruleFile(t *testing.T) []byte {
 	return content
 }
 
-// alerts returns all alerts.
+// alerts returns all alerting rules.
 func alerts(t *testing.T) []rule {
 	t.Helper()
 	var parsed rules
 	harness.Must(t, yaml.Unmarshal(ruleFile(t), &parsed))
 	if len(parsed.Groups) != 1 || len(parsed.Groups[0].Rules) < 6 {
-		t.Fatalf("there are no six alerts: %+v", parsed)
+		t.Fatalf("there are fewer than six alerts: %+v", parsed)
 	}
 	return parsed.Groups[0].Rules
 }
 
-// query is what a panel of the dashboard asks for.
+// query is a query of a panel of the dashboard.
 type query struct {
-	// title is the panel's.
+	// title is the title of the panel.
 	title, Expr string
 	Instant     bool
 }
 
-// queries returns what the dashboard asks for, with its variables replaced.
+// queries returns all queries of the dashboard, with their variables replaced.
 func queries(t *testing.T) []query {
 	t.Helper()
 	var dashboard struct {
@@ -74,25 +74,25 @@ func queries(t *testing.T) []query {
 	harness.Must(t, json.Unmarshal(harness.MustRead(t, "config", "prometheus", "dashboard.json"), &dashboard))
 	var all []query
 	for _, panel := range dashboard.Panels {
-		for _, asked := range panel.Targets {
-			asked.title = panel.Title
-			asked.Expr = strings.NewReplacer("$__rate_interval", "1m", "$namespace", ".*").Replace(asked.Expr)
-			if strings.Contains(asked.Expr, "$") {
-				t.Errorf("panel %q has a variable that nobody sets: %s", panel.Title, asked.Expr)
+		for _, q := range panel.Targets {
+			q.title = panel.Title
+			q.Expr = strings.NewReplacer("$__rate_interval", "1m", "$namespace", ".*").Replace(q.Expr)
+			if strings.Contains(q.Expr, "$") {
+				t.Errorf("panel %q has an unknown variable: %s", panel.Title, q.Expr)
 			}
-			all = append(all, asked)
+			all = append(all, q)
 		}
 	}
 	if len(all) < 20 {
-		t.Fatalf("the dashboard asks for %d things only", len(all))
+		t.Fatalf("the dashboard has only %d queries", len(all))
 	}
 	return all
 }
 
-// metricName is a metric in an expression. Those of libraries have these prefixes, too.
+// metricName matches the name of a metric in an expression. The operator's libraries have the other prefixes.
 var metricName = regexp.MustCompile(`\b(pipedream|controller_runtime|leader_election|rest_client|process|workqueue|go)_[a-z_]+`)
 
-// used returns the metrics that alerts and dashboard name, and where.
+// used returns the metrics in the alerts and the dashboard, each with an alert or a panel that uses it.
 func used(t *testing.T) map[string]string {
 	t.Helper()
 	where := map[string]string{}
@@ -101,29 +101,29 @@ func used(t *testing.T) map[string]string {
 			where[name] = alert.Alert
 		}
 	}
-	for _, asked := range queries(t) {
-		names := metricName.FindAllString(asked.Expr, -1)
+	for _, q := range queries(t) {
+		names := metricName.FindAllString(q.Expr, -1)
 		if len(names) == 0 {
-			t.Errorf("panel %q asks for no metric: %s", asked.title, asked.Expr)
+			t.Errorf("panel %q uses no metric: %s", q.title, q.Expr)
 		}
 		for _, name := range names {
-			where[name] = "panel " + asked.title
+			where[name] = "panel " + q.title
 		}
 	}
 	return where
 }
 
-func TestAlertsAndDashboardNameMetricsThatThereAre(t *testing.T) {
+func TestAlertsAndDashboardUseExistingMetrics(t *testing.T) {
 	golden := string(harness.MustRead(t, "internal", "controller", "token", "testdata", "metrics.txt")) + string(harness.MustRead(t, "internal", "controller", "namespaces", "testdata", "metrics.txt")) +
 		string(harness.MustRead(t, "cmd", "manager", "testdata", "files.txt"))
-	ours := 0
+	operatorMetrics := 0
 	for name, where := range used(t) {
 		if !strings.HasPrefix(name, "pipedream_") {
-			continue // The real run tells.
+			continue // The test with the real Prometheus checks it.
 		}
-		ours++
+		operatorMetrics++
 		if !strings.Contains(golden, "\n"+name+"{") && !strings.Contains(golden, "\n"+name+" ") {
-			t.Errorf("%s: there is no metric %s", where, name)
+			t.Errorf("%s uses the unknown metric %s", where, name)
 		}
 	}
 	for _, line := range regexp.MustCompile(`(?m)^# TYPE (\S+)`).FindAllStringSubmatch(golden, -1) {
@@ -131,8 +131,8 @@ func TestAlertsAndDashboardNameMetricsThatThereAre(t *testing.T) {
 			t.Errorf("docs/metrics.md has no row for %s", line[1])
 		}
 	}
-	if ours < 9 {
-		t.Errorf("only %d metrics of ours are used", ours)
+	if operatorMetrics < 9 {
+		t.Errorf("only %d metrics of the operator are used", operatorMetrics)
 	}
 }
 
@@ -149,7 +149,7 @@ func TestEachAlertIsTestedAndExplained(t *testing.T) {
 		if alert.Annotations["summary"] == "" || alert.Annotations["description"] == "" || alert.Labels["severity"] == "" {
 			t.Errorf("%s has no summary, description or severity", alert.Alert)
 		}
-		// Once as what fires among all that does, and once with its text.
+		// One test checks which alerts fire, and another one the text of the alert.
 		for _, want := range []string{"\n  - alertname: " + alert.Alert + "\n", `alertname="` + alert.Alert + `",alertstate="firing"`} {
 			if !strings.Contains(tested, want) {
 				t.Errorf("alerts_test.yaml has no %q", want)

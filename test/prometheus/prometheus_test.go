@@ -29,7 +29,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/test/harness/controlplane"
 )
 
-// patience bounds how long a test waits for what must come.
+// patience bounds each wait of a test.
 const patience = 2 * time.Minute
 
 // program returns the path of a program of Prometheus.
@@ -37,12 +37,12 @@ func program(name string) string {
 	return filepath.Join(harness.Root(), "bin", "prometheus", name)
 }
 
-// promtool must succeed in a folder.
+// promtool runs promtool in a folder, and fails the test on an error.
 func promtool(t *testing.T, folder string, arguments ...string) {
 	t.Helper()
 	command := harness.Command{Path: program("promtool"), Arguments: arguments, Folder: folder}
-	if said, err := command.Run(t.Context()); err != nil {
-		t.Errorf("%v (`make test-prometheus` brings it)\n%s", err, said)
+	if output, err := command.Run(t.Context()); err != nil {
+		t.Errorf("%v (`make test-prometheus` installs promtool)\n%s", err, output)
 	}
 }
 
@@ -56,8 +56,8 @@ func TestAlerts(t *testing.T) {
 
 func TestDashboardParses(t *testing.T) {
 	var group []any
-	for i, asked := range queries(t) {
-		group = append(group, map[string]any{"record": fmt.Sprintf("panel:%d", i), "expr": asked.Expr})
+	for i, q := range queries(t) {
+		group = append(group, map[string]any{"record": fmt.Sprintf("panel:%d", i), "expr": q.Expr})
 	}
 	content, err := yaml.Marshal(map[string]any{"groups": []any{map[string]any{"name": "dashboard", "rules": group}}})
 	harness.Must(t, err)
@@ -66,7 +66,7 @@ func TestDashboardParses(t *testing.T) {
 	promtool(t, folder, "check", "rules", "dashboard.yaml")
 }
 
-// run is a real run of the operator, with a real Prometheus that scrapes it.
+// run is a run of the real operator with a real Prometheus that scrapes it.
 type run struct {
 	*testing.T
 	folder     string
@@ -85,7 +85,7 @@ func (r *run) write(name string, content []byte) string {
 	return path
 }
 
-// start starts a program, which is ended with the test.
+// start starts a program, and stops it when the test ends.
 func (r *run) start(command harness.Command) {
 	r.Helper()
 	started := command.MustStart(r.T)
@@ -107,7 +107,7 @@ func newRun(t *testing.T) *run {
 	return r
 }
 
-// scraper returns a token of an account with the role of config/metrics, and no other.
+// scraper returns the token of a ServiceAccount that has only the role of config/metrics.
 func (r *run) scraper() string {
 	r.Helper()
 	role := &rbacv1.ClusterRole{}
@@ -123,13 +123,12 @@ func (r *run) scraper() string {
 	return r.cluster.MustToken(r.T, account.Namespace, account.Name)
 }
 
-// startManagers builds the manager and runs it, as leader and as standby, and returns
-// where their metrics are.
+// startManagers builds the manager, and runs a leader and a standby. It returns the addresses of their metrics.
 func (r *run) startManagers() (metrics []string) {
 	r.Helper()
 	manager := filepath.Join(r.folder, "manager")
 	harness.MustBuildManager(r.T, harness.Root(), manager)
-	// Some metrics are there with these flags only. No CA is needed for a Pipedream without TLS: any will do.
+	// Some metrics exist only with these flags. Pipedream is called without TLS, so any CA will do.
 	certificates := r.write("ca.pem", r.cluster.Config.CAData)
 	for range 2 {
 		address := harness.MustFreeAddress(r.T)
@@ -142,8 +141,7 @@ func (r *run) startManagers() (metrics []string) {
 	return metrics
 }
 
-// startPrometheus runs Prometheus, which scrapes as the ServiceMonitor says, but each
-// second.
+// startPrometheus runs Prometheus with the settings of the ServiceMonitor, but with an interval of one second.
 func (r *run) startPrometheus(metrics []string) {
 	r.Helper()
 	config, err := yaml.Marshal(map[string]any{
@@ -165,13 +163,13 @@ func (r *run) startPrometheus(metrics []string) {
 	}})
 }
 
-// sample is a series with its value now.
+// sample is a series with its current value.
 type sample struct {
 	Metric map[string]string
 	Value  [2]any
 }
 
-// ask asks Prometheus's API, and returns what is wrong with the answer.
+// ask calls Prometheus's API, and decodes the data of the answer.
 func (r *run) ask(path string, values url.Values, into any) error {
 	r.Helper()
 	request, err := http.NewRequestWithContext(r.Context(), http.MethodGet, r.prometheus+path+"?"+values.Encode(), nil)
@@ -201,9 +199,9 @@ func (r *run) query(expression string) (samples []sample, err error) {
 	return answer.Result, err
 }
 
-func (r *run) eventually(what string, problem func() string) {
+func (r *run) eventually(condition string, problem func() string) {
 	r.Helper()
-	harness.Wait{Patience: patience, Every: 200 * time.Millisecond}.Eventually(r.T, what, problem)
+	harness.Wait{Patience: patience, Every: 200 * time.Millisecond}.Eventually(r.T, condition, problem)
 }
 
 func (r *run) create(name, clientSecret string) {
@@ -221,29 +219,29 @@ func (r *run) create(name, clientSecret string) {
 	}))
 }
 
-// TestDashboardAndAlertsOfARealRun has a real Prometheus scrape the real manager, and
-// asks it for all that the dashboard shows.
+// TestDashboardAndAlertsOfARealRun runs all queries of the dashboard on a real Prometheus that scrapes the real
+// manager.
 func TestDashboardAndAlertsOfARealRun(t *testing.T) {
 	r := newRun(t)
 	r.create("orders", "the-client-secret")
 	r.create("refused", "not-the-client-secret")
 	r.startPrometheus(r.startManagers())
-	r.eventually("a routine renewal is counted", func() string {
+	r.eventually("a routine renewal to be counted", func() string {
 		found, err := r.query(`pipedream_token_renewals_total{reason="Due",result="Issued"} > 0`)
 		if err != nil || len(found) == 0 {
 			return fmt.Sprint(found, err)
 		}
 		return ""
 	})
-	for _, asked := range queries(t) {
-		r.eventually("panel "+asked.title, func() string {
-			found, err := r.query(asked.Expr)
+	for _, q := range queries(t) {
+		r.eventually("panel "+q.title, func() string {
+			found, err := r.query(q.Expr)
 			if err != nil {
 				return err.Error()
 			}
-			// NaN is what there is of a quantile before anything was asked for.
-			if isNothing := func(s sample) bool { return s.Value[1] == "NaN" }; len(found) == 0 || slices.ContainsFunc(found, isNothing) {
-				return fmt.Sprintf("%s gives %v", asked.Expr, found)
+			// A quantile is NaN until the first request is counted.
+			if isNaN := func(s sample) bool { return s.Value[1] == "NaN" }; len(found) == 0 || slices.ContainsFunc(found, isNaN) {
+				return fmt.Sprintf("%s returned %v", q.Expr, found)
 			}
 			return ""
 		})
@@ -252,11 +250,11 @@ func TestDashboardAndAlertsOfARealRun(t *testing.T) {
 	harness.Must(t, r.ask("/api/v1/label/__name__/values", nil, &names))
 	for name, where := range used(t) {
 		if !slices.Contains(names, name) {
-			t.Errorf("%s: there is no metric %s", where, name)
+			t.Errorf("%s uses the unknown metric %s", where, name)
 		}
 	}
 	r.wantValues(map[string]string{
-		// The standby says what the leader says, and the dashboard counts it once.
+		// The standby has the same metrics as the leader. The dashboard must count each object once.
 		`sum(pipedream_token_condition{type="Ready",status="True"})`: "2",
 		queries(t)[0].Expr: "1",
 		`count(pipedream_token_condition{namespace="shop",name="refused",type="Stalled",reason="CredentialsRejected"})`: "2",
@@ -267,7 +265,7 @@ func TestDashboardAndAlertsOfARealRun(t *testing.T) {
 	r.wantAlerts()
 }
 
-// wantValues checks values that are so by now.
+// wantValues checks the current value of each expression.
 func (r *run) wantValues(want map[string]string) {
 	r.Helper()
 	for expression, value := range want {
@@ -278,7 +276,7 @@ func (r *run) wantValues(want map[string]string) {
 	}
 }
 
-// wantAlerts checks that the rules are evaluated, and that one alert is about to fire.
+// wantAlerts checks that Prometheus evaluates all rules, and that exactly one alert is pending.
 func (r *run) wantAlerts() {
 	r.Helper()
 	var state struct {

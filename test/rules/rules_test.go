@@ -1,8 +1,8 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package rules_test compiles each CEL rule that is installed as an API server of the
-// oldest supported Kubernetes does, with the API server's own libraries.
+// Package rules_test compiles all CEL rules of the CRDs and the policies as an API server of the oldest supported
+// Kubernetes does, with the API server's own libraries.
 package rules_test
 
 import (
@@ -42,7 +42,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
-// oldest returns the oldest Kubernetes that the chart installs on, such as 1.32.
+// oldest returns the oldest Kubernetes on which the chart can be installed, such as 1.32.
 func oldest(t *testing.T) string {
 	t.Helper()
 	chart := harness.MustRead(t, "charts", "pipedream-operator", "Chart.yaml")
@@ -53,8 +53,8 @@ func oldest(t *testing.T) string {
 	return string(found[1])
 }
 
-// as lets the API server's libraries behave as an API server of a minor version of
-// Kubernetes until the test ends. They take the version from a global variable.
+// as makes the API server's libraries behave like those of a minor version of Kubernetes until the test ends. The
+// libraries read the version from a global variable.
 func as(t *testing.T, kubernetes string) {
 	t.Helper()
 	emulated := version.MustParseMajorMinor(kubernetes)
@@ -68,15 +68,15 @@ func as(t *testing.T, kubernetes string) {
 		global.SetMinCompatibilityVersion(compatible)
 	})
 	global.SetEmulationVersion(emulated)
-	// So that its minor version can be rolled back, an API server accepts in a new rule what
-	// the minor version before knows, and no more.
+	// An API server accepts new rules only if the minor version before it can compile them. A rollback by one minor
+	// version is then possible.
 	global.SetMinCompatibilityVersion(emulated.SubtractMinor(1))
 	if got, want := environment.DefaultCompatibilityVersion(), emulated.SubtractMinor(1); !got.EqualTo(want) {
-		t.Fatalf("new rules are compiled with what Kubernetes %s knows, want %s", got, want)
+		t.Fatalf("new rules are compiled with the features of Kubernetes %s, want %s", got, want)
 	}
 }
 
-// documents returns the YAML documents of all files that a pattern matches, as JSON, by
+// documents returns the YAML documents in all files that a pattern matches. They are converted to JSON, and sorted by
 // kind.
 func documents(t *testing.T, pattern ...string) map[string][][]byte {
 	t.Helper()
@@ -146,7 +146,7 @@ func policies(t *testing.T) []*admissionv1.ValidatingAdmissionPolicy {
 			for _, object := range objects {
 				all = append(all, decode[admissionv1.ValidatingAdmissionPolicy](t, object))
 			}
-		case "ValidatingAdmissionPolicyBinding", "Kustomization": // have no rules
+		case "ValidatingAdmissionPolicyBinding", "Kustomization": // These kinds have no rules.
 		default:
 			t.Fatalf("config/policy has a %s, whose rules no test compiles", kind)
 		}
@@ -154,8 +154,8 @@ func policies(t *testing.T) []*admissionv1.ValidatingAdmissionPolicy {
 	return all
 }
 
-// create does what an API server does before it stores a new CRD: it compiles each rule,
-// and estimates its cost. It returns the server's objections.
+// create compiles each rule of a CRD and estimates its cost, as an API server does before it stores a new CRD. It
+// returns the reasons for which the API server would refuse the CRD.
 func create(t *testing.T, definition *apiextensionsv1.CustomResourceDefinition) error {
 	t.Helper()
 	scheme := runtime.NewScheme()
@@ -215,7 +215,7 @@ func TestTheOldestKubernetesCompilesEveryRuleOfTheCRDs(t *testing.T) {
 		}
 		t.Logf("%s has %d rules", definition.Name, count)
 		if count == 0 {
-			t.Errorf("%s has no rule at all", definition.Name)
+			t.Errorf("%s has no rules", definition.Name)
 		}
 		if err := create(t, definition); err != nil {
 			t.Errorf("Kubernetes %s refuses %s: %v", oldest(t), definition.Name, err)
@@ -223,8 +223,8 @@ func TestTheOldestKubernetesCompilesEveryRuleOfTheCRDs(t *testing.T) {
 	}
 }
 
-// TestAnOlderKubernetesDoesNot shows why no older version is supported. If it
-// fails, the oldest supported version can be lowered.
+// TestAnOlderKubernetesDoesNot shows why no older version is supported. If it fails, an older version can be
+// supported, too.
 func TestAnOlderKubernetesDoesNot(t *testing.T) {
 	as(t, version.MustParseMajorMinor(oldest(t)).SubtractMinor(1).String())
 	for _, definition := range definitions(t) {
@@ -235,10 +235,9 @@ func TestAnOlderKubernetesDoesNot(t *testing.T) {
 	t.Errorf("the Kubernetes before %s compiles all rules, too", oldest(t))
 }
 
-// newer are rules that are right, but need a newer Kubernetes than the oldest
-// supported one.
+// newer holds valid rules that need a newer Kubernetes than the oldest supported one.
 var newer = map[string]struct{ rule, since string }{
-	// What 1.32 brought, a server of 1.32 itself does not accept in new rules.
+	// An API server accepts the features of its own minor version only from the next minor version on.
 	"a comprehension of two variables, of 1.32": {rule: `[1, 2].all(i, v, i < v)`, since: "1.33"},
 	"a semantic version, of 1.33":               {rule: `isSemver('1.0.0')`, since: "1.34"},
 	"a list's distinct elements, of 1.34":       {rule: `['a', 'b'].distinct() == ['a', 'b']`, since: "1.35"},
@@ -251,7 +250,7 @@ func TestARuleOfACRDThatNeedsANewerKubernetesFails(t *testing.T) {
 				definition := withRule(t, definition, test.rule)
 				as(t, oldest(t))
 				if err := create(t, definition); err == nil || !strings.Contains(err.Error(), "compilation failed") {
-					t.Errorf("%s with the rule %s: %v; want that it does not compile", definition.Name, test.rule, err)
+					t.Errorf("%s with the rule %s: %v; want a failed compilation", definition.Name, test.rule, err)
 				}
 				as(t, test.since)
 				if err := create(t, definition); err != nil {
@@ -272,12 +271,12 @@ func TestARuleThatCostsTooMuchFails(t *testing.T) {
 		definition := withRule(t, definition, `!has(self.unbounded) || self.unbounded.all(a, self.unbounded.all(b, a == b))`)
 		definition.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"].Properties["unbounded"] = unbounded
 		if err := create(t, definition); err == nil || !strings.Contains(err.Error(), "estimated rule cost exceeds budget") {
-			t.Errorf("%s: %v; want that the rule costs too much", definition.Name, err)
+			t.Errorf("%s: %v; want an error about the cost of the rule", definition.Name, err)
 		}
 	}
 }
 
-// schemas knows the schemas of CRDs.
+// schemas resolves the schemas of the operator's kinds.
 type schemas map[schema.GroupVersionKind]*spec.Schema
 
 func (s schemas) ResolveSchema(kind schema.GroupVersionKind) (*spec.Schema, error) {
@@ -287,8 +286,8 @@ func (s schemas) ResolveSchema(kind schema.GroupVersionKind) (*spec.Schema, erro
 	return nil, fmt.Errorf("%v: %w", kind, resolver.ErrSchemaNotFound)
 }
 
-// checker returns the API server's type checker of admission policies, which knows our
-// CRDs and no other kind.
+// checker returns the API server's type checker of admission policies. It knows the kinds of config/crd and no
+// others.
 func checker(t *testing.T) (*validating.TypeChecker, *meta.DefaultRESTMapper) {
 	t.Helper()
 	known, mapper := schemas{}, meta.NewDefaultRESTMapper(nil)
@@ -311,8 +310,8 @@ func checker(t *testing.T) (*validating.TypeChecker, *meta.DefaultRESTMapper) {
 	return &validating.TypeChecker{SchemaResolver: known, RestMapper: mapper}, mapper
 }
 
-// typed returns a copy of a policy that names each version of our kinds where it has
-// "*", for which an API server checks no types. All of its kinds must be ours.
+// typed returns a copy of a policy with explicit API versions instead of "*", because an API server does not check
+// types for "*". All kinds of the policy must be in config/crd.
 func typed(t *testing.T, policy *admissionv1.ValidatingAdmissionPolicy, mapper meta.RESTMapper) *admissionv1.ValidatingAdmissionPolicy {
 	t.Helper()
 	policy = policy.DeepCopy()
@@ -324,7 +323,7 @@ func typed(t *testing.T, policy *admissionv1.ValidatingAdmissionPolicy, mapper m
 				plural, _, _ := strings.Cut(resource, "/")
 				kinds, err := mapper.KindsFor(schema.GroupVersionResource{Group: group, Resource: plural})
 				if err != nil {
-					t.Fatalf("%s has a rule for %s in %s, which is not a kind of ours: %v", policy.Name, resource, group, err)
+					t.Fatalf("%s has a rule for %s in %s, which is not a kind of config/crd: %v", policy.Name, resource, group, err)
 				}
 				for _, kind := range kinds {
 					rule.APIVersions = append(rule.APIVersions, kind.Version)
@@ -335,9 +334,8 @@ func typed(t *testing.T, policy *admissionv1.ValidatingAdmissionPolicy, mapper m
 	return policy
 }
 
-// refused compiles each expression of a policy as the API server does before it stores a
-// new one, and checks the types. It returns what does not compile, and how many
-// expressions there are.
+// refused compiles each expression of a policy and checks its types, as the API server does before it stores a new
+// policy. It returns the number of expressions, and the errors.
 func refused(t *testing.T, policy *admissionv1.ValidatingAdmissionPolicy) (count int, _ error) {
 	t.Helper()
 	compiler, err := plugincel.NewCompositedCompiler(environment.MustBaseEnvSet(environment.DefaultCompatibilityVersion()))
@@ -418,7 +416,7 @@ func TestARuleOfAPolicyThatNeedsANewerKubernetesFails(t *testing.T) {
 				add(&policy.Spec)
 				as(t, oldest(t))
 				if _, err := refused(t, policy); err == nil || !strings.Contains(err.Error(), "compilation failed") {
-					t.Errorf("the rule %s as %s: %v; want that it does not compile", test.rule, place, err)
+					t.Errorf("the rule %s as %s: %v; want a failed compilation", test.rule, place, err)
 				}
 				as(t, test.since)
 				if _, err := refused(t, policy); err != nil {
