@@ -1,13 +1,12 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package harness is what all tests and test programs share: it starts and ends
-// processes, runs kubectl, starts the manager and the simulator, and waits. The
-// package controlplane starts etcd and kube-apiserver.
+// Package harness holds the helpers of all tests and test programs. It starts and ends processes, runs kubectl,
+// starts the manager and the simulator, and waits for conditions. The package controlplane starts etcd and
+// kube-apiserver.
 //
-// A function that takes a context returns an error, so that programs without a
-// testing.TB can use it. A function that takes a testing.TB ends the test at once when it
-// fails. The package imports the standard library only.
+// A function that takes a context returns an error, so that programs without a testing.TB can use it. A function
+// that takes a testing.TB ends the test at once when it fails. The package imports only the standard library.
 package harness
 
 import (
@@ -32,8 +31,8 @@ func Root() string {
 	}
 }
 
-// Assets returns the folder of the control plane's binaries: KUBEBUILDER_ASSETS if it is
-// set, else the folder where `make control-plane` leaves them.
+// Assets returns the folder of the control plane's binaries: KUBEBUILDER_ASSETS if it is set, or else the folder
+// into which `make control-plane` downloads them.
 func Assets() string {
 	if assets := os.Getenv("KUBEBUILDER_ASSETS"); assets != "" {
 		return assets

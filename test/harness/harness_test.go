@@ -22,11 +22,11 @@ func shell(script string) harness.Command {
 	return harness.Command{Path: "sh", Arguments: []string{"-c", script}}
 }
 
-// wantIn checks that an error says all that it must.
+// wantIn checks that an error contains all parts.
 func wantIn(t *testing.T, err error, parts ...string) {
 	t.Helper()
 	if err == nil {
-		t.Fatal("there is no error")
+		t.Fatal("got no error")
 	}
 	for _, part := range parts {
 		if !strings.Contains(err.Error(), part) {
@@ -45,11 +45,11 @@ func TestAWaitEndsWhenThereIsNoProblem(t *testing.T) {
 		return ""
 	})
 	if left != 0 {
-		t.Errorf("%d looks are left, want none", left)
+		t.Errorf("%d steps are left, want none", left)
 	}
 }
 
-func TestAWaitInVainSaysWhatWasAwaitedAndTheLastProblem(t *testing.T) {
+func TestAFailedWaitNamesTheConditionAndTheLastProblem(t *testing.T) {
 	t.Parallel()
 	values := []string{"one", "two", "three"}
 	err := harness.Wait{
@@ -62,7 +62,7 @@ func TestAWaitInVainSaysWhatWasAwaitedAndTheLastProblem(t *testing.T) {
 	})
 	wantIn(t, err, "the fourth value", "it is three", "more about it")
 	if strings.Contains(err.Error(), "it is two") {
-		t.Errorf("an old problem is in the error: %v", err)
+		t.Errorf("the error holds an old problem: %v", err)
 	}
 }
 
@@ -86,15 +86,15 @@ func TestAWaitEndsWithItsProcess(t *testing.T) {
 func TestRunReturnsStdoutAndItsErrorHasStderr(t *testing.T) {
 	t.Parallel()
 	command := harness.Command{Path: "sh", Arguments: []string{"-c", `read -r line; echo "$line $WORD"`}, Stdin: "good\n", Environment: []string{"WORD=morning"}}
-	said, err := command.Run(t.Context())
-	if err != nil || said != "good morning\n" {
-		t.Errorf("it printed %q and ended with %v", said, err)
+	output, err := command.Run(t.Context())
+	if err != nil || output != "good morning\n" {
+		t.Errorf("the program printed %q and ended with %v", output, err)
 	}
 	_, err = shell("echo out; echo problem >&2; exit 1").Run(t.Context())
 	wantIn(t, err, "sh -c", "exit status 1", "problem")
 }
 
-func TestAProcessIsToldToEnd(t *testing.T) {
+func TestStopEndsAProcess(t *testing.T) {
 	t.Parallel()
 	process := shell(`trap 'echo bye; exit 0' TERM; echo "listening on here"; while :; do sleep 0.01; done`).MustStart(t)
 	rest, err := process.AwaitLine(t.Context(), harness.Patience, "listening on ")
@@ -102,13 +102,13 @@ func TestAProcessIsToldToEnd(t *testing.T) {
 		t.Fatalf("the rest of the line is %q (%v), want here", rest, err)
 	}
 	if process.HasEnded() {
-		t.Fatal("the process has ended by itself")
+		t.Fatal("the process ended before it was stopped")
 	}
 	if err := process.Stop(harness.Patience); err != nil {
 		t.Error(err)
 	}
 	if got := process.Log.Tail(1); got != "bye" || process.ExitCode() != 0 {
-		t.Errorf("its last line is %q, and its exit code %d; want bye and 0", got, process.ExitCode())
+		t.Errorf("the last line is %q and the exit code %d, want bye and 0", got, process.ExitCode())
 	}
 }
 
@@ -121,21 +121,21 @@ func TestAProcessThatDoesNotEndIsKilled(t *testing.T) {
 		t.Errorf("the error is %v, want ErrStillRuns", err)
 	}
 	if !process.HasEnded() {
-		t.Error("it runs on")
+		t.Error("the process still runs")
 	}
 }
 
-func TestAProcessThatEndsBadly(t *testing.T) {
+func TestAProcessThatEndsWithAnError(t *testing.T) {
 	t.Parallel()
 	process := shell("exit 7").MustStart(t)
-	wantIn(t, process.Wait(harness.Patience), "sh ended badly", "exit status 7")
+	wantIn(t, process.Wait(harness.Patience), "sh ended with an error", "exit status 7")
 	if err := process.Signal(syscall.SIGTERM); err == nil {
-		t.Error("a process that has ended gets a signal")
+		t.Error("a signal to an ended process returned no error")
 	}
-	process.Kill() // Which must not wait for ever.
+	process.Kill() // It must return.
 }
 
-func TestAProgramThatIsNotThere(t *testing.T) {
+func TestAProgramThatDoesNotExist(t *testing.T) {
 	t.Parallel()
 	_, err := harness.Command{Path: "/does/not/exist"}.Start(t.Context())
 	wantIn(t, err, "/does/not/exist", "make build")
@@ -155,11 +155,11 @@ func TestAnswers(t *testing.T) {
 		t.Errorf("the problem is %q, want 401 in it", problem)
 	}
 	if problem := harness.Answers(t.Context(), "http://"+harness.MustFreeAddress(t), "", http.StatusOK); !strings.Contains(problem, "refused") {
-		t.Errorf("the problem is %q where nobody listens, want a refused connection", problem)
+		t.Errorf("without a server the problem is %q, want a refused connection", problem)
 	}
 }
 
-func TestTheCallOfAManager(t *testing.T) {
+func TestTheCommandOfAManager(t *testing.T) {
 	t.Parallel()
 	got := harness.Manager{
 		Path: "manager", Kubeconfig: "file", Pipedream: "http://here", Namespace: "system", Probes: "127.0.0.1:1", Flags: []string{"--leader-elect"},
@@ -172,9 +172,9 @@ func TestTheCallOfAManager(t *testing.T) {
 		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("the call is another one (-want +got):\n%s", diff)
+		t.Errorf("the command differs (-want +got):\n%s", diff)
 	}
 	if secure := (harness.Manager{Pipedream: "https://here"}).Command(); strings.Contains(strings.Join(secure.Arguments, " "), "insecure") {
-		t.Errorf("an address with https is called insecure: %q", secure.Arguments)
+		t.Errorf("the arguments for an https address allow an insecure address: %q", secure.Arguments)
 	}
 }

@@ -14,8 +14,8 @@ import (
 	"testing"
 )
 
-// FreeAddress returns an address of this machine that nobody listens on, such as
-// 127.0.0.1:40123. Another process may take it before it is used.
+// FreeAddress returns an unused address of this machine, such as 127.0.0.1:40123. Another process may start to use it
+// before the caller does.
 func FreeAddress(ctx context.Context) (string, error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -24,7 +24,7 @@ func FreeAddress(ctx context.Context) (string, error) {
 	return listener.Addr().String(), listener.Close()
 }
 
-// MustFreeAddress does what FreeAddress does, and ends the test when it fails.
+// MustFreeAddress is like FreeAddress, and ends the test on an error.
 func MustFreeAddress(tb testing.TB) string {
 	tb.Helper()
 	address, err := FreeAddress(tb.Context())
@@ -32,8 +32,8 @@ func MustFreeAddress(tb testing.TB) string {
 	return address
 }
 
-// Get gets a URL over a new connection, with a bearer token unless it is "". It trusts in any
-// certificate, for that of the manager's metrics is self-signed.
+// Get gets a URL over a new connection. It sends a bearer token unless token is "". It accepts any certificate,
+// because the certificate of the manager's metrics is self-signed.
 func Get(ctx context.Context, url, token string) (status int, body string, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
@@ -53,8 +53,8 @@ func Get(ctx context.Context, url, token string) (status int, body string, err e
 	return response.StatusCode, string(content), err
 }
 
-// Answers returns "" if a URL answers with a status, and else how the answer differs. It is
-// for Wait.
+// Answers returns "" if a URL answers with the wanted HTTP status. Otherwise it describes the difference, as a
+// function for Wait must.
 func Answers(ctx context.Context, url, token string, want int) (problem string) {
 	status, _, err := Get(ctx, url, token)
 	switch {
@@ -66,8 +66,7 @@ func Answers(ctx context.Context, url, token string, want int) (problem string) 
 	return ""
 }
 
-// MustServe serves a handler, such as a simulator, by HTTP until the test ends, and returns
-// its URL.
+// MustServe serves a handler, such as a simulator, over HTTP until the test ends. It returns the URL.
 func MustServe(tb testing.TB, handler http.Handler) (url string) {
 	tb.Helper()
 	server := httptest.NewServer(handler)

@@ -12,15 +12,15 @@ import (
 
 // Kubectl runs kubectl from the root of this repository.
 type Kubectl struct {
-	// Path is the program. "" is kubectl in the folder Assets.
+	// Path is the path of kubectl. "" means kubectl in the folder Assets.
 	Path string
-	// Kubeconfig is the path of a file. "" is the kubeconfig of the environment.
+	// Kubeconfig is the path of the kubeconfig. "" means the kubeconfig of the environment.
 	Kubeconfig string
-	// Stdin is for the argument --filename=-.
+	// Stdin is the standard input, which kubectl reads for the argument --filename=-.
 	Stdin string
 }
 
-// Command returns the call of kubectl. The caller may change it.
+// Command returns the command that runs kubectl. The caller may change it.
 func (k Kubectl) Command(arguments ...string) Command {
 	command := Command{
 		Path:      cmp.Or(k.Path, filepath.Join(Assets(), "kubectl")),
@@ -32,16 +32,16 @@ func (k Kubectl) Command(arguments ...string) Command {
 	return command
 }
 
-// Run returns what kubectl printed to stdout. The error holds the arguments and what kubectl
-// printed to stderr: no argument may be a secret that matters.
+// Run runs kubectl and returns its stdout. The error holds the arguments and stderr, so the arguments must not hold
+// a real secret.
 func (k Kubectl) Run(ctx context.Context, arguments ...string) (stdout string, err error) {
 	return k.Command(arguments...).Run(ctx)
 }
 
-// Must does what Run does, and ends the test when kubectl fails.
+// Must is like Run, and ends the test on an error.
 func (k Kubectl) Must(tb testing.TB, arguments ...string) (stdout string) {
 	tb.Helper()
-	stdout, err := k.Run(context.WithoutCancel(tb.Context()), arguments...) // A clean-up may run it, too.
+	stdout, err := k.Run(context.WithoutCancel(tb.Context()), arguments...) // A clean-up function may run kubectl, too.
 	Must(tb, err)
 	return stdout
 }

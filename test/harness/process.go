@@ -18,25 +18,24 @@ import (
 	"time"
 )
 
-// ErrStillRuns is in the error of a process that had to be killed.
-var ErrStillRuns = errors.New("it did not end in time and was killed")
+// ErrStillRuns is the error for a process that did not end in time, and was killed.
+var ErrStillRuns = errors.New("the process did not end in time and was killed")
 
-// Command is a program, and how to call it.
+// Command describes how to run a program.
 type Command struct {
-	// Path is a file, or a name to look for in PATH.
+	// Path is the path of the program, or a name that is searched for in PATH.
 	Path      string
 	Arguments []string
-	// Environment is added to the environment of this process, as NAME=value.
+	// Environment holds variables as NAME=value. They are added to the environment of this process.
 	Environment []string
-	// Folder is where the program runs. "" is the folder of this process.
+	// Folder is the working folder of the program. "" means the working folder of this process.
 	Folder string
-	// Stdin is what the program can read.
+	// Stdin is the standard input of the program.
 	Stdin string
-	// Output gets all that a started program prints. nil is the Log of the Process.
+	// Output receives stdout and stderr of a started program. With nil, the Log of the Process receives them.
 	Output io.Writer
-	// OutlivesInterrupt keeps Ctrl-C in a terminal from the program, so that this process
-	// chooses the order in which its processes end. A test does not want that: nobody
-	// would end the program after Ctrl-C.
+	// OutlivesInterrupt protects the program from Ctrl-C in the terminal, so that this process chooses the order
+	// in which its processes end. Do not set it in a test: after Ctrl-C the program would run on.
 	OutlivesInterrupt bool
 }
 
@@ -53,32 +52,32 @@ func (c Command) prepare(ctx context.Context) *exec.Cmd {
 	return cmd
 }
 
-// Run runs a program to its end, and returns what it printed to stdout. If the program
-// fails, the error holds its call and what it printed to stderr. It is killed when ctx ends.
+// Run runs a program until it ends, and returns its stdout. If the program fails, the error holds its arguments and
+// its stderr. Run kills the program when ctx ends.
 func (c Command) Run(ctx context.Context) (stdout string, err error) {
-	var out, problems bytes.Buffer
+	var out, stderr bytes.Buffer
 	cmd := c.prepare(ctx)
-	cmd.Stdout, cmd.Stderr = &out, &problems
+	cmd.Stdout, cmd.Stderr = &out, &stderr
 	if err := cmd.Run(); err != nil {
 		call := strings.Join(append([]string{filepath.Base(c.Path)}, c.Arguments...), " ")
-		return out.String(), fmt.Errorf("%s: %w: %s", call, err, strings.TrimSpace(problems.String()))
+		return out.String(), fmt.Errorf("%s: %w: %s", call, err, strings.TrimSpace(stderr.String()))
 	}
 	return out.String(), nil
 }
 
 // Process is a started program. It is safe for concurrent use.
 type Process struct {
-	// Name is the name of the program's file.
+	// Name is the file name of the program.
 	Name string
-	// Log is what the program printed, unless its Command has an Output.
+	// Log holds the output of the program, unless its Command has an Output.
 	Log *Buffer
 
 	cmd   *exec.Cmd
 	ended chan struct{}
-	err   error // once ended
+	err   error // set before ended is closed
 }
 
-// Start starts a program. It is killed when ctx ends.
+// Start starts a program, which is killed when ctx ends.
 func (c Command) Start(ctx context.Context) (*Process, error) {
 	p := &Process{Name: filepath.Base(c.Path), Log: &Buffer{}, cmd: c.prepare(ctx), ended: make(chan struct{})}
 	if c.Output == nil {
@@ -95,8 +94,8 @@ func (c Command) Start(ctx context.Context) (*Process, error) {
 	return p, nil
 }
 
-// MustStart starts a program that is killed when the test ends. When the test has failed,
-// the end of the program's log is in the test's log.
+// MustStart starts a program, and kills it when the test ends. If the test fails, the test's log shows the last lines
+// of the program's output.
 func (c Command) MustStart(tb testing.TB) *Process {
 	tb.Helper()
 	p, err := c.Start(context.WithoutCancel(tb.Context()))
@@ -104,7 +103,7 @@ func (c Command) MustStart(tb testing.TB) *Process {
 	tb.Cleanup(func() {
 		p.Kill()
 		if tb.Failed() {
-			tb.Logf("the last lines that %s printed:\n%s", p.Name, p.Log.Tail(15))
+			tb.Logf("the last lines of the output of %s:\n%s", p.Name, p.Log.Tail(15))
 		}
 	})
 	return p
@@ -113,7 +112,7 @@ func (c Command) MustStart(tb testing.TB) *Process {
 // Ended returns a channel that is closed when the program has ended.
 func (p *Process) Ended() <-chan struct{} { return p.ended }
 
-// HasEnded tells whether the program has ended.
+// HasEnded reports whether the program has ended.
 func (p *Process) HasEnded() bool {
 	select {
 	case <-p.ended:
@@ -126,29 +125,29 @@ func (p *Process) HasEnded() bool {
 // PID returns the ID of the process.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// Status says how the program ended, such as "exit status 1". It waits until then.
+// Status waits until the program ends, and returns the result, such as "exit status 1".
 func (p *Process) Status() string {
 	<-p.ended
 	return p.cmd.ProcessState.String()
 }
 
-// ExitCode returns the exit code, or -1 if a signal ended the program. It waits for the end.
+// ExitCode waits until the program ends, and returns the exit code, or -1 if a signal ended the program.
 func (p *Process) ExitCode() int {
 	<-p.ended
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// Signal sends a signal. It fails when the program has ended.
+// Signal sends a signal. It returns an error if the program has ended.
 func (p *Process) Signal(signal os.Signal) error { return p.cmd.Process.Signal(signal) }
 
-// Kill kills the program, and returns when it has ended.
+// Kill kills the program, and waits until it has ended.
 func (p *Process) Kill() {
 	_ = p.cmd.Process.Kill() // It fails when the program has ended.
 	<-p.ended
 }
 
-// Wait waits until the program ends, and returns nil if its exit code is 0. After patience
-// the program is killed, and the error is ErrStillRuns.
+// Wait waits until the program ends, and returns nil if its exit code is 0. After patience, Wait kills the program
+// and returns ErrStillRuns.
 func (p *Process) Wait(patience time.Duration) error {
 	select {
 	case <-p.ended:
@@ -157,19 +156,19 @@ func (p *Process) Wait(patience time.Duration) error {
 		return fmt.Errorf("%s: %w (%v)", p.Name, ErrStillRuns, patience)
 	}
 	if p.err != nil {
-		return fmt.Errorf("%s ended badly: %w", p.Name, p.err)
+		return fmt.Errorf("%s ended with an error: %w", p.Name, p.err)
 	}
 	return nil
 }
 
-// Stop sends SIGTERM, as a kubelet does, and waits as Wait does.
+// Stop sends SIGTERM, as a kubelet does, and then waits like Wait.
 func (p *Process) Stop(patience time.Duration) error {
 	_ = p.Signal(syscall.SIGTERM) // It fails when the program has ended.
 	return p.Wait(patience)
 }
 
-// AwaitLine waits until the Log has a whole line with a text, and returns the rest of that
-// line behind the text.
+// AwaitLine waits until the Log has a complete line that contains a text. It returns the rest of the line after the
+// text.
 func (p *Process) AwaitLine(ctx context.Context, patience time.Duration, text string) (rest string, err error) {
 	err = Wait{Patience: patience, Every: 10 * time.Millisecond, Process: p}.Until(ctx, "the line "+text, func() string {
 		for line := range strings.Lines(p.Log.String()) {
@@ -178,7 +177,7 @@ func (p *Process) AwaitLine(ctx context.Context, patience time.Duration, text st
 				return ""
 			}
 		}
-		return "it printed " + p.Log.Tail(1)
+		return "the last line is " + p.Log.Tail(1)
 	})
 	return rest, err
 }

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// BuildManager builds the manager into the file path, from the source in a folder, such as
-// Root. The flags are for go build.
+// BuildManager builds the manager from the source in a folder, such as Root, and writes it to path. It passes the
+// flags to go build.
 func BuildManager(ctx context.Context, source, path string, flags ...string) error {
 	arguments := append(append([]string{"build"}, flags...), "-o", path, "./cmd/manager")
 	if _, err := (Command{Path: "go", Arguments: arguments, Folder: source}).Run(ctx); err != nil {
@@ -23,27 +23,27 @@ func BuildManager(ctx context.Context, source, path string, flags ...string) err
 	return nil
 }
 
-// MustBuildManager does what BuildManager does, and ends the test when it fails.
+// MustBuildManager is like BuildManager, and ends the test on an error.
 func MustBuildManager(tb testing.TB, source, path string, flags ...string) {
 	tb.Helper()
 	Must(tb, BuildManager(tb.Context(), source, path, flags...))
 }
 
-// Manager says how to call a built manager.
+// Manager describes how to run a built manager.
 type Manager struct {
-	// Path is the built program, and Kubeconfig is the path of its kubeconfig.
+	// Path is the path of the built manager, and Kubeconfig the path of its kubeconfig.
 	Path, Kubeconfig string
-	// Pipedream is the address of Pipedream's API. An address with http is allowed.
+	// Pipedream is the URL of Pipedream's API. The scheme may be http.
 	Pipedream string
-	// Namespace is the namespace that the manager takes for its own. Optional.
+	// Namespace is the manager's own namespace. It is optional.
 	Namespace string
-	// Probes and Metrics are the addresses to serve them at. "" serves none.
+	// Probes and Metrics are the addresses of the health probes and of the metrics. "" disables them.
 	Probes, Metrics string
-	// Flags are more flags.
+	// Flags are additional flags of the manager.
 	Flags []string
 }
 
-// Command returns the call of the manager. The caller may change it before it starts it.
+// Command returns the command that runs the manager. The caller may change it.
 func (m Manager) Command() Command {
 	command := Command{Path: m.Path, Arguments: []string{
 		"--kubeconfig=" + m.Kubeconfig, "--api-url=" + m.Pipedream,
@@ -59,21 +59,21 @@ func (m Manager) Command() Command {
 	return command
 }
 
-// Unready returns why a manager that serves its probes is not ready, and "" if it is. It is
-// for Wait.
+// Unready returns "" if a manager with an address for probes is ready. Otherwise it says why the manager is not
+// ready. Use it with Wait.
 func (m Manager) Unready(ctx context.Context) (problem string) {
 	return Answers(ctx, "http://"+m.Probes+"/readyz", "", http.StatusOK)
 }
 
-// Simulator is a simulator of Pipedream's API in a process of its own.
+// Simulator is a running process of the simulator of Pipedream's API.
 type Simulator struct {
 	*Process
-	// Address is where it listens, such as http://127.0.0.1:40123.
+	// Address is the URL of the simulator, such as http://127.0.0.1:40123.
 	Address string
 }
 
-// StartSimulator starts a built simulator at a free port, and returns when it listens. The
-// arguments are more flags. It is killed when ctx ends, and outlives an interrupt.
+// StartSimulator starts a built simulator on a free port, and returns when it listens. The arguments are additional
+// flags. The simulator is killed when ctx ends. Ctrl-C does not end it.
 func StartSimulator(ctx context.Context, path string, arguments ...string) (*Simulator, error) {
 	p, err := Command{Path: path, Arguments: append([]string{"--listen=127.0.0.1:0"}, arguments...), OutlivesInterrupt: true}.Start(ctx)
 	if err != nil {

@@ -11,25 +11,25 @@ import (
 	"time"
 )
 
-// Patience is how long a Wait waits that does not say so itself.
+// Patience is the longest time of a Wait whose field Patience is 0.
 const Patience = time.Minute
 
-// Wait says how to wait. The zero value waits for up to a minute.
+// Wait describes how to wait for a condition. The zero value waits for up to a minute.
 type Wait struct {
-	// Patience is how long to wait at most. 0 is the constant Patience.
+	// Patience is the longest time to wait. 0 means the constant Patience.
 	Patience time.Duration
-	// Every is the pause between two looks. 0 is 50 milliseconds.
+	// Every is the pause between two checks. 0 means 50 milliseconds.
 	Every time.Duration
-	// Process ends the wait with an error when it ends. Each error holds its log. Optional.
+	// Process is a process without which waiting is useless: when it ends, the wait ends with an error. Each
+	// error holds the process's log. It is optional.
 	Process *Process
-	// Explain returns more to say when the wait was in vain. Optional.
+	// Explain returns more text for the error of a wait. It is optional.
 	Explain func() string
 }
 
-// Until calls problem again and again until it returns "". Its error names what was
-// awaited, how long, and the problem that was returned last. It returns early, with an
-// error, when ctx or the Process ends.
-func (w Wait) Until(ctx context.Context, what string, problem func() string) error {
+// Until calls problem repeatedly until it returns "". The error names the awaited condition, the time, and the last
+// problem. Until returns early, with an error, when ctx or the Process ends.
+func (w Wait) Until(ctx context.Context, condition string, problem func() string) error {
 	began := time.Now()
 	deadline := time.After(cmp.Or(w.Patience, Patience))
 	var ended <-chan struct{}
@@ -43,17 +43,17 @@ func (w Wait) Until(ctx context.Context, what string, problem func() string) err
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait for %s: %w", what, ctx.Err())
+			return fmt.Errorf("wait for %s: %w", condition, ctx.Err())
 		case <-ended:
-			return fmt.Errorf("%s ended (%s) during the wait for %s: %s%s", w.Process.Name, w.Process.Status(), what, last, w.more())
+			return fmt.Errorf("%s ended (%s) during the wait for %s: %s%s", w.Process.Name, w.Process.Status(), condition, last, w.more())
 		case <-deadline:
-			return fmt.Errorf("waited %v in vain for %s: %s%s", time.Since(began).Round(time.Millisecond), what, last, w.more())
+			return fmt.Errorf("waited %v for %s: %s%s", time.Since(began).Round(time.Millisecond), condition, last, w.more())
 		case <-time.After(cmp.Or(w.Every, 50*time.Millisecond)):
 		}
 	}
 }
 
-// more returns what follows the problem in an error.
+// more returns the text that follows the problem in an error.
 func (w Wait) more() (text string) {
 	if w.Explain != nil {
 		text = "\n" + w.Explain()
@@ -64,30 +64,30 @@ func (w Wait) more() (text string) {
 	return text
 }
 
-// Eventually does what Until does, and ends the test when the wait was in vain.
-func (w Wait) Eventually(tb testing.TB, what string, problem func() string) {
+// Eventually is like Until, and ends the test on an error.
+func (w Wait) Eventually(tb testing.TB, condition string, problem func() string) {
 	tb.Helper()
-	Must(tb, w.Until(context.WithoutCancel(tb.Context()), what, problem)) // A clean-up may wait, too.
+	Must(tb, w.Until(context.WithoutCancel(tb.Context()), condition, problem)) // A clean-up function may wait, too.
 }
 
-// Eventually waits for up to a minute until problem returns "", and ends the test with the
-// problem that was returned last if it never does.
-func Eventually(tb testing.TB, what string, problem func() string) {
+// Eventually waits for up to a minute until problem returns "". If that does not happen, it ends the test with the
+// last problem.
+func Eventually(tb testing.TB, condition string, problem func() string) {
 	tb.Helper()
-	Wait{}.Eventually(tb, what, problem)
+	Wait{}.Eventually(tb, condition, problem)
 }
 
-// Holds makes a condition into a function for Wait.
+// Holds returns a function for Wait that reports a problem while condition returns false.
 func Holds(condition func() bool) (problem func() string) {
 	return func() string {
 		if condition() {
 			return ""
 		}
-		return "it did not come true"
+		return "the condition is false"
 	}
 }
 
-// NoError makes a function that returns an error into one for Wait.
+// NoError returns a function for Wait that reports the error of try as the problem.
 func NoError(try func() error) (problem func() string) {
 	return func() string {
 		if err := try(); err != nil {
@@ -97,7 +97,7 @@ func NoError(try func() error) (problem func() string) {
 	}
 }
 
-// Pause waits for a duration. It returns early, with the error of ctx, when ctx ends.
+// Pause waits for a duration. When ctx ends, it returns early with the error of ctx.
 func Pause(ctx context.Context, duration time.Duration) error {
 	select {
 	case <-ctx.Done():

@@ -1,8 +1,8 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package controlplane runs a real etcd, kube-apiserver and, where it is asked
-// for, kube-controller-manager on this machine, for tests and for the demo.
+// Package controlplane runs a real etcd, kube-apiserver and, if requested, kube-controller-manager on this machine,
+// for tests and for the demo.
 package controlplane
 
 import (
@@ -22,35 +22,34 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
-// Options say what is started.
+// Options say which parts of a control plane to start, and how.
 type Options struct {
-	// ControllerManager starts the controllers that collect garbage, delete
-	// namespaces, count quotas and aggregate ClusterRoles. Without them none of that happens.
+	// ControllerManager starts kube-controller-manager with the controllers that collect garbage, delete
+	// namespaces, count quotas and aggregate ClusterRoles.
 	ControllerManager bool
-	// KillAfter is how long etcd and kube-apiserver may take to end before they are
-	// killed, as a crash would. When it is 0, a stop that takes a minute is an error: the
-	// kube-apiserver takes that long while somebody watches.
+	// KillAfter is how long etcd and kube-apiserver may take to end before they are killed, as in a crash. With 0,
+	// they are not killed, and Stop returns an error after a minute. The kube-apiserver takes that long while a
+	// client has an open watch.
 	KillAfter time.Duration
-	// Log gets what the controller-manager prints. Optional.
+	// Log receives the output of kube-controller-manager. It is optional.
 	Log io.Writer
-	// APIServerFlags are more flags of the API server, without the leading dashes.
+	// APIServerFlags are additional flags of the API server, without the leading dashes.
 	APIServerFlags map[string]string
-	// WithoutCRDs leaves it to the caller to apply the product's CRDs.
+	// WithoutCRDs leaves out the product's CRDs. The caller applies them.
 	WithoutCRDs bool
 }
 
-// ControlPlane is a running one.
+// ControlPlane is a running control plane.
 type ControlPlane struct {
-	// Config is that of an administrator.
+	// Config is the configuration of a client with the permissions of an administrator.
 	Config *rest.Config
 	// Kubeconfig is the content of a kubeconfig for the same administrator.
 	Kubeconfig []byte
-	// KubeconfigFile is the path of a file with this content, which lives until Stop.
+	// KubeconfigFile is the path of a file with the content of Kubeconfig. Stop removes the file.
 	KubeconfigFile string
-	// Client is that of the same administrator. It is made by NewClient.
+	// Client is a client of the same administrator, from NewClient.
 	Client client.WithWatch
-	// Folder has the files of the control plane. Stop removes it. The caller may have files of
-	// its own there.
+	// Folder holds the files of the control plane. The caller may add its own files. Stop removes the folder.
 	Folder string
 
 	environment *envtest.Environment
@@ -58,8 +57,8 @@ type ControlPlane struct {
 	controllers *harness.Process
 }
 
-// Start starts a control plane that has the product's CRDs, unless the options say
-// otherwise. It is ready when Start returns; Stop ends it.
+// Start starts a control plane with the product's CRDs, unless the options say otherwise. The control plane is ready
+// when Start returns. Stop ends it.
 func Start(options Options) (*ControlPlane, error) {
 	if _, err := os.Stat(filepath.Join(harness.Assets(), "kube-apiserver")); err != nil {
 		return nil, fmt.Errorf("run `make control-plane` first, or set KUBEBUILDER_ASSETS: %w", err)
@@ -72,7 +71,7 @@ func Start(options Options) (*ControlPlane, error) {
 		BinaryAssetsDirectory: harness.Assets(),
 		CRDDirectoryPaths:     []string{filepath.Join(harness.Root(), "config", "crd", "bases")},
 		ErrorIfCRDPathMissing: true,
-		// Machines are busy.
+		// Other processes may keep the machine busy.
 		ControlPlaneStartTimeout: time.Minute,
 		ControlPlaneStopTimeout:  cmp.Or(options.KillAfter, time.Minute),
 	}
@@ -86,7 +85,7 @@ func Start(options Options) (*ControlPlane, error) {
 	}
 	environment.ControlPlane.Etcd = &envtest.Etcd{}
 	environment.ControlPlane.Etcd.Configure().Append("unsafe-no-fsync", "true")
-	// In folders of ours, data and certificates outlast a restart.
+	// Outside of envtest's own folders, data and certificates survive a restart.
 	c := &ControlPlane{environment: environment, Folder: directory, mayKill: options.KillAfter > 0}
 	if environment.ControlPlane.Etcd.DataDir, err = makeFolder(directory, "etcd"); err != nil {
 		return nil, errors.Join(err, c.Stop())
@@ -143,13 +142,13 @@ func startControllers(c *ControlPlane, log io.Writer) (err error) {
 			"--secure-port=0",
 		},
 		Output: cmp.Or(log, io.Discard),
-		// Stop decides when it ends.
+		// Stop ends the process.
 		OutlivesInterrupt: true,
 	}.Start(context.Background())
 	return err
 }
 
-// Stop ends all that Start has started, and removes its files.
+// Stop ends all processes of the control plane, and removes its files.
 func (c *ControlPlane) Stop() error {
 	if c.controllers != nil {
 		c.controllers.Kill()

@@ -10,12 +10,10 @@ import (
 	"time"
 )
 
-// dying is how long a process that was killed takes to be gone, for which envtest
-// does not wait.
+// dying is how long a killed process may take to end. envtest does not wait for the end.
 const dying = 500 * time.Millisecond
 
-// stopped returns the error of a stop, save for that of one that was killed as it
-// was meant to be.
+// stopped returns the error of a stop. It returns nil if the process was killed and mayKill allows that.
 func stopped(name string, mayKill bool, err error) error {
 	switch {
 	case err == nil:
@@ -27,9 +25,8 @@ func stopped(name string, mayKill bool, err error) error {
 	return fmt.Errorf("stop %s: %w", name, err)
 }
 
-// The methods below take parts of a running control plane away, and bring them
-// back with the same address, data and certificates. They are not safe for
-// concurrent use. Stop may come at any time in between.
+// The methods below stop and start parts of a running control plane. Address, data and certificates stay the same.
+// The methods are not safe for concurrent use. Stop may be called between them.
 
 // StopAPIServer ends the kube-apiserver.
 func (c *ControlPlane) StopAPIServer() error {
@@ -44,7 +41,7 @@ func (c *ControlPlane) StartAPIServer() error {
 	return nil
 }
 
-// StopEtcd ends etcd. The kube-apiserver stays, and can do nothing.
+// StopEtcd ends etcd. The kube-apiserver runs on, but cannot serve requests.
 func (c *ControlPlane) StopEtcd() error {
 	return stopped("etcd", c.mayKill, c.environment.ControlPlane.Etcd.Stop())
 }
@@ -57,8 +54,8 @@ func (c *ControlPlane) StartEtcd() error {
 	return nil
 }
 
-// SaveEtcd copies what etcd has stored, as a backup does, and returns the folder of
-// the copy, which lives until Stop. etcd must be stopped.
+// SaveEtcd copies the data of etcd, as a backup does. It returns the folder of the copy, which Stop removes. etcd must
+// be stopped.
 func (c *ControlPlane) SaveEtcd() (string, error) {
 	saved, err := os.MkdirTemp(c.Folder, "etcd-saved-")
 	if err != nil {
@@ -70,9 +67,8 @@ func (c *ControlPlane) SaveEtcd() (string, error) {
 	return saved, nil
 }
 
-// RestoreEtcd puts a copy that SaveEtcd made in place of what etcd has stored. etcd
-// and kube-apiserver must be stopped: what the kube-apiserver remembers would be of another
-// history.
+// RestoreEtcd replaces the data of etcd by a copy that SaveEtcd made. etcd and kube-apiserver must be stopped, because
+// the caches of the kube-apiserver would not match the restored data.
 func (c *ControlPlane) RestoreEtcd(saved string) error {
 	data := c.environment.ControlPlane.Etcd.DataDir
 	if err := os.RemoveAll(data); err != nil {

@@ -30,7 +30,7 @@ func TestARestartKeepsAddressDataAndCertificates(t *testing.T) {
 			return admin.Get(t.Context(), client.ObjectKeyFromObject(kept), found)
 		}))
 		if found.UID != kept.UID {
-			t.Errorf("after a restart of %s there is another ConfigMap", name)
+			t.Errorf("after a restart of %s another ConfigMap has replaced the ConfigMap", name)
 		}
 	}
 }

@@ -12,9 +12,8 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
-// RunTests is for TestMain. It starts a control plane for all tests of a package, calls
-// setUp with it, runs the tests, stops the control plane, and returns the exit code. The
-// tests fail if the control plane does not start or does not stop.
+// RunTests is for TestMain. It starts a control plane for all tests of a package, calls setUp, runs the tests, and
+// stops the control plane. It returns the exit code. The tests fail if the control plane does not start or stop.
 func RunTests(m *testing.M, options Options, setUp func(*ControlPlane) error) (code int) {
 	c, err := Start(options)
 	if err == nil {
@@ -43,7 +42,7 @@ func MustStart(tb testing.TB, options Options) *ControlPlane {
 	return c
 }
 
-// MustToken does what Token does, and ends the test when it fails.
+// MustToken is like Token, and ends the test on an error.
 func (c *ControlPlane) MustToken(tb testing.TB, namespace, account string) string {
 	tb.Helper()
 	token, err := c.Token(tb.Context(), namespace, account)
@@ -51,7 +50,7 @@ func (c *ControlPlane) MustToken(tb testing.TB, namespace, account string) strin
 	return token
 }
 
-// MustAccountKubeconfig does what AccountKubeconfig does, and ends the test when it fails.
+// MustAccountKubeconfig is like AccountKubeconfig, and ends the test on an error.
 func (c *ControlPlane) MustAccountKubeconfig(tb testing.TB, namespace, account string) (path string) {
 	tb.Helper()
 	path, err := c.AccountKubeconfig(tb.Context(), namespace, account)

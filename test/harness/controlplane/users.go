@@ -24,11 +24,10 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
-// tokenSeconds is how long the token of a ServiceAccount lives: ten days. The demo may stay
-// up for that long.
+// tokenSeconds is the lifetime of a ServiceAccount's token: ten days. The demo may run for that long.
 const tokenSeconds = 10 * 24 * 60 * 60
 
-// NewScheme returns a scheme with all kinds of Kubernetes and the product's kinds.
+// NewScheme returns a scheme with all kinds of Kubernetes and of the product.
 func NewScheme() (*runtime.Scheme, error) {
 	known := runtime.NewScheme()
 	if err := errors.Join(scheme.AddToScheme(known), v1alpha1.AddToScheme(known)); err != nil {
@@ -37,7 +36,7 @@ func NewScheme() (*runtime.Scheme, error) {
 	return known, nil
 }
 
-// NewClient returns a client that knows the kinds of NewScheme, and is not paced.
+// NewClient returns a client that knows the kinds of NewScheme, and has no rate limit.
 func NewClient(config *rest.Config) (client.WithWatch, error) {
 	known, err := NewScheme()
 	if err != nil {
@@ -52,13 +51,13 @@ func NewClient(config *rest.Config) (client.WithWatch, error) {
 	return made, nil
 }
 
-// Kubectl returns kubectl of the administrator.
+// Kubectl returns a kubectl with the permissions of the administrator.
 func (c *ControlPlane) Kubectl() harness.Kubectl {
 	return harness.Kubectl{Kubeconfig: c.KubeconfigFile}
 }
 
-// User returns the configuration of a user who may do what the cluster's roles
-// allow, which is nothing at first.
+// User returns the configuration of a client for a new user. The user has only the permissions that the cluster's
+// roles give to the user's name, so at first none.
 func (c *ControlPlane) User(name string) (*rest.Config, error) {
 	user, err := c.environment.AddUser(envtest.User{Name: name}, nil)
 	if err != nil {
@@ -67,18 +66,17 @@ func (c *ControlPlane) User(name string) (*rest.Config, error) {
 	return user.Config(), nil
 }
 
-// Token returns a new bearer token of a ServiceAccount, which lives for ten days.
+// Token returns a new bearer token of a ServiceAccount. The token expires after ten days.
 func (c *ControlPlane) Token(ctx context.Context, namespace, account string) (string, error) {
 	known := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: account}}
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: new(int64(tokenSeconds))}}
 	if err := c.Client.SubResource("token").Create(ctx, known, request); err != nil {
-		return "", fmt.Errorf("ask for a token of the ServiceAccount %s/%s: %w", namespace, account, err)
+		return "", fmt.Errorf("request a token of the ServiceAccount %s/%s: %w", namespace, account, err)
 	}
 	return request.Status.Token, nil
 }
 
-// KubeconfigOf returns the content of a kubeconfig for a bearer token, such as that of a
-// ServiceAccount.
+// KubeconfigOf returns the content of a kubeconfig with a bearer token, for example of a ServiceAccount.
 func (c *ControlPlane) KubeconfigOf(token, namespace string) ([]byte, error) {
 	const name = "pipedream"
 	content, err := clientcmd.Write(clientcmdapi.Config{
@@ -96,8 +94,7 @@ func (c *ControlPlane) KubeconfigOf(token, namespace string) ([]byte, error) {
 	return content, nil
 }
 
-// AccountKubeconfig writes a kubeconfig of a ServiceAccount into a file, which lives until
-// Stop, and returns its path.
+// AccountKubeconfig writes a kubeconfig of a ServiceAccount to a file, and returns its path. Stop removes the file.
 func (c *ControlPlane) AccountKubeconfig(ctx context.Context, namespace, account string) (path string, err error) {
 	token, err := c.Token(ctx, namespace, account)
 	if err != nil {
