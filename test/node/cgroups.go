@@ -19,21 +19,21 @@ import (
 	"time"
 )
 
-// group is the name of the node's cgroup, of which there is one on a machine.
+// group is the name of the node's cgroup. A machine has at most one.
 const group = "pipedream-operator-node"
 
-// hierarchy is a mounted cgroup hierarchy: one of several of version 1, or the one
-// of version 2.
+// hierarchy is a mounted cgroup hierarchy. Version 1 has one hierarchy for each group of controllers, and version 2
+// has one in all.
 type hierarchy struct {
 	path string
-	// kind is that of the file system, and options are what it is mounted with.
+	// kind is the type of the file system, and options are its mount options.
 	kind, options string
 }
 
-// own is the node's cgroup in it.
+// own returns the path of the node's cgroup in the hierarchy.
 func (h hierarchy) own() string { return filepath.Join(h.path, group) }
 
-// hierarchies returns those of version 1, if there are any, else that of version 2.
+// hierarchies returns the hierarchies of version 1. If there are none, it returns the hierarchy of version 2.
 func hierarchies() ([]hierarchy, error) {
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
@@ -57,7 +57,7 @@ func hierarchies() ([]hierarchy, error) {
 	return nil, errors.New("there are no cgroups below /sys/fs/cgroup")
 }
 
-// controllers returns those of a mount's options that say which hierarchy it is.
+// controllers returns the mount options that identify a hierarchy of version 1: the names of its controllers.
 func controllers(options string) string {
 	var kept []string
 	for option := range strings.SplitSeq(options, ",") {
@@ -71,7 +71,7 @@ func controllers(options string) string {
 	return strings.Join(kept, ",")
 }
 
-// makeGroups makes the node's cgroups.
+// makeGroups creates the node's cgroups.
 func makeGroups() error {
 	all, err := hierarchies()
 	if err != nil {
@@ -84,7 +84,7 @@ func makeGroups() error {
 		if err := os.MkdirAll(h.own(), 0o755); err != nil {
 			return err
 		}
-		// A new cgroup of version 1 has no processors and no memory to run on.
+		// A new cgroup of version 1 has no processors and no memory, so no process can run in it.
 		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
 			content, err := os.ReadFile(filepath.Join(h.path, file))
 			if errors.Is(err, fs.ErrNotExist) || h.kind == "cgroup2" {
@@ -98,11 +98,11 @@ func makeGroups() error {
 	return nil
 }
 
-// delegate lets the cgroups below one of version 2 have controllers of their own.
+// delegate allows the cgroups below a cgroup of version 2 to use controllers.
 func delegate(path string) error {
 	available, err := os.ReadFile(filepath.Join(path, "cgroup.controllers"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // Version 1.
+		return nil // The cgroup is of version 1.
 	}
 	if err != nil {
 		return err
@@ -140,8 +140,7 @@ func enterGroups() error {
 	return nil
 }
 
-// mountGroups mounts the hierarchies anew, of which the node's cgroups are then
-// the roots.
+// mountGroups mounts the hierarchies again, so that the node's cgroups are their roots.
 func mountGroups(all []hierarchy) error {
 	if all[0].kind == "cgroup2" {
 		return mountGroup2()
@@ -157,8 +156,8 @@ func mountGroups(all []hierarchy) error {
 	return nil
 }
 
-// mountGroup2 also moves this process out of the root, for who has processes of
-// its own may not delegate.
+// mountGroup2 mounts the hierarchy of version 2. It moves this process out of the root, because a cgroup that has
+// processes cannot delegate controllers.
 func mountGroup2() error {
 	const root = "/sys/fs/cgroup"
 	if err := syscall.Mount("cgroup2", root, "cgroup2", 0, ""); err != nil {
@@ -168,8 +167,8 @@ func mountGroup2() error {
 	return errors.Join(os.Mkdir(leaf, 0o755), os.WriteFile(filepath.Join(leaf, "cgroup.procs"), []byte("0"), 0), delegate(root))
 }
 
-// running returns the first process of the node that is up, of whatever folder,
-// and its state's folder. Without one, it returns 0.
+// running returns the ID of the node's first process and the folder of the node's state, also if the node was started
+// from another folder. It returns 0 if no node is up.
 func running() (pid int, state string, err error) {
 	all, err := hierarchies()
 	if err != nil {
@@ -178,7 +177,7 @@ func running() (pid int, state string, err error) {
 	for _, pid := range processes(all[0].own()) {
 		line, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
 		if err != nil {
-			continue // It has ended.
+			continue // The process has ended.
 		}
 		arguments := strings.Split(string(bytes.TrimRight(line, "\x00")), "\x00")
 		if arguments[len(arguments)-1] != supervise {
@@ -193,12 +192,12 @@ func running() (pid int, state string, err error) {
 	return 0, "", nil
 }
 
-// processes returns those of a cgroup and all below it.
+// processes returns the processes in a cgroup and in all cgroups below it.
 func processes(path string) []int {
 	var found []int
 	_ = filepath.WalkDir(path, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || !entry.IsDir() {
-			return nil //nolint:nilerr // A cgroup that is gone has no processes.
+			return nil //nolint:nilerr // A removed cgroup has no processes.
 		}
 		content, _ := os.ReadFile(filepath.Join(path, "cgroup.procs"))
 		for field := range strings.FieldsSeq(string(content)) {
@@ -232,7 +231,7 @@ func removeGroups(until time.Time) error {
 	return nil
 }
 
-// removeGroup removes a cgroup and all below it.
+// removeGroup removes a cgroup and all cgroups below it.
 func removeGroup(path string) error {
 	entries, err := os.ReadDir(path)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -12,8 +12,8 @@ import (
 	"path/filepath"
 )
 
-// Names and addresses. Those of the cable are of a range for measurements, which
-// no network uses; the others exist inside of the node only.
+// Names and addresses. The two addresses of the node's connection to the machine are in a range for benchmarks, which
+// no real network uses. All other addresses exist only inside the node.
 const (
 	nodeName         = "node"
 	hostAddress      = "198.18.77.1"
@@ -25,17 +25,17 @@ const (
 	containerd       = "/run/containerd/containerd.sock"
 )
 
-// component is a program of the node, which is started again whenever it ends.
+// component is a program of the node. The supervisor starts it again whenever it ends.
 type component struct {
 	name string
-	// path is the program's, and arguments are its own.
+	// path is the path of the program, and arguments are its arguments.
 	path      string
 	arguments []string
-	// after is the network and address that must answer before it starts.
+	// after is a network and an address that must answer before the component starts.
 	after [2]string
 }
 
-// components returns them in the order in which they start.
+// components returns all components, in the order in which they start.
 func (n node) components() []component {
 	credential := func(name string) string { return n.path("credentials", name) }
 	etcd, apiServer := [2]string{"tcp", "127.0.0.1:2379"}, [2]string{"tcp", nodeAddress + ":6443"}
@@ -91,10 +91,10 @@ func (n node) components() []component {
 			"--hostname-override=" + nodeName,
 			"--proxy-mode=nftables",
 			"--cluster-cidr=" + pods,
-			// Pods are on one bridge: without it, one would answer another without passing
-			// here again, where the Service's address must be put back.
+			// All pods are on one bridge. Without this flag, a pod would answer another pod directly, and nothing would
+			// replace the pod's address by the address of the Service.
 			"--masquerade-all",
-			// These are the machine's affair.
+			// These settings belong to the machine.
 			"--conntrack-max-per-core=0",
 			"--conntrack-tcp-timeout-established=0",
 			"--conntrack-tcp-timeout-close-wait=0",
@@ -108,7 +108,7 @@ func (n node) components() []component {
 	}
 }
 
-// configuration writes the components' files.
+// configuration writes the configuration files of the components.
 func (n node) configuration() error {
 	plugins := n.path("config", "cni")
 	if err := os.MkdirAll(plugins, 0o700); err != nil {
@@ -119,7 +119,7 @@ func (n node) configuration() error {
 		n.path("config", "containerd.toml"):       fmt.Sprintf(containerdConfiguration, containerd, pauseImage, n.debian("usr", "lib", "cni"), plugins),
 		n.path("config", "kubelet.yaml"):          fmt.Sprintf(kubeletConfiguration, containerd, n.path("credentials"), n.path("config", "resolv.conf")),
 		filepath.Join(plugins, "bridge.conflist"): fmt.Sprintf(networkConfiguration, pods),
-		// Nothing has a name, and nothing is reached outside.
+		// Pods cannot resolve names, because no network outside the node can be reached.
 		n.path("config", "resolv.conf"): "",
 	} {
 		failed = append(failed, os.WriteFile(path, []byte(content), 0o600))
@@ -127,7 +127,7 @@ func (n node) configuration() error {
 	return errors.Join(failed...)
 }
 
-// The OOM score is restricted, for root in a container may not lower it.
+// The OOM score is restricted, because root in a container may not lower it.
 const containerdConfiguration = `version = 2
 root = "/var/lib/containerd"
 state = "/run/containerd"
@@ -147,7 +147,7 @@ state = "/run/containerd"
   conf_dir = %q
 `
 
-// How soon a changed Secret is in a pod is left at the kubelet's defaults.
+// The kubelet's defaults decide how soon a pod sees a changed Secret.
 const kubeletConfiguration = `apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 containerRuntimeEndpoint: unix://%[1]s

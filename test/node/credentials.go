@@ -23,15 +23,15 @@ import (
 	"time"
 )
 
-// authority signs the certificates of a node. Its key is never written.
+// authority signs the certificates of a node. Its key is never written to a file.
 type authority struct {
 	key         *ecdsa.PrivateKey
 	certificate *x509.Certificate
-	// folder gets the certificates and their keys.
+	// folder is where the certificates and their keys are written.
 	folder string
 }
 
-// newAuthority writes ca.crt.
+// newAuthority returns a new authority, and writes its certificate to ca.crt.
 func newAuthority(folder string) (*authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -57,8 +57,8 @@ func newAuthority(folder string) (*authority, error) {
 	return &authority{key, certificate, folder}, writePEM(filepath.Join(folder, "ca.crt"), "CERTIFICATE", signed)
 }
 
-// issue writes NAME.crt and NAME.key, for a client of that common name in that
-// group, and for a server at those addresses.
+// issue writes NAME.crt and NAME.key. The certificate is for a client with the given common name and group, and for a
+// server with the given addresses.
 func (a *authority) issue(name, commonName, group string, addresses ...string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -140,7 +140,7 @@ func (n node) credentials() error {
 	return errors.Join(writeKey(filepath.Join(folder, "service-accounts.key"), key), n.encryption())
 }
 
-// kubeconfig writes that of a user, who needs no other file.
+// kubeconfig writes the kubeconfig of a user. The kubeconfig contains all certificates and keys.
 func (n node) kubeconfig(user string) error {
 	var encoded [3]string
 	for i, file := range []string{"ca.crt", user + ".crt", user + ".key"} {
@@ -173,7 +173,7 @@ contexts:
 	return os.WriteFile(n.path("credentials", user+".kubeconfig"), text.Bytes(), 0o600)
 }
 
-// encryption writes with what Secrets are encrypted before they are stored in etcd.
+// encryption writes the configuration by which the API server encrypts Secrets before it stores them in etcd.
 func (n node) encryption() error {
 	key := make([]byte, 32)
 	if _, err := rand.Read(key); err != nil {

@@ -20,21 +20,20 @@ import (
 	"time"
 )
 
-// The commands of the node's first process, which begins in new namespaces, without
-// a cgroup of its own; and one to try the network there.
+// Commands that this program runs inside the node. join and supervise are for the node's first process, which starts
+// in new namespaces without a cgroup of its own. reach tests the network.
 const (
 	join      = "join"
 	supervise = "supervise"
 	reach     = "reach"
 )
 
-// join enters the node's cgroups, makes them the roots of what it sees, and
-// becomes the supervisor.
+// join enters the node's cgroups, makes them the roots of the cgroups that it sees, and becomes the supervisor.
 func (n node) join() error {
 	if err := enterGroups(); err != nil {
 		return fmt.Errorf("enter the cgroups: %w", err)
 	}
-	// The namespace is this thread's; exec makes it the only one.
+	// The new namespace belongs to this thread only. exec leaves no other thread.
 	runtime.LockOSThread()
 	if err := syscall.Unshare(syscall.CLONE_NEWCGROUP); err != nil {
 		return fmt.Errorf("make a namespace of cgroups: %w", err)
@@ -46,7 +45,7 @@ func (n node) join() error {
 	return syscall.Exec(program, n.commandLine(program, supervise), os.Environ())
 }
 
-// supervise starts all components, and never ends.
+// supervise starts all components, and restarts them for ever.
 func (n node) supervise() error {
 	if err := n.mount(); err != nil {
 		return err
@@ -59,8 +58,8 @@ func (n node) supervise() error {
 	return s.reap()
 }
 
-// mount hides what components write to, and what they would change, of this
-// machine: of other namespaces nothing of it is seen.
+// mount hides from the components the folders of this machine that they write to or change. In other namespaces the
+// mounts are not visible.
 func (n node) mount() error {
 	groups, err := hierarchies()
 	if err != nil {
@@ -71,15 +70,15 @@ func (n node) mount() error {
 		flags                uintptr
 		options              string
 	}{
-		// Nothing goes back to the machine; containers get what is mounted later.
+		// Mounts inside the node do not propagate to the machine. Containers receive later mounts.
 		{"", "/", "", syscall.MS_REC | syscall.MS_PRIVATE, ""},
 		{"", "/", "", syscall.MS_REC | syscall.MS_SHARED, ""},
 		{"proc", "/proc", "proc", 0, ""},
 		{"sysfs", "/sys", "sysfs", 0, ""},
 		{"tmpfs", "/run", "tmpfs", 0, "mode=755"},
 		{n.path("var"), "/var", "", syscall.MS_BIND, ""},
-		// The machine's root is not written to, but for the state. What else it has mounted
-		// is as it is there.
+		// The machine's root is read-only, except the folder of the state. Other file systems of the machine stay
+		// as they are.
 		{n.state, n.state, "", syscall.MS_BIND, ""},
 		{"", "/", "", syscall.MS_REMOUNT | syscall.MS_BIND | syscall.MS_RDONLY, ""},
 	}
@@ -91,8 +90,7 @@ func (n node) mount() error {
 	return errors.Join(mountGroups(groups), n.mountSettings())
 }
 
-// mountSettings gives the kubelet the kernel's settings that it insists on,
-// without setting them for this machine.
+// mountSettings shows the kubelet the kernel settings that it requires, without changing them for this machine.
 func (n node) mountSettings() error {
 	for setting, value := range map[string]int{
 		"vm/overcommit_memory":      1,
@@ -104,7 +102,7 @@ func (n node) mountSettings() error {
 	} {
 		source, target := n.path("config", filepath.Base(setting)), filepath.Join("/proc/sys", setting)
 		if _, err := os.Stat(target); err != nil {
-			continue // The kernel has no such setting.
+			continue // The kernel does not have the setting.
 		}
 		if err := errors.Join(
 			os.WriteFile(source, []byte(strconv.Itoa(value)+"\n"), 0o600),
@@ -116,34 +114,34 @@ func (n node) mountSettings() error {
 	return nil
 }
 
-// network waits for this end of the cable, and uses it.
+// network waits for the node's end of the veth pair, and configures it.
 func (n node) network() error {
 	until := time.Now().Add(30 * time.Second)
 	for {
-		if _, err := net.InterfaceByName(insideCable); err == nil {
+		if _, err := net.InterfaceByName(nodeInterface); err == nil {
 			break
 		}
 		if time.Now().After(until) {
-			return errors.New("there is no cable to the machine")
+			return errors.New("there is no network interface to the machine")
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
 	return errors.Join(
 		n.ip("link", "set", "lo", "up"),
-		n.ip("address", "add", nodeAddress+"/30", "dev", insideCable),
-		n.ip("link", "set", insideCable, "up"),
-		// With it Services are reached from here, too: kube-proxy sends it elsewhere.
-		n.ip("route", "add", services, "dev", insideCable),
+		n.ip("address", "add", nodeAddress+"/30", "dev", nodeInterface),
+		n.ip("link", "set", nodeInterface, "up"),
+		// With this route, processes of the node reach Services, too. kube-proxy redirects the packets.
+		n.ip("route", "add", services, "dev", nodeInterface),
 		os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0),
 	)
 }
 
-// ip runs the program of that name.
+// ip runs the program ip.
 func (n node) ip(arguments ...string) error {
 	return n.execute("ip", arguments...)
 }
 
-// execute runs a program, which says why when it fails.
+// execute runs a program. The error holds the program's output.
 func (n node) execute(name string, arguments ...string) error {
 	path := n.find(name)
 	command := exec.CommandContext(context.Background(), path, arguments...)
@@ -154,8 +152,8 @@ func (n node) execute(name string, arguments ...string) error {
 	return nil
 }
 
-// find returns the path of a program of Debian's packages, or its name for one of
-// this machine's.
+// find returns the path of a program from Debian's packages. If the packages do not have it, it returns the name, for a
+// program of this machine.
 func (n node) find(name string) string {
 	for _, folder := range programs {
 		if path := n.debian(folder, name); isFile(path) {
@@ -165,21 +163,22 @@ func (n node) find(name string) string {
 	return name
 }
 
-// isFile is not for links: those of a package may lead to this machine's files.
+// isFile reports whether a path is a regular file. Links do not count, because a link in a package may point to a file
+// of this machine.
 func isFile(path string) bool {
 	info, err := os.Lstat(path)
 	return err == nil && info.Mode().IsRegular()
 }
 
-// supervisor runs components. It is process 1 of its namespace, so that it gets
-// the processes whose parents have ended: containers' shims above all.
+// supervisor runs the components. It is process 1 of its namespace, so the kernel makes it the parent of all orphaned
+// processes, above all of the containers' shims.
 type supervisor struct {
 	node    node
 	mu      sync.Mutex
 	running map[int]component
 }
 
-// start starts each component when what it needs answers.
+// start starts each component as soon as the address that the component needs answers.
 func (s *supervisor) start() {
 	for _, c := range s.node.components() {
 		for c.after[0] != "" && !answers(c.after[0], c.after[1]) {
@@ -199,15 +198,15 @@ func answers(network, address string) bool {
 	return true
 }
 
-// launch starts a component, whose process ID is in run/NAME then.
+// launch starts a component, and writes its process ID to run/NAME.
 func (s *supervisor) launch(c component) {
 	log, err := os.OpenFile(s.node.path("logs", c.name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		s.node.say("%s: %v", c.name, err)
+		s.node.printf("%s: %v", c.name, err)
 		return
 	}
 	defer func() { _ = log.Close() }()
-	s.mu.Lock() // So that it is known before its end is.
+	s.mu.Lock() // reap must wait until s.running has the ID.
 	defer s.mu.Unlock()
 	pid, err := syscall.ForkExec(c.path, append([]string{c.path}, c.arguments...), &syscall.ProcAttr{
 		Dir:   "/",
@@ -216,17 +215,17 @@ func (s *supervisor) launch(c component) {
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	})
 	if err != nil {
-		s.node.say("start %s: %v", c.name, err)
+		s.node.printf("start %s: %v", c.name, err)
 		return
 	}
 	s.running[pid] = c
-	s.node.say("%s is process %d", c.name, pid)
+	s.node.printf("%s is process %d", c.name, pid)
 	if err := os.WriteFile(s.node.path("run", c.name), []byte(strconv.Itoa(pid)), 0o600); err != nil {
-		s.node.say("%s: %v", c.name, err)
+		s.node.printf("%s: %v", c.name, err)
 	}
 }
 
-// reap starts again what has ended.
+// reap waits for processes that end, and starts components again.
 func (s *supervisor) reap() error {
 	for {
 		var status syscall.WaitStatus
@@ -243,7 +242,7 @@ func (s *supervisor) reap() error {
 		delete(s.running, pid)
 		s.mu.Unlock()
 		if ours {
-			s.node.say("%s has ended with %d (signal %d)", c.name, status.ExitStatus(), status.Signal())
+			s.node.printf("%s ended with the exit code %d (signal %d)", c.name, status.ExitStatus(), status.Signal())
 			time.AfterFunc(time.Second, func() { s.launch(c) })
 		}
 	}

@@ -3,13 +3,12 @@
 
 //go:build linux
 
-// Command node runs a whole Kubernetes of one node on this machine. All of it is
-// in namespaces and a cgroup of its own, below one process: what it mounts, which
-// interfaces and firewall rules it makes, and what its pods do, is not seen from
-// outside, and ends with that process. The machine has one end of a virtual cable
-// to it, to reach the API server.
+// Command node runs a Kubernetes cluster of one node on this machine. The whole cluster runs in its own namespaces and
+// in its own cgroup, below one process. Its mounts, interfaces and firewall rules, and the actions of its pods, are
+// invisible from outside, and end with that process. A veth pair connects the machine with the node, so that the
+// machine can reach the API server.
 //
-// The script run, in this folder, makes what it needs, and is how to call it.
+// The script run in this folder builds the programs, and is the way to call them.
 package main
 
 import (
@@ -22,12 +21,12 @@ import (
 	"strings"
 )
 
-// node is where things are. All paths are absolute.
+// node holds the folders of a node. All paths are absolute.
 type node struct {
-	// controlPlane and binaries hold programs; state, all that a running node writes.
+	// controlPlane and binaries hold programs. state holds all files that a running node writes.
 	controlPlane, binaries, state string
-	// says gets what people may want to know.
-	says io.Writer
+	// messages receives messages for the user.
+	messages io.Writer
 }
 
 func main() {
@@ -38,17 +37,17 @@ func main() {
 }
 
 func run(arguments []string) error {
-	n := node{says: os.Stderr}
+	n := node{messages: os.Stderr}
 	flags := flag.NewFlagSet("node", flag.ExitOnError)
 	flags.StringVar(&n.controlPlane, "control-plane", "", "The folder of etcd, kube-apiserver, kube-controller-manager and kubectl.")
-	flags.StringVar(&n.binaries, "binaries", "", "The folder of the node's binaries.")
-	flags.StringVar(&n.state, "state", "", "The folder that is made for the running node, and removed with it.")
+	flags.StringVar(&n.binaries, "binaries", "", "The folder with the node's binaries.")
+	flags.StringVar(&n.state, "state", "", "The folder for the state of the running node. It is created and removed with the node.")
 	if err := flags.Parse(arguments); err != nil {
 		return err
 	}
 	for _, folder := range []*string{&n.controlPlane, &n.binaries, &n.state} {
 		if *folder == "" {
-			return errors.New("--control-plane, --binaries and --state are needed")
+			return errors.New("the flags --control-plane, --binaries and --state are required")
 		}
 		absolute, err := filepath.Abs(*folder)
 		if err != nil {
@@ -63,7 +62,7 @@ func run(arguments []string) error {
 		"load":    n.load,
 		"restart": n.restart,
 		"enter":   n.enter,
-		// Those below are for the node itself.
+		// This program calls the commands below inside the node.
 		join:      func([]string) error { return n.join() },
 		supervise: func([]string) error { return n.supervise() },
 		reach: func([]string) error {
@@ -75,31 +74,31 @@ func run(arguments []string) error {
 	}
 	command, known := commands[flags.Arg(0)]
 	if !known {
-		return errors.New("check, up, down, load ARCHIVE..., restart COMPONENT, kill CONTAINER, etcd, or enter COMMAND... is needed")
+		return errors.New("check, up, down, load ARCHIVE..., restart COMPONENT, kill CONTAINER, etcd, or enter COMMAND... is required")
 	}
 	return command(flags.Args()[1:])
 }
 
-// say tells people what happens.
-func (n node) say(format string, a ...any) {
-	_, _ = fmt.Fprintf(n.says, format+"\n", a...)
+// printf prints a message for the user.
+func (n node) printf(format string, a ...any) {
+	_, _ = fmt.Fprintf(n.messages, format+"\n", a...)
 }
 
-// path is that of a file of the state.
+// path returns the path of a file of the state.
 func (n node) path(elements ...string) string {
 	return filepath.Join(append([]string{n.state}, elements...)...)
 }
 
-// debian is the path of a file of Debian's packages.
+// debian returns the path of a file of Debian's packages.
 func (n node) debian(elements ...string) string {
 	return filepath.Join(append([]string{n.binaries, "debian"}, elements...)...)
 }
 
-// programs are the folders of Debian's packages that have some: where one is in two of
-// them, the latter has a link only.
+// programs are the folders of Debian's packages with programs. If a program is in two of them, the later one holds only
+// a link.
 var programs = []string{"usr/bin", "usr/sbin", "bin", "sbin"}
 
-// environment finds Debian's programs and their libraries before those of this machine.
+// environment returns variables by which Debian's programs and libraries are found before those of this machine.
 func (n node) environment() []string {
 	libraries, _ := filepath.Glob(n.debian("usr", "lib", "*-linux-gnu*"))
 	more, _ := filepath.Glob(n.debian("lib", "*-linux-gnu*"))

@@ -22,22 +22,22 @@ import (
 	"time"
 )
 
-// The two ends of the cable.
+// The names of the two ends of the veth pair.
 const (
-	hostCable   = "pipedream-node"
-	insideCable = "machine"
+	hostInterface = "pipedream-node"
+	nodeInterface = "machine"
 )
 
-// How long things may take on a busy machine.
+// Timeouts, for a busy machine.
 const (
 	readyWithin = 3 * time.Minute
 	goneWithin  = 30 * time.Second
-	// The API server would take a minute while somebody watches.
+	// While a client has an open watch, the API server would take a minute to end.
 	endsWithin = 10 * time.Second
 )
 
-// locked does something while no other up or down does. What it starts does not
-// hold the lock.
+// locked runs a function while no other call of up or down runs. Processes that the function starts do not keep the
+// lock.
 func (n node) locked(do func() error) error {
 	if err := os.MkdirAll(filepath.Dir(n.state), 0o755); err != nil {
 		return err
@@ -53,8 +53,8 @@ func (n node) locked(do func() error) error {
 	return do()
 }
 
-// up starts the node, unless it is up, and returns when pods can run. What it has
-// begun it takes down when it fails or is told to end.
+// up starts the node, unless it is up, and returns when pods can run. After an error or a signal it removes what it
+// has started.
 func (n node) up() error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -69,8 +69,8 @@ func (n node) up() error {
 	if pid == 0 {
 		err = n.create()
 	} else {
-		n.say("The node is up already.")
-		err = n.plug(pid) // Whoever started it may have been killed before.
+		n.printf("The node is up already.")
+		err = n.connect(pid) // An earlier start may have been killed before it connected the node.
 	}
 	if err == nil {
 		err = n.ready(ctx)
@@ -79,17 +79,17 @@ func (n node) up() error {
 	case err != nil && pid != 0:
 		return errors.Join(err, n.explain())
 	case ctx.Err() != nil && pid == 0:
-		n.say("Told to end: what was begun is taken down.")
+		n.printf("Received a signal: removing what was started.")
 		return errors.Join(errors.New("the node was not started"), n.down())
 	case err != nil:
 		return errors.Join(err, n.explain(), n.down())
 	}
-	n.say("The node is ready (%s).", time.Since(began).Round(time.Second))
+	n.printf("The node is ready (%s).", time.Since(began).Round(time.Second))
 	_, err = fmt.Fprintln(os.Stdout, n.path("credentials", "admin.kubeconfig"))
 	return err
 }
 
-// check refuses machines on which a node can't run.
+// check returns an error if a node cannot run on this machine.
 func (n node) check() error {
 	for _, check := range []func() error{checkRoot, n.checkFolders, checkKernel, n.checkAlone, checkAddress, checkNamespaces} {
 		if err := check(); err != nil {
@@ -101,12 +101,12 @@ func (n node) check() error {
 
 func checkRoot() error {
 	if os.Geteuid() != 0 {
-		return errors.New("this must run as root: a node mounts, and makes networks")
+		return errors.New("must run as root: a node mounts file systems and creates networks")
 	}
 	return nil
 }
 
-// checkFolders refuses those that a node can't see.
+// checkFolders returns an error if the node could not see its folders.
 func (n node) checkFolders() error {
 	for _, folder := range []string{"/var", "/run", "/sys", "/proc"} {
 		for _, path := range []string{n.state, n.binaries, n.controlPlane} {
@@ -115,7 +115,7 @@ func (n node) checkFolders() error {
 				resolved = path
 			}
 			if strings.HasPrefix(resolved, folder+"/") {
-				return fmt.Errorf("%s is below %s, which a node has its own of: move this folder elsewhere", resolved, folder)
+				return fmt.Errorf("%s is below %s, which the node replaces by a folder of its own: move this folder elsewhere", resolved, folder)
 			}
 		}
 	}
@@ -131,69 +131,69 @@ func checkKernel() error {
 		return err
 	}
 	if !strings.Contains(string(kinds), "tmpfs") {
-		return errors.New("this kernel has no tmpfs")
+		return errors.New("this kernel does not support tmpfs")
 	}
 	return nil
 }
 
-// checkAlone refuses a machine on which another folder's node is up.
+// checkAlone returns an error if the node of another folder is up.
 func (n node) checkAlone() error {
 	pid, state, err := running()
 	if err != nil || pid == 0 || state == n.state {
 		return err
 	}
 	if isGone(state) {
-		return fmt.Errorf("a node is up (process %d) whose folder %s is gone, and a machine has room for one: take it down first, from here", pid, state)
+		return fmt.Errorf("a node is up (process %d) whose folder %s no longer exists, and a machine can run only one node: take it down first, from here", pid, state)
 	}
-	return fmt.Errorf("the node of %s is up (process %d), and a machine has room for one: take that one down first", state, pid)
+	return fmt.Errorf("the node of %s is up (process %d), and a machine can run only one node: take that node down first", state, pid)
 }
 
-// isGone is whether a node's folder was moved or removed.
+// isGone reports whether the folder of a node was moved or removed.
 func isGone(state string) bool {
 	_, err := os.Stat(state)
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// namespaces are those of a node but for that of cgroups, which begins later.
+// namespaces are the namespaces of a node, except the cgroup namespace, which join creates.
 const namespaces = syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS
 
-// checkNamespaces makes some.
+// checkNamespaces returns an error if namespaces cannot be created.
 func checkNamespaces() error {
 	try := exec.CommandContext(context.Background(), "true")
 	try.SysProcAttr = &syscall.SysProcAttr{Cloneflags: namespaces | syscall.CLONE_NEWCGROUP}
 	if err := try.Run(); err != nil {
-		return fmt.Errorf("make namespaces, which this machine does not allow: %w", err)
+		return fmt.Errorf("this machine does not allow new namespaces: %w", err)
 	}
 	return nil
 }
 
-// checkAddress refuses a machine on which the cable's addresses are somebody else's.
+// checkAddress returns an error if this machine already uses the addresses of the veth pair.
 func checkAddress() error {
 	interfaces, err := net.Interfaces()
 	if err != nil {
 		return err
 	}
-	_, cable, err := net.ParseCIDR(nodeAddress + "/30")
+	_, pair, err := net.ParseCIDR(nodeAddress + "/30")
 	if err != nil {
 		return err
 	}
 	for _, i := range interfaces {
 		addresses, err := i.Addrs()
-		if err != nil || i.Name == hostCable {
+		if err != nil || i.Name == hostInterface {
 			continue
 		}
 		for _, address := range addresses {
-			if _, network, err := net.ParseCIDR(address.String()); err == nil && (network.Contains(cable.IP) || cable.Contains(network.IP)) {
-				return fmt.Errorf("the network interface %s has %s, which the node needs for itself", i.Name, address)
+			if _, network, err := net.ParseCIDR(address.String()); err == nil && (network.Contains(pair.IP) || pair.Contains(network.IP)) {
+				return fmt.Errorf("the network interface %s uses %s, which overlaps the addresses of the node", i.Name, address)
 			}
 		}
 	}
 	return nil
 }
 
-// create starts the node's first process, and plugs in the cable.
+// create starts the node's first process, and connects the machine with it.
 func (n node) create() error {
-	if err := n.down(); err != nil { // What a crash may have left.
+	if err := n.down(); err != nil { // Remove the remains of a crash.
 		return err
 	}
 	for _, folder := range []string{"credentials", "config", "logs", "run", "tmp", "var/lib", "var/log", "var/tmp"} {
@@ -220,23 +220,23 @@ func (n node) create() error {
 	if err := first.Start(); err != nil {
 		return fmt.Errorf("start the node's first process: %w", err)
 	}
-	return errors.Join(n.plug(first.Process.Pid), first.Process.Release())
+	return errors.Join(n.connect(first.Process.Pid), first.Process.Release())
 }
 
-// plug makes the cable to a node's first process, or what of it is missing.
-func (n node) plug(pid int) error {
-	if _, err := net.InterfaceByName(hostCable); err != nil {
-		if err := n.ip("link", "add", hostCable, "type", "veth", "peer", "name", insideCable, "netns", strconv.Itoa(pid)); err != nil {
+// connect creates the missing parts of the veth pair between the machine and the node's first process.
+func (n node) connect(pid int) error {
+	if _, err := net.InterfaceByName(hostInterface); err != nil {
+		if err := n.ip("link", "add", hostInterface, "type", "veth", "peer", "name", nodeInterface, "netns", strconv.Itoa(pid)); err != nil {
 			return err
 		}
 	}
 	return errors.Join(
-		n.ip("address", "replace", hostAddress+"/30", "dev", hostCable),
-		n.ip("link", "set", hostCable, "up"),
+		n.ip("address", "replace", hostAddress+"/30", "dev", hostInterface),
+		n.ip("link", "set", hostInterface, "up"),
 	)
 }
 
-// commandLine is that of this program with another command.
+// commandLine returns the command line of this program with another command.
 func (n node) commandLine(program, command string) []string {
 	return []string{program, "--control-plane=" + n.controlPlane, "--binaries=" + n.binaries, "--state=" + n.state, command}
 }
@@ -245,7 +245,7 @@ func (n node) commandLine(program, command string) []string {
 func (n node) ready(ctx context.Context) error {
 	until := time.Now().Add(readyWithin)
 	for _, step := range []struct {
-		what string
+		name string
 		do   func() error
 	}{
 		{"the image of paused pods", func() error { return n.load([]string{filepath.Join(n.binaries, "pause.tar")}) }},
@@ -264,7 +264,7 @@ func (n node) ready(ctx context.Context) error {
 				return ctx.Err()
 			}
 			if time.Now().After(until) {
-				return fmt.Errorf("%s is not ready after %s: %w", step.what, readyWithin, err)
+				return fmt.Errorf("%s is not ready after %s: %w", step.name, readyWithin, err)
 			}
 			time.Sleep(200 * time.Millisecond)
 		}
@@ -272,7 +272,7 @@ func (n node) ready(ctx context.Context) error {
 	return nil
 }
 
-// reachService connects to a Service from inside.
+// reachService connects to a Service from inside the node.
 func (n node) reachService() error {
 	pid, err := n.here()
 	if err != nil {
@@ -285,12 +285,12 @@ func (n node) reachService() error {
 	return n.execute("nsenter", append([]string{"--target=" + pid, "--net"}, n.commandLine(program, reach)...)...)
 }
 
-// kubectl runs as an administrator.
+// kubectl runs kubectl as an administrator.
 func (n node) kubectl(arguments ...string) error {
 	return n.execute(filepath.Join(n.controlPlane, "kubectl"), append([]string{"--kubeconfig=" + n.path("credentials", "admin.kubeconfig"), "--request-timeout=10s"}, arguments...)...)
 }
 
-// explain returns the ends of the logs.
+// explain returns an error with the last lines of each log.
 func (n node) explain() error {
 	logs, err := filepath.Glob(n.path("logs", "*.log"))
 	if err != nil {
@@ -309,17 +309,17 @@ func (n node) explain() error {
 	return errors.Join(ends...)
 }
 
-// down ends the node, and leaves nothing of it.
+// down ends the node, and removes everything that it has created.
 func (n node) down() error {
 	pid, state, err := running()
 	if err != nil {
 		return err
 	}
 	if pid != 0 && state != n.state && !isGone(state) {
-		return fmt.Errorf("the node that is up (process %d) is that of %s", pid, state)
+		return fmt.Errorf("the running node (process %d) belongs to %s", pid, state)
 	}
 	if pid != 0 {
-		// With the first process of their namespace, all others are killed.
+		// The kernel kills all other processes of the namespace, too.
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			return err
 		}
@@ -329,18 +329,18 @@ func (n node) down() error {
 		return err
 	}
 	for {
-		if _, err := net.InterfaceByName(hostCable); err != nil {
+		if _, err := net.InterfaceByName(hostInterface); err != nil {
 			return os.RemoveAll(n.state)
 		}
-		// Where the namespace is there no longer, the kernel is about to remove it.
+		// If the namespace no longer exists, the kernel removes the interface soon.
 		if time.Now().After(until) {
-			return errors.Join(n.ip("link", "delete", hostCable), os.RemoveAll(n.state))
+			return errors.Join(n.ip("link", "delete", hostInterface), os.RemoveAll(n.state))
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
 }
 
-// here returns the first process of this node.
+// here returns the ID of the first process of this node.
 func (n node) here() (string, error) {
 	pid, state, err := running()
 	if err != nil {
@@ -352,7 +352,7 @@ func (n node) here() (string, error) {
 	return strconv.Itoa(pid), nil
 }
 
-// load hands images to the container runtime.
+// load loads images into the container runtime.
 func (n node) load(archives []string) error {
 	pid, err := n.here()
 	if err != nil {
@@ -370,7 +370,7 @@ func (n node) load(archives []string) error {
 	return nil
 }
 
-// enter becomes a program in the node's namespaces.
+// enter replaces this process by a program in the node's namespaces.
 func (n node) enter(arguments []string) error {
 	pid, err := n.here()
 	if err != nil {
@@ -383,7 +383,7 @@ func (n node) enter(arguments []string) error {
 	return syscall.Exec(path, append([]string{"nsenter", "--target=" + pid, "--all", "--"}, arguments...), n.environment())
 }
 
-// restart ends a component, and returns when it works again.
+// restart ends a component, and returns when the component works again.
 func (n node) restart(arguments []string) error {
 	if len(arguments) != 1 {
 		return errors.New("restart takes the name of a component")
@@ -397,7 +397,7 @@ func (n node) restart(arguments []string) error {
 		names = append(names, c.name)
 	}
 	if !slices.Contains(names, name) {
-		return fmt.Errorf("there is no component %q, but %s", name, strings.Join(names, ", "))
+		return fmt.Errorf("the component %q does not exist; the components are %s", name, strings.Join(names, ", "))
 	}
 	before, err := os.ReadFile(n.path("run", name))
 	if err != nil {
@@ -407,12 +407,11 @@ func (n node) restart(arguments []string) error {
 	if err := errors.Join(n.end(name, string(before)), n.ready(context.Background())); err != nil {
 		return err
 	}
-	n.say("%s works again (%s).", name, time.Since(began).Round(100*time.Millisecond))
+	n.printf("%s works again (%s).", name, time.Since(began).Round(100*time.Millisecond))
 	return nil
 }
 
-// end ends a component that is the process of that ID inside, and waits until it is
-// another one.
+// end ends a component, given its process ID inside the node, and waits until the supervisor has started it again.
 func (n node) end(name, process string) error {
 	first, err := n.here()
 	if err != nil {

@@ -1,7 +1,7 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command pause holds the namespaces of a pod open, and does nothing else.
+// Command pause keeps the namespaces of a pod open.
 package main
 
 import (
