@@ -1,13 +1,13 @@
-# shellcheck shell=bash disable=SC2154 # Those who source it set what it does not.
-# For control-plane beside this file and test/node/binaries, which leave binaries in a folder of bin: one run at a time,
-# with progress, and done until a version changes. They set
+# shellcheck shell=bash disable=SC2154 # The scripts that source this file set the other variables.
+# Functions for hack/cluster/control-plane and test/node/binaries, which make binaries in a folder of bin. One run
+# at a time works and prints its progress. Later runs do nothing until a version changes. The scripts set
 #
-#   me          what they are called, in messages
-#   folder      the result, a folder of bin: its file "versions" is written last
+#   me          the name of the script, for messages
+#   folder      the folder of the binaries. Its file "versions" is written last
 #   all         the names of the binaries
-#   versions    what they are of: another text makes them anew
+#   versions    the versions of the binaries. When this text changes, the binaries are made again
 #
-# Stdout is for the folder's path, and nothing else: prepare() sends the rest to stderr.
+# The only output on stdout is the folder's path. Everything else goes to stderr.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 job=
@@ -16,7 +16,7 @@ die() { echo "$me: $*" >&2; exit 1; }
 since() { printf '%dm%02ds' $(((SECONDS - $1) / 60)) $(((SECONDS - $1) % 60)); }
 found() { echo "$1" >&3; exit 0; }
 
-# missing FOLDER: those of the binaries that are not there.
+# missing FOLDER: prints the names of the binaries that are not in the folder.
 missing() {
   local name
   for name in $all; do [[ -f $1/$name && -x $1/$name ]] || printf ' %s' "$name"; done
@@ -24,7 +24,7 @@ missing() {
 
 required() { awk -v module="$1" '$1 == module && $2 ~ /^v/ { print $2; exit }' "$root/hack/cluster/go.mod"; }
 
-# The version of Kubernetes that is built, and the folder of the Go module that requires it.
+# The version of Kubernetes to build, and the folder of the Go module that requires it.
 kubernetes=$(required k8s.io/kubernetes)
 kubernetes_module=$root/hack/cluster
 kubernetes_flags= # more flags of go build in this module
@@ -38,21 +38,21 @@ lock() {
 }
 
 clean() { if [[ -e $tmp ]]; then chmod -R u+w "$tmp" && rm -rf "$tmp"; fi; }
-# shellcheck disable=SC2317 # it is the trap that calls it
+# shellcheck disable=SC2317 # The trap calls it.
 finish() {
   trap '' INT TERM HUP
   if [[ -n $job ]] && kill -INT "$job" 2>/dev/null; then wait "$job" || true; fi
   clean
 }
 
-# prepare WHAT: ends the script if there is nothing to do. Else it is the only run from here on,
-# with an empty folder $tmp/new for the binaries. What a run starts inherits the lock, so that
-# nothing is removed under a compiler that outlived its killed run.
+# prepare NAME: ends the script if the binaries are up to date. Otherwise it locks the folder against other runs, and
+# makes the empty folder $tmp/new for the binaries. Processes that a run starts inherit the lock. If a run is killed
+# while its compiler runs on, the next run therefore waits before it removes files.
 prepare() {
   if current; then found "$folder"; fi
   command -v flock >/dev/null || command -v perl >/dev/null || die "needs flock or perl, so that two runs do not write at once."
   mkdir -p "$root/bin"
-  tmp=$folder.tmp # all that is unfinished; whoever holds the lock may remove it
+  tmp=$folder.tmp # unfinished files, which the run with the lock may remove
   exec 9>"$folder.lock"
   SECONDS=0
   local next=0
@@ -70,7 +70,7 @@ prepare() {
   trap 'exit 129' HUP
   clean
   mkdir -p "$tmp/new"
-  # The same flags everywhere, so that one build cache serves all.
+  # All builds use the same flags, and so the same build cache.
   export CGO_ENABLED=0 GOWORK=off TMPDIR=$tmp
   unset GOOS GOARCH
   command -v go >/dev/null || die "needs Go, which is not installed: https://go.dev/dl/"
@@ -78,12 +78,12 @@ prepare() {
     die "needs Go $(awk '$1 == "go" { print $2 }' "$root/hack/cluster/go.mod") or newer, and this is $(cd / && go env GOVERSION) ($(tail -n 1 "$tmp/log"))"
 }
 
-# run SECONDS WHAT COMMAND...: runs the command with its output in $tmp/log, says every half
-# minute that it is still at it, and stops it after SECONDS.
+# run SECONDS ACTION COMMAND...: runs the command, and writes its output to $tmp/log. Every half minute it prints that
+# the action still runs. It stops the command after SECONDS.
 run() {
-  local limit=$1 what=$2 began=$SECONDS next=30
+  local limit=$1 action=$2 began=$SECONDS next=30
   shift 2
-  # In the background a shell ignores Ctrl-C for what it starts; the trap undoes that.
+  # A background command of a shell ignores Ctrl-C. The trap resets that.
   (trap - INT && exec "$@") >"$tmp/log" 2>&1 </dev/null 3>&- &
   job=$!
   while kill -0 "$job" 2>/dev/null; do
@@ -91,7 +91,7 @@ run() {
       echo "stopped after $limit s" >>"$tmp/log"
       kill -INT "$job" 2>/dev/null || true
     elif ((SECONDS - began >= next)); then
-      echo "  … still $what, $(since "$began")"
+      echo "  … still $action, $(since "$began")"
       next=$((next + 30))
     fi
     sleep 0.5

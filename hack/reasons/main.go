@@ -1,11 +1,11 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command reasons writes the tables of reasons in docs/ from the rows in internal/reason.
-// `make generate` runs it in the root of the repository. It prints nothing but an error.
+// Command reasons writes the tables of reasons in docs/ from the rows in internal/reason. `make generate` runs it in the
+// root of the repository. It prints only errors.
 //
-// A table stands between two comments in its page, which name it. The command replaces
-// all between the two, and fails when a page does not have both exactly once.
+// In its page, a table stands between two comments with its name. The command replaces the text between the comments,
+// and fails unless the page has each of them exactly once.
 package main
 
 import (
@@ -33,7 +33,7 @@ type page struct {
 	tables []table
 }
 
-// table is a generated table, and the name of it in the comments around it.
+// table is a generated table. name is its name in the comments around it.
 type table struct{ name, text string }
 
 // pages returns all pages with generated tables.
@@ -48,7 +48,7 @@ func pages() []page {
 	}
 }
 
-// run brings the tables of all pages below a folder up to date.
+// run updates the tables of all pages in a folder.
 func run(folder string) error {
 	root, err := os.OpenRoot(folder)
 	if err != nil {
@@ -63,8 +63,7 @@ func run(folder string) error {
 	return nil
 }
 
-// update brings the tables of a page up to date. It does not write a page that is so
-// already.
+// update updates the tables of a page. It writes the page only if the content changes.
 func (p page) update(root *os.Root) error {
 	before, err := root.ReadFile(p.file)
 	if err != nil {
@@ -90,7 +89,7 @@ func (t table) begin() string {
 // end returns the comment after a table.
 func (t table) end() string { return "<!-- end: " + t.name + " -->" }
 
-// replaceIn returns the content of a page with the table between its two comments.
+// replaceIn returns the content of a page, with the table written between its two comments.
 func (t table) replaceIn(content string) (string, error) {
 	for _, comment := range []string{t.begin(), t.end()} {
 		if count := strings.Count(content, comment); count != 1 {
@@ -116,7 +115,7 @@ func tableOfAll(rows reason.Table) string {
 	return text.String()
 }
 
-// tableOf returns the table of the reasons of one condition, by status.
+// tableOf returns the table of the reasons of one condition, sorted by status.
 func tableOf(rows reason.Table, condition string) string {
 	var text strings.Builder
 	writeLine(&text, "status", "reason", "when")
@@ -133,7 +132,7 @@ func tableOf(rows reason.Table, condition string) string {
 	return text.String()
 }
 
-// whenOf says when a condition has a reason.
+// whenOf describes when a condition has a reason.
 func whenOf(row reason.Row, place reason.Place) string {
 	if place.When == "" {
 		return row.Short
@@ -141,12 +140,12 @@ func whenOf(row reason.Row, place reason.Place) string {
 	return place.When
 }
 
-// linked returns the reason with a link to the section of a page about it.
+// linked returns the reason, with a link to its section in a page.
 func linked(row reason.Row, page string) string {
 	return "[`" + row.Reason + "`](" + page + "#" + strings.ToLower(row.Reason) + ")"
 }
 
-// conditionsOf returns the conditions in which a reason appears, Stalled among them.
+// conditionsOf returns the conditions in which a reason appears, including Stalled.
 func conditionsOf(row reason.Row) string {
 	var places []string
 	for _, place := range row.Places {

@@ -15,7 +15,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
-// read returns the content of a page below a folder.
+// read returns the content of a page in a folder.
 func read(t *testing.T, folder, file string) string {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(folder, file))
@@ -53,42 +53,41 @@ func TestAStaleTableIsReplaced(t *testing.T) {
 	harness.Must(t, os.WriteFile(filepath.Join(folder, page.file), []byte(strings.Replace(before, table.text, "| stale |\n", 1)), 0o600))
 	harness.Must(t, run(folder))
 	if diff := cmp.Diff(before, read(t, folder, page.file)); diff != "" {
-		t.Errorf("the page is not as it was (-want +got):\n%s", diff)
+		t.Errorf("the page has changed (-want +got):\n%s", diff)
 	}
 }
 
-// TestBrokenComments checks that a table without a place is an error that names the page
-// and the comment.
+// TestBrokenComments checks that a missing or repeated comment is an error, which names the page and the comment.
 func TestBrokenComments(t *testing.T) {
 	t.Parallel()
 	page := pages()[0]
 	begin, end := page.tables[0].begin(), page.tables[0].end()
 	for name, test := range map[string]struct {
-		spoil func(content string) string
-		want  string
+		damage func(content string) string
+		want   string
 	}{
-		"no beginning": {func(content string) string { return strings.Replace(content, begin, "", 1) }, begin},
-		"no end":       {func(content string) string { return strings.Replace(content, end, "", 1) }, end},
-		"two endings":  {func(content string) string { return content + end }, end},
-		"turned round": {func(content string) string { return strings.NewReplacer(begin, end, end, begin).Replace(content) }, end},
+		"no beginning":       {func(content string) string { return strings.Replace(content, begin, "", 1) }, begin},
+		"no end":             {func(content string) string { return strings.Replace(content, end, "", 1) }, end},
+		"two endings":        {func(content string) string { return content + end }, end},
+		"in the wrong order": {func(content string) string { return strings.NewReplacer(begin, end, end, begin).Replace(content) }, end},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			folder := copyOfDocs(t)
-			spoiled := test.spoil(read(t, folder, page.file))
-			harness.Must(t, os.WriteFile(filepath.Join(folder, page.file), []byte(spoiled), 0o600))
+			damaged := test.damage(read(t, folder, page.file))
+			harness.Must(t, os.WriteFile(filepath.Join(folder, page.file), []byte(damaged), 0o600))
 			err := run(folder)
 			if err == nil || !strings.Contains(err.Error(), page.file) || !strings.HasSuffix(err.Error(), test.want) {
 				t.Errorf("the error is %v, want one that names %s and %s", err, page.file, test.want)
 			}
-			if got := read(t, folder, page.file); got != spoiled {
-				t.Error("the page was written nevertheless")
+			if got := read(t, folder, page.file); got != damaged {
+				t.Error("the page was written although it has an error")
 			}
 		})
 	}
 }
 
-// TestEachCellFitsIntoATable checks that no text breaks the table that it is in.
+// TestEachCellFitsIntoATable checks that no text in a cell breaks the table.
 func TestEachCellFitsIntoATable(t *testing.T) {
 	t.Parallel()
 	for _, row := range token.Rows {
@@ -98,7 +97,7 @@ func TestEachCellFitsIntoATable(t *testing.T) {
 		}
 		for _, cell := range cells {
 			if strings.ContainsAny(cell, "|\n") || strings.TrimSpace(cell) != cell || strings.HasSuffix(cell, ".") {
-				t.Errorf("%s: this text is no cell of a table: %q", row.Reason, cell)
+				t.Errorf("%s: this text would break the table: %q", row.Reason, cell)
 			}
 		}
 	}

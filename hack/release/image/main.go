@@ -1,10 +1,9 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command image makes a container image of one static binary, without a container
-// engine and without a base image, as an archive for `docker load`, `podman load`,
-// `ctr images import` and `kind load image-archive`. The same input makes the same
-// bytes.
+// Command image makes a container image of one static binary, without a container engine and without a base image.
+// It writes an archive for `docker load`, `podman load`, `ctr images import` and `kind load image-archive`. The same
+// input makes the same bytes.
 package main
 
 import (
@@ -28,10 +27,10 @@ import (
 	"golang.org/x/crypto/x509roots/fallback/bundle"
 )
 
-// user is the one that images for containers without root have by custom.
+// user is the customary user ID of images that do not run as root.
 const user = "65532:65532"
 
-// options are the flags.
+// options holds the flags.
 type options struct {
 	binary, arch, reference, version, revision, out string
 	created                                         int64
@@ -39,12 +38,12 @@ type options struct {
 
 func main() {
 	o := options{}
-	flag.StringVar(&o.binary, "binary", "", "The static binary: it is the image's entrypoint.")
-	flag.StringVar(&o.arch, "arch", "", "The architecture that it was built for, such as amd64.")
+	flag.StringVar(&o.binary, "binary", "", "The static binary, which becomes the entrypoint of the image.")
+	flag.StringVar(&o.arch, "arch", "", "The architecture of the binary, such as amd64.")
 	flag.StringVar(&o.reference, "reference", "", "The image's name and tag.")
 	flag.StringVar(&o.version, "version", "", "The version, for a label.")
 	flag.StringVar(&o.revision, "revision", "", "The commit, for a label.")
-	flag.Int64Var(&o.created, "created", 0, "When it was created, in seconds since 1970: the commit's time, to be reproducible.")
+	flag.Int64Var(&o.created, "created", 0, "The creation time of the image, in seconds since 1970. With the time of the commit the image is reproducible.")
 	flag.StringVar(&o.out, "out", "", "The archive to write.")
 	flag.Parse()
 	if err := write(o); err != nil {
@@ -53,10 +52,10 @@ func main() {
 	}
 }
 
-// write makes the image, and writes it.
+// write makes the image, and writes the archive.
 func write(o options) error {
 	if o.binary == "" || o.arch == "" || o.out == "" {
-		return errors.New("--binary, --arch and --out are needed")
+		return errors.New("the flags --binary, --arch and --out are required")
 	}
 	tag, err := name.NewTag(o.reference, name.StrictValidation)
 	if err != nil {
@@ -86,7 +85,7 @@ func build(o options) (v1.Image, error) {
 	}
 	created := time.Unix(o.created, 0).UTC()
 	entrypoint := "/" + filepath.Base(o.binary)
-	// What changes with each version comes last, so that the rest is shared.
+	// Layers that change with each version come last, so that versions share the other layers.
 	image := empty.Image
 	for _, part := range []struct {
 		comment string
@@ -127,7 +126,7 @@ func build(o options) (v1.Image, error) {
 	return image, nil
 }
 
-// labels are those that the Dockerfile sets, too.
+// labels returns the same labels as the Dockerfile sets.
 func labels(o options, program string, created time.Time) map[string]string {
 	return map[string]string{
 		"org.opencontainers.image.title":    "pipedream-operator " + program,
@@ -139,9 +138,8 @@ func labels(o options, program string, created time.Time) map[string]string {
 	}
 }
 
-// system is what a program expects of its system: the CA certificates of the
-// Mozilla program, by way of a Go module, so that they are pinned and the same on
-// each machine; and a name for its user.
+// system returns the files that a program expects of its system: the CA certificates of the Mozilla program, and a
+// name for the user. The certificates come from a Go module, so they are pinned and the same on each machine.
 func system() []file {
 	return []file{
 		{"/etc/passwd", 0o644, []byte("root:x:0:0:root:/:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/:/sbin/nologin\n")},
@@ -150,8 +148,8 @@ func system() []file {
 	}
 }
 
-// certificates leaves out those that are trusted under conditions that a file of
-// certificates can't express.
+// certificates returns the CA certificates that are trusted without conditions. A file of certificates cannot express
+// the conditions of the others.
 func certificates() []byte {
 	all := &bytes.Buffer{}
 	for root := range bundle.Roots() {
@@ -162,7 +160,7 @@ func certificates() []byte {
 	return all.Bytes()
 }
 
-// layerOf makes a layer of files and the folders above them.
+// layerOf makes a layer of files and of the folders that contain them.
 func layerOf(files []file, created time.Time) (v1.Layer, error) {
 	archive := &bytes.Buffer{}
 	writer := tar.NewWriter(archive)

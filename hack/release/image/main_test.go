@@ -19,7 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 )
 
-// archive makes an image of a binary, and returns the path of its archive.
+// archive makes an image of a binary, and returns the path of the archive.
 func archive(t *testing.T, content string) string {
 	t.Helper()
 	folder := t.TempDir()
@@ -47,11 +47,11 @@ func TestTheArchiveHoldsAnImageThatRunsTheBinary(t *testing.T) {
 	config, err := image.ConfigFile()
 	must(t, err)
 	if config.OS != "linux" || config.Architecture != "arm64" {
-		t.Errorf("it is for %s/%s", config.OS, config.Architecture)
+		t.Errorf("the image is for %s/%s", config.OS, config.Architecture)
 	}
-	// A number, so that a kubelet can see that it is not root.
+	// The user must be a number, so that the kubelet can check that it is not root.
 	if config.Config.User != "65532:65532" || len(config.Config.Entrypoint) != 1 || config.Config.Entrypoint[0] != "/manager" {
-		t.Errorf("it runs %q as %q", config.Config.Entrypoint, config.Config.User)
+		t.Errorf("the image runs %q as %q", config.Config.Entrypoint, config.Config.User)
 	}
 	if got := config.Config.Labels["org.opencontainers.image.version"]; got != "v1.2.3" {
 		t.Errorf("the label for the version is %q", got)
@@ -62,19 +62,19 @@ func TestTheArchiveHoldsAnImageThatRunsTheBinary(t *testing.T) {
 	}
 	trusted := x509.NewCertPool()
 	if !trusted.AppendCertsFromPEM(files["etc/ssl/certs/ca-certificates.crt"]) || bytes.Count(files["etc/ssl/certs/ca-certificates.crt"], []byte("BEGIN")) < 100 {
-		t.Error("there are no CA certificates")
+		t.Error("the image has no CA certificates")
 	}
 }
 
-func TestWhatIsWrongIsSaid(t *testing.T) {
+func TestInvalidOptionsAreAnError(t *testing.T) {
 	for name, o := range map[string]options{
-		"nothing":               {},
-		"no tag":                {binary: "main.go", arch: "amd64", out: "unused", reference: "registry.example/operator"},
-		"a binary that is none": {binary: "does-not-exist", arch: "amd64", out: "unused", reference: "registry.example/operator:v1"},
+		"no options":     {},
+		"no tag":         {binary: "main.go", arch: "amd64", out: "unused", reference: "registry.example/operator"},
+		"no such binary": {binary: "does-not-exist", arch: "amd64", out: "unused", reference: "registry.example/operator:v1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := write(o); err == nil {
-				t.Error("no error")
+				t.Error("got no error")
 			}
 		})
 	}
@@ -97,7 +97,7 @@ func filesOf(t *testing.T, image v1.Image) map[string][]byte {
 		}
 		must(t, err)
 		if header.Uid != 0 || header.Mode&0o022 != 0 {
-			t.Errorf("%s can be changed by others than root", header.Name)
+			t.Errorf("users other than root can change %s", header.Name)
 		}
 		files[header.Name], err = io.ReadAll(reader)
 		must(t, err)

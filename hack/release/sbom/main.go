@@ -1,9 +1,8 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command sbom writes what a Go binary was built from as a CycloneDX bill of
-// materials. It reads the binary itself, so that nothing else can be in it. The
-// same binary makes the same bytes.
+// Command sbom writes a CycloneDX bill of materials for a Go binary. It reads only the build information in the
+// binary. The same binary makes the same bytes.
 package main
 
 import (
@@ -59,7 +58,7 @@ func component(kind cyclonedx.ComponentType, module *debug.Module) cyclonedx.Com
 	url := "pkg:golang/" + module.Path + "@" + module.Version + "?type=module"
 	result := cyclonedx.Component{BOMRef: url, Type: kind, Name: module.Path, Version: module.Version, PackageURL: url}
 	if module.Sum != "" {
-		// What go.sum has: a digest of the module's files, in Go's own way.
+		// The digest of the module's files from go.sum, in Go's own format.
 		result.Properties = &[]cyclonedx.Property{{Name: "go:sum", Value: module.Sum}}
 	}
 	return result

@@ -12,7 +12,7 @@ import (
 	"github.com/CycloneDX/cyclonedx-go"
 )
 
-// TestTheBillNamesAllModules reads a binary that is at hand: this test's own.
+// TestTheBillNamesAllModules reads the binary of the test itself.
 func TestTheBillNamesAllModules(t *testing.T) {
 	binary, err := os.Executable()
 	if err != nil {
