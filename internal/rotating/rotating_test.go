@@ -18,17 +18,17 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
-// parse takes files that all begin with "good".
+// parse accepts contents that all begin with "good", and returns them joined by "+".
 func parse(contents [][]byte) (string, error) {
 	for _, content := range contents {
 		if !bytes.HasPrefix(content, []byte("good")) {
-			return "", errors.New("is no good")
+			return "", errors.New("is invalid")
 		}
 	}
 	return string(bytes.Join(contents, []byte("+"))), nil
 }
 
-// world is a file that the test replaces, and what was reported of it.
+// world holds a file that the test replaces, and the reports about the file.
 type world struct {
 	*testing.T
 	path     string
@@ -62,7 +62,7 @@ func (w *world) write(content string) {
 	harness.Must(w.T, os.WriteFile(w.path, []byte(content), 0o600))
 }
 
-// want refreshes twice: what has been reported is not reported again.
+// want checks the value, the validity and the reports. It refreshes twice, to check that nothing is reported twice.
 func (w *world) want(value string, isValid bool, reported ...string) {
 	w.Helper()
 	for range 2 {
@@ -94,7 +94,7 @@ func TestAFileIsReadAgainWhenItChanges(t *testing.T) {
 			w.write("good 2")
 			harness.Must(w.T, os.Chtimes(w.path, info.ModTime(), info.ModTime()))
 		},
-		"deleted, and made anew": func(w *world) {
+		"deleted, and created again": func(w *world) {
 			harness.Must(w.T, os.Remove(w.path))
 			w.write("good 2")
 		},
@@ -110,7 +110,8 @@ func TestAFileIsReadAgainWhenItChanges(t *testing.T) {
 	}
 }
 
-// A mounted ConfigMap or Secret is a link to a folder, which the kubelet replaces.
+// TestAMountedFileFollowsItsLinks replaces files as the kubelet does: the files of a mounted ConfigMap or Secret are
+// links into a folder, and the kubelet replaces the link to the folder.
 func TestAMountedFileFollowsItsLinks(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -139,15 +140,15 @@ func TestAMountedFileFollowsItsLinks(t *testing.T) {
 	w.want("good 3+good 3", true, "good")
 }
 
-func TestABrokenFileKeepsTheLastGoodValue(t *testing.T) {
+func TestAnInvalidFileKeepsTheLastValidValue(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		spoil func(w *world)
-		want  string
+		damage func(w *world)
+		want   string
 	}{
 		"absent":      {func(w *world) { harness.Must(w.T, os.Remove(w.path)) }, "no such file"},
 		"empty":       {func(w *world) { w.write("") }, "is empty"},
-		"of no use":   {func(w *world) { w.write("bad") }, "is no good"},
+		"invalid":     {func(w *world) { w.write("bad") }, "is invalid"},
 		"too large":   {func(w *world) { w.write("good" + strings.Repeat(" ", 4<<20)) }, "is larger than 4 MiB"},
 		"a directory": {func(w *world) { harness.Must(w.T, os.Remove(w.path)); harness.Must(w.T, os.Mkdir(w.path, 0o700)) }, "is no regular file"},
 		"a named pipe": {
@@ -167,10 +168,10 @@ func TestABrokenFileKeepsTheLastGoodValue(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			test.spoil(w)
+			test.damage(w)
 			w.want("good 1", false, test.want)
 			if _, err := rotating.Open(parse, func(error) {}, w.path); err == nil || !strings.Contains(err.Error(), test.want) {
-				t.Errorf("at the start it says %v, want %s", err, test.want)
+				t.Errorf("Open returned %v, want %s", err, test.want)
 			}
 			harness.Must(w.T, os.RemoveAll(w.path))
 			w.write("good 2")
@@ -183,14 +184,14 @@ func TestEachChangeIsReportedOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.write("bad")
-	w.want("good 1", false, "is no good")
+	w.want("good 1", false, "is invalid")
 	w.write("worse")
-	w.want("good 1", false, "is no good")
+	w.want("good 1", false, "is invalid")
 	w.write("good 1")
 	w.want("good 1", true, "good")
 }
 
-func TestManyAskAtOnce(t *testing.T) {
+func TestConcurrentRefreshesReportOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.write("good 2")
@@ -198,7 +199,7 @@ func TestManyAskAtOnce(t *testing.T) {
 	for range 20 {
 		all.Go(func() {
 			if got := w.files.Refresh(); got != "good 2" {
-				t.Errorf("the value is %q", got)
+				t.Errorf("the value is %q, want good 2", got)
 			}
 		})
 	}
@@ -208,9 +209,9 @@ func TestManyAskAtOnce(t *testing.T) {
 	}
 }
 
-// While the kubelet replaces a mounted file, a look may find nothing, or an old part. The second look
-// finds the new file, so nothing is reported as broken.
-func TestASingleFileIsLookedAtTwice(t *testing.T) {
+// TestAnInvalidFileIsReadTwice checks that a file is read a second time before it is reported as invalid. While the
+// kubelet replaces a mounted file, the first read may find no file, or an old part of the content.
+func TestAnInvalidFileIsReadTwice(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	isReplaced := false
@@ -234,5 +235,5 @@ func TestASingleFileIsLookedAtTwice(t *testing.T) {
 	w.want("good 2", true, "good")
 	isReplaced = false
 	w.write("half")
-	w.want("good 2", false, "is no good")
+	w.want("good 2", false, "is invalid")
 }
