@@ -166,19 +166,19 @@ func (c *compiler) compilePipe(pipe *parse.PipeNode) (expression, *Error) {
 	}
 	var result expression
 	for i, command := range pipe.Cmds {
-		var handed []expression
+		var passed []expression
 		if i > 0 {
-			handed = []expression{result}
+			passed = []expression{result}
 		}
 		var err *Error
-		if result, err = c.compileCommand(command, handed); err != nil {
+		if result, err = c.compileCommand(command, passed); err != nil {
 			return expression{}, err
 		}
 	}
 	return result, nil
 }
 
-func (c *compiler) compileCommand(command *parse.CommandNode, handed []expression) (expression, *Error) {
+func (c *compiler) compileCommand(command *parse.CommandNode, passed []expression) (expression, *Error) {
 	first := command.Args[0]
 	if name, ok := first.(*parse.IdentifierNode); ok {
 		if err := c.checkName(name); err != nil {
@@ -188,9 +188,9 @@ func (c *compiler) compileCommand(command *parse.CommandNode, handed []expressio
 		if err != nil {
 			return expression{}, err
 		}
-		return c.compileCall(name, append(args, handed...))
+		return c.compileCall(name, append(args, passed...))
 	}
-	if len(command.Args) > 1 || len(handed) > 0 {
+	if len(command.Args) > 1 || len(passed) > 0 {
 		return expression{}, c.source.errorAt(first, "this is no function, and takes no arguments")
 	}
 	return c.compileOperand(first)
@@ -221,7 +221,7 @@ func (c *compiler) compileOperand(node parse.Node) (expression, *Error) {
 		inner, err := c.compilePipe(node)
 		inner.isLiteral = false
 		return inner, err
-	case *parse.IdentifierNode: // As in Go: a function that is an argument is called without arguments.
+	case *parse.IdentifierNode: // As in Go, a function in place of an argument is called without arguments.
 		return c.compileCall(node, nil)
 	case *parse.DotNode:
 		return expression{}, c.source.errorAt(node, "`.` alone is not available: name a value, which are %s", c.vocabulary.list())
@@ -244,9 +244,9 @@ func (c *compiler) compileField(node *parse.FieldNode) (expression, *Error) {
 	if !ok {
 		return expression{}, c.source.errorAt(node, "there is no value `.%s`: there are %s", shorten(full), c.vocabulary.list())
 	}
-	value, isThere := c.values[full]
+	value, isPresent := c.values[full]
 	compiled := expression{kind: aText, maxBytes: len(value), value: func() (any, *Error) {
-		if !isThere && !name.AbsentIsEmpty {
+		if !isPresent && !name.AbsentIsEmpty {
 			return nil, c.source.errorAt(node, "%s", c.vocabulary.whyAbsent(node.Ident, c.values))
 		}
 		return value, nil

@@ -66,7 +66,7 @@ const (
 	everything
 )
 
-// checkArguments returns what is wrong with the arguments of a call; empty if they are right.
+// checkArguments returns a description of the first error in the arguments of a call; empty if there is none.
 func (f function) checkArguments(name string, args []expression) string {
 	wanted := len(f.parameters)
 	if len(args) != wanted && (!f.isVariadic || len(args) < wanted) {
@@ -80,7 +80,7 @@ func (f function) checkArguments(name string, args []expression) string {
 	return ""
 }
 
-// on returns the expression of a call with checked arguments.
+// on returns the expression for a call of the function. The arguments must have passed checkArguments.
 func (f function) on(args []expression) expression {
 	made := expression{kind: f.returns, isVisibleASCII: true, value: func() (any, *Error) {
 		values := make([]any, 0, len(args))

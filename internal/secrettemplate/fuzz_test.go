@@ -11,8 +11,8 @@ import (
 )
 
 // FuzzRender renders any template over two vocabularies. The cost must stay within the limits.
-// An error must quote no value. For all secret values of one length the outcome must be the
-// same. A template that is rendered must have the same result with Go's own package.
+// An error must quote no value. The outcome must be the same for all secret values
+// of one length. A template that is rendered must have the same result with Go's own package.
 func FuzzRender(f *testing.F) {
 	f.Add(`{"Authorization": {{ list "Bearer" .AccessToken | join " " | toJson }}}`, "production")
 	f.Add(`{"key": {{ .Credentials.api_key | toJson }}, "for": {{ quote .ExternalUserID }}}`, "production")
@@ -23,7 +23,7 @@ func FuzzRender(f *testing.F) {
 		if environment == "" {
 			values = values.without("Environment")
 		}
-		checkErrorsTellNothing(t, tokens, "AccessToken", text, values, tokensOfOneLength(40))
+		checkErrorsRevealNothing(t, tokens, "AccessToken", text, values, tokensOfOneLength(40))
 		checkRendering(t, tokens, text, values, values)
 
 		credentials := map[string]string{"api_key": secret, "base_url": "https://example.com"}
@@ -31,7 +31,7 @@ func FuzzRender(f *testing.F) {
 			"AccountID": "apn_abc123", "App": "slack", "ProjectID": "proj_abc123", "Environment": environment,
 			"Credentials.api_key": credentials["api_key"], "Credentials.base_url": credentials["base_url"],
 		}
-		checkErrorsTellNothing(t, accounts, "Credentials.api_key", text, ofAccount, secretsOfOneLength(40))
+		checkErrorsRevealNothing(t, accounts, "Credentials.api_key", text, ofAccount, secretsOfOneLength(40))
 		forGo := map[string]any{"Credentials": credentials, "ExternalUserID": "", "ExpiresAt": ""}
 		for name, value := range ofAccount.without("Credentials.api_key", "Credentials.base_url") {
 			forGo[name] = value

@@ -186,8 +186,7 @@ func TestWhatIsRefused(t *testing.T) {
 	}
 }
 
-// worst are templates that would need far more memory than their length, if the package
-// counted nothing.
+// worst holds templates that need far more memory than their own length. The limits must refuse them.
 func worst() map[string]string {
 	repeat := strings.Repeat
 	fill := func(begin, part, end string) string {
@@ -213,11 +212,11 @@ func worst() map[string]string {
 	}
 }
 
-// The test counts the bytes that functions have returned and that templates have written. It
-// measures no time.
+// The test counts the bytes that functions return and templates write. It does not measure time.
 func TestTheWorstTemplatesAreBounded(t *testing.T) {
 	t.Parallel()
-	values := allValues.with("AccessToken", strings.Repeat(`<"\`, 20<<10)) // more than any answer of Pipedream that is read
+	// Longer than any token: the operator reads only shorter answers.
+	values := allValues.with("AccessToken", strings.Repeat(`<"\`, 20<<10))
 	for name, template := range worst() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -324,7 +323,7 @@ func TestTooManyKeys(t *testing.T) {
 	}
 }
 
-// Each function's result must depend on its arguments alone. Check that before you add one.
+// The result of each function must depend on its arguments only. Check that before you add a function.
 func TestFunctionsAreThoseThatAreDocumented(t *testing.T) {
 	t.Parallel()
 	want := []string{"and", "b64enc", "eq", "join", "list", "lower", "ne", "not", "or", "quote", "toJson", "trim", "trimPrefix", "trimSuffix", "upper"}
@@ -333,7 +332,7 @@ func TestFunctionsAreThoseThatAreDocumented(t *testing.T) {
 	}
 }
 
-// tokensOfOneLength are as different as tokens can be.
+// tokensOfOneLength are different tokens of the same length.
 func tokensOfOneLength(length int) []string {
 	made := []string{}
 	for _, part := range []string{"a", "A", "0", `"`, `\`, "<", "'", "}", ",", "ey.J0", "x "} {
@@ -342,11 +341,11 @@ func tokensOfOneLength(length int) []string {
 	return made
 }
 
-// Everybody who sees the status sees whether there is an error, and which one.
+// Everybody who can read the status sees whether there is an error, and which error.
 func TestErrorsDoNotTellOfTheToken(t *testing.T) {
 	t.Parallel()
 	templates := worst()
-	// Near the limits, how much functions return would tell how many characters are escaped.
+	// Near the limits, the length of a result would reveal how many characters are escaped.
 	for parts := 1; parts < 8; parts++ {
 		templates[fmt.Sprint("JSON in JSON of ", parts)] = "{{.AccessToken" + strings.Repeat("|toJson", parts) + "}}"
 		templates[fmt.Sprint("quotes in quotes of ", parts)] = "{{.AccessToken" + strings.Repeat("|quote", parts) + "}}"
@@ -355,13 +354,13 @@ func TestErrorsDoNotTellOfTheToken(t *testing.T) {
 	for name, template := range templates {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			checkErrorsTellNothing(t, tokens, "AccessToken", template, allValues, tokensOfOneLength(500))
+			checkErrorsRevealNothing(t, tokens, "AccessToken", template, allValues, tokensOfOneLength(500))
 		})
 	}
 }
 
-// checkErrorsTellNothing renders a template with different values of a name that is secret.
-func checkErrorsTellNothing(t *testing.T, vocabulary *Vocabulary, name, template string, values Values, secrets []string) {
+// checkErrorsRevealNothing renders a template with different values of a name that is secret.
+func checkErrorsRevealNothing(t *testing.T, vocabulary *Vocabulary, name, template string, values Values, secrets []string) {
 	t.Helper()
 	for _, jsonKeys := range [][]string{nil, {"key"}} {
 		told := map[string]string{}
@@ -401,7 +400,7 @@ func TestJSONQuotesTheToken(t *testing.T) {
 				t.Errorf("the error is\n%s, want\n%s", got, test.want)
 			}
 			if test.want == "<nil>" {
-				checkErrorsTellNothing(t, tokens, "AccessToken", test.template, allValues, tokensOfOneLength(40))
+				checkErrorsRevealNothing(t, tokens, "AccessToken", test.template, allValues, tokensOfOneLength(40))
 			}
 		})
 	}

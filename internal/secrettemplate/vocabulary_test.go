@@ -95,7 +95,7 @@ func TestWhatIsRefusedOfFields(t *testing.T) {
 	}
 }
 
-// The names of fields come from outside, and errors are for all who see the status.
+// The names of fields come from outside the cluster, and everybody who can read the status sees the errors.
 func TestErrorsListTenFieldsAtMost(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -133,7 +133,7 @@ func TestAbsentFieldCanBeEmpty(t *testing.T) {
 	}
 }
 
-// secretsOfOneLength are more different than tokens can be: not all are text.
+// secretsOfOneLength are different secret values of the same length. Unlike tokens, some are not text.
 func secretsOfOneLength(length int) []string {
 	made := tokensOfOneLength(length)
 	for _, part := range []string{" ", "\n", "\x00", "\x7f", "\xff", "é", "\u2028", "\U0010ffff", "\ufeff"} {
@@ -155,12 +155,12 @@ func TestErrorsDoNotTellOfAField(t *testing.T) {
 			t.Parallel()
 			template := strings.ReplaceAll(template, ".AccessToken", ".Credentials.oauth_access_token")
 			template = strings.ReplaceAll(template, ".Scope", ".App")
-			checkErrorsTellNothing(t, accounts, "Credentials.oauth_access_token", template, anAccount, secretsOfOneLength(500))
+			checkErrorsRevealNothing(t, accounts, "Credentials.oauth_access_token", template, anAccount, secretsOfOneLength(500))
 		})
 	}
 }
 
-// Go's escapes, which `quote` writes, are those of JSON for visible ASCII only.
+// `quote` writes Go's escapes. For visible ASCII only, they are also escapes of JSON.
 func TestJSONQuotesEachCredential(t *testing.T) {
 	t.Parallel()
 	refused := func(column int) string {
@@ -184,7 +184,7 @@ func TestJSONQuotesEachCredential(t *testing.T) {
 			if got := fmt.Sprint(err); got != test.want {
 				t.Errorf("the error is\n%s, want\n%s", got, test.want)
 			}
-			checkErrorsTellNothing(t, accounts, "Credentials.oauth_access_token", test.template, anAccount, secretsOfOneLength(40))
+			checkErrorsRevealNothing(t, accounts, "Credentials.oauth_access_token", test.template, anAccount, secretsOfOneLength(40))
 		})
 	}
 	mixed := &Vocabulary{Names: map[string]Name{"Token": {Secret: "the token", IsVisibleASCII: true}, "Password": {Secret: "the password"}}}
