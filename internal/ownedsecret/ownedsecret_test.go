@@ -18,7 +18,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 )
 
-// owner is an object of any kind.
+// owner is an Owner of any kind.
 type owner struct{ kind, name, uid string }
 
 func (owner) GetNamespace() string { return "shop" }
@@ -34,6 +34,7 @@ var (
 	account = owner{"PipedreamAccount", "orders", "2"}
 )
 
+// orphan removes the owner references of a Secret.
 func orphan(secret *corev1.Secret) *corev1.Secret {
 	secret.OwnerReferences = nil
 	return secret
@@ -64,7 +65,7 @@ func TestBelongsTo(t *testing.T) {
 		"controlled by another kind":                 {controlledBy(account, ours), token, false},
 		"controlled by the same kind, another group": {controlledBy(token, "example.com/v1"), token, false},
 		"controlled by another object":               {controlledBy(owner{"PipedreamToken", "billing", "3"}, ours), token, false},
-		"controlled by something unreadable":         {controlledBy(token, "a/b/c"), token, false},
+		"controlled by an invalid API version":         {controlledBy(token, "a/b/c"), token, false},
 		"without the annotation":                     {&corev1.Secret{}, token, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -85,7 +86,7 @@ func TestOwnerAnnotationOfAPipedreamTokenIsItsName(t *testing.T) {
 	}
 }
 
-func TestKeysThatOthersHaveSetStay(t *testing.T) {
+func TestKeysSetByOthersStay(t *testing.T) {
 	t.Parallel()
 	first := Layout{}.Build(token, nil, Desired{Labels: map[string]string{"tier": "one", "gone": "x"}, Annotations: map[string]string{"note": "a"}})
 	first.Labels["team"], first.Labels["tier"] = "shop", "edited"
@@ -93,14 +94,15 @@ func TestKeysThatOthersHaveSetStay(t *testing.T) {
 	first.Finalizers = []string{"example.com/hold"}
 	second := Layout{}.Build(token, &metav1.PartialObjectMetadata{ObjectMeta: first.ObjectMeta}, Desired{Labels: map[string]string{"tier": "two"}})
 	if got := second.Labels; len(got) != 2 || got["tier"] != "two" || got["team"] != "shop" {
-		t.Errorf("the labels are %v", got)
+		t.Errorf("the labels are %v, want tier=two and team=shop", got)
 	}
 	if _, ok := second.Annotations["note"]; ok || second.Annotations[corev1.LastAppliedConfigAnnotation] != "" || len(second.Finalizers) != 1 {
 		t.Errorf("the metadata is %+v", second.ObjectMeta)
 	}
 }
 
-// TestRefusalNamesFieldsAndQuotesNothing describes refusals of the API server.
+// TestRefusalNamesFieldsAndQuotesNothing checks that the description of an error of the API server holds its status and
+// the fields that it refuses, and no text from the error. An outage is not a refusal.
 func TestRefusalNamesFieldsAndQuotesNothing(t *testing.T) {
 	t.Parallel()
 	kind := schema.GroupKind{Kind: "Secret"}

@@ -12,8 +12,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/retry"
 )
 
-// moment returns a time from the year 0 to the year 9999, which are those that can be
-// written on a Secret.
+// moment returns a time from the year 0 to the year 9999. Only these times can be written to a Secret.
 func moment(seconds int64) time.Time {
 	first := time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC).Unix()
 	count := time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC).Unix() - first
@@ -23,17 +22,16 @@ func moment(seconds int64) time.Time {
 // pick returns one of the values.
 func pick[T any](index uint8, values ...T) T { return values[int(index)%len(values)] }
 
-// FuzzDecide decides on any record that can be written on a Secret, and on whatever
-// is remembered beside it. The flags are, from the lowest: credentials, unstored,
-// refused, changed, resting, no record, other scopes, another request.
+// FuzzDecide calls Decide with any record that can be written to a Secret, and with any other facts. The flags are, from
+// the lowest bit: credentials, pending token, refused, changed, cannot verify, no record, other scopes, another request.
 func FuzzDecide(f *testing.F) {
 	f.Add("shop/orders", uint8(2), uint8(1), uint8(1), int64(1772366400), int64(3600), int64(1772366500),
 		int64(0), int64(0), int64(0), int64(0), int64(0), 0, int64(0), int64(0))
 	f.Fuzz(func(t *testing.T, identity string, target, check, flags uint8, issued, life, at,
-		lastIssue, lastByEvent, notBefore, lastVerified, verification int64, repeats int, renewBefore, verifyEvery int64,
+		lastIssue, lastTriggered, notBefore, lastVerified, verification int64, repeats int, renewBefore, verifyEvery int64,
 	) {
 		now := moment(at)
-		// What is remembered is from about now, or from nowhere.
+		// The facts hold times near now, or no time.
 		near := func(offset int64) time.Time {
 			if offset == 0 {
 				return time.Time{}
@@ -54,12 +52,12 @@ func FuzzDecide(f *testing.F) {
 			Record:         &record,
 			Check:          pick(check, renewal.Unchecked, renewal.Good, renewal.Edited, renewal.InputsChanged, renewal.Drifted, renewal.TemplatesChanged),
 			HasCredentials: has(0), HasPending: has(1), Refused: has(2), Changed: has(3), CannotVerify: has(4),
-			NotBefore: near(notBefore), LastIssue: near(lastIssue), Triggered: retry.Triggers{Last: near(lastByEvent), Count: repeats},
+			NotBefore: near(notBefore), LastIssue: near(lastIssue), Triggered: retry.Triggers{Last: near(lastTriggered), Count: repeats},
 			LastVerified:       near(lastVerified),
 			VerificationQueued: verification&1 == 1, VerifyNow: verification&2 == 2,
 			Unverified: verification&32 == 32, VerificationSuspended: verification&64 == 64, VerifyAt: near(verification >> 7),
 			TemplateInvalid: verification&4 == 4, OtherType: verification&16 == 16, DriftedAgain: verification&8 == 8,
-			RewriteNotBefore: near(notBefore / 2), Rewrites: retry.Triggers{Last: near(lastByEvent / 2), Count: repeats},
+			RewriteNotBefore: near(notBefore / 2), Rewrites: retry.Triggers{Last: near(lastTriggered / 2), Count: repeats},
 		}
 		if has(5) || !record.ExpirationTime.After(record.IssueTime) {
 			facts.Record = nil
@@ -67,14 +65,14 @@ func FuzzDecide(f *testing.F) {
 
 		decision := renewal.Decide(desired, facts, now)
 		if again := renewal.Decide(desired, facts, now); again != decision {
-			t.Errorf("the same scene leads to %+v and to %+v", decision, again)
+			t.Errorf("Decide returned %+v, and %+v for the same inputs", decision, again)
 		}
 		checkDecision(t, desired, facts, decision, now)
 		if sleep := renewal.Sleep(desired, facts, decision, now); sleep <= 0 || sleep > 5*time.Minute {
-			t.Errorf("after %+v it sleeps %s", decision, sleep)
+			t.Errorf("after %+v Sleep returned %s", decision, sleep)
 		}
 		if renewal.CurrentToken(desired, facts, now) == renewal.StateValid && !now.Before(record.ExpirationTime) {
-			t.Error("a token counts as valid after its time")
+			t.Error("an expired token counts as valid")
 		}
 		if facts.Record != nil {
 			checkDueTime(t, desired, record)
@@ -85,10 +83,10 @@ func FuzzDecide(f *testing.F) {
 func checkDecision(t *testing.T, desired renewal.Desired, facts renewal.Facts, decision renewal.Decision, now time.Time) {
 	t.Helper()
 	if facts.TemplateInvalid && slices.Contains([]renewal.Action{renewal.Issue, renewal.Write, renewal.Rewrite, renewal.Keep}, decision.Action) {
-		t.Errorf("%+v, though what is desired can't be made of any token", decision)
+		t.Errorf("%+v, although the templates fail for every token", decision)
 	}
 	if facts.OtherType && slices.Contains([]renewal.Action{renewal.Issue, renewal.Write, renewal.Rewrite}, decision.Action) {
-		t.Errorf("%+v, though the target can't hold what is desired", decision)
+		t.Errorf("%+v, although the target is of another type", decision)
 	}
 	switch decision.Action {
 	case renewal.Issue:
@@ -96,14 +94,14 @@ func checkDecision(t *testing.T, desired renewal.Desired, facts renewal.Facts, d
 			t.Errorf("%+v without credentials or over a foreign Secret", decision)
 		}
 		if since := now.Sub(facts.LastIssue); since < 10*time.Second {
-			t.Errorf("%+v %s after the last one", decision, since)
+			t.Errorf("%+v %s after the last token", decision, since)
 		}
 	case renewal.Write, renewal.Rewrite:
 		if facts.Target == renewal.Foreign {
 			t.Errorf("%+v over a foreign Secret", decision)
 		}
 		if decision.Action == renewal.Rewrite && (facts.Check != renewal.Drifted || renewal.CurrentToken(desired, facts, now) != renewal.StateValid) {
-			t.Errorf("%+v, though there is no good token in another shape", decision)
+			t.Errorf("%+v, although the Secret has not drifted or its token is not valid", decision)
 		}
 	case renewal.Wait:
 		if !decision.Until.After(now) {
@@ -112,11 +110,11 @@ func checkDecision(t *testing.T, desired renewal.Desired, facts renewal.Facts, d
 	case renewal.Verify:
 		facts.LastVerified, facts.VerifyAt = now, time.Time{}
 		if again := renewal.Decide(desired, facts, now); again.Action == renewal.Verify {
-			t.Error("the token is tried a second time at once")
+			t.Error("the token is verified twice at the same time")
 		}
 	case renewal.Keep, renewal.Read, renewal.Blocked:
 	default:
-		t.Errorf("it decides %+v", decision)
+		t.Errorf("Decide returned the unknown action %+v", decision)
 	}
 }
 
@@ -128,9 +126,9 @@ func checkDueTime(t *testing.T, desired renewal.Desired, record renewal.Record) 
 		t.Errorf("the token is due at %s, want whole seconds", due)
 	}
 	if life >= 10*time.Second && due.After(record.ExpirationTime) {
-		t.Errorf("the token is due at %s, after its end at %s", due, record.ExpirationTime)
+		t.Errorf("the token is due at %s, after its expiry at %s", due, record.ExpirationTime)
 	}
-	// Half of its life, and a tenth of it earlier.
+	// A token is due after half of its lifetime at the earliest, less a tenth of its lifetime.
 	if earliest := record.IssueTime.Add(life / 10 * 4).Truncate(time.Second); due.Before(earliest) {
 		t.Errorf("the token of %s is due at %s, want it at %s at the earliest", record.IssueTime, due, earliest)
 	}

@@ -19,16 +19,16 @@ var (
 	later   = now.Add(3 * time.Minute)
 )
 
-// scene is all that a decision is made from.
-type scene struct {
+// inputs are the inputs of a decision.
+type inputs struct {
 	desired renewal.Desired
 	facts   renewal.Facts
 }
 
-// quiet is a scene in which there is nothing to do: a token with two thirds of its
-// life to come, stored just as it is desired.
-func quiet() *scene {
-	return &scene{
+// nothingDue returns inputs for which there is nothing to do: the Secret holds the desired token, which has five
+// sixths of its lifetime left.
+func nothingDue() *inputs {
+	return &inputs{
 		desired: renewal.Desired{Identity: "shop/orders", Scopes: "a b", API: "https://api.pipedream.com", RenewRequest: "1"},
 		facts: renewal.Facts{
 			Target: renewal.Owned,
@@ -44,287 +44,287 @@ func quiet() *scene {
 	}
 }
 
-func (s *scene) decide() renewal.Decision { return renewal.Decide(s.desired, s.facts, now) }
+func (s *inputs) decide() renewal.Decision { return renewal.Decide(s.desired, s.facts, now) }
 
-// What makes a new token due, by the reason that is given for it. They are in the
-// order of precedence.
+// dues are the changes that make a new token due, and the reason that Decide gives for each. They are in the order of
+// precedence.
 var dues = []struct {
 	why  renewal.Why
-	make func(*scene)
+	make func(*inputs)
 }{
-	{renewal.Missing, func(s *scene) { s.facts.Target, s.facts.Record = renewal.Absent, nil }},
-	{renewal.SecretEdited, func(s *scene) { s.facts.Check = renewal.Edited }},
-	{renewal.Expired, func(s *scene) { s.facts.Record.ExpirationTime = now }},
-	{renewal.Revoked, func(s *scene) { s.facts.Refused = true }},
-	{renewal.Due, func(s *scene) { s.facts.Record.IssueTime = now.Add(-3 * time.Hour) }},
-	{renewal.FromFuture, func(s *scene) {
+	{renewal.Missing, func(s *inputs) { s.facts.Target, s.facts.Record = renewal.Absent, nil }},
+	{renewal.SecretEdited, func(s *inputs) { s.facts.Check = renewal.Edited }},
+	{renewal.Expired, func(s *inputs) { s.facts.Record.ExpirationTime = now }},
+	{renewal.Revoked, func(s *inputs) { s.facts.Refused = true }},
+	{renewal.Due, func(s *inputs) { s.facts.Record.IssueTime = now.Add(-3 * time.Hour) }},
+	{renewal.FromFuture, func(s *inputs) {
 		s.facts.Record.IssueTime, s.facts.Record.ExpirationTime = now.Add(6*time.Minute), now.Add(time.Hour)
 	}},
-	{renewal.Outdated, func(s *scene) { s.desired.Scopes = "a b c" }},
-	{renewal.Requested, func(s *scene) { s.desired.RenewRequest = "2" }},
-	{renewal.NewCredentials, func(s *scene) { s.facts.Check = renewal.InputsChanged }},
-	{renewal.OtherTemplates, func(s *scene) { s.facts.Check = renewal.TemplatesChanged }},
+	{renewal.Outdated, func(s *inputs) { s.desired.Scopes = "a b c" }},
+	{renewal.Requested, func(s *inputs) { s.desired.RenewRequest = "2" }},
+	{renewal.NewCredentials, func(s *inputs) { s.facts.Check = renewal.InputsChanged }},
+	{renewal.OtherTemplates, func(s *inputs) { s.facts.Check = renewal.TemplatesChanged }},
 }
 
 func TestDecideWhenNothingIsDue(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		given func(*scene)
+		given func(*inputs)
 		want  renewal.Decision
 	}{
-		"all is well": {
-			given: func(*scene) {},
+		"nothing has changed": {
+			given: func(*inputs) {},
 			want:  renewal.Decision{Action: renewal.Keep},
 		},
-		"a foreign Secret stands in the way": {
-			given: func(s *scene) { s.facts.Target, s.facts.Record = renewal.Foreign, nil },
+		"the Secret is foreign": {
+			given: func(s *inputs) { s.facts.Target, s.facts.Record = renewal.Foreign, nil },
 			want:  renewal.Decision{Action: renewal.Blocked, Why: renewal.NotOwned},
 		},
-		"a foreign Secret stands in the way, and there is a token to store": {
-			given: func(s *scene) { s.facts.Target, s.facts.HasPending = renewal.Foreign, true },
+		"the Secret is foreign, and a token is pending": {
+			given: func(s *inputs) { s.facts.Target, s.facts.HasPending = renewal.Foreign, true },
 			want:  renewal.Decision{Action: renewal.Blocked, Why: renewal.NotOwned},
 		},
-		"a foreign Secret stands in the way, and there are no credentials": {
-			given: func(s *scene) { s.facts.Target, s.facts.HasCredentials = renewal.Foreign, false },
+		"the Secret is foreign, and there are no credentials": {
+			given: func(s *inputs) { s.facts.Target, s.facts.HasCredentials = renewal.Foreign, false },
 			want:  renewal.Decision{Action: renewal.Blocked, Why: renewal.NotOwned},
 		},
-		"something has changed since the last check": {
-			given: func(s *scene) { s.facts.Check = renewal.Unchecked },
+		"the inputs have changed since the last check": {
+			given: func(s *inputs) { s.facts.Check = renewal.Unchecked },
 			want:  renewal.Decision{Action: renewal.Read},
 		},
-		"something has changed, and the credentials are gone": {
-			given: func(s *scene) { s.facts.Check, s.facts.HasCredentials = renewal.Unchecked, false },
+		"the inputs have changed, and the credentials are gone": {
+			given: func(s *inputs) { s.facts.Check, s.facts.HasCredentials = renewal.Unchecked, false },
 			want:  renewal.Decision{Action: renewal.Read},
 		},
-		"something has changed, and verification is due": {
-			given: func(s *scene) { s.facts.Check, s.desired.VerifyEvery = renewal.Unchecked, time.Minute },
+		"the inputs have changed, and verification is due": {
+			given: func(s *inputs) { s.facts.Check, s.desired.VerifyEvery = renewal.Unchecked, time.Minute },
 			want:  renewal.Decision{Action: renewal.Read},
 		},
 		"verification is due": {
-			given: func(s *scene) { s.desired.VerifyEvery = time.Minute },
+			given: func(s *inputs) { s.desired.VerifyEvery = time.Minute },
 			want:  renewal.Decision{Action: renewal.Verify},
 		},
-		"verification is due, and the Secret is misshapen": {
-			given: func(s *scene) { s.desired.VerifyEvery, s.facts.Check = time.Minute, renewal.Drifted },
+		"verification is due, and the Secret has drifted": {
+			given: func(s *inputs) { s.desired.VerifyEvery, s.facts.Check = time.Minute, renewal.Drifted },
 			want:  renewal.Decision{Action: renewal.Verify},
 		},
-		"verification is due, and the misshapen Secret can't be written yet": {
-			given: func(s *scene) {
+		"verification is due, and the drifted Secret can't be written yet": {
+			given: func(s *inputs) {
 				s.desired.VerifyEvery, s.facts.Check, s.facts.RewriteNotBefore = time.Minute, renewal.Drifted, later
 			},
 			want: renewal.Decision{Action: renewal.Verify},
 		},
 		"verification is due, and the last attempt to renew has failed": {
-			given: func(s *scene) { s.desired.VerifyEvery, s.facts.NotBefore = time.Minute, later },
+			given: func(s *inputs) { s.desired.VerifyEvery, s.facts.NotBefore = time.Minute, later },
 			want:  renewal.Decision{Action: renewal.Verify},
 		},
-		"an older token was put back, which is good still": {
-			given: func(s *scene) { s.facts.Superseded = true },
+		"an older token was put back, and is still valid": {
+			given: func(s *inputs) { s.facts.Superseded = true },
 			want:  renewal.Decision{Action: renewal.Keep},
 		},
-		"an older token was put back, which has expired": {
-			given: func(s *scene) { s.facts.Superseded, s.facts.Record.ExpirationTime = true, now },
+		"an older token was put back, and has expired": {
+			given: func(s *inputs) { s.facts.Superseded, s.facts.Record.ExpirationTime = true, now },
 			want:  renewal.Decision{Action: renewal.Issue, Why: renewal.SecretEdited},
 		},
 		"verification is due while a renewal waits": {
-			given: func(s *scene) {
+			given: func(s *inputs) {
 				s.desired.VerifyEvery, s.desired.RenewRequest, s.facts.NotBefore = time.Minute, "2", later
 			},
 			want: renewal.Decision{Action: renewal.Verify},
 		},
 		"verification is due while there are no credentials to renew with": {
-			given: func(s *scene) {
+			given: func(s *inputs) {
 				s.desired.VerifyEvery, s.desired.RenewRequest, s.facts.HasCredentials = time.Minute, "2", false
 			},
 			want: renewal.Decision{Action: renewal.Verify},
 		},
-		"the token is refused, no newer one can be had, and it is time to try it again": {
-			given: func(s *scene) {
+		"the token is refused, no newer token can be issued, and it is time to verify the token again": {
+			given: func(s *inputs) {
 				s.desired.VerifyEvery, s.facts.Refused, s.facts.NotBefore = time.Minute, true, later
 				s.facts.LastVerified, s.facts.VerifyAt = now.Add(-10*time.Second), now
 			},
 			want: renewal.Decision{Action: renewal.Verify},
 		},
-		"the token is refused, there are no credentials, and it is time to try it again": {
-			given: func(s *scene) {
+		"the token is refused, there are no credentials, and it is time to verify the token again": {
+			given: func(s *inputs) {
 				s.desired.VerifyEvery, s.facts.Refused, s.facts.HasCredentials = day, true, false
 				s.facts.LastVerified, s.facts.VerifyAt = now.Add(-10*time.Second), now
 			},
 			want: renewal.Decision{Action: renewal.Verify},
 		},
-		"the token is refused, and it is not yet time to try it again": {
-			given: func(s *scene) {
+		"the token is refused, and it is not yet time to verify the token again": {
+			given: func(s *inputs) {
 				s.desired.VerifyEvery, s.facts.Refused, s.facts.NotBefore = time.Minute, true, later
 				s.facts.VerifyAt = now.Add(1)
 			},
 			want: renewal.Decision{Action: renewal.Wait, Why: renewal.Revoked, Until: later},
 		},
-		"the token is refused, and a newer one can be had": {
-			given: func(s *scene) {
+		"the token is refused, and a newer token can be issued": {
+			given: func(s *inputs) {
 				s.desired.VerifyEvery, s.facts.Refused, s.facts.VerifyAt = time.Minute, true, now
 			},
 			want: renewal.Decision{Action: renewal.Issue, Why: renewal.Revoked},
 		},
-		"the token is refused, and was to be tried again by a clock that was an hour ahead": {
-			given: func(s *scene) {
+		"the token is refused, and the time to verify it again was set by a clock that was an hour ahead": {
+			given: func(s *inputs) {
 				s.desired.VerifyEvery, s.facts.Refused, s.facts.NotBefore = time.Minute, true, later
 				s.facts.VerifyAt = now.Add(time.Hour)
 			},
 			want: renewal.Decision{Action: renewal.Verify},
 		},
 		"verification is due, and the token is a few seconds old": {
-			given: func(s *scene) {
+			given: func(s *inputs) {
 				s.desired.VerifyEvery = 10 * time.Second
 				s.facts.LastVerified, s.facts.Record.IssueTime = now.Add(-time.Minute), now.Add(-9*time.Second)
 			},
 			want: renewal.Decision{Action: renewal.Keep},
 		},
 		"verification is due, and the token is ten seconds old": {
-			given: func(s *scene) {
+			given: func(s *inputs) {
 				s.desired.VerifyEvery = 10 * time.Second
 				s.facts.LastVerified, s.facts.Record.IssueTime = now.Add(-time.Minute), now.Add(-10*time.Second)
 			},
 			want: renewal.Decision{Action: renewal.Verify},
 		},
-		"the token has replaced a refused one, and is to be tried at once": {
-			given: func(s *scene) {
+		"the token has replaced a refused token, and must be verified at once": {
+			given: func(s *inputs) {
 				s.desired.VerifyEvery, s.facts.VerifyAt = day, now
 				s.facts.LastVerified, s.facts.Record.IssueTime = now, now
 			},
 			want: renewal.Decision{Action: renewal.Verify},
 		},
 		"the spec has changed since the last verification, and the token is a few seconds old": {
-			given: func(s *scene) {
+			given: func(s *inputs) {
 				s.desired.VerifyEvery, s.facts.VerifyNow = day, true
 				s.facts.LastVerified, s.facts.Record.IssueTime = now, now.Add(-time.Second)
 			},
 			want: renewal.Decision{Action: renewal.Keep},
 		},
-		"verification is suspended, and would be due otherwise": {
-			given: func(s *scene) {
+		"verification is suspended, and would be due without the suspension": {
+			given: func(s *inputs) {
 				s.desired.VerifyEvery, s.facts.VerificationSuspended, s.facts.LastVerified = time.Minute, true, now.Add(-2*time.Minute)
 			},
 			want: renewal.Decision{Action: renewal.Keep},
 		},
-		"verification is suspended, and was so for an hour": {
-			given: func(s *scene) {
+		"verification has been suspended for an hour": {
+			given: func(s *inputs) {
 				s.desired.VerifyEvery, s.facts.VerificationSuspended, s.facts.LastVerified = time.Minute, true, now.Add(-time.Hour)
 			},
 			want: renewal.Decision{Action: renewal.Verify},
 		},
 		"the target is about to be removed": {
-			given: func(s *scene) { s.facts.Target, s.facts.CollectedBy = renewal.Terminating, later },
+			given: func(s *inputs) { s.facts.Target, s.facts.CollectedBy = renewal.Terminating, later },
 			want:  renewal.Decision{Action: renewal.Wait, Why: renewal.Missing, Until: later},
 		},
 		"verification is due, and has to wait for its turn": {
-			given: func(s *scene) { s.desired.VerifyEvery, s.facts.VerificationQueued = time.Minute, true },
+			given: func(s *inputs) { s.desired.VerifyEvery, s.facts.VerificationQueued = time.Minute, true },
 			want:  renewal.Decision{Action: renewal.Keep},
 		},
-		"the token is to be tried now, though it was a moment ago": {
-			given: func(s *scene) {
+		"the token must be verified now, although it was verified a moment ago": {
+			given: func(s *inputs) {
 				s.desired.VerifyEvery, s.facts.LastVerified, s.facts.VerifyNow = time.Minute, now, true
 			},
 			want: renewal.Decision{Action: renewal.Verify},
 		},
-		"the token is to be tried now, and has to wait for its turn": {
-			given: func(s *scene) {
+		"the token must be verified now, and has to wait for its turn": {
+			given: func(s *inputs) {
 				s.desired.VerifyEvery, s.facts.VerifyNow, s.facts.VerificationQueued = time.Minute, true, true
 			},
 			want: renewal.Decision{Action: renewal.Keep},
 		},
-		"the token is to be tried now, and verification is off": {
-			given: func(s *scene) { s.facts.VerifyNow = true },
+		"the token must be verified now, and verification is off": {
+			given: func(s *inputs) { s.facts.VerifyNow = true },
 			want:  renewal.Decision{Action: renewal.Keep},
 		},
-		"verification has proved to be no use": {
-			given: func(s *scene) { s.desired.VerifyEvery, s.facts.CannotVerify = time.Minute, true },
+		"the token can't be verified": {
+			given: func(s *inputs) { s.desired.VerifyEvery, s.facts.CannotVerify = time.Minute, true },
 			want:  renewal.Decision{Action: renewal.Keep},
 		},
-		"the Secret is misshapen": {
-			given: func(s *scene) { s.facts.Check = renewal.Drifted },
+		"the Secret has drifted": {
+			given: func(s *inputs) { s.facts.Check = renewal.Drifted },
 			want:  renewal.Decision{Action: renewal.Rewrite},
 		},
-		"the Secret is misshapen, and the credentials are gone": {
-			given: func(s *scene) { s.facts.Check, s.facts.HasCredentials = renewal.Drifted, false },
+		"the Secret has drifted, and the credentials are gone": {
+			given: func(s *inputs) { s.facts.Check, s.facts.HasCredentials = renewal.Drifted, false },
 			want:  renewal.Decision{Action: renewal.Rewrite},
 		},
-		"the Secret is misshapen, and was refused by the API server a moment ago": {
-			given: func(s *scene) { s.facts.Check, s.facts.RewriteNotBefore = renewal.Drifted, later },
+		"the Secret has drifted, and the API server refused the write a moment ago": {
+			given: func(s *inputs) { s.facts.Check, s.facts.RewriteNotBefore = renewal.Drifted, later },
 			want:  renewal.Decision{Action: renewal.Wait, Until: later},
 		},
-		"somebody has changed its shape": {
-			given: func(s *scene) { s.facts.Check, s.facts.DriftedAgain = renewal.Drifted, true },
+		"a user has edited the Secret": {
+			given: func(s *inputs) { s.facts.Check, s.facts.DriftedAgain = renewal.Drifted, true },
 			want:  renewal.Decision{Action: renewal.Rewrite},
 		},
-		"somebody has changed its shape for the second time": {
-			given: func(s *scene) {
+		"a user has edited the Secret for the second time": {
+			given: func(s *inputs) {
 				s.facts.Check, s.facts.DriftedAgain, s.facts.Rewrites.Count, s.facts.Rewrites.Last = renewal.Drifted, true, 1, now.Add(-time.Second)
 			},
 			want: renewal.Decision{Action: renewal.Wait, Until: now.Add(9 * time.Second)},
 		},
-		"somebody had changed its shape, and another one is desired now": {
-			given: func(s *scene) {
+		"a user has edited the Secret before, and now the spec has changed": {
+			given: func(s *inputs) {
 				s.facts.Check, s.facts.Rewrites.Count, s.facts.Rewrites.Last = renewal.Drifted, 1, now.Add(-time.Second)
 			},
 			want: renewal.Decision{Action: renewal.Rewrite},
 		},
-		"somebody has changed its shape again, and the API server refuses to store it for longer": {
-			given: func(s *scene) {
+		"a user has edited the Secret again, and the wait after a refused write is longer": {
+			given: func(s *inputs) {
 				s.facts.Check, s.facts.DriftedAgain, s.facts.Rewrites.Count, s.facts.Rewrites.Last = renewal.Drifted, true, 1, now.Add(-time.Second)
 				s.facts.RewriteNotBefore = later
 			},
 			want: renewal.Decision{Action: renewal.Wait, Until: later},
 		},
-		"the Secret is misshapen, and the last attempt to renew has failed": {
-			given: func(s *scene) { s.facts.Check, s.facts.NotBefore = renewal.Drifted, later },
+		"the Secret has drifted, and the last attempt to renew has failed": {
+			given: func(s *inputs) { s.facts.Check, s.facts.NotBefore = renewal.Drifted, later },
 			want:  renewal.Decision{Action: renewal.Rewrite},
 		},
-		"somebody has changed its shape, and tokens were asked for a moment ago": {
-			given: func(s *scene) {
+		"a user has edited the Secret, and tokens were requested a moment ago": {
+			given: func(s *inputs) {
 				s.facts.Check, s.facts.DriftedAgain, s.facts.Triggered.Count, s.facts.Triggered.Last = renewal.Drifted, true, 5, now
 			},
 			want: renewal.Decision{Action: renewal.Rewrite},
 		},
-		"somebody has changed its shape again, and the credentials are gone": {
-			given: func(s *scene) {
+		"a user has edited the Secret again, and the credentials are gone": {
+			given: func(s *inputs) {
 				s.facts.Check, s.facts.DriftedAgain, s.facts.Rewrites.Count, s.facts.Rewrites.Last = renewal.Drifted, true, 1, now
 				s.facts.HasCredentials = false
 			},
 			want: renewal.Decision{Action: renewal.Blocked, Why: renewal.NoCredentials},
 		},
 		"the target is of another type": {
-			given: func(s *scene) { s.facts.Check, s.facts.OtherType = renewal.Drifted, true },
+			given: func(s *inputs) { s.facts.Check, s.facts.OtherType = renewal.Drifted, true },
 			want:  renewal.Decision{Action: renewal.Blocked, Why: renewal.OtherType},
 		},
-		"what is desired can't be made of any token": {
-			given: func(s *scene) { s.facts.Check, s.facts.TemplateInvalid = renewal.Drifted, true },
+		"the templates fail for every token": {
+			given: func(s *inputs) { s.facts.Check, s.facts.TemplateInvalid = renewal.Drifted, true },
 			want:  renewal.Decision{Action: renewal.Blocked, Why: renewal.BadTemplate},
 		},
-		"what is desired can't be made of any token, and nothing was looked at yet": {
-			given: func(s *scene) { s.facts.Check, s.facts.TemplateInvalid = renewal.Unchecked, true },
+		"the templates fail for every token, and nothing was read yet": {
+			given: func(s *inputs) { s.facts.Check, s.facts.TemplateInvalid = renewal.Unchecked, true },
 			want:  renewal.Decision{Action: renewal.Read},
 		},
-		"what is desired can't be made of any token, and verification is due": {
-			given: func(s *scene) { s.desired.VerifyEvery, s.facts.TemplateInvalid = time.Minute, true },
+		"the templates fail for every token, and verification is due": {
+			given: func(s *inputs) { s.desired.VerifyEvery, s.facts.TemplateInvalid = time.Minute, true },
 			want:  renewal.Decision{Action: renewal.Verify},
 		},
 		"the credentials are gone": {
-			given: func(s *scene) { s.facts.HasCredentials = false },
+			given: func(s *inputs) { s.facts.HasCredentials = false },
 			want:  renewal.Decision{Action: renewal.Blocked, Why: renewal.NoCredentials},
 		},
 		"an old failure whose wait is not over": {
-			given: func(s *scene) { s.facts.NotBefore = later },
+			given: func(s *inputs) { s.facts.NotBefore = later },
 			want:  renewal.Decision{Action: renewal.Keep},
 		},
 		"a token was issued by a clock that is five minutes ahead": {
-			given: func(s *scene) { s.facts.Record.IssueTime = now.Add(5 * time.Minute) },
+			given: func(s *inputs) { s.facts.Record.IssueTime = now.Add(5 * time.Minute) },
 			want:  renewal.Decision{Action: renewal.Keep},
 		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := quiet()
+			s := nothingDue()
 			test.given(s)
 			if diff := cmp.Diff(test.want, s.decide()); diff != "" {
 				t.Errorf("Decide (-want +got):\n%s", diff)
@@ -336,97 +336,97 @@ func TestDecideWhenNothingIsDue(t *testing.T) {
 func TestDecideWhatToDoAboutADueToken(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		given func(*scene)
+		given func(*inputs)
 		want  renewal.Decision
 	}{
 		"it is issued": {
-			given: func(*scene) {},
+			given: func(*inputs) {},
 			want:  renewal.Decision{Action: renewal.Issue},
 		},
 		"it is issued without a check": {
-			given: func(s *scene) {
+			given: func(s *inputs) {
 				if s.facts.Check == renewal.Good {
 					s.facts.Check = renewal.Unchecked
 				}
 			},
 			want: renewal.Decision{Action: renewal.Issue},
 		},
-		"it was issued, and is stored": {
-			given: func(s *scene) { s.facts.HasPending = true },
+		"it was issued, and is pending": {
+			given: func(s *inputs) { s.facts.HasPending = true },
 			want:  renewal.Decision{Action: renewal.Write},
 		},
-		"it was issued, and is stored though the credentials are gone": {
-			given: func(s *scene) { s.facts.HasPending, s.facts.HasCredentials = true, false },
+		"it was issued, and is pending, and the credentials are gone": {
+			given: func(s *inputs) { s.facts.HasPending, s.facts.HasCredentials = true, false },
 			want:  renewal.Decision{Action: renewal.Write},
 		},
-		"it was issued a moment ago, and is stored at once": {
-			given: func(s *scene) { s.facts.HasPending, s.facts.LastIssue = true, now },
+		"it was issued a moment ago, and is pending": {
+			given: func(s *inputs) { s.facts.HasPending, s.facts.LastIssue = true, now },
 			want:  renewal.Decision{Action: renewal.Write},
 		},
-		"it was issued, and the API server has refused it a moment ago": {
-			given: func(s *scene) { s.facts.HasPending, s.facts.NotBefore = true, later },
+		"it was issued, and the API server refused the write a moment ago": {
+			given: func(s *inputs) { s.facts.HasPending, s.facts.NotBefore = true, later },
 			want:  renewal.Decision{Action: renewal.Wait, Until: later},
 		},
-		"it was issued, the API server has refused it, and the credentials are gone": {
-			given: func(s *scene) {
+		"it was issued, the API server refused the write, and the credentials are gone": {
+			given: func(s *inputs) {
 				s.facts.HasPending, s.facts.NotBefore, s.facts.HasCredentials = true, later, false
 			},
 			want: renewal.Decision{Action: renewal.Wait, Until: later},
 		},
-		"there is nothing to ask with": {
-			given: func(s *scene) { s.facts.HasCredentials = false },
+		"there are no credentials": {
+			given: func(s *inputs) { s.facts.HasCredentials = false },
 			want:  renewal.Decision{Action: renewal.Blocked, Why: renewal.NoCredentials},
 		},
-		"what is desired can't be made of any token": {
-			given: func(s *scene) { s.facts.TemplateInvalid, s.facts.HasCredentials = true, false },
+		"the templates fail for every token": {
+			given: func(s *inputs) { s.facts.TemplateInvalid, s.facts.HasCredentials = true, false },
 			want:  renewal.Decision{Action: renewal.Blocked, Why: renewal.BadTemplate},
 		},
-		"what is desired can't be made of the token that was issued": {
-			given: func(s *scene) { s.facts.TemplateInvalid, s.facts.HasPending = true, true },
+		"the templates fail, and a token is pending": {
+			given: func(s *inputs) { s.facts.TemplateInvalid, s.facts.HasPending = true, true },
 			want:  renewal.Decision{Action: renewal.Blocked, Why: renewal.BadTemplate},
 		},
 		"the target is of another type": {
-			given: func(s *scene) { s.facts.OtherType = true },
+			given: func(s *inputs) { s.facts.OtherType = true },
 			want:  renewal.Decision{Action: renewal.Blocked, Why: renewal.OtherType},
 		},
-		"there is nothing to ask with, and the wait after a failure is not over": {
-			given: func(s *scene) { s.facts.HasCredentials, s.facts.NotBefore = false, later },
+		"there are no credentials, and the wait after a failure is not over": {
+			given: func(s *inputs) { s.facts.HasCredentials, s.facts.NotBefore = false, later },
 			want:  renewal.Decision{Action: renewal.Blocked, Why: renewal.NoCredentials},
 		},
 		"the last attempt has failed": {
-			given: func(s *scene) { s.facts.NotBefore = later },
+			given: func(s *inputs) { s.facts.NotBefore = later },
 			want:  renewal.Decision{Action: renewal.Wait, Until: later},
 		},
 		"the wait after a failure is over": {
-			given: func(s *scene) { s.facts.NotBefore = now },
+			given: func(s *inputs) { s.facts.NotBefore = now },
 			want:  renewal.Decision{Action: renewal.Issue},
 		},
 		"the last token is nine seconds old": {
-			given: func(s *scene) { s.facts.LastIssue = now.Add(-9 * time.Second) },
+			given: func(s *inputs) { s.facts.LastIssue = now.Add(-9 * time.Second) },
 			want:  renewal.Decision{Action: renewal.Wait, Until: now.Add(time.Second)},
 		},
 		"the last token is ten seconds old": {
-			given: func(s *scene) { s.facts.LastIssue = now.Add(-10 * time.Second) },
+			given: func(s *inputs) { s.facts.LastIssue = now.Add(-10 * time.Second) },
 			want:  renewal.Decision{Action: renewal.Issue},
 		},
 		"the last token was issued by a clock that was set back since": {
-			given: func(s *scene) { s.facts.LastIssue = now.Add(time.Hour) },
+			given: func(s *inputs) { s.facts.LastIssue = now.Add(time.Hour) },
 			want:  renewal.Decision{Action: renewal.Issue},
 		},
-		"the last deed was seen on a clock that was set back since": {
-			given: func(s *scene) { s.facts.Triggered.Count, s.facts.Triggered.Last = 1, now.Add(time.Hour) },
+		"the last trigger was seen on a clock that was set back since": {
+			given: func(s *inputs) { s.facts.Triggered.Count, s.facts.Triggered.Last = 1, now.Add(time.Hour) },
 			want:  renewal.Decision{Action: renewal.Issue},
 		},
 		"the last attempt has failed, and the wait is the longest": {
-			given: func(s *scene) { s.facts.NotBefore = now.Add(15 * time.Minute) },
+			given: func(s *inputs) { s.facts.NotBefore = now.Add(15 * time.Minute) },
 			want:  renewal.Decision{Action: renewal.Wait, Until: now.Add(15 * time.Minute)},
 		},
 		"the last attempt has failed on a clock that was set back since": {
-			given: func(s *scene) { s.facts.NotBefore = now.Add(time.Hour) },
+			given: func(s *inputs) { s.facts.NotBefore = now.Add(time.Hour) },
 			want:  renewal.Decision{Action: renewal.Issue},
 		},
 		"the token can't be verified any longer": {
-			given: func(s *scene) { s.desired.VerifyEvery, s.facts.VerificationQueued = time.Minute, true },
+			given: func(s *inputs) { s.desired.VerifyEvery, s.facts.VerificationQueued = time.Minute, true },
 			want:  renewal.Decision{Action: renewal.Issue},
 		},
 	}
@@ -434,7 +434,7 @@ func TestDecideWhatToDoAboutADueToken(t *testing.T) {
 		for _, due := range dues {
 			t.Run(name+", because it is "+string(due.why), func(t *testing.T) {
 				t.Parallel()
-				s := quiet()
+				s := nothingDue()
 				due.make(s)
 				test.given(s)
 				want := test.want
@@ -449,46 +449,46 @@ func TestDecideWhatToDoAboutADueToken(t *testing.T) {
 	}
 }
 
-func TestGoodTokenGetsItsShapeWhileTheNextCannotBeHad(t *testing.T) {
+func TestADriftedSecretIsRewrittenWhileNoTokenCanBeIssued(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		given func(*scene)
+		given func(*inputs)
 		want  renewal.Action
 	}{
-		"the last attempt has failed":     {given: func(s *scene) { s.facts.NotBefore = later }, want: renewal.Rewrite},
-		"the credentials are gone":        {given: func(s *scene) { s.facts.HasCredentials = false }, want: renewal.Rewrite},
-		"the next one waits to be stored": {given: func(s *scene) { s.facts.NotBefore, s.facts.HasPending = later, true }, want: renewal.Wait},
-		"the templates are broken":        {given: func(s *scene) { s.facts.TemplateInvalid = true }, want: renewal.Blocked},
-		"an older one was put back": {
-			given: func(s *scene) { s.facts.NotBefore, s.facts.Superseded = later, true }, want: renewal.Wait,
+		"the last attempt has failed": {given: func(s *inputs) { s.facts.NotBefore = later }, want: renewal.Rewrite},
+		"the credentials are gone":    {given: func(s *inputs) { s.facts.HasCredentials = false }, want: renewal.Rewrite},
+		"the next token is pending":   {given: func(s *inputs) { s.facts.NotBefore, s.facts.HasPending = later, true }, want: renewal.Wait},
+		"the templates are broken":    {given: func(s *inputs) { s.facts.TemplateInvalid = true }, want: renewal.Blocked},
+		"an older token was put back": {
+			given: func(s *inputs) { s.facts.NotBefore, s.facts.Superseded = later, true }, want: renewal.Wait,
 		},
-		"it is refused":     {given: func(s *scene) { s.facts.NotBefore, s.facts.Refused = later, true }, want: renewal.Wait},
-		"it can be had now": {given: func(*scene) {}, want: renewal.Issue},
-		"the API server has refused it a moment ago": {
-			given: func(s *scene) { s.facts.NotBefore, s.facts.RewriteNotBefore = later, later }, want: renewal.Wait,
+		"it is refused":                {given: func(s *inputs) { s.facts.NotBefore, s.facts.Refused = later, true }, want: renewal.Wait},
+		"the next token can be issued": {given: func(*inputs) {}, want: renewal.Issue},
+		"the API server refused the write a moment ago": {
+			given: func(s *inputs) { s.facts.NotBefore, s.facts.RewriteNotBefore = later, later }, want: renewal.Wait,
 		},
-		"the API server has refused it by a clock that was set back since": {
-			given: func(s *scene) { s.facts.NotBefore, s.facts.RewriteNotBefore = later, now.Add(time.Hour) }, want: renewal.Rewrite,
+		"the API server refused the write by a clock that was set back since": {
+			given: func(s *inputs) { s.facts.NotBefore, s.facts.RewriteNotBefore = later, now.Add(time.Hour) }, want: renewal.Rewrite,
 		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := quiet()
+			s := nothingDue()
 			s.desired.RenewBefore, s.facts.Check = 0, renewal.Drifted
 			s.facts.Record.IssueTime = now.Add(-40 * time.Minute)
 			s.facts.Record.ExpirationTime = now.Add(5 * time.Minute)
 			test.given(s)
 			if got := s.decide().Action; got != test.want {
-				t.Errorf("it decides %s, want %s", got, test.want)
+				t.Errorf("Decide returned %s, want %s", got, test.want)
 			}
 		})
 	}
 }
 
-func TestOfTwoReasonsTheMoreCertainIsGiven(t *testing.T) {
+func TestTheReasonWithPrecedenceIsGiven(t *testing.T) {
 	t.Parallel()
-	// These can't be together: each is one value of the same thing.
+	// These pairs exclude each other, because both reasons depend on the same input.
 	exclusive := map[[2]renewal.Why]bool{
 		{renewal.SecretEdited, renewal.NewCredentials}: true,
 		{renewal.Expired, renewal.FromFuture}:          true,
@@ -501,7 +501,7 @@ func TestOfTwoReasonsTheMoreCertainIsGiven(t *testing.T) {
 			}
 			t.Run(string(first.why)+" and "+string(second.why), func(t *testing.T) {
 				t.Parallel()
-				s := quiet()
+				s := nothingDue()
 				second.make(s)
 				first.make(s)
 				want := renewal.Decision{Action: renewal.Issue, Why: first.why}
@@ -516,35 +516,35 @@ func TestOfTwoReasonsTheMoreCertainIsGiven(t *testing.T) {
 func TestDecideByTheRecord(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		given func(*scene)
+		given func(*inputs)
 		want  renewal.Why
 	}{
 		"it can't be read": {
-			given: func(s *scene) { s.facts.Record = nil },
+			given: func(s *inputs) { s.facts.Record = nil },
 			want:  renewal.SecretEdited,
 		},
-		"it can't be read, and nobody has looked since": {
-			given: func(s *scene) { s.facts.Record, s.facts.Check = nil, renewal.Unchecked },
+		"it can't be read, and the Secret is not checked yet": {
+			given: func(s *inputs) { s.facts.Record, s.facts.Check = nil, renewal.Unchecked },
 			want:  renewal.SecretEdited,
 		},
 		"it names another API": {
-			given: func(s *scene) { s.desired.API = "https://pipedream.example" },
+			given: func(s *inputs) { s.desired.API = "https://pipedream.example" },
 			want:  renewal.Outdated,
 		},
 		"it has fewer scopes": {
-			given: func(s *scene) { s.facts.Record.Scopes = "a" },
+			given: func(s *inputs) { s.facts.Record.Scopes = "a" },
 			want:  renewal.Outdated,
 		},
 		"it has scopes, and none are desired": {
-			given: func(s *scene) { s.desired.Scopes = "" },
+			given: func(s *inputs) { s.desired.Scopes = "" },
 			want:  renewal.Outdated,
 		},
-		"it expires this very second": {
-			given: func(s *scene) { s.facts.Record.ExpirationTime = now },
+		"it expires now": {
+			given: func(s *inputs) { s.facts.Record.ExpirationTime = now },
 			want:  renewal.Expired,
 		},
-		"its renewal time is this very second": {
-			given: func(s *scene) {
+		"its renewal time is now": {
+			given: func(s *inputs) {
 				record := s.facts.Record
 				life := record.ExpirationTime.Sub(record.IssueTime)
 				after := renewal.DueTime(s.desired, *record).Sub(record.IssueTime)
@@ -553,8 +553,8 @@ func TestDecideByTheRecord(t *testing.T) {
 			},
 			want: renewal.Due,
 		},
-		"it is to be renewed earlier than it was": {
-			given: func(s *scene) {
+		"renewBeforeSeconds was increased": {
+			given: func(s *inputs) {
 				s.desired.RenewBefore = 59 * time.Minute
 				s.facts.Record.IssueTime = now.Add(-30 * time.Minute)
 				s.facts.Record.ExpirationTime = now.Add(30 * time.Minute)
@@ -562,14 +562,14 @@ func TestDecideByTheRecord(t *testing.T) {
 			want: renewal.Due,
 		},
 		"it was issued more than five minutes in the future": {
-			given: func(s *scene) { s.facts.Record.IssueTime = now.Add(5*time.Minute + time.Second) },
+			given: func(s *inputs) { s.facts.Record.IssueTime = now.Add(5*time.Minute + time.Second) },
 			want:  renewal.FromFuture,
 		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := quiet()
+			s := nothingDue()
 			test.given(s)
 			want := renewal.Decision{Action: renewal.Issue, Why: test.want}
 			if diff := cmp.Diff(want, s.decide()); diff != "" {
@@ -579,12 +579,12 @@ func TestDecideByTheRecord(t *testing.T) {
 	}
 }
 
-func TestARequestThatWasRemovedAsksForNothing(t *testing.T) {
+func TestARemovedRequestTriggersNothing(t *testing.T) {
 	t.Parallel()
-	for name, recorded := range map[string]string{"that was answered": "1", "that no token was issued for": ""} {
+	for name, recorded := range map[string]string{"answered": "1", "not answered": ""} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := quiet()
+			s := nothingDue()
 			s.facts.Record.RenewRequest = recorded
 			s.desired.RenewRequest = ""
 			if diff := cmp.Diff(renewal.Decision{Action: renewal.Keep}, s.decide()); diff != "" {
@@ -594,55 +594,55 @@ func TestARequestThatWasRemovedAsksForNothing(t *testing.T) {
 	}
 }
 
-func TestTokensThatDeedsAskForAreSpaced(t *testing.T) {
+func TestTriggeredTokensHaveAMinimumInterval(t *testing.T) {
 	t.Parallel()
 	const minute = time.Minute
-	spacing := map[int]time.Duration{
+	intervals := map[int]time.Duration{
 		0: 10 * time.Second, 1: 10 * time.Second, 2: 20 * time.Second, 3: 40 * time.Second, 4: 80 * time.Second,
 		5: 160 * time.Second, 6: 5 * minute, 7: 5 * minute, 100: 5 * minute,
 	}
 	for _, due := range dues {
 		t.Run(string(due.why), func(t *testing.T) {
 			t.Parallel()
-			for repeats, want := range spacing {
+			for repeats, want := range intervals {
 				if !due.why.IsTriggered() {
 					want = 10 * time.Second
 				}
-				s := quiet()
+				s := nothingDue()
 				due.make(s)
 				s.facts.Triggered.Count = repeats
 				s.facts.LastIssue, s.facts.Triggered.Last = now, now
 				waiting := renewal.Decision{Action: renewal.Wait, Why: due.why, Until: now.Add(want)}
 				if diff := cmp.Diff(waiting, s.decide()); diff != "" {
-					t.Errorf("after %d deeds, Decide (-want +got):\n%s", repeats, diff)
+					t.Errorf("after %d triggers, Decide (-want +got):\n%s", repeats, diff)
 				}
 				s.facts.LastIssue, s.facts.Triggered.Last = now.Add(-want), now.Add(-want)
 				if diff := cmp.Diff(renewal.Decision{Action: renewal.Issue, Why: due.why}, s.decide()); diff != "" {
-					t.Errorf("%s after the last of %d deeds, Decide (-want +got):\n%s", want, repeats, diff)
+					t.Errorf("%s after the last of %d triggers, Decide (-want +got):\n%s", want, repeats, diff)
 				}
 			}
 		})
 	}
 }
 
-func TestSpacingCountsFromTheLastTokenAndFromTheLastDeed(t *testing.T) {
+func TestTheMinimumIntervalCountsFromTheLastTokenAndFromTheLastTrigger(t *testing.T) {
 	t.Parallel()
 	ago := func(seconds int) time.Time { return now.Add(-time.Duration(seconds) * time.Second) }
 	tests := map[string]struct {
-		lastIssue, lastByEvent time.Time
-		repeats                int
-		want                   renewal.Decision
+		lastIssue, lastTriggered time.Time
+		repeats                  int
+		want                     renewal.Decision
 	}{
-		"a renewal by age came after the last deed": {
-			lastIssue: ago(4), lastByEvent: ago(100), repeats: 3,
+		"a due token was renewed after the last trigger": {
+			lastIssue: ago(4), lastTriggered: ago(100), repeats: 3,
 			want: renewal.Decision{Action: renewal.Wait, Why: renewal.Requested, Until: now.Add(6 * time.Second)},
 		},
-		"a renewal by age came in the spacing of the last deed": {
-			lastIssue: ago(4), lastByEvent: ago(15), repeats: 3,
+		"a due token was renewed in the minimum interval of the last trigger": {
+			lastIssue: ago(4), lastTriggered: ago(15), repeats: 3,
 			want: renewal.Decision{Action: renewal.Wait, Why: renewal.Requested, Until: now.Add(25 * time.Second)},
 		},
-		"the last deed was a moment ago": {
-			lastIssue: ago(4), lastByEvent: ago(4), repeats: 1,
+		"the last trigger was a moment ago": {
+			lastIssue: ago(4), lastTriggered: ago(4), repeats: 1,
 			want: renewal.Decision{Action: renewal.Wait, Why: renewal.Requested, Until: now.Add(6 * time.Second)},
 		},
 		"no token was issued yet": {
@@ -652,9 +652,9 @@ func TestSpacingCountsFromTheLastTokenAndFromTheLastDeed(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := quiet()
+			s := nothingDue()
 			s.desired.RenewRequest = "2"
-			s.facts.LastIssue, s.facts.Triggered.Last, s.facts.Triggered.Count = test.lastIssue, test.lastByEvent, test.repeats
+			s.facts.LastIssue, s.facts.Triggered.Last, s.facts.Triggered.Count = test.lastIssue, test.lastTriggered, test.repeats
 			if diff := cmp.Diff(test.want, s.decide()); diff != "" {
 				t.Errorf("Decide (-want +got):\n%s", diff)
 			}
@@ -662,30 +662,30 @@ func TestSpacingCountsFromTheLastTokenAndFromTheLastDeed(t *testing.T) {
 	}
 }
 
-// A token's age asks for a new one with more right than a deed: if the spacing of
-// deeds held it back, a token with a short life would expire in the Secret.
-func TestDeedsDoNotHoldBackATokenThatIsDueByItsAge(t *testing.T) {
+// TestTriggersDoNotDelayADueToken checks that a due token does not wait for the minimum interval of triggered tokens.
+// Otherwise a token with a short lifetime would expire in the Secret.
+func TestTriggersDoNotDelayADueToken(t *testing.T) {
 	t.Parallel()
-	for _, deed := range dues {
-		if deed.why != renewal.Requested && deed.why != renewal.NewCredentials {
-			continue // the others leave no good token
+	for _, trigger := range dues {
+		if trigger.why != renewal.Requested && trigger.why != renewal.NewCredentials {
+			continue // With the other reasons the current token is not valid.
 		}
-		t.Run(string(deed.why), func(t *testing.T) {
+		t.Run(string(trigger.why), func(t *testing.T) {
 			t.Parallel()
-			s := quiet()
-			deed.make(s)
+			s := nothingDue()
+			trigger.make(s)
 			s.facts.Record.IssueTime = now.Add(-45 * time.Second)
 			s.facts.Record.ExpirationTime = now.Add(15 * time.Second)
 			s.facts.LastIssue, s.facts.Triggered.Last = s.facts.Record.IssueTime, s.facts.Record.IssueTime
 			s.facts.Triggered.Count = 6
 			if got := s.decide(); got.Action != renewal.Issue {
-				t.Errorf("Decide = %+v: the token expires in 15 s, and its renewal time is past; want it issued", got)
+				t.Errorf("Decide = %+v: the token expires in 15 s, and its renewal time is past; want Issue", got)
 			}
 		})
 	}
 }
 
-func TestIsByEvent(t *testing.T) {
+func TestIsTriggered(t *testing.T) {
 	t.Parallel()
 	triggered := map[renewal.Why]bool{
 		renewal.Missing: true, renewal.SecretEdited: true, renewal.Revoked: true, renewal.Outdated: true, renewal.Requested: true, renewal.NewCredentials: true, renewal.OtherTemplates: true,
@@ -697,37 +697,37 @@ func TestIsByEvent(t *testing.T) {
 	}
 }
 
-func TestHeldToken(t *testing.T) {
+func TestCurrentToken(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		given func(*scene)
+		given func(*inputs)
 		want  renewal.State
 	}{
-		"good":                                   {given: func(*scene) {}, want: renewal.StateValid},
-		"in a Secret that is yet to be read":     {given: func(s *scene) { s.facts.Check = renewal.Unchecked }, want: renewal.StateValid},
-		"in a Secret that lacks a key":           {given: func(s *scene) { s.facts.Check = renewal.Drifted }, want: renewal.StateValid},
-		"issued for other credentials":           {given: func(s *scene) { s.facts.Check = renewal.InputsChanged }, want: renewal.StateValid},
-		"and a newer one is asked for":           {given: func(s *scene) { s.desired.RenewRequest = "2" }, want: renewal.StateValid},
-		"and the credentials are gone":           {given: func(s *scene) { s.facts.HasCredentials = false }, want: renewal.StateValid},
-		"and the last attempt has failed":        {given: func(s *scene) { s.facts.NotBefore = later }, want: renewal.StateValid},
-		"and its renewal is overdue":             {given: func(s *scene) { s.facts.Record.IssueTime = now.Add(-3 * time.Hour) }, want: renewal.StateValid},
-		"and it expires in a second":             {given: func(s *scene) { s.facts.Record.ExpirationTime = now.Add(time.Second) }, want: renewal.StateValid},
-		"and it expires now":                     {given: func(s *scene) { s.facts.Record.ExpirationTime = now }, want: renewal.StateExpired},
-		"and it expires now and is refused":      {given: func(s *scene) { s.facts.Record.ExpirationTime, s.facts.Refused = now, true }, want: renewal.StateExpired},
-		"and it is refused":                      {given: func(s *scene) { s.facts.Refused = true }, want: renewal.StateRevoked},
-		"and it is refused and has other scopes": {given: func(s *scene) { s.facts.Refused, s.desired.Scopes = true, "c" }, want: renewal.StateRevoked},
-		"and it has other scopes":                {given: func(s *scene) { s.desired.Scopes = "c" }, want: renewal.StateOutdated},
-		"and it is of another API":               {given: func(s *scene) { s.desired.API = "https://pipedream.example" }, want: renewal.StateOutdated},
-		"in an edited Secret":                    {given: func(s *scene) { s.facts.Check = renewal.Edited }, want: renewal.StateNone},
-		"in a Secret without readable record":    {given: func(s *scene) { s.facts.Record = nil }, want: renewal.StateNone},
-		"in no Secret":                           {given: func(s *scene) { s.facts.Target, s.facts.Record = renewal.Absent, nil }, want: renewal.StateNone},
-		"in a Secret of somebody else":           {given: func(s *scene) { s.facts.Target = renewal.Foreign }, want: renewal.StateNone},
-		"in no Secret, though there is a record": {given: func(s *scene) { s.facts.Target = renewal.Absent }, want: renewal.StateNone},
+		"valid":                                    {given: func(*inputs) {}, want: renewal.StateValid},
+		"in a Secret that is not read yet":         {given: func(s *inputs) { s.facts.Check = renewal.Unchecked }, want: renewal.StateValid},
+		"in a Secret that lacks a key":             {given: func(s *inputs) { s.facts.Check = renewal.Drifted }, want: renewal.StateValid},
+		"issued for other credentials":             {given: func(s *inputs) { s.facts.Check = renewal.InputsChanged }, want: renewal.StateValid},
+		"and a newer token is requested":           {given: func(s *inputs) { s.desired.RenewRequest = "2" }, want: renewal.StateValid},
+		"and the credentials are gone":             {given: func(s *inputs) { s.facts.HasCredentials = false }, want: renewal.StateValid},
+		"and the last attempt has failed":          {given: func(s *inputs) { s.facts.NotBefore = later }, want: renewal.StateValid},
+		"and its renewal is overdue":               {given: func(s *inputs) { s.facts.Record.IssueTime = now.Add(-3 * time.Hour) }, want: renewal.StateValid},
+		"and it expires in a second":               {given: func(s *inputs) { s.facts.Record.ExpirationTime = now.Add(time.Second) }, want: renewal.StateValid},
+		"and it expires now":                       {given: func(s *inputs) { s.facts.Record.ExpirationTime = now }, want: renewal.StateExpired},
+		"and it expires now and is refused":        {given: func(s *inputs) { s.facts.Record.ExpirationTime, s.facts.Refused = now, true }, want: renewal.StateExpired},
+		"and it is refused":                        {given: func(s *inputs) { s.facts.Refused = true }, want: renewal.StateRevoked},
+		"and it is refused and has other scopes":   {given: func(s *inputs) { s.facts.Refused, s.desired.Scopes = true, "c" }, want: renewal.StateRevoked},
+		"and it has other scopes":                  {given: func(s *inputs) { s.desired.Scopes = "c" }, want: renewal.StateOutdated},
+		"and it is of another API":                 {given: func(s *inputs) { s.desired.API = "https://pipedream.example" }, want: renewal.StateOutdated},
+		"in an edited Secret":                      {given: func(s *inputs) { s.facts.Check = renewal.Edited }, want: renewal.StateNone},
+		"in a Secret without readable record":      {given: func(s *inputs) { s.facts.Record = nil }, want: renewal.StateNone},
+		"in no Secret":                             {given: func(s *inputs) { s.facts.Target, s.facts.Record = renewal.Absent, nil }, want: renewal.StateNone},
+		"in a foreign Secret":                      {given: func(s *inputs) { s.facts.Target = renewal.Foreign }, want: renewal.StateNone},
+		"in no Secret, although there is a record": {given: func(s *inputs) { s.facts.Target = renewal.Absent }, want: renewal.StateNone},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := quiet()
+			s := nothingDue()
 			test.given(s)
 			if got := renewal.CurrentToken(s.desired, s.facts, now); got != test.want {
 				t.Errorf("CurrentToken = %s, want %s", got, test.want)

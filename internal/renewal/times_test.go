@@ -17,22 +17,22 @@ func TestDueTime(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		life, renewBefore time.Duration
-		// latest is the time after issue at which the last of many is renewed.
+		// latest is the latest renewal time of many tokens, after issue.
 		latest time.Duration
 	}{
-		"two thirds of an hour":                            {life: time.Hour, latest: 40 * time.Minute},
-		"two thirds of the shortest life":                  {life: 30 * time.Second, latest: 20 * time.Second},
-		"two thirds of the longest life":                   {life: 30 * day, latest: 20 * day},
-		"15 minutes before expiry":                         {life: time.Hour, renewBefore: 15 * time.Minute, latest: 45 * time.Minute},
-		"ten seconds before expiry":                        {life: time.Hour, renewBefore: 10 * time.Second, latest: 59*time.Minute + 50*time.Second},
-		"half of its life before expiry":                   {life: time.Hour, renewBefore: 30 * time.Minute, latest: 30 * time.Minute},
-		"more than half of its life before expiry":         {life: time.Hour, renewBefore: 50 * time.Minute, latest: 30 * time.Minute},
-		"before expiry by as much as its life":             {life: time.Hour, renewBefore: time.Hour, latest: 30 * time.Minute},
-		"before expiry by more than its life":              {life: time.Hour, renewBefore: 30 * day, latest: 30 * time.Minute},
-		"ten seconds after issue at the least":             {life: 12 * time.Second, latest: 10 * time.Second},
-		"ten seconds after issue, whatever is asked for":   {life: 12 * time.Second, renewBefore: 11 * time.Second, latest: 10 * time.Second},
-		"ten seconds after the issue of an expired token":  {life: 0, latest: 10 * time.Second},
-		"ten seconds after the issue of one from the past": {life: -time.Hour, latest: 10 * time.Second},
+		"after two thirds of an hour":                          {life: time.Hour, latest: 40 * time.Minute},
+		"after two thirds of the shortest life":                {life: 30 * time.Second, latest: 20 * time.Second},
+		"after two thirds of the longest life":                 {life: 30 * day, latest: 20 * day},
+		"15 minutes before expiry":                             {life: time.Hour, renewBefore: 15 * time.Minute, latest: 45 * time.Minute},
+		"ten seconds before expiry":                            {life: time.Hour, renewBefore: 10 * time.Second, latest: 59*time.Minute + 50*time.Second},
+		"half of its life before expiry":                       {life: time.Hour, renewBefore: 30 * time.Minute, latest: 30 * time.Minute},
+		"more than half of its life before expiry":             {life: time.Hour, renewBefore: 50 * time.Minute, latest: 30 * time.Minute},
+		"before expiry by as much as its life":                 {life: time.Hour, renewBefore: time.Hour, latest: 30 * time.Minute},
+		"before expiry by more than its life":                  {life: time.Hour, renewBefore: 30 * day, latest: 30 * time.Minute},
+		"ten seconds after issue at the least":                 {life: 12 * time.Second, latest: 10 * time.Second},
+		"ten seconds after issue, whatever the spec says":      {life: 12 * time.Second, renewBefore: 11 * time.Second, latest: 10 * time.Second},
+		"ten seconds after the issue of an expired token":      {life: 0, latest: 10 * time.Second},
+		"ten seconds after the issue of a token from the past": {life: -time.Hour, latest: 10 * time.Second},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -46,7 +46,7 @@ func TestDueTime(t *testing.T) {
 					t.Fatalf("%s is renewed at %s, or at %s", desired.Identity, at, again)
 				}
 				if at.Nanosecond() != 0 {
-					t.Fatalf("%s is renewed at %s, which is no whole second", desired.Identity, at)
+					t.Fatalf("%s is renewed at %s, want whole seconds", desired.Identity, at)
 				}
 				if at.Before(first) {
 					first = at
@@ -60,21 +60,21 @@ func TestDueTime(t *testing.T) {
 			if floor := issued.Add(10 * time.Second); earliest.Before(floor) {
 				earliest = floor
 			}
-			// All lie within the window, which they fill but for a hundredth.
+			// All renewal times lie in the window. At each end at most a hundredth of the window is free.
 			slack := latest.Sub(earliest)/100 + time.Second
 			if last.After(latest) || latest.Sub(last) > slack {
-				t.Errorf("the last is renewed %s after issue, want %s", last.Sub(issued), test.latest)
+				t.Errorf("the last token is renewed %s after issue, want %s", last.Sub(issued), test.latest)
 			}
 			if first.Before(earliest.Truncate(time.Second)) || first.Sub(earliest) > slack {
-				t.Errorf("the first is renewed %s after issue, want %s", first.Sub(issued), earliest.Sub(issued))
+				t.Errorf("the first token is renewed %s after issue, want %s", first.Sub(issued), earliest.Sub(issued))
 			}
 		})
 	}
 }
 
-func TestDueTimeDependsOnNothingElse(t *testing.T) {
+func TestDueTimeDependsOnIdentityAndLifetimeOnly(t *testing.T) {
 	t.Parallel()
-	s := quiet()
+	s := nothingDue()
 	want := renewal.DueTime(s.desired, *s.facts.Record)
 	desired := renewal.Desired{Identity: s.desired.Identity}
 	record := renewal.Record{IssueTime: issued, ExpirationTime: expires}
@@ -83,7 +83,7 @@ func TestDueTimeDependsOnNothingElse(t *testing.T) {
 	}
 }
 
-func TestTokensIssuedTogetherArePartedByTheirRenewals(t *testing.T) {
+func TestTheRenewalsOfTokensIssuedTogetherAreSpread(t *testing.T) {
 	t.Parallel()
 	const (
 		tokens = 1000
@@ -109,12 +109,12 @@ func TestTokensIssuedTogetherArePartedByTheirRenewals(t *testing.T) {
 	}
 }
 
-func TestATokenIsNearItsEnd(t *testing.T) {
+func TestNearEnd(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ life, before time.Duration }{
-		"in its last ten minutes":             {life: time.Hour, before: 10 * time.Minute},
-		"in the last sixth of a long life":    {life: 30 * 24 * time.Hour, before: 5 * 24 * time.Hour},
-		"all the time, when that is so short": {life: time.Minute, before: 10 * time.Minute},
+		"in its last ten minutes":           {life: time.Hour, before: 10 * time.Minute},
+		"in the last sixth of a long life":  {life: 30 * 24 * time.Hour, before: 5 * 24 * time.Hour},
+		"in its whole life, if it is short": {life: time.Minute, before: 10 * time.Minute},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -122,7 +122,7 @@ func TestATokenIsNearItsEnd(t *testing.T) {
 			expires := issued.Add(test.life)
 			got := renewal.NearEnd(renewal.Record{IssueTime: issued, ExpirationTime: expires})
 			if want := expires.Add(-test.before); !got.Equal(want) {
-				t.Errorf("from %s on, want %s", got, want)
+				t.Errorf("the token is near its end from %s on, want %s", got, want)
 			}
 		})
 	}
