@@ -65,7 +65,7 @@ func TestBelongsTo(t *testing.T) {
 		"controlled by another kind":                 {controlledBy(account, ours), token, false},
 		"controlled by the same kind, another group": {controlledBy(token, "example.com/v1"), token, false},
 		"controlled by another object":               {controlledBy(owner{"PipedreamToken", "billing", "3"}, ours), token, false},
-		"controlled by an invalid API version":         {controlledBy(token, "a/b/c"), token, false},
+		"controlled by an invalid API version":       {controlledBy(token, "a/b/c"), token, false},
 		"without the annotation":                     {&corev1.Secret{}, token, false},
 	} {
 		t.Run(name, func(t *testing.T) {
