@@ -2,7 +2,7 @@
 {{ .Values.nameOverride | default .Chart.Name | trunc 40 | trimSuffix "-" }}
 {{- end }}
 
-{{/* What the names of all objects begin with. */}}
+{{/* The prefix of the names of all objects. */}}
 {{- define "fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{ .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
@@ -17,21 +17,21 @@
 {{ .Values.serviceAccount.name | default (printf "%s-manager" (include "fullname" .)) }}
 {{- end }}
 
-{{/* By these the pods are found: they can't change with an upgrade. */}}
+{{/* The labels that select the pods. They must not change in an upgrade. */}}
 {{- define "selector" -}}
 app.kubernetes.io/name: {{ include "name" . | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: manager
 {{- end }}
 
-{{/* Those of the chart win, as the selector's must. */}}
+{{/* The chart's own labels take precedence, because the selector needs them. */}}
 {{- define "labels" -}}
 {{- $chart := dict "app.kubernetes.io/version" .Chart.AppVersion "app.kubernetes.io/managed-by" .Release.Service
   "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") }}
 {{- merge (include "selector" . | fromYaml) $chart .Values.extraLabels | toYaml }}
 {{- end }}
 
-{{/* Whether metrics are served: "yes" or nothing. */}}
+{{/* "yes" if metrics are served, and otherwise nothing. */}}
 {{- define "metrics" -}}
 {{- if kindIs "invalid" .Values.metrics.enabled -}}
 {{ empty .Values.namespaces | ternary "yes" "" }}
@@ -40,7 +40,7 @@ app.kubernetes.io/component: manager
 {{- end -}}
 {{- end }}
 
-{{/* The rules of a role, which `make generate` has made: (list $ kind name). */}}
+{{/* The rules of a role, from the file that `make manifests` writes: (list $ kind name). */}}
 {{- define "rules" -}}
 {{- $kind := index . 1 }}{{- $name := index . 2 }}
 {{- range splitList "---\n" ((index . 0).Files.Get "files/role.yaml") }}
