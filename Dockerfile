@@ -1,6 +1,5 @@
-# The manager, and with --target simulator the simulator of Pipedream's API. Built by
-# `make image`; for another platform with ARCH=arm64. Neither stage downloads anything but
-# its base image and Go modules.
+# The image of the manager. With --target simulator, it is the image of the simulator of Pipedream's API. `make image`
+# builds both, with ARCH=arm64 for another platform. The stages download only their base images and Go modules.
 ARG BUILDER_IMAGE=docker.io/library/golang:1.26.8
 ARG BASE_IMAGE=gcr.io/distroless/static:nonroot
 
@@ -16,7 +15,7 @@ RUN go mod download
 COPY api/ api/
 COPY cmd/ cmd/
 COPY internal/ internal/
-# The same flags as in the Makefile, and so the same bytes.
+# With the same flags as in the Makefile, the binaries have the same bytes.
 RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -buildvcs=false \
       -ldflags "-s -w -X main.release=$VERSION -X main.commit=$REVISION" -o /out/ ./cmd/manager ./cmd/simulator \
  && touch --date="@$SOURCE_DATE_EPOCH" /out/*
@@ -30,7 +29,7 @@ LABEL org.opencontainers.image.source=https://github.com/pipedream-operator/pipe
       org.opencontainers.image.version=$VERSION \
       org.opencontainers.image.revision=$REVISION \
       org.opencontainers.image.created=$CREATED
-# A number, so that a kubelet can see that it is not root.
+# The user is a number, so that the kubelet can check that it is not root.
 USER 65532:65532
 
 FROM base AS simulator
@@ -38,7 +37,7 @@ LABEL org.opencontainers.image.title="pipedream-operator simulator"
 COPY --from=build /out/simulator /simulator
 ENTRYPOINT ["/simulator"]
 
-# The last one is what is built by default.
+# The last stage is the default target.
 FROM base AS manager
 LABEL org.opencontainers.image.title="pipedream-operator manager"
 COPY --from=build /out/manager /manager

@@ -7,7 +7,7 @@ SHELL := /usr/bin/env bash -o pipefail
 TOOL := go tool -modfile=hack/tools/go.mod
 LINT := $(TOOL) golangci-lint-kube-api-linter
 
-# What is delivered, under which name, and where it is written to.
+# The names and the version of a release, and the folder for its files.
 IMAGE ?= ghcr.io/pipedream-operator/pipedream-operator
 VERSION ?= dev
 IMG ?= $(IMAGE):$(VERSION)
@@ -15,21 +15,21 @@ ARCH ?= $(shell go env GOARCH)
 DIST ?= dist
 CHARTS ?= oci://ghcr.io/pipedream-operator/charts
 
-# With which kubectl, and whether it is an error when what is to be deleted does not exist.
+# The kubectl to use, and whether a target ignores that an object to delete does not exist.
 KUBECTL ?= kubectl
 ignore-not-found ?= false
 
 # $(call config,KUBECTL,IMAGE) prints config/default with another image.
 config = $(1) kustomize config/default | sed -E 's|^( *image: ).*|\1$(2)|'
 
-# What is built is of the commit, at the commit's time: the same each time.
+# Builds record the commit and its time, so that they are reproducible.
 REVISION ?= $(shell git rev-parse HEAD)
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
 
 ##@ Try it
 
 .PHONY: demo
-demo: build control-plane ## Show all that the operator does, on a real kube-apiserver. With ONCE=1 it ends after the story.
+demo: build control-plane ## Show what the operator does, on a real kube-apiserver. With ONCE=1 it ends after the last part.
 	@KUBEBUILDER_ASSETS="$$(hack/cluster/control-plane)" bin/demo $(if $(ONCE),--once)
 
 .PHONY: run
@@ -43,28 +43,28 @@ test: control-plane bin/helm ## Run all tests, with the race detector, on a real
 	KUBEBUILDER_ASSETS="$$(hack/cluster/control-plane)" go test -race -shuffle=on -timeout=30m ./...
 
 .PHONY: test-argocd
-test-argocd: ## Judge recorded PipedreamTokens with Argo CD's own code. The first time it compiles for minutes.
-	@# What it judges is outside of its module, where the cache of test results does not look.
+test-argocd: ## Test recorded PipedreamTokens with Argo CD's own code. The first time it compiles for minutes.
+	@# Run the tests each time: the cache of test results does not notice changed files outside of the module.
 	go -C test/argocd test -count=1 ./...
 
 .PHONY: consumers
-consumers: ## Run the programs of docs/guides/consume.md. Installs curl, python3 and node where they are missing.
+consumers: ## Run the programs of docs/guides/consume.md. Installs curl, python3 and node if they are missing.
 	@hack/consumers
 
 .PHONY: e2e
-e2e: ## Prove on a whole cluster that pods always have a token that works. KUBECONFIG picks one; else kind, else as root.
+e2e: ## Prove on a whole cluster that pods always have a token that works. Uses KUBECONFIG, or kind, or as root a node.
 	@IMAGE=$(IMAGE) VERSION=$(VERSION) hack/e2e
 
 .PHONY: cluster
-cluster: ## Run a Kubernetes of one node on this machine, as root on Debian. Prints the path of a kubeconfig.
+cluster: ## Run a Kubernetes cluster of one node on this machine, as root on Debian. Prints the path of a kubeconfig.
 	@test/node/run up
 
 .PHONY: cluster-down
-cluster-down: ## End that node, and leave nothing of it.
+cluster-down: ## End the cluster of make cluster, and remove its files.
 	@test/node/run down
 
 .PHONY: test-prometheus
-test-prometheus: control-plane ## Try alerts and dashboard with the real Prometheus, which is taken from Debian where it is missing.
+test-prometheus: control-plane ## Test the alerts and the dashboard with the real Prometheus. Downloads Debian's Prometheus if it is missing.
 	hack/prometheus
 	KUBEBUILDER_ASSETS="$$(hack/cluster/control-plane)" go test -count=1 -tags prometheus ./test/prometheus
 
@@ -73,7 +73,7 @@ test-upgrade: control-plane ## Switch from the previous version of the operator 
 	KUBEBUILDER_ASSETS="$$(hack/cluster/control-plane)" go test -count=1 -timeout=20m -v -tags upgrade ./test/upgrade
 
 .PHONY: chaos
-chaos: build control-plane ## Break all around the operator at random, and check its promises. DURATION=10m, SEED=any.
+chaos: build control-plane ## Disturb the operator and its environment at random, and check its promises. DURATION=10m, SEED=any.
 	@KUBEBUILDER_ASSETS="$$(hack/cluster/control-plane)" bin/chaos --duration=$(or $(DURATION),10m) --seed=$(or $(SEED),0) $(ARGS)
 
 .PHONY: bench
@@ -87,15 +87,15 @@ build: ## Build the manager, the simulator, the plugin of kubectl, the demo and 
 	go build -o bin/ ./test/demo ./test/chaos
 
 .PHONY: generate
-generate: manifests ## Make what is made from code: all of make manifests, deepcopy, apply configurations, the docs' tables of reasons.
+generate: manifests ## Generate files from code: all of make manifests, deepcopy, apply configurations, the docs' tables of reasons.
 	$(TOOL) controller-gen object:headerFile=hack/boilerplate.go.txt \
 		applyconfiguration:headerFile=hack/boilerplate.go.txt paths=./...
 	go run ./hack/reasons
 
 .PHONY: manifests
-manifests: ## Make the CRD, the RBAC rules and the chart's copies of them.
+manifests: ## Generate the CRD and the RBAC rules, and copy files into the chart.
 	$(TOOL) controller-gen crd rbac:roleName=manager paths=./... output:crd:dir=config/crd/bases output:rbac:dir=config/rbac
-	@# The chart's own copies: helm reads no file outside of a chart.
+	@# Helm reads no file outside of a chart, so the chart needs copies.
 	cp config/crd/bases/pipedream-operator.io_pipedreamtokens.yaml charts/pipedream-operator/files/crd.yaml
 	cp config/rbac/role.yaml config/rbac/aggregated_roles.yaml config/policy/require_scopes.yaml charts/pipedream-operator/files/
 	cp config/prometheus/rule.yaml config/prometheus/dashboard.json charts/pipedream-operator/files/
@@ -109,7 +109,7 @@ lint: ## Run the linters: golangci-lint on all code, kube-api-linter on the API'
 	done
 
 .PHONY: verify
-verify: ## Check that all that is generated is up to date, that go.mod is tidy, and that the linters are content.
+verify: ## Check that the generated files are up to date, that go.mod is tidy, and that the linters find nothing.
 	hack/verify
 
 .PHONY: control-plane
@@ -120,16 +120,16 @@ bin/helm: hack/tools/go.mod
 	go build -modfile=hack/tools/go.mod -trimpath -o bin/helm helm.sh/helm/v4/cmd/helm
 
 .PHONY: clean
-clean: ## Remove all that was built, the control plane too.
+clean: ## Remove everything that was built, including the control plane.
 	rm -rf bin
 
 .PHONY: help
-help: ## Show this.
+help: ## Show this list.
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-##@ Deploy, to the cluster of your kubeconfig: IMG is the image, KUBECTL the kubectl; ignore-not-found=true for what is gone already
+##@ Deploy, to the cluster of your kubeconfig: IMG is the image, KUBECTL the kubectl; ignore-not-found=true ignores missing objects
 
 .PHONY: install
 install: manifests ## Install the CRD.
@@ -147,7 +147,7 @@ deploy: manifests ## Install the CRD and the operator, for the whole cluster.
 undeploy: ## Remove the operator and the CRD, and with it all PipedreamTokens and their Secrets.
 	$(KUBECTL) delete --kustomize config/default --ignore-not-found=$(ignore-not-found)
 
-##@ Deliver: IMAGE and VERSION say under which name, ARCH for which architecture
+##@ Deliver: IMAGE and VERSION name the images, ARCH is their architecture
 
 .PHONY: installer
 installer: control-plane ## Write dist/install.yaml: the operator for the whole cluster.
@@ -164,7 +164,7 @@ docker-build: ## Build the image of the manager as IMG, with docker, podman or b
 	VERSION=$(VERSION) REVISION=$(REVISION) SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) ARCH=$(ARCH) hack/image manager $(IMG)
 
 .PHONY: image-tar
-image-tar: binaries ## Write the same images as archives to load into dist/, with no engine and no base image.
+image-tar: binaries ## Write the same images into dist/ as archives to load. Needs no engine and no base image.
 	$(foreach program,manager simulator,go -C hack/release run ./image --binary="$$(realpath "$(DIST)")/bin/$(ARCH)/$(program)" --arch=$(ARCH) \
 		--reference=$(IMAGE)$(if $(filter simulator,$(program)),-simulator):$(VERSION) --version=$(VERSION) --revision=$(REVISION) \
 		--created=$(SOURCE_DATE_EPOCH) --out="$$(realpath "$(DIST)")/image-$(program)-$(ARCH).tar" &&) true
@@ -176,7 +176,7 @@ binaries: # The binaries of a release. The Dockerfile has the same flags.
 		-o "$(DIST)/bin/$(ARCH)/" ./cmd/manager ./cmd/simulator
 
 .PHONY: release
-release: control-plane bin/helm ## Write all of a release into dist/: installer, chart, images, bills of materials, checksums. VERSION=v1.2.3
+release: control-plane bin/helm ## Write the files of a release into dist/: installer, chart, images, bills of materials, checksums. VERSION=v1.2.3
 	@VERSION=$(VERSION) IMAGE=$(IMAGE) DIST="$(DIST)" REVISION=$(REVISION) SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) hack/release/release
 
 .PHONY: publish
@@ -189,5 +189,5 @@ test-release: control-plane bin/helm ## Make a release twice, compare the two, a
 	hack/release/test
 
 .PHONY: test-image
-test-image: ## Build the Dockerfile with buildah, and see that it makes the same binaries. Installs buildah where it is missing.
+test-image: ## Build the Dockerfile with buildah, and check that it makes the same binaries. Installs buildah if it is missing.
 	hack/release/test-image
