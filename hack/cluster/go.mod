@@ -1,5 +1,5 @@
-// The Kubernetes that tests and the demo run on, built from Go modules. It is a
-// module of its own so that none of this reaches the operator's dependencies.
+// The version of Kubernetes for the tests and the demo, built from Go modules. It is in a module of its own, so that
+// it does not become a dependency of the operator.
 module github.com/pipedream-operator/pipedream-operator/hack/cluster
 
 go 1.26.0

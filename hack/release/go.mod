@@ -1,5 +1,5 @@
-// What makes and publishes releases. It is a module of its own so that none of its
-// dependencies reaches the operator's.
+// The tools that make and publish releases. They are in a module of their own, so that their dependencies do not become
+// dependencies of the operator.
 module github.com/pipedream-operator/pipedream-operator/hack/release
 
 go 1.26.0

@@ -1,8 +1,8 @@
-// The tools that development needs, pinned. Run one from the repository's root with
+// Pinned versions of the tools for development. Run a tool from the root of the repository with
 //
 //	go tool -modfile=hack/tools/go.mod controller-gen
 //
-// It is a module of its own so that none of this reaches the operator's dependencies.
+// They are in a module of their own, so that they do not become dependencies of the operator.
 module github.com/pipedream-operator/pipedream-operator/hack/tools
 
 go 1.26.0

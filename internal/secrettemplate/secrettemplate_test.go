@@ -36,7 +36,7 @@ var allValues = Values{
 	"Scope": "connect:*", "ProjectID": "proj_abc123", "Environment": "production",
 }
 
-// with returns a copy of the values with another value of a name.
+// with returns a copy of the values in which a name has another value.
 func (v Values) with(name, value string) Values {
 	changed := maps.Clone(v)
 	changed[name] = value
@@ -65,26 +65,26 @@ func asError(t *testing.T, err error) *Error {
 func TestRender(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ template, want string }{
-		"nothing":                           {template: "", want: ""},
-		"a text":                            {template: "machine api.pipedream.com\n", want: "machine api.pipedream.com\n"},
-		"the token":                         {template: "{{ .AccessToken }}", want: token},
-		"each value":                        {template: "{{.TokenType}} {{.ExpiresAt}} {{.Scope}} {{.ProjectID}} {{.Environment}}", want: "Bearer 2026-01-02T04:04:05Z connect:* proj_abc123 production"},
-		"white space that is trimmed":       {template: "a {{- /* why */ -}} b {{- .TokenType -}} c", want: "abBearerc"},
-		"a text in quotes":                  {template: `{{ "{{" }} {{ ` + "`raw`" + ` }}`, want: "{{ raw"},
-		"headers in JSON":                   {template: `{"Authorization": {{ list "Bearer" .AccessToken | join " " | toJson }}}`, want: `{"Authorization": "Bearer ` + token + `"}`},
-		"a list in JSON":                    {template: `{{ list .TokenType "<a>" | toJson }}`, want: `["Bearer","\u003ca\u003e"]`},
-		"basic authorization":               {template: `{{ list "user" .ProjectID | join ":" | b64enc }}`, want: "dXNlcjpwcm9qX2FiYzEyMw=="},
-		"upper and lower case":              {template: "{{ upper .Environment }} {{ .TokenType | lower }}", want: "PRODUCTION bearer"},
-		"a prefix and a suffix":             {template: `{{ .ProjectID | trimPrefix "proj_" | trimSuffix "123" }}`, want: "abc"},
-		"white space of a value":            {template: `{{ trim "  a\n" }}`, want: "a"},
-		"a text that is quoted":             {template: `{{ quote "a\"b" }}`, want: `"a\"b"`},
-		"a condition that holds":            {template: `{{ if eq .Environment "production" }}live{{ else }}test{{ end }}`, want: "live"},
-		"a condition that does not":         {template: `{{ if ne .Environment "production" }}live{{ else }}test{{ end }}`, want: "test"},
-		"a condition without else":          {template: `{{ if not (eq .Environment "production") }}live{{ end }}`, want: ""},
-		"conditions in a row":               {template: `{{ if eq .Scope "a" }}a{{ else if eq .Scope "connect:*" }}b{{ else }}c{{ end }}`, want: "b"},
-		"conditions together":               {template: `{{ if and (eq .Scope "connect:*") (or (eq .Environment "a") (ne .TokenType "b")) }}yes{{ end }}`, want: "yes"},
-		"parentheses":                       {template: `{{ (((list (.TokenType | lower) ("x")))) | join "-" }}`, want: "bearer-x"},
-		"what is not written is not needed": {template: `{{ if eq .Environment "development" }}{{ list .AccessToken | join "," }}{{ end }}`, want: ""},
+		"nothing":                     {template: "", want: ""},
+		"a text":                      {template: "machine api.pipedream.com\n", want: "machine api.pipedream.com\n"},
+		"the token":                   {template: "{{ .AccessToken }}", want: token},
+		"each value":                  {template: "{{.TokenType}} {{.ExpiresAt}} {{.Scope}} {{.ProjectID}} {{.Environment}}", want: "Bearer 2026-01-02T04:04:05Z connect:* proj_abc123 production"},
+		"white space that is trimmed": {template: "a {{- /* why */ -}} b {{- .TokenType -}} c", want: "abBearerc"},
+		"a text in quotes":            {template: `{{ "{{" }} {{ ` + "`raw`" + ` }}`, want: "{{ raw"},
+		"headers in JSON":             {template: `{"Authorization": {{ list "Bearer" .AccessToken | join " " | toJson }}}`, want: `{"Authorization": "Bearer ` + token + `"}`},
+		"a list in JSON":              {template: `{{ list .TokenType "<a>" | toJson }}`, want: `["Bearer","\u003ca\u003e"]`},
+		"basic authorization":         {template: `{{ list "user" .ProjectID | join ":" | b64enc }}`, want: "dXNlcjpwcm9qX2FiYzEyMw=="},
+		"upper and lower case":        {template: "{{ upper .Environment }} {{ .TokenType | lower }}", want: "PRODUCTION bearer"},
+		"a prefix and a suffix":       {template: `{{ .ProjectID | trimPrefix "proj_" | trimSuffix "123" }}`, want: "abc"},
+		"white space of a value":      {template: `{{ trim "  a\n" }}`, want: "a"},
+		"a text that is quoted":       {template: `{{ quote "a\"b" }}`, want: `"a\"b"`},
+		"a condition that holds":      {template: `{{ if eq .Environment "production" }}live{{ else }}test{{ end }}`, want: "live"},
+		"a condition that does not":   {template: `{{ if ne .Environment "production" }}live{{ else }}test{{ end }}`, want: "test"},
+		"a condition without else":    {template: `{{ if not (eq .Environment "production") }}live{{ end }}`, want: ""},
+		"conditions in a row":         {template: `{{ if eq .Scope "a" }}a{{ else if eq .Scope "connect:*" }}b{{ else }}c{{ end }}`, want: "b"},
+		"conditions together":         {template: `{{ if and (eq .Scope "connect:*") (or (eq .Environment "a") (ne .TokenType "b")) }}yes{{ end }}`, want: "yes"},
+		"parentheses":                 {template: `{{ (((list (.TokenType | lower) ("x")))) | join "-" }}`, want: "bearer-x"},
+		"a branch that is not rendered needs no values": {template: `{{ if eq .Environment "development" }}{{ list .AccessToken | join "," }}{{ end }}`, want: ""},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -144,13 +144,13 @@ func TestWhatIsRefused(t *testing.T) {
 		"too many arguments":                  {`{{ "x" | toJson .Scope }}`, "line 1, column 10: `toJson` wants 1 arguments, and has 2"},
 		"no argument where it may be several": {`{{ list | join "," }}`, "line 1, column 4: `list` wants 1 arguments, and has 0"},
 		"an argument of a value":              {`{{ .Scope "x" }}`, "line 1, column 4: this is no function, and takes no arguments"},
-		"what a value is handed":              {`{{ "x" | .Scope }}`, "line 1, column 10: this is no function, and takes no arguments"},
-		"what a text is handed":               {`{{ .Scope | "x" }}`, "line 1: only a function can take what stands before a `|`"},
+		"an argument for a value":             {`{{ "x" | .Scope }}`, "line 1, column 10: this is no function, and takes no arguments"},
+		"an argument for a text":              {`{{ .Scope | "x" }}`, "line 1: only a function can take what stands before a `|`"},
 		"an action that is open":              {"a\nb {{ .Scope", "line 2: an action is not closed with `}}`"},
 		"a condition that is open":            {`{{ if eq .Scope "x" }}`, "line 1: an `if` has no `{{ end }}`"},
 		"a quote that is open":                {"{{ \"the-text }}", "line 1: a text in quotes is not closed"},
 		"an empty action":                     {"{{ }}", "line 1: an action is empty"},
-		"what the parser would quote":         {`{{ .Scope "hunter2" := }}`, "line 1: the template can't be parsed"},
+		"a text that the parser would quote":  {`{{ .Scope "hunter2" := }}`, "line 1: the template can't be parsed"},
 		"an absent project":                   {"x\n  é{{ .ProjectID }}", "line 2, column 7: `.ProjectID` has no value: set `spec.projectID`"},
 		"an absent environment":               {`{{ if eq .Environment "x" }}{{ end }}`, "line 1, column 10: `.Environment` has no value: set `spec.environment`"},
 		"a template that is too long":         {strings.Repeat("é", MaxTemplate/2) + "x", "the template is longer than 8192 bytes"},
@@ -359,21 +359,21 @@ func TestErrorsDoNotTellOfTheToken(t *testing.T) {
 	}
 }
 
-// checkErrorsRevealNothing renders a template with different values of a name that is secret.
+// checkErrorsRevealNothing renders a template with different secret values of a name. The outcome must always be the same.
 func checkErrorsRevealNothing(t *testing.T, vocabulary *Vocabulary, name, template string, values Values, secrets []string) {
 	t.Helper()
 	for _, jsonKeys := range [][]string{nil, {"key"}} {
-		told := map[string]string{}
+		outcomes := map[string]string{}
 		for _, secret := range secrets {
 			data, err := vocabulary.Render(map[string]string{"key": template}, values.with(name, secret), jsonKeys...)
 			outcome := fmt.Sprint(err)
 			if jsonKeys != nil && err == nil {
 				outcome = fmt.Sprint("is JSON: ", json.Valid(data["key"]))
 			}
-			told[outcome] = secret
+			outcomes[outcome] = secret
 		}
-		if len(told) != 1 {
-			t.Errorf("of %q the outcome depends on the secret value: %v", template, told)
+		if len(outcomes) != 1 {
+			t.Errorf("the outcome of %q depends on the secret value: %v", template, outcomes)
 		}
 	}
 }

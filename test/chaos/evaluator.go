@@ -81,7 +81,7 @@ func (s snapshot) expires() time.Time {
 
 const accessTokenKey = "access_token"
 
-// object is what the evaluator remembers of one PipedreamToken between snapshots.
+// object is the state of one PipedreamToken that the evaluator keeps from one snapshot to the next.
 type object struct {
 	minimumInterval
 	// before is the token that the last trigger asked to replace. It has a meaning only while waiting is true.
@@ -335,36 +335,36 @@ func (e *evaluator) evaluateStatus(i int, s snapshot, promised, statusPromised b
 	if s.token == nil || !statusPromised {
 		return
 	}
-	wrongs := e.statusErrors(i, s, promised, now)
-	for what := range e.objects[i].wrongSince {
-		if !slices.Contains(wrongs, what) {
-			e.recordWrong(false, i, what, s, now)
+	problems := e.statusErrors(i, s, promised, now)
+	for problem := range e.objects[i].wrongSince {
+		if !slices.Contains(problems, problem) {
+			e.recordWrong(false, i, problem, s, now)
 		}
 	}
-	for _, what := range wrongs {
-		e.recordWrong(true, i, what, s, now)
+	for _, problem := range problems {
+		e.recordWrong(true, i, problem, s, now)
 	}
 }
 
 // statusErrors describes each way in which condition Ready is wrong.
-func (e *evaluator) statusErrors(i int, s snapshot, promised bool, now time.Time) (wrongs []string) {
-	add := func(wrong bool, what string) {
+func (e *evaluator) statusErrors(i int, s snapshot, promised bool, now time.Time) (problems []string) {
+	add := func(wrong bool, problem string) {
 		if wrong {
-			wrongs = append(wrongs, what)
+			problems = append(problems, problem)
 		}
 	}
 	o, expires := e.objects[i], s.token.Status.ExpirationTime
 	if !s.isReady() {
 		add(promised && s.answer == accepted, "Ready is not True, and the token is live")
-		return wrongs
+		return problems
 	}
-	quiet := now.Sub(o.lastTrigger) >= statusDelay
+	settled := now.Sub(o.lastTrigger) >= statusDelay
 	isRevoked := o.revoked != "" && s.accessToken() == o.revoked
 	add(expires == nil || !now.Before(expires.Time), "Ready is True, and according to the status the token has expired")
-	add(quiet && s.accessToken() == "", "Ready is True, and there is no token")
-	add(quiet && s.answer == refused && !isRevoked, "Ready is True, and Pipedream refuses the token")
+	add(settled && s.accessToken() == "", "Ready is True, and there is no token")
+	add(settled && s.answer == refused && !isRevoked, "Ready is True, and Pipedream refuses the token")
 	add(promised && isRevoked, "Ready is True, and the token was revoked")
-	return wrongs
+	return problems
 }
 
 // isReady reports whether condition Ready is True for the current generation of the spec.
@@ -374,23 +374,23 @@ func (s snapshot) isReady() bool {
 }
 
 // recordWrong reports a breach once the status has been wrong for longer than tolerance.
-func (e *evaluator) recordWrong(wrong bool, i int, what string, s snapshot, now time.Time) {
+func (e *evaluator) recordWrong(wrong bool, i int, problem string, s snapshot, now time.Time) {
 	o := e.objects[i]
 	if !wrong {
-		delete(o.wrongSince, what)
-		e.breach(false, trueStatus, i, what, "")
+		delete(o.wrongSince, problem)
+		e.breach(false, trueStatus, i, problem, "")
 		return
 	}
-	if o.wrongSince[what].IsZero() {
-		o.wrongSince[what] = now
+	if o.wrongSince[problem].IsZero() {
+		o.wrongSince[problem] = now
 	}
-	if now.Sub(o.wrongSince[what]) > tolerance+2*s.slow {
-		e.breach(true, trueStatus, i, what, s.describe())
+	if now.Sub(o.wrongSince[problem]) > tolerance+2*s.slow {
+		e.breach(true, trueStatus, i, problem, s.describe())
 	}
 }
 
-func (e *evaluator) breach(broken bool, of invariant, i int, what, detail string) {
-	e.reporter.setBreach(broken, of, nameOf(i).String(), what, detail)
+func (e *evaluator) breach(broken bool, of invariant, i int, problem, detail string) {
+	e.reporter.setBreach(broken, of, nameOf(i).String(), problem, detail)
 }
 
 // evaluateOwners checks that each object has one Secret, and that no Secret is left without its PipedreamToken.

@@ -1,6 +1,6 @@
--- Healthy: the Secret holds a good token, and no person is needed.
--- Progressing: the operator is at work on what was just asked for.
--- Degraded: a person is needed, or a token was lost. Suspended and Unknown: never.
+-- Healthy: the Secret holds a valid token, and no user must act.
+-- Progressing: the operator is working on a new object or a changed spec.
+-- Degraded: a user must act, or there is no valid token. The script never returns Suspended or Unknown.
 local hs = {}
 local conditions = {}
 if obj.status ~= nil and obj.status.conditions ~= nil then
@@ -18,7 +18,7 @@ if ready == nil or renewed == nil or obj.status.observedGeneration ~= obj.metada
   return hs
 end
 
--- Only a person can help. The message says until when the current token is good.
+-- A user must act. The message says when the current token expires.
 if stalled ~= nil and stalled.status == "True" then
   hs.status = "Degraded"
   hs.message = stalled.message
@@ -34,15 +34,15 @@ if ready.status == "True" then
   return hs
 end
 
--- The first token, or the first one of new scopes, is still to come: the one is tried
--- for again and again, the other waits for its first try.
+-- The operator repeats attempts to issue the first token, or has not yet tried to issue a token with
+-- the new scopes.
 if ready.reason == "NotIssued" or (ready.reason == "TokenOutdated" and renewed.status == "Unknown") then
   hs.status = "Progressing"
   hs.message = renewed.message
   return hs
 end
 
--- The current token has expired, was revoked, or is not what is asked for now.
+-- The current token has expired, was revoked, or does not match the spec.
 hs.status = "Degraded"
 hs.message = ready.message .. " " .. renewed.message
 return hs

@@ -1,4 +1,4 @@
--- Asks for a new token. The value is opaque to the operator; a new one is a new request.
+-- Requests a new token. Each new value of the annotation is a new request.
 local os = require("os")
 if obj.metadata.annotations == nil then
   obj.metadata.annotations = {}
