@@ -43,6 +43,9 @@ type Options struct {
 	UserAgent string
 	// Now returns the current time. Required.
 	Now func() time.Time
+	// Observe is called with a description of each answer, before the request returns. It must
+	// be safe for concurrent use if the Client is used concurrently. Optional.
+	Observe func(Observation)
 }
 
 // Client sends requests to Pipedream's API. It is safe for concurrent use. It does not follow
@@ -60,6 +63,7 @@ type Client struct {
 	// follows redirects, and a redirect could send a client secret to another host.
 	transport *http.Transport
 	now       func() time.Time
+	observe   func(Observation)
 }
 
 // NewClient returns a Client, or an error that says how to correct the Address.
@@ -78,6 +82,7 @@ func NewClient(options Options) (*Client, error) {
 		rootCAs:   options.RootCAs,
 		transport: transport,
 		now:       options.Now,
+		observe:   options.Observe,
 	}, nil
 }
 
@@ -147,9 +152,10 @@ func canonicalHost(address *url.URL) string {
 
 // answer is the part of an HTTP answer that the Client uses.
 type answer struct {
-	status int
-	header http.Header
-	body   []byte
+	status   int
+	protocol string
+	header   http.Header
+	body     []byte
 	// oversized is true when the body is longer than maxAnswerBytes.
 	oversized bool
 }
@@ -178,11 +184,12 @@ func (c *Client) do(ctx context.Context, method, path string, header http.Header
 	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode == http.StatusSwitchingProtocols {
 		// The body of this answer is the connection itself, and reading it has no time limit.
-		return answer{status: response.StatusCode, header: response.Header}, nil
+		return answer{status: response.StatusCode, protocol: response.Proto, header: response.Header}, nil
 	}
 	content, err := io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes+1))
 	got := answer{
 		status:    response.StatusCode,
+		protocol:  response.Proto,
 		header:    response.Header,
 		body:      content[:min(len(content), maxAnswerBytes)],
 		oversized: len(content) > maxAnswerBytes,
@@ -190,6 +197,9 @@ func (c *Client) do(ctx context.Context, method, path string, header http.Header
 	// A status that is not a success is used even if the body could not be read completely.
 	if err != nil && got.isSuccess() {
 		return answer{}, c.unanswered(err)
+	}
+	if c.observe != nil {
+		c.observe(got.observe())
 	}
 	return got, nil
 }
