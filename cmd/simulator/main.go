@@ -61,6 +61,12 @@ func parse(args []string, help io.Writer) (listen string, api *simulator.Simulat
 	tlsCAFile := flags.String("tls-ca-file", "", "with --tls, a `file` to write the CA's certificate to, for clients to trust")
 	scopeAnswer := flags.String("scope-answer", string(simulator.ScopeAbsent),
 		fmt.Sprintf("which scopes are granted, and how the answer names them: one of %q", simulator.ScopeAnswers))
+	behavior := map[string]string{}
+	flags.Func("behavior", "how to answer where Pipedream's documentation says nothing, as `name=value`; repeat it for more", func(one string) error {
+		name, value, _ := strings.Cut(one, "=")
+		behavior[name] = value
+		return nil
+	})
 	var clients, limits []string
 	flags.Func("client-scopes", "the only scopes that a client may have, as `id:scope,scope`; repeat it for more clients", func(limit string) error {
 		limits = append(limits, limit)
@@ -89,6 +95,9 @@ func parse(args []string, help io.Writer) (listen string, api *simulator.Simulat
 	}
 	if err := api.SetScopeAnswer(simulator.ScopeAnswer(*scopeAnswer)); err != nil {
 		return "", nil, fmt.Errorf("--scope-answer: %w", err)
+	}
+	if err := api.SetBehavior(behavior); err != nil {
+		return "", nil, fmt.Errorf("--behavior: %w", err)
 	}
 	if err := errors.Join(register(api, clients), limit(api, limits)); err != nil {
 		return "", nil, err

@@ -45,6 +45,9 @@ func TestBadArgumentsGetOneLineAndExitCode2(t *testing.T) {
 		"scopes of no client":              {[]string{"--client", "a:hidden", "--client-scopes", "b:connect:proxy"}, "--client-scopes: there is no client"},
 		"scopes without a client":          {[]string{"--client", "a:hidden", "--client-scopes", "connect"}, "--client-scopes must be id:scope,scope"},
 		"a scope that there is not":        {[]string{"--client", "a:hidden", "--client-scopes", "a:connect:proxy,moon"}, "the scope \"moon\" is not known"},
+		"a behavior that there is not":     {[]string{"--client", "a:hidden", "--behavior", "moon=full"}, "--behavior: there is no behavior \"moon\""},
+		"a behavior that is not possible":  {[]string{"--client", "a:hidden", "--behavior", "revoke=maybe"}, "--behavior: revoke must be one of"},
+		"a behavior without a value":       {[]string{"--client", "a:hidden", "--behavior", "revoke"}, "--behavior: revoke must be one of"},
 		"a negative time until tokens are known": {
 			[]string{"--client", "a:hidden", "--token-known-after", "-1s"}, "--token-known-after: ",
 		},
@@ -73,7 +76,7 @@ func TestHelpNamesEveryFlag(t *testing.T) {
 	if code := run(t.Context(), []string{"--help"}, &stdout, &stderr); code != 0 || stderr.String() != "" {
 		t.Errorf("exit code = %d, stderr = %q", code, &stderr)
 	}
-	for _, name := range []string{"-listen", "-token-lifetime", "-token-known-after", "-client", "-latency", "-tls", "-tls-names", "-tls-ca-file", "-scope-answer", "-client-scopes"} {
+	for _, name := range []string{"-listen", "-token-lifetime", "-token-known-after", "-client", "-latency", "-tls", "-tls-names", "-tls-ca-file", "-scope-answer", "-client-scopes", "-behavior"} {
 		if !strings.Contains(stdout.String(), name) {
 			t.Errorf("%s is missing in:\n%s", name, &stdout)
 		}
@@ -106,7 +109,7 @@ func TestItServesUntilToldToStop(t *testing.T) {
 	var stderr strings.Builder
 	code := make(chan int, 1)
 	go func() {
-		code <- run(ctx, []string{"--client", "a:b:c", "--listen", "127.0.0.1:0", "--scope-answer", "list", "--client-scopes", "a:connect:proxy,connect:users:read"}, stdout, &stderr)
+		code <- run(ctx, []string{"--client", "a:b:c", "--listen", "127.0.0.1:0", "--scope-answer", "list", "--client-scopes", "a:connect:proxy,connect:users:read", "--behavior", "unknown-scope=forbidden", "--behavior", "date-skew=1h"}, stdout, &stderr)
 	}()
 	line, err := bufio.NewReader(reader).ReadString('\n')
 	if err != nil {
@@ -120,7 +123,7 @@ func TestItServesUntilToldToStop(t *testing.T) {
 		`{"grant_type":"client_credentials","client_id":"a","client_secret":"b:c"}`, http.StatusOK)
 
 	post(t, url+"/v1/oauth/token",
-		`{"grant_type":"client_credentials","client_id":"a","client_secret":"b:c","scope":"connect:accounts:read"}`, http.StatusBadRequest)
+		`{"grant_type":"client_credentials","client_id":"a","client_secret":"b:c","scope":"connect:accounts:read"}`, http.StatusForbidden)
 
 	post(t, url+"/_sim/faults", `{"endpoint":"any","delay":"1h"}`, http.StatusNoContent)
 	waiting := make(chan error, 1)

@@ -28,7 +28,8 @@ type pageInfo struct {
 
 // connect is the Connect API. It checks the tokens that the OAuth endpoints issue.
 type connect struct {
-	tokens *tokens
+	tokens    *tokens
+	behaviors *behaviors
 }
 
 // endpoints are the calls of the Connect API that the Simulator serves.
@@ -55,10 +56,13 @@ func (c *connect) list(scope string, where func(*http.Request) *answer) handler 
 	return func(r *http.Request, _ []byte) answer {
 		claimed, _, ok := c.authorize(r)
 		if !ok {
-			return apiError(http.StatusUnauthorized, "Unauthorized")
+			refused, _ := c.behaviors.refusedCall(BehaviorBadToken)
+			return refused
 		}
 		if !pipedream.Covers(claimed.Scopes, scope) {
-			return apiError(http.StatusForbidden, "Forbidden")
+			if refused, ok := c.behaviors.refusedCall(BehaviorMissingScope); ok {
+				return refused
+			}
 		}
 		if refused := where(r); refused != nil {
 			return *refused

@@ -30,6 +30,7 @@ func newControl(s *Simulator) control {
 	client := &clientControl{clients: s.clients, tokens: s.tokens}
 	token := &tokenControl{oauth: s.oauth, tokens: s.tokens}
 	fault := &faultControl{faults: s.faults}
+	behavior := &behaviorControl{behaviors: s.behaviors}
 	connection := &connectionControl{connections: &s.Connections, tls: &s.TLS}
 	return control{
 		{"PUT /_sim/clients/{id}", client.set},
@@ -37,6 +38,7 @@ func newControl(s *Simulator) control {
 		{"DELETE /_sim/clients/{id}", client.remove},
 		{"PUT /_sim/clients/{id}/scopes", client.setScopes},
 		{"PUT /_sim/scope-answer", token.setScopeAnswer},
+		{"PUT /_sim/behavior", behavior.set},
 		{"POST /_sim/revoke", token.revoke},
 		{"POST /_sim/faults", fault.add},
 		{"DELETE /_sim/faults", fault.clear},

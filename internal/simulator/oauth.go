@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"mime"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 )
@@ -54,16 +53,17 @@ type tokenResponse struct {
 
 // oauth implements the API's OAuth endpoints. Use newOAuth to make it. It is safe for concurrent use.
 type oauth struct {
-	clients *clients
-	tokens  *tokens
+	clients   *clients
+	tokens    *tokens
+	behaviors *behaviors
 
 	mu          sync.Mutex
 	scopeAnswer ScopeAnswer
 }
 
 // newOAuth returns an oauth. It returns an error if setScopeAnswer refuses way.
-func newOAuth(c *clients, t *tokens, way ScopeAnswer) (*oauth, error) {
-	o := &oauth{clients: c, tokens: t}
+func newOAuth(c *clients, t *tokens, b *behaviors, way ScopeAnswer) (*oauth, error) {
+	o := &oauth{clients: c, tokens: t, behaviors: b}
 	return o, o.setScopeAnswer(way)
 }
 
@@ -103,20 +103,19 @@ func (o *oauth) exchange(r *http.Request, body []byte) answer {
 			"The authorization grant type is not supported by the authorization server.")
 	}
 	if !o.clients.has(in.ClientID, in.ClientSecret) {
-		return invalidClient()
+		return o.behaviors.refusedSecret()
 	}
 	scopes := strings.Fields(in.Scope)
 	if len(scopes) == 0 {
 		scopes = []string{"*"}
 	}
-	for _, scope := range scopes {
-		if !slices.Contains(knownScopes, scope) {
-			return invalidScope()
-		}
+	scopes, ok := o.behaviors.knownAmong(scopes)
+	if !ok {
+		return o.behaviors.refusedScope()
 	}
 	granted, said := o.grantedTo(in.ClientID, scopes)
 	if len(granted) == 0 {
-		return invalidScope()
+		return o.behaviors.refusedScope()
 	}
 	issued := o.tokens.issue(in.ClientID, granted)
 	issued.Scope = said
@@ -137,7 +136,7 @@ func (o *oauth) revoke(r *http.Request, body []byte) answer {
 		return *refused
 	}
 	if !o.clients.has(in.ClientID, in.ClientSecret) {
-		return invalidClient()
+		return invalidClient(http.StatusUnauthorized)
 	}
 	if in.Token == "" {
 		return missing("token")
@@ -145,7 +144,14 @@ func (o *oauth) revoke(r *http.Request, body []byte) answer {
 	if _, g, ok := o.tokens.lookup(in.Token); ok && g.clientID != in.ClientID {
 		return oauthError(http.StatusForbidden, "unauthorized_client", "The token was issued to another client.")
 	}
-	o.tokens.revoke(in.Token)
+	switch o.behaviors.of(BehaviorRevoke) {
+	case valueNotFound:
+		return notFound()
+	case valueUnauthorized:
+		return invalidClient(http.StatusUnauthorized)
+	case valueOK:
+		o.tokens.revokeAfter(in.Token, o.behaviors.durationOf(BehaviorRevokedAfter))
+	}
 	return jsonAnswer(http.StatusOK, struct{}{})
 }
 
@@ -166,7 +172,7 @@ func missing(parameter string) answer {
 	return oauthError(http.StatusBadRequest, "invalid_request", "Missing required parameter: "+parameter+".")
 }
 
-func invalidClient() answer {
-	return oauthError(http.StatusUnauthorized, "invalid_client", "Client authentication failed due to unknown client, "+
+func invalidClient(status int) answer {
+	return oauthError(status, "invalid_client", "Client authentication failed due to unknown client, "+
 		"no client authentication included, or unsupported authentication method.")
 }

@@ -70,12 +70,14 @@ type Simulator struct {
 	// Connections.Listener.
 	Connections Connections
 
-	mux      *http.ServeMux
-	clients  *clients
-	tokens   *tokens
-	oauth    *oauth
-	faults   *faults
-	counters *counters
+	mux       *http.ServeMux
+	now       func() time.Time
+	clients   *clients
+	tokens    *tokens
+	oauth     *oauth
+	behaviors *behaviors
+	faults    *faults
+	counters  *counters
 }
 
 // New returns a Simulator with its own signing key: no other Simulator accepts its tokens. It panics if
@@ -85,12 +87,12 @@ func New(o Options) *Simulator {
 	if o.Now == nil {
 		panic("simulator: Options.Now is required")
 	}
-	s := &Simulator{mux: http.NewServeMux(), faults: &faults{}, counters: newCounters(o.Now)}
+	s := &Simulator{mux: http.NewServeMux(), now: o.Now, behaviors: &behaviors{}, faults: &faults{}, counters: newCounters(o.Now)}
 	s.clients = newClients(s.counters)
 	var err error
-	s.tokens, err = newTokens(o.Now, cmp.Or(o.Issuer, DefaultIssuer), cmp.Or(o.TokenLifetime, DefaultTokenLifetime))
+	s.tokens, err = newTokens(o.Now, cmp.Or(o.Issuer, DefaultIssuer), cmp.Or(o.TokenLifetime, DefaultTokenLifetime), s.behaviors)
 	must(err)
-	s.oauth, err = newOAuth(s.clients, s.tokens, cmp.Or(o.ScopeAnswer, ScopeAbsent))
+	s.oauth, err = newOAuth(s.clients, s.tokens, s.behaviors, cmp.Or(o.ScopeAnswer, ScopeAbsent))
 	must(err)
 	for _, c := range o.Clients {
 		must(s.SetClient(c.ID, c.Secret))
@@ -98,7 +100,7 @@ func New(o Options) *Simulator {
 	}
 	api := &calls{latency: o.Latency, faults: s.faults, counters: s.counters}
 	api.serve(s.mux, s.oauth.endpoints())
-	api.serve(s.mux, (&connect{tokens: s.tokens}).endpoints())
+	api.serve(s.mux, (&connect{tokens: s.tokens, behaviors: s.behaviors}).endpoints())
 	s.mux.HandleFunc("GET /.well-known/jwks.json", s.tokens.keys)
 	newControl(s).serve(s.mux)
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
@@ -110,6 +112,9 @@ func New(o Options) *Simulator {
 // ServeHTTP answers a call as Pipedream does, or as a fault says. It also answers the control calls below
 // /_sim/.
 func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if skew := s.behaviors.durationOf(BehaviorDateSkew); skew != 0 {
+		w.Header().Set("Date", s.now().Add(skew).UTC().Format(http.TimeFormat))
+	}
 	s.mux.ServeHTTP(w, r)
 }
 
@@ -141,6 +146,11 @@ func (s *Simulator) SetTokenKnownAfter(d time.Duration) error { return s.tokens.
 
 // SetScopeAnswer changes the ScopeAnswer for exchanges from now on. It returns an error if way is unknown.
 func (s *Simulator) SetScopeAnswer(way ScopeAnswer) error { return s.oauth.setScopeAnswer(way) }
+
+// SetBehavior changes how the simulator answers where Pipedream's documentation says nothing, from now on. The
+// keys of changes are names of behaviors. The other behaviors stay as they are. If a name or a value is
+// unknown, SetBehavior returns an error and changes nothing.
+func (s *Simulator) SetBehavior(changes map[string]string) error { return s.behaviors.set(changes) }
 
 // RevokeToken revokes a token, and reports whether it was valid until now.
 func (s *Simulator) RevokeToken(token string) bool { return s.tokens.revoke(token) }

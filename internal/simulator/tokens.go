@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"maps"
+	"strings"
 	"sync"
 	"time"
 )
@@ -18,8 +19,14 @@ const sweepFloor = 1024
 // grant is the record of an issued token. It is enough to revoke the token, and not enough to use it.
 type grant struct {
 	clientID string
-	// The Connect API accepts the token from known until expires.
+	// scopes are the scopes of the token, separated by spaces.
+	scopes string
+	issued time.Time
+	// The Connect API accepts the token from known until expires. A revocation with a delay brings expires
+	// forward.
 	known, expires time.Time
+	// isRevoked is true for a token that was revoked and is still accepted until expires.
+	isRevoked bool
 }
 
 // liveTokens are the grants by the jti of their tokens. They have the grants of all tokens that are valid,
@@ -39,11 +46,27 @@ func (l *liveTokens) add(id string, g grant, now time.Time) {
 	l.byID[id] = g
 }
 
+// isLike reports whether two tokens were issued to the same client with the same scopes.
+func (g grant) isLike(other grant) bool {
+	return g.clientID == other.clientID && g.scopes == other.scopes
+}
+
+// like returns a token that is valid, was not revoked, and is like g.
+func (l *liveTokens) like(g grant, now time.Time) (id string, found grant, ok bool) {
+	for id, one := range l.byID {
+		if one.isLike(g) && !one.isRevoked && now.Before(one.expires) {
+			return id, one, true
+		}
+	}
+	return "", grant{}, false
+}
+
 // tokens issues, checks and revokes access tokens. Use newTokens to make one. It is safe for concurrent use.
 type tokens struct {
-	now    func() time.Time
-	issuer string
-	key    ed25519.PrivateKey
+	now       func() time.Time
+	issuer    string
+	key       ed25519.PrivateKey
+	behaviors *behaviors
 
 	mu         sync.Mutex
 	lifetime   time.Duration
@@ -52,8 +75,8 @@ type tokens struct {
 }
 
 // newTokens returns tokens with its own signing key. It returns an error if setLifetime refuses the lifetime.
-func newTokens(now func() time.Time, issuer string, lifetime time.Duration) (*tokens, error) {
-	t := &tokens{now: now, issuer: issuer, key: newKey(), live: liveTokens{byID: map[string]grant{}}}
+func newTokens(now func() time.Time, issuer string, lifetime time.Duration, b *behaviors) (*tokens, error) {
+	t := &tokens{now: now, issuer: issuer, key: newKey(), behaviors: b, live: liveTokens{byID: map[string]grant{}}}
 	return t, t.setLifetime(lifetime)
 }
 
@@ -81,15 +104,27 @@ func (t *tokens) setKnownAfter(d time.Duration) error {
 
 // issue issues a token to a client.
 func (t *tokens) issue(clientID string, scopes []string) tokenResponse {
+	second := t.behaviors.of(BehaviorSecondToken)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.now()
+	g := grant{clientID: clientID, scopes: strings.Join(scopes, " "), issued: now, known: now.Add(t.knownAfter)}
 	c := newClaims(t.issuer, now, t.lifetime, scopes)
-	t.live.add(c.ID, grant{clientID: clientID, known: now.Add(t.knownAfter), expires: time.Unix(c.Expires, 0)}, now)
+	switch second {
+	case valueEndsFirst:
+		maps.DeleteFunc(t.live.byID, func(_ string, other grant) bool { return other.isLike(g) })
+	case valueSame:
+		if id, first, ok := t.live.like(g, now); ok {
+			c = newClaims(t.issuer, first.issued, first.expires.Sub(first.issued.Truncate(time.Second)), scopes)
+			c.ID, g = id, first
+		}
+	}
+	g.expires = time.Unix(c.Expires, 0)
+	t.live.add(c.ID, g, now)
 	return tokenResponse{
 		AccessToken: c.sign(t.key),
 		TokenType:   "Bearer",
-		ExpiresIn:   c.Expires - c.Issued,
+		ExpiresIn:   c.Expires - now.Unix(),
 		CreatedAt:   c.Issued,
 	}
 }
@@ -115,6 +150,28 @@ func (t *tokens) lookup(token string) (claims, grant, bool) {
 func (t *tokens) accept(token string) (claims, grant, bool) {
 	c, g, ok := t.lookup(token)
 	return c, g, ok && !t.now().Before(g.known)
+}
+
+// revokeAfter revokes a token. The Connect API accepts the token for some time yet.
+func (t *tokens) revokeAfter(token string, delay time.Duration) {
+	if delay <= 0 {
+		t.revoke(token)
+		return
+	}
+	c, _, ok := t.lookup(token)
+	if !ok {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if g, ok := t.live.byID[c.ID]; ok && !g.isRevoked {
+		ends := t.now().Add(delay)
+		if ends.Before(g.expires) {
+			g.expires = ends
+		}
+		g.isRevoked = true
+		t.live.byID[c.ID] = g
+	}
 }
 
 // revoke revokes a token, and reports whether it was valid until now.
