@@ -37,8 +37,17 @@ func (o *apiOptions) register(command *cobra.Command) {
 // isChosen reports whether the user has set --api-url.
 func (o *apiOptions) isChosen() bool { return o.flags.Changed("api-url") }
 
+// isDefault reports whether a client is for Pipedream's own API.
+func (o *apiOptions) isDefault(client *pipedream.Client) bool {
+	return client.Address() == defaultAPIURL
+}
+
 // client returns a client for the API that the flags name.
-func (o *apiOptions) client(p *plugin) (*pipedream.Client, error) {
+func (o *apiOptions) client(p *plugin) (*pipedream.Client, error) { return o.observedClient(p, nil) }
+
+// observedClient returns a client for the API that the flags name. observe is called with a description of
+// each answer. It may be nil.
+func (o *apiOptions) observedClient(p *plugin, observe func(pipedream.Observation)) (*pipedream.Client, error) {
 	var trusted func() *x509.CertPool
 	if o.caFile != "" {
 		content, err := os.ReadFile(o.caFile)
@@ -57,6 +66,7 @@ func (o *apiOptions) client(p *plugin) (*pipedream.Client, error) {
 		RootCAs:       trusted,
 		UserAgent:     "kubectl-pipedream/" + p.version(),
 		Now:           p.Now,
+		Observe:       observe,
 	})
 	if err != nil {
 		return nil, &usageError{cause: fmt.Errorf("--api-url: %w", err)}

@@ -50,6 +50,8 @@ type Options struct {
 	PollInterval time.Duration
 	// CheckTimeout is the maximum time of each check of doctor. Optional.
 	CheckTimeout time.Duration
+	// Sleep waits for a duration, or until ctx ends. It then returns the error of ctx. Optional.
+	Sleep func(ctx context.Context, duration time.Duration) error
 }
 
 // plugin is one call of the plugin. It has the parts that all commands share. Each command has its own type.
@@ -106,7 +108,8 @@ func (p *plugin) rootCommand() *cobra.Command {
 	root.Flags().Bool("version", false, "Print the version of the plugin.") // Not -v, which is kubectl's log level.
 	p.config.AddFlags(root.PersistentFlags())
 	completion{plugin: p}.register(root)
-	root.AddCommand(newStatusCommand(p), newRenewCommand(p), newInspectCommand(p), newVerifyCommand(p), newDoctorCommand(p), newVersionCommand(p))
+	root.AddCommand(newStatusCommand(p), newRenewCommand(p), newInspectCommand(p), newVerifyCommand(p), newDoctorCommand(p),
+		newProbeCommand(p), newVersionCommand(p))
 	return root
 }
 
@@ -119,6 +122,21 @@ func newVersionCommand(p *plugin) *cobra.Command {
 			_, err := fmt.Fprintln(p.Out, p.version())
 			return err
 		},
+	}
+}
+
+// sleep waits for a duration, or until ctx ends. It then returns the error of ctx.
+func (p *plugin) sleep(ctx context.Context, duration time.Duration) error {
+	if p.Sleep != nil {
+		return p.Sleep(ctx, duration)
+	}
+	timer := time.NewTimer(duration)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
 	}
 }
 

@@ -49,6 +49,7 @@ func TestHelpAndVersion(t *testing.T) {
 	for name, arguments := range map[string][]string{
 		"help": {}, "help-status": {"status", "--help"}, "help-renew": {"help", "renew"}, "help-inspect": {"inspect", "-h"},
 		"help-verify": {"verify", "--help"}, "help-doctor": {"doctor", "--help"},
+		"help-probe": {"probe", "--help"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := w.in(t)
@@ -79,6 +80,10 @@ func TestCompletion(t *testing.T) {
 		"formats":             {[]string{"status", "--output", "w"}, "\nwide\n:4\n"},
 		"namespaces":          {[]string{"status", "--namespace", "completio"}, "completion\n"},
 		"contexts":            {[]string{"status", "--context", ""}, "envtest\n:4\n"},
+		"Secrets":             {[]string{"probe", "--client-secret", "cred"}, "\ncredentials\n:4\n"},
+		"environments":        {[]string{"probe", "--environment", ""}, "\ndevelopment\nproduction\n:4\n"},
+		"formats of probe":    {[]string{"probe", "--output", ""}, "\njson\n:4\n"},
+		"no project":          {[]string{"probe", "--project", ""}, "\n:4\n"},
 		"commands":            {[]string{"doc"}, "doctor\tLook for what is wrong: API, clock, CRD, permissions, operator, tokens\n:4\n"},
 	} {
 		t.Run(name, func(t *testing.T) {

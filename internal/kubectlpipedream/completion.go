@@ -59,6 +59,25 @@ func (c completion) name(command *cobra.Command, arguments []string, begun strin
 	return c.names(command, arguments, begun)
 }
 
+// secrets returns the names of the Secrets in the namespace. It reads none of their data.
+func (c completion) secrets(command *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	cluster, err := c.plugin.connect()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	ctx, cancel := context.WithTimeout(command.Context(), completionTimeout)
+	defer cancel()
+	found, err := cluster.metadata.Resource(secretResource).Namespace(cluster.namespace).List(ctx, metav1.ListOptions{Limit: pageSize})
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	names := make([]cobra.Completion, 0, len(found.Items))
+	for i := range found.Items {
+		names = append(names, found.Items[i].Name)
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
 func (c completion) namespaces(command *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	cluster, err := c.plugin.connect()
 	if err != nil {

@@ -1,8 +1,8 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package pipedream requests access tokens from Pipedream's API, and checks whether the API
-// accepts a token. It implements HTTP and OAuth 2.0 only, and does not depend on Kubernetes.
+// Package pipedream requests access tokens from Pipedream's API, checks whether the API accepts
+// a token, and revokes tokens. It implements HTTP and OAuth 2.0 only, and does not depend on Kubernetes.
 package pipedream
 
 import (

@@ -33,7 +33,8 @@ func TestObserveDescribesAnAnswer(t *testing.T) {
 		want   pipedream.Observation
 	}{
 		"a token": {
-			200, http.Header{"Date": {"Sun, 01 Mar 2026 12:00:00 GMT"}, "X-Ratelimit-Limit": {"100"}},
+			200,
+			http.Header{"Date": {"Sun, 01 Mar 2026 12:00:00 GMT"}, "X-Ratelimit-Limit": {"100"}},
 			`{"access_token":"` + token + `","token_type":"Bearer","expires_in":3600,"created_at":1,"scope":"a ` + canary + `","` + canary + `":1}`,
 			pipedream.Observation{
 				StatusCode: 200, Date: second, Body: "a JSON object with access_token, token_type, expires_in, created_at, scope, 1 other fields",
@@ -56,8 +57,10 @@ func TestObserveDescribesAnAnswer(t *testing.T) {
 			429, http.Header{"Server": {"awselb/2.0"}}, "", pipedream.Observation{StatusCode: 429, Body: "an empty body"},
 		},
 		"a 429 with headers": {
-			429, http.Header{"Retry-After": {"30"}, "X-Ratelimit-Remaining": {"0"}, "Ratelimit-Policy": {canary}, "X-Ratelimit-Reset": {"1234567890123"}},
-			`{}`, pipedream.Observation{StatusCode: 429, Body: "a JSON object without fields", RateLimits: []pipedream.RateLimitHeader{
+			429,
+			http.Header{"Retry-After": {"30"}, "X-Ratelimit-Remaining": {"0"}, "Ratelimit-Policy": {canary}, "X-Ratelimit-Reset": {"1234567890123"}},
+			`{}`,
+			pipedream.Observation{StatusCode: 429, Body: "a JSON object without fields", RateLimits: []pipedream.RateLimitHeader{
 				{Name: "Retry-After", Value: "30"}, {Name: "X-RateLimit-Remaining", Value: "0"}, {Name: "X-RateLimit-Reset"}, {Name: "RateLimit-Policy"},
 			}},
 		},

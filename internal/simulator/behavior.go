@@ -23,7 +23,7 @@ const (
 	BehaviorMissingScope = "missing-scope"
 	// BehaviorBadToken says how the Connect API answers a token that it does not accept.
 	BehaviorBadToken = "bad-token"
-	// BehaviorSecondToken says what a second exchange for the same scopes does to the first token.
+	// BehaviorSecondToken says what a second exchange of a client does to its earlier tokens.
 	BehaviorSecondToken = "second-token"
 	// BehaviorRevoke says how a revocation is answered, and whether it has an effect.
 	BehaviorRevoke = "revoke"
@@ -44,6 +44,7 @@ const (
 	valueGranted      = "granted"
 	valueOther        = "other"
 	valueEndsFirst    = "ends-first"
+	valueEndsAll      = "ends-all"
 	valueSame         = "same"
 	valueInvalidScope = "invalid-scope"
 )
@@ -57,7 +58,7 @@ var behaviorValues = map[string][]string{
 	BehaviorWrongSecret:  {valueUnauthorized, valueBadRequest, valueForbidden, valueNotFound},
 	BehaviorMissingScope: {valueForbidden, valueUnauthorized, valueNotFound, valueOK},
 	BehaviorBadToken:     {valueUnauthorized, valueForbidden, valueNotFound},
-	BehaviorSecondToken:  {valueOther, valueEndsFirst, valueSame},
+	BehaviorSecondToken:  {valueOther, valueEndsFirst, valueEndsAll, valueSame},
 	BehaviorRevoke:       {valueOK, valueIgnored, valueUnauthorized, valueNotFound},
 	BehaviorRevokedAfter: nil,
 	BehaviorDateSkew:     nil,

@@ -6,7 +6,7 @@
 // The simulator issues signed tokens for registered OAuth clients, and checks them on a few endpoints of the
 // Connect API. Tests can make it fail with the methods of [Simulator] and its parts, or over HTTP below
 // /_sim/. If Pipedream's documentation does not describe an answer, the simulator follows RFC 6749 and RFC
-// 7009.
+// 7009, unless [Simulator.SetBehavior] chooses another answer.
 //
 // The types oauth and connect answer the calls of the imitated API. Each lists its calls in a method "endpoints". The types
 // clients and tokens hold the state that oauth and connect share. The type calls serves all calls of the API, with the

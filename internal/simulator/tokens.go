@@ -113,6 +113,8 @@ func (t *tokens) issue(clientID string, scopes []string) tokenResponse {
 	switch second {
 	case valueEndsFirst:
 		maps.DeleteFunc(t.live.byID, func(_ string, other grant) bool { return other.isLike(g) })
+	case valueEndsAll:
+		maps.DeleteFunc(t.live.byID, func(_ string, other grant) bool { return other.clientID == clientID })
 	case valueSame:
 		if id, first, ok := t.live.like(g, now); ok {
 			c = newClaims(t.issuer, first.issued, first.expires.Sub(first.issued.Truncate(time.Second)), scopes)
