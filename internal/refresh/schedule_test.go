@@ -1,0 +1,271 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package refresh_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/pipedream-operator/pipedream-operator/internal/refresh"
+)
+
+func TestDueTime(t *testing.T) {
+	t.Parallel()
+	const hour = time.Hour
+	tests := map[string]struct {
+		life, next time.Duration // after the fetch; no refresh time if next is 0
+		want       time.Duration
+	}{
+		"ten minutes before the end of an hour":      {life: hour, want: 50 * time.Minute},
+		"ten minutes before the end of a year":       {life: 365 * 24 * hour, want: 365*24*hour - 10*time.Minute},
+		"two thirds of ten minutes":                  {life: 10 * time.Minute, want: 400 * time.Second},
+		"two thirds in whole seconds":                {life: 10 * time.Second, want: 6 * time.Second},
+		"at once when there is no life":              {life: -time.Minute, want: -time.Minute},
+		"a refresh long before the due time":         {life: hour, next: 13*time.Minute + 30*time.Second, want: 50 * time.Minute},
+		"a refresh five seconds before the due time": {life: hour, next: 50*time.Minute - 5*time.Second, want: 50 * time.Minute},
+		"a refresh four seconds before the due time": {life: hour, next: 50*time.Minute - 4*time.Second, want: 50*time.Minute + 11*time.Second},
+		"a refresh three minutes before the end":     {life: hour, next: 57 * time.Minute, want: 57*time.Minute + 15*time.Second},
+		"a refresh ten seconds before the end":       {life: hour, next: hour - 10*time.Second, want: hour},
+		"a refresh at the end":                       {life: hour, next: hour, want: 50 * time.Minute},
+		"a refresh after the end":                    {life: hour, next: 2 * hour, want: 50 * time.Minute},
+		"a refresh before the fetch":                 {life: hour, next: -time.Minute, want: 50 * time.Minute},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			record := refresh.Record{FetchTime: now, ExpirationTime: now.Add(test.life)}
+			if test.next != 0 {
+				record.NextRefreshTime = now.Add(test.next)
+			}
+			if got := refresh.DueTime(record).Sub(now); got != test.want {
+				t.Errorf("it is due %s after the fetch, want %s", got, test.want)
+			}
+		})
+	}
+}
+
+// schedule returns the times after the fetch at which a client looks that always sleeps as it is
+// told, while each look brings nothing newer, and the reason of each look.
+func schedule(desired refresh.Desired, record refresh.Record, looks int) (times []time.Duration, whys []refresh.Why) {
+	facts := refresh.Facts{
+		Target: refresh.Owned, Check: refresh.Good, HasCredentials: true,
+		Record: &record, Looks: refresh.Looks{Since: record.FetchTime},
+	}
+	at := record.FetchTime
+	for range 20_000 {
+		decision := refresh.Decide(desired, facts, at)
+		if decision.Action == refresh.Fetch {
+			times, whys = append(times, at.Sub(record.FetchTime)), append(whys, decision.Why)
+			if len(times) == looks {
+				break
+			}
+			facts.Looks.Add(desired, &record, false, at)
+			continue
+		}
+		at = at.Add(refresh.Sleep(desired, facts, decision, at))
+	}
+	return times, whys
+}
+
+func TestScheduleWhileNothingChanges(t *testing.T) {
+	t.Parallel()
+	const s, m, h = time.Second, time.Minute, time.Hour
+	each := refresh.Desired{Policy: refresh.EachRefresh}
+	tests := map[string]struct {
+		desired    refresh.Desired
+		life, next time.Duration
+		want       []time.Duration
+	}{
+		"credentials of an hour": {
+			life: h,
+			want: []time.Duration{50 * m, h + s, h + 31*s, h + 91*s, h + 211*s, h + 451*s, h + 751*s, h + 1051*s},
+		},
+		"credentials of an hour with a refresh near the end": {
+			life: h, next: 57 * m,
+			want: []time.Duration{57*m + 15*s, h + s, h + 31*s},
+		},
+		"a look in the second of the expiry": {
+			life: h, next: h - 5*s,
+			want: []time.Duration{h, h + s, h + 31*s},
+		},
+		"credentials of two hours have no interval of their own": {
+			life: 2 * h,
+			want: []time.Duration{2*h - 10*m, 2*h + s},
+		},
+		"credentials of more than two hours are looked at each hour": {
+			life: 3*h + 30*m,
+			want: []time.Duration{h, 2 * h, 3 * h, 3*h + 20*m, 3*h + 30*m + s, 3*h + 30*m + 31*s},
+		},
+		"credentials that do not expire are looked at each hour": {
+			want: []time.Duration{h, 2 * h, 3 * h, 4 * h},
+		},
+		"an interval always applies": {
+			desired: refresh.Desired{Interval: 20 * m}, life: h,
+			want: []time.Duration{20 * m, 40 * m, 50 * m, h, h + s, h + 31*s},
+		},
+		"a longer interval for credentials that do not expire": {
+			desired: refresh.Desired{Interval: 24 * h},
+			want:    []time.Duration{24 * h, 48 * h},
+		},
+		"a refresh time means nothing before the due time under BeforeExpiry": {
+			life: h, next: 13*m + 30*s,
+			want: []time.Duration{50 * m, h + s},
+		},
+		"EachRefresh looks after the refresh, and again": {
+			desired: each, life: h, next: 13*m + 30*s,
+			want: []time.Duration{13*m + 45*s, 14*m + 15*s, 15*m + 15*s, 17*m + 15*s, 21*m + 15*s, 26*m + 15*s},
+		},
+		"EachRefresh looks after the expiry, too": {
+			desired: each, life: h, next: 58 * m,
+			want: []time.Duration{58*m + 15*s, 58*m + 45*s, 59*m + 45*s, h + s, h + m + 45*s, h + 5*m + 45*s},
+		},
+		"EachRefresh looks after the expiry when the refresh is later": {
+			desired: each, life: h, next: h + 2*m,
+			want: []time.Duration{h + s, h + 31*s, h + 91*s, h + 2*m + 15*s, h + 3*m + 31*s},
+		},
+		"EachRefresh without a refresh time is BeforeExpiry": {
+			desired: each, life: h,
+			want: []time.Duration{50 * m, h + s},
+		},
+		"EachRefresh with a refresh time in the past is BeforeExpiry": {
+			desired: each, life: h, next: -m,
+			want: []time.Duration{50 * m, h + s},
+		},
+		"EachRefresh without an expiry": {
+			desired: each, next: 30 * m,
+			want: []time.Duration{30*m + 15*s, 30*m + 45*s, 31*m + 45*s},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			record := refresh.Record{FetchTime: now}
+			if test.life != 0 {
+				record.ExpirationTime = now.Add(test.life)
+			}
+			if test.next != 0 {
+				record.NextRefreshTime = now.Add(test.next)
+			}
+			got, whys := schedule(test.desired, record, len(test.want))
+			for i := range test.want {
+				if i >= len(got) || got[i] != test.want[i] {
+					t.Fatalf("it looks %v after the fetch for %v, want %v", got, whys, test.want)
+				}
+			}
+		})
+	}
+}
+
+func TestTheSleep(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		given func(*scene)
+		want  time.Duration
+	}{
+		"to the next reconcile": {func(*scene) {}, 5 * time.Minute},
+		"to the expiry, when nothing can be asked": {
+			func(s *scene) { s.facts.HasCredentials, s.facts.Record.ExpirationTime = false, now.Add(7*time.Second) }, 7 * time.Second,
+		},
+		"to the expiry, when it is suspended": {
+			func(s *scene) { s.desired.Suspended, s.facts.Record.ExpirationTime = true, now.Add(7*time.Second) }, 7 * time.Second,
+		},
+		"to no look, when it is suspended": {
+			func(s *scene) { s.desired.Suspended, s.desired.Interval = true, 10*time.Minute+time.Second }, 5 * time.Minute,
+		},
+		"to the second after the expiry": {
+			func(s *scene) { s.facts.Record.ExpirationTime, s.facts.Looks.Last = now, now }, time.Second,
+		},
+		"to the second after the expiry, when nothing can be asked": {
+			func(s *scene) { s.facts.HasCredentials, s.facts.Record.ExpirationTime = false, now }, time.Second,
+		},
+		"to the interval":                {func(s *scene) { s.desired.Interval = 10*time.Minute + time.Second }, time.Second},
+		"to the end of a wait":           {func(s *scene) { s.desired.RenewRequest, s.facts.NotBefore = "2", now.Add(time.Minute) }, time.Minute},
+		"to the next look after a death": {func(s *scene) { s.facts.Verdict.Add(refresh.Dead, false, now) }, time.Minute},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := quiet()
+			test.given(s)
+			decision := s.decide()
+			if got := refresh.Sleep(s.desired, s.facts, decision, now); got != test.want {
+				t.Errorf("after %+v it sleeps %s, want %s", decision, got, test.want)
+			}
+		})
+	}
+}
+
+func TestVerdicts(t *testing.T) {
+	t.Parallel()
+	const s, m = time.Second, time.Minute
+	type said struct {
+		at            time.Duration
+		kind          refresh.VerdictKind
+		isProjectFine bool
+		wantConfirmed bool
+		wantWait      time.Duration // until the next look
+	}
+	tests := map[string][]said{
+		"a death is certain": {
+			{0, refresh.Dead, false, true, m},
+			{m, refresh.Dead, false, true, 2 * m},
+			{3 * m, refresh.Dead, false, true, 4 * m},
+			{7 * m, refresh.Dead, false, true, 8 * m},
+			{15 * m, refresh.Dead, false, true, 15 * m},
+			{30 * m, refresh.Dead, false, true, 15 * m},
+		},
+		"a 404 is confirmed by time": {
+			{0, refresh.NotFound, false, false, 30 * s},
+			{30 * s, refresh.NotFound, false, false, m},
+			{90 * s, refresh.NotFound, false, false, 2 * m},
+			{210 * s, refresh.NotFound, false, true, 4 * m},
+			{450 * s, refresh.NotFound, false, true, 8 * m},
+		},
+		"a 404 is confirmed by another account of the project": {
+			{0, refresh.NotFound, false, false, 30 * s}, {30 * s, refresh.NotFound, true, true, m},
+		},
+		"the first 404 is not confirmed by what was answered before": {
+			{0, refresh.NotFound, true, false, 30 * s},
+		},
+		"missing credentials after a 404 begin anew": {
+			{0, refresh.NotFound, false, false, 30 * s},
+			{3 * m, refresh.NotExportable, true, false, 30 * s},
+			{6 * m, refresh.NotExportable, false, true, m},
+		},
+		"a death after a 404 is certain": {
+			{0, refresh.NotFound, false, false, 30 * s}, {30 * s, refresh.Dead, false, true, m},
+		},
+		"a confirmed verdict stays so": {
+			{0, refresh.NotExportable, false, false, 30 * s},
+			{30 * s, refresh.NotExportable, true, true, m},
+			{31 * s, refresh.NotExportable, false, true, 2 * m},
+		},
+		"two that match are certain":   {{0, refresh.Ambiguous, false, true, m}},
+		"another app is certain":       {{0, refresh.Mismatch, false, true, m}},
+		"a request comes at the death": {{0, refresh.Dead, false, true, m}, {10 * s, refresh.Dead, false, true, 2 * m}},
+	}
+	for name, answers := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var verdict refresh.Verdict
+			for _, answer := range answers {
+				at := now.Add(answer.at)
+				verdict.Add(answer.kind, answer.isProjectFine, at)
+				if verdict.IsConfirmed != answer.wantConfirmed {
+					t.Errorf("after %s it is confirmed: %t", answer.at, verdict.IsConfirmed)
+				}
+				facts := quiet().facts
+				facts.Verdict = verdict
+				facts.Looks.Last = at
+				wait := time.Duration(0)
+				for refresh.Decide(quiet().desired, facts, at.Add(wait)).Action != refresh.Fetch && wait < time.Hour {
+					wait += s
+				}
+				if wait != answer.wantWait {
+					t.Errorf("after %s Pipedream is asked again in %s, want %s", answer.at, wait, answer.wantWait)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,82 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package refresh
+
+import (
+	"time"
+
+	"github.com/pipedream-operator/pipedream-operator/internal/retry"
+)
+
+// VerdictKind is what Pipedream says about an account.
+type VerdictKind string
+
+// The kinds of verdicts.
+const (
+	// Dead: Pipedream can't refresh the account any longer.
+	Dead VerdictKind = "Dead"
+	// NotFound: no account matches.
+	NotFound VerdictKind = "NotFound"
+	// NotExportable: Pipedream does not give out the credentials.
+	NotExportable VerdictKind = "NotExportable"
+	// Ambiguous: more than one account matches.
+	Ambiguous VerdictKind = "Ambiguous"
+	// Mismatch: the account is of another app.
+	Mismatch VerdictKind = "Mismatch"
+)
+
+// isDoubtful reports whether a verdict may be a fault on the way: a gateway may answer 404 for a
+// minute.
+func (k VerdictKind) isDoubtful() bool { return k == NotFound || k == NotExportable }
+
+const (
+	firstDoubtWait    = 30 * time.Second
+	firstVerdictWait  = time.Minute
+	confirmationAfter = 2 * time.Minute
+)
+
+// Verdict is what Pipedream says about one account, again and again. The zero value means that it
+// has said nothing bad.
+type Verdict struct {
+	// Kind is empty if there is no verdict.
+	Kind VerdictKind
+	// Since is when Pipedream first said so, and Last when it last said so.
+	Since, Last time.Time
+	// Count is how often in a row Pipedream has said so.
+	Count int
+	// IsConfirmed is true if the credentials in the Secret must not be called good any longer.
+	IsConfirmed bool
+}
+
+// Add records a verdict that Pipedream has given now. isProjectFine is true if the project has
+// answered for another account since Since. A doubtful verdict is confirmed when Pipedream gives it
+// again, two minutes later or while the project is fine; each other verdict is confirmed at once.
+func (v *Verdict) Add(kind VerdictKind, isProjectFine bool, now time.Time) {
+	if v.Kind != kind {
+		*v = Verdict{Kind: kind, Since: now, IsConfirmed: !kind.isDoubtful()}
+		isProjectFine = false
+	}
+	v.Count++
+	v.Last = now
+	if v.Count > 1 && (isProjectFine || now.Sub(v.Since) >= confirmationAfter) {
+		v.IsConfirmed = true
+	}
+}
+
+// notBefore returns when Pipedream is asked again: a minute after the verdict, doubling to
+// retry.LongestWait; after the first doubtful verdict, 30 seconds. It returns zero if there is
+// nothing to wait for.
+func (v Verdict) notBefore(now time.Time) time.Time {
+	if v.Kind == "" {
+		return time.Time{}
+	}
+	count := v.Count
+	if v.Kind.isDoubtful() {
+		if count <= 1 {
+			return retry.EndOf(v.Last, firstDoubtWait, now)
+		}
+		count--
+	}
+	return retry.EndOf(v.Last, retry.Doubled(firstVerdictWait, retry.LongestWait, count), now)
+}
