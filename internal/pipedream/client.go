@@ -1,8 +1,9 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package pipedream requests access tokens from Pipedream's API, checks whether the API accepts
-// a token, and revokes tokens. It implements HTTP and OAuth 2.0 only, and does not depend on Kubernetes.
+// Package pipedream requests access tokens from Pipedream's API, checks whether the API accepts a
+// token, revokes tokens, and fetches the credentials of connected accounts. It implements HTTP and
+// OAuth 2.0 only, and does not depend on Kubernetes.
 package pipedream
 
 import (
@@ -23,9 +24,11 @@ import (
 const (
 	// requestTimeout is the time limit of a request, including its answer.
 	requestTimeout = 10 * time.Second
-	// maxAnswerBytes is how much of an answer the Client reads at most. An answer whose token
-	// has 64 scopes takes less than 8 KiB.
+	// maxAnswerBytes is how much of an answer the Client reads at most, unless it asks for
+	// accounts. An answer whose token has 64 scopes takes less than 8 KiB.
 	maxAnswerBytes = 64 << 10
+	// maxAccountBytes is how much of an answer with accounts the Client reads at most.
+	maxAccountBytes = 256 << 10
 )
 
 // Options configure a Client.
@@ -156,14 +159,20 @@ type answer struct {
 	protocol string
 	header   http.Header
 	body     []byte
-	// oversized is true when the body is longer than maxAnswerBytes.
+	// oversized is true when the body is longer than the Client reads.
 	oversized bool
 }
 
 func (a answer) isSuccess() bool { return a.status >= 200 && a.status < 300 }
 
-// do sends one request. Its error is an *Error.
+// do sends one request, and reads at most maxAnswerBytes of the answer. Its error is an *Error.
 func (c *Client) do(ctx context.Context, method, path string, header http.Header, body io.Reader) (answer, error) {
+	return c.exchange(ctx, method, path, header, body, maxAnswerBytes)
+}
+
+// exchange sends one request, and reads at most a number of bytes of the answer. Its error is an
+// *Error.
+func (c *Client) exchange(ctx context.Context, method, path string, header http.Header, body io.Reader, most int) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, method, c.address+path, body)
@@ -186,13 +195,13 @@ func (c *Client) do(ctx context.Context, method, path string, header http.Header
 		// The body of this answer is the connection itself, and reading it has no time limit.
 		return answer{status: response.StatusCode, protocol: response.Proto, header: response.Header}, nil
 	}
-	content, err := io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes+1))
+	content, err := io.ReadAll(io.LimitReader(response.Body, int64(most)+1))
 	got := answer{
 		status:    response.StatusCode,
 		protocol:  response.Proto,
 		header:    response.Header,
-		body:      content[:min(len(content), maxAnswerBytes)],
-		oversized: len(content) > maxAnswerBytes,
+		body:      content[:min(len(content), most)],
+		oversized: len(content) > most,
 	}
 	// A status that is not a success is used even if the body could not be read completely.
 	if err != nil && got.isSuccess() {

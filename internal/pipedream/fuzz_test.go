@@ -67,6 +67,68 @@ func FuzzParseToken(f *testing.F) {
 	})
 }
 
+func FuzzParseAccount(f *testing.F) {
+	for _, body := range wrap(account()) {
+		f.Add([]byte(body), false)
+		f.Add([]byte(body), true)
+	}
+	for _, seed := range []string{
+		account("dead", "true"), account("credentials", "null"), account("credentials", `{"a":[1,{"b":null}],"c":1e400}`),
+		account("expires_at", `"9999-12-31T23:59:59.999999999+23:59"`), account("expires_at", `"0000-01-01T00:00:00Z"`),
+		account("app", `{"name_slug":"SLACK"}`), `{"data":[{"id":"apn_1"},{"id":"apn_2"}],"page_info":{"end_cursor":"x","total_count":-1}}`,
+		`{"ID":"apn_1","Credentials":{"A":"b"}}`, `{"id":{},"data":[]}`, `{"data":{"id":null,"accounts":null}}`, `[]`, `null`, `"`, ``,
+	} {
+		f.Add([]byte(seed), true)
+	}
+	errors := []string{
+		"the answer is neither an account nor a list of accounts in JSON",
+		"the answer has an account without a usable id",
+		"HTTP status 200 OK, the answer is about another account",
+		"HTTP status 200 OK, no account matches",
+		"HTTP status 200 OK, Pipedream calls the account dead",
+		"HTTP status 200 OK, the answer has no credentials",
+		"HTTP status 200 OK, accounts of this app have no credentials",
+		"HTTP status 200 OK, the answer's credentials are not a JSON object",
+		"HTTP status 200 OK, the answer's credentials have more than 64 fields",
+		"HTTP status 200 OK, the answer's expires_at is not a time",
+	}
+	f.Fuzz(func(t *testing.T, body []byte, isByID bool) {
+		query := byUser
+		if isByID {
+			query = byID
+		}
+		got, err := pipedream.ParseAccount(body, query, now)
+		if err != nil {
+			if !slices.Contains(errors, err.Error()) {
+				t.Errorf("the error may quote the answer: %q", err)
+			}
+			if len(got.Credentials) > 0 {
+				t.Errorf("there is an error, and an account: %v", got)
+			}
+			return
+		}
+		if isByID && got.ID != query.AccountID || got.ID == "" || strings.ContainsFunc(got.ID+got.App, func(r rune) bool { return !isVisible(r) }) {
+			t.Errorf("the account is %q of %q", got.ID, got.App)
+		}
+		if user := got.ExternalUserID.Reveal(); !isByID && user != "" && user != query.ExternalUserID {
+			t.Errorf("the account is one of %q", user)
+		}
+		if len(got.Credentials) == 0 || len(got.Credentials) > 64 {
+			t.Errorf("the account has %d fields", len(got.Credentials))
+		}
+		for _, name := range []string{"oauth_refresh_token", "oauth_client_secret"} {
+			if _, ok := got.Credentials[name]; ok {
+				t.Errorf("the account has its %s", name)
+			}
+		}
+		for _, at := range []time.Time{got.ExpirationTime, got.NextRefreshTime} {
+			if at.Nanosecond() != 0 || at.Year() < -1 || at.Year() > 10000 {
+				t.Errorf("a time of the account is %s", at)
+			}
+		}
+	})
+}
+
 func FuzzRetryAt(f *testing.F) {
 	for _, seed := range [][2]string{
 		{"120", ""},

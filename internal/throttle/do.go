@@ -125,6 +125,9 @@ func (f flight) learn(s *schedule, failed *pipedream.Error, kind pipedream.Kind,
 		refusal = client.refuse(failed, f.sentAt, now)
 		s.clients.limitRefused()
 	case pipedream.CredentialsInvalid, pipedream.RequestRejected, pipedream.RateLimited, pipedream.Unavailable, pipedream.Malformed:
+	case pipedream.TokenRejected, pipedream.AccessDenied, pipedream.AccountNotFound, pipedream.AccountDead,
+		pipedream.AccountNotExportable, pipedream.AccountAmbiguous, pipedream.AccountMismatch:
+		// An answer about an account says nothing about client credentials.
 	}
 	s.clients.tidy(client)
 	if client.refusal != nil {
