@@ -1,0 +1,282 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package bearer
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/retry"
+	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
+)
+
+const (
+	// freshEvery is the shortest time between two tokens of a client if the second one is only issued
+	// because the first one was refused.
+	freshEvery = time.Minute
+	// knownAfter is the age until which a refused token may be good: Pipedream may need a few seconds to
+	// know a token that it has issued.
+	knownAfter = 10 * time.Second
+	// firstDenial is how long a project that denies access is not asked again. The time doubles with
+	// each further denial in a row, up to retry.LongestWait.
+	firstDenial = time.Minute
+	// refusedLater is how much later an account that was refused asks a project that denies access.
+	refusedLater = 5 * time.Second
+	// probeTime is how long the others wait for the request that finds out whether a project still
+	// denies access.
+	probeTime = 15 * time.Second
+	// longestFailure is the longest time without an attempt after a transient failure, and
+	// bypassAfter the shortest one for a requester that bypasses the refusal cache.
+	longestFailure = 30 * time.Second
+	bypassAfter    = retry.MinInterval
+)
+
+// digest identifies an OAuth client by its credentials.
+type digest [sha256.Size]byte
+
+// client is what a Store knows of an OAuth client. A nil client is one whose credentials were not read
+// yet.
+type client struct {
+	digest digest
+	// current is the token that is lent; nil if there is none.
+	current *token
+	// serial counts the tokens of the client.
+	serial int
+	flight *flight
+	// failure is why there is no newer token; nil if the last exchange went well.
+	failure *failure
+	// wantsFresh is true if the current token is to be replaced because it was refused.
+	wantsFresh bool
+	denials    map[string]*denial
+	refusals   map[subject]refusal
+	usedAt     time.Time
+}
+
+// token is an access token of a client.
+type token struct {
+	value           pipedream.Sensitive
+	serial          int
+	issued, expires time.Time
+	// accepted says when each project has last accepted the token.
+	accepted map[string]time.Time
+	// isDoubted is true if the token was refused with 401, and nobody has accepted it since.
+	isDoubted bool
+}
+
+// failure is how the last exchange of a client has ended.
+type failure struct {
+	err       *pipedream.Error
+	at, until time.Time
+	count     int
+}
+
+// subject is an account in a project.
+type subject struct{ project, account string }
+
+// refusal is that the token of a serial number was refused for a subject.
+type refusal struct {
+	serial int
+	at     time.Time
+}
+
+// denial is that a project refuses each token of a client. Until a time only the prober may ask the
+// project, if there is one.
+type denial struct {
+	refusal
+	err    *pipedream.Error
+	until  time.Time
+	count  int
+	prober throttle.Requester
+}
+
+func (s *Store) digestOf(credentials pipedream.Credentials) digest {
+	mac := hmac.New(sha256.New, s.key)
+	_, _ = fmt.Fprintf(mac, "%d:%s%s", len(credentials.ClientID), credentials.ClientID, credentials.ClientSecret.Reveal())
+	return digest(mac.Sum(nil))
+}
+
+// lend returns the token that may be lent for a need; nil if there is none. It returns an error if no
+// token would be of use now.
+func (c *client) lend(need Need, now time.Time) (*token, error) {
+	if c == nil {
+		return nil, nil
+	}
+	if denied := c.denials[need.Project]; denied != nil && denied.prober != need.Requester {
+		if until := denied.untilFor(c, need); now.Before(retry.Believe(until, now)) {
+			return nil, denied.err.WithRetryAt(until)
+		}
+	}
+	current := c.current
+	if current.isGood(now) && !current.isDoubted && !c.isRefusedFor(need) {
+		return current, nil
+	}
+	if c.isFailing(now) && (!need.BypassRefusalCache || now.Before(c.failure.at.Add(bypassAfter))) {
+		return nil, c.failure.err.WithRetryAt(c.failure.until)
+	}
+	return nil, nil
+}
+
+// lease lends a token. The first one who asks a project again that denied access asks for all.
+func (c *client) lease(lent *token, need Need, now time.Time) Bearer {
+	if lent == nil {
+		return Bearer{}
+	}
+	if denied := c.denials[need.Project]; denied != nil {
+		denied.until, denied.prober = now.Add(probeTime), need.Requester
+	}
+	return Bearer{client: c, token: lent, project: need.Project, account: need.Account, lentAt: now}
+}
+
+// untilFor returns until when a need must not ask the project. An account that was refused itself lets the
+// others try first: the refusal may be about that account alone.
+func (d *denial) untilFor(c *client, need Need) time.Time {
+	if c.refusals[subject{need.Project, need.Account}].serial == d.serial {
+		return d.until.Add(refusedLater)
+	}
+	return d.until
+}
+
+func (t *token) isGood(now time.Time) bool { return t != nil && now.Before(t.expires) }
+
+// isReplaced reports whether a token is to be issued although the current one is good.
+func (c *client) isReplaced(now time.Time) bool {
+	life := c.current.expires.Sub(c.current.issued)
+	return (c.wantsFresh || !now.Before(c.current.issued.Add(life/3*2))) && !c.isFailing(now)
+}
+
+// isRefusedFor reports whether the current token was refused for this very need, so that only a fresh
+// one is of use.
+func (c *client) isRefusedFor(need Need) bool {
+	return c.wantsFresh && c.refusals[subject{need.Project, need.Account}].serial == c.current.serial
+}
+
+func (c *client) isFailing(now time.Time) bool {
+	return c.failure != nil && now.Before(retry.Believe(c.failure.until, now))
+}
+
+// accept records a token that was issued.
+func (c *client) accept(issued pipedream.Token, now time.Time) {
+	c.serial++
+	c.current = &token{
+		value: issued.AccessToken, serial: c.serial, issued: now, expires: issued.ExpirationTime,
+		accepted: map[string]time.Time{},
+	}
+	c.failure, c.wantsFresh = nil, false
+}
+
+// fail records that no token was issued, and returns the error with the time of the next attempt. Until
+// then the others use the current token, as long as it is good.
+func (c *client) fail(err error, now time.Time) error {
+	failed, ok := errors.AsType[*pipedream.Error](err)
+	if !ok {
+		failed = &pipedream.Error{Kind: pipedream.Unavailable, Detail: "no answer"}
+	}
+	next := failure{err: failed, at: now, count: 1}
+	if c.failure != nil {
+		next.count += c.failure.count
+	}
+	switch {
+	case !failed.RetryAt.IsZero():
+		next.until = failed.RetryAt
+	case failed.Kind == pipedream.Unavailable, failed.Kind == pipedream.Malformed:
+		wait := retry.After(retry.Transient, string(c.digest[:]), next.count)
+		next.until = now.Add(min(wait, longestFailure))
+	default:
+		next.until = now.Add(retry.After(retry.Refused, "", next.count))
+	}
+	c.failure = &next
+	if c.current != nil {
+		c.current.isDoubted = false
+	}
+	return failed.WithRetryAt(next.until)
+}
+
+// acceptedBy records that a project has accepted a token.
+func (c *client) acceptedBy(b Bearer, now time.Time) {
+	limit(b.token.accepted, mostProjects, func(at time.Time) time.Time { return at })
+	b.token.accepted[b.project] = now
+	b.token.isDoubted = false
+	delete(c.denials, b.project)
+	delete(c.refusals, subject{b.project, b.account})
+}
+
+// refusedBy records that a token was refused, and returns whether another token may help, and else the
+// error.
+func (c *client) refusedBy(b Bearer, failed *pipedream.Error, now time.Time) (again bool, err error) {
+	if b.token != c.current || !b.token.isGood(now) {
+		return true, failed // There is another token by now, or there will be.
+	}
+	isFreshUseful := c.isFreshUseful(b, now)
+	limit(c.refusals, mostRefusals, func(r refusal) time.Time { return r.at })
+	c.refusals[subject{b.project, b.account}] = refusal{serial: b.token.serial, at: now}
+	if !isFreshUseful {
+		return false, c.deny(b, failed, now)
+	}
+	c.wantsFresh = true
+	if failed.Kind == pipedream.TokenRejected {
+		b.token.isDoubted = true
+	}
+	return true, failed
+}
+
+// isFreshUseful reports whether a fresh token may help after a refusal. It does not if the token is a
+// fresh one itself, or if the same was refused before and is accepted by others since.
+func (c *client) isFreshUseful(b Bearer, now time.Time) bool {
+	before, isKnown := c.refusals[subject{b.project, b.account}]
+	if d := c.denials[b.project]; d != nil && d.count > 0 {
+		before, isKnown = d.refusal, true // One account stands for all of the project.
+	}
+	switch {
+	case now.Sub(b.token.issued) < freshEvery:
+		return false
+	case !isKnown:
+		return true
+	}
+	return before.serial == b.token.serial && !b.token.isAcceptedSince(before.at)
+}
+
+// deny records that a fresh token was refused, too, and returns the error. The project is not asked for a
+// while, unless the refusal may be about the account alone.
+func (c *client) deny(b Bearer, failed *pipedream.Error, now time.Time) error {
+	isAboutAccount := !b.token.accepted[b.project].IsZero() && failed.Kind == pipedream.AccessDenied
+	if failed.Kind != pipedream.AccountNotFound {
+		denied := *failed
+		denied.Kind = pipedream.AccessDenied
+		failed = &denied
+	}
+	if failed.Kind == pipedream.AccountNotFound || isAboutAccount {
+		return failed
+	}
+	d := c.denials[b.project]
+	if d == nil {
+		limit(c.denials, mostProjects, func(d *denial) time.Time { return d.until })
+		d = &denial{}
+		c.denials[b.project] = d
+	}
+	d.err, d.prober, d.refusal = failed, throttle.Requester{}, refusal{serial: b.token.serial, at: now}
+	if known := b.token.issued.Add(knownAfter); d.count == 0 && b.lentAt.Before(known) && len(b.token.accepted) == 0 {
+		d.until = known
+		if now.After(known) {
+			d.until = now
+		}
+	} else {
+		d.count++
+		d.until = now.Add(retry.Doubled(firstDenial, retry.LongestWait-refusedLater, d.count))
+	}
+	return failed.WithRetryAt(d.until.Add(refusedLater))
+}
+
+// isAcceptedSince reports whether any project has accepted the token since a time.
+func (t *token) isAcceptedSince(since time.Time) bool {
+	for _, at := range t.accepted {
+		if !at.Before(since) {
+			return true
+		}
+	}
+	return false
+}
