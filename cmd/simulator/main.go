@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command simulator serves a simulated Pipedream API on this machine. The API issues access
-// tokens, and fails on demand.
+// tokens, gives out the credentials of connected accounts, and fails on demand.
 package main
 
 import (
@@ -76,6 +76,7 @@ func parse(args []string, help io.Writer) (listen string, api *simulator.Simulat
 		clients = append(clients, client) // parsed later, because an error of package flag would repeat the secret
 		return nil
 	})
+	connected := addAccountFlags(flags)
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			flags.SetOutput(help)
@@ -99,7 +100,7 @@ func parse(args []string, help io.Writer) (listen string, api *simulator.Simulat
 	if err := api.SetBehavior(behavior); err != nil {
 		return "", nil, fmt.Errorf("--behavior: %w", err)
 	}
-	if err := errors.Join(register(api, clients), limit(api, limits)); err != nil {
+	if err := errors.Join(register(api, clients), limit(api, limits), connected.apply(api.Accounts)); err != nil {
 		return "", nil, err
 	}
 	if *withTLS {

@@ -48,6 +48,14 @@ func TestBadArgumentsGetOneLineAndExitCode2(t *testing.T) {
 		"a behavior that there is not":     {[]string{"--client", "a:hidden", "--behavior", "moon=full"}, "--behavior: there is no behavior \"moon\""},
 		"a behavior that is not possible":  {[]string{"--client", "a:hidden", "--behavior", "revoke=maybe"}, "--behavior: revoke must be one of"},
 		"a behavior without a value":       {[]string{"--client", "a:hidden", "--behavior", "revoke"}, "--behavior: revoke must be one of"},
+		"an account without an id":         {[]string{"--client", "a:hidden", "--account", `={"project_id":"hidden"}`}, "--account number 1 must be id=JSON: the account's id"},
+		"an account without JSON":          {[]string{"--client", "a:hidden", "--account", "apn_1"}, "--account number 1 must be id=JSON: an account must be JSON like"},
+		"an account without a project":     {[]string{"--client", "a:hidden", "--account", `apn_1={"fields":{"a":"hidden"}}`}, "--account number 1 must be id=JSON: project_id must be like"},
+		"an answer that there is not":      {[]string{"--client", "a:hidden", "--account-answer", "moon=full"}, "--account-answer: there is no answer"},
+		"an answer without a value":        {[]string{"--client", "a:hidden", "--account-answer", "single"}, "--account-answer: single must be one of"},
+		"a limit that is no number":        {[]string{"--client", "a:hidden", "--account-limit", "many"}, "--account-limit: must be like 2000/5m"},
+		"a limit without a window":         {[]string{"--client", "a:hidden", "--account-limit", "2000"}, "--account-limit: a limit needs"},
+		"a limit of a window of nothing":   {[]string{"--client", "a:hidden", "--account-limit", "2000/soon"}, "--account-limit: must be like 2000/5m"},
 		"a negative time until tokens are known": {
 			[]string{"--client", "a:hidden", "--token-known-after", "-1s"}, "--token-known-after: ",
 		},
@@ -76,7 +84,7 @@ func TestHelpNamesEveryFlag(t *testing.T) {
 	if code := run(t.Context(), []string{"--help"}, &stdout, &stderr); code != 0 || stderr.String() != "" {
 		t.Errorf("exit code = %d, stderr = %q", code, &stderr)
 	}
-	for _, name := range []string{"-listen", "-token-lifetime", "-token-known-after", "-client", "-latency", "-tls", "-tls-names", "-tls-ca-file", "-scope-answer", "-client-scopes", "-behavior"} {
+	for _, name := range []string{"-listen", "-token-lifetime", "-token-known-after", "-client", "-latency", "-tls", "-tls-names", "-tls-ca-file", "-scope-answer", "-client-scopes", "-behavior", "-account", "-account-answer", "-account-limit"} {
 		if !strings.Contains(stdout.String(), name) {
 			t.Errorf("%s is missing in:\n%s", name, &stdout)
 		}
@@ -109,7 +117,11 @@ func TestItServesUntilToldToStop(t *testing.T) {
 	var stderr strings.Builder
 	code := make(chan int, 1)
 	go func() {
-		code <- run(ctx, []string{"--client", "a:b:c", "--listen", "127.0.0.1:0", "--scope-answer", "list", "--client-scopes", "a:connect:proxy,connect:users:read", "--behavior", "unknown-scope=forbidden", "--behavior", "date-skew=1h"}, stdout, &stderr)
+		code <- run(ctx, []string{
+			"--client", "a:b:c", "--listen", "127.0.0.1:0", "--scope-answer", "list", "--client-scopes", "a:connect:proxy,connect:users:read",
+			"--behavior", "unknown-scope=forbidden", "--behavior", "date-skew=1h",
+			"--account", `apn_1={"project_id":"proj_abc","external_user_id":"acme","app":"slack"}`, "--account-answer", "single=data", "--account-limit", "2000/5m",
+		}, stdout, &stderr)
 	}()
 	line, err := bufio.NewReader(reader).ReadString('\n')
 	if err != nil {
@@ -124,6 +136,8 @@ func TestItServesUntilToldToStop(t *testing.T) {
 
 	post(t, url+"/v1/oauth/token",
 		`{"grant_type":"client_credentials","client_id":"a","client_secret":"b:c","scope":"connect:accounts:read"}`, http.StatusForbidden)
+
+	post(t, url+"/_sim/accounts/apn_1/refresh", "", http.StatusNoContent)
 
 	post(t, url+"/_sim/faults", `{"endpoint":"any","delay":"1h"}`, http.StatusNoContent)
 	waiting := make(chan error, 1)

@@ -20,9 +20,12 @@ const (
 	EndpointToken    Endpoint = "token"    // POST /v1/oauth/token
 	EndpointRevoke   Endpoint = "revoke"   // POST /v1/oauth/revoke
 	EndpointAccounts Endpoint = "accounts" // GET /v1/connect/{project_id}/accounts
+	EndpointAccount  Endpoint = "account"  // GET /v1/connect/{project_id}/accounts/{account_id}
 	EndpointUsers    Endpoint = "users"    // GET /v1/connect/{project_id}/users
 	EndpointProjects Endpoint = "projects" // GET /v1/connect/projects
 	EndpointAny      Endpoint = "any"      // in a fault: all endpoints
+
+	EndpointRESTAccount Endpoint = "rest-account" // GET /v1/accounts/{account_id}
 )
 
 // handler answers one call. The body has been read before.

@@ -13,7 +13,7 @@ import (
 
 var projectID = regexp.MustCompile(`^proj_[A-Za-z0-9]+$`)
 
-// page is an empty list in the form that the Connect API returns.
+// page is a list in the form that the Connect API returns.
 type page struct {
 	Data []any    `json:"data"`
 	Info pageInfo `json:"page_info"`
@@ -30,17 +30,23 @@ type pageInfo struct {
 type connect struct {
 	tokens    *tokens
 	behaviors *behaviors
+	accounts  *Accounts
 }
+
+// content returns the answer to a call of a client.
+type content func(r *http.Request, clientID string) answer
 
 // endpoints are the calls of the Connect API that the Simulator serves.
 func (c *connect) endpoints() []endpoint {
-	get := func(path string, name Endpoint, scope string, where func(*http.Request) *answer) endpoint {
-		return endpoint{path: path, name: name, method: http.MethodGet, clientOf: c.clientOf, handle: c.list(scope, where)}
+	get := func(path string, name Endpoint, scope string, where func(*http.Request) *answer, show content) endpoint {
+		return endpoint{path: path, name: name, method: http.MethodGet, clientOf: c.clientOf, handle: c.get(scope, where, show)}
 	}
 	return []endpoint{
-		get("/v1/connect/{project_id}/accounts", EndpointAccounts, "connect:accounts:read", inProject),
-		get("/v1/connect/{project_id}/users", EndpointUsers, "connect:users:read", inProject),
-		get("/v1/connect/projects", EndpointProjects, "connect:projects:read", anywhere),
+		get("/v1/connect/{project_id}/accounts", EndpointAccounts, "connect:accounts:read", inProject, c.accounts.listAccounts),
+		get("/v1/connect/{project_id}/accounts/{account_id}", EndpointAccount, "connect:accounts:read", inProject, c.accounts.oneAccount),
+		get("/v1/connect/{project_id}/users", EndpointUsers, "connect:users:read", inProject, nothing),
+		get("/v1/connect/projects", EndpointProjects, "connect:projects:read", anywhere, nothing),
+		get("/v1/accounts/{account_id}", EndpointRESTAccount, "*", anywhere, c.accounts.restAccount),
 	}
 }
 
@@ -51,15 +57,16 @@ func (c *connect) clientOf(r *http.Request, _ []byte) string {
 	return g.clientID
 }
 
-// list returns the handler of a GET of the Connect API that needs the scope. where may refuse the request.
-func (c *connect) list(scope string, where func(*http.Request) *answer) handler {
+// get returns the handler of a GET that needs the scope. where may refuse the request, and show answers it.
+func (c *connect) get(scope string, where func(*http.Request) *answer, show content) handler {
 	return func(r *http.Request, _ []byte) answer {
-		claimed, _, ok := c.authorize(r)
+		claimed, granted, ok := c.authorize(r)
 		if !ok {
 			refused, _ := c.behaviors.refusedCall(BehaviorBadToken)
 			return refused
 		}
-		if !pipedream.Covers(claimed.Scopes, scope) {
+		needed := append(c.accounts.scopesFor(r), scope)
+		if len(pipedream.NotCovered(claimed.Scopes, needed)) > 0 {
 			if refused, ok := c.behaviors.refusedCall(BehaviorMissingScope); ok {
 				return refused
 			}
@@ -67,8 +74,13 @@ func (c *connect) list(scope string, where func(*http.Request) *answer) handler 
 		if refused := where(r); refused != nil {
 			return *refused
 		}
-		return jsonAnswer(http.StatusOK, page{Data: []any{}})
+		return show(r, granted.clientID)
 	}
+}
+
+// nothing returns an empty list.
+func nothing(*http.Request, string) answer {
+	return jsonAnswer(http.StatusOK, page{Data: []any{}})
 }
 
 // inProject refuses a request without a valid project in the path or a valid environment in the header.

@@ -32,7 +32,7 @@ func newControl(s *Simulator) control {
 	fault := &faultControl{faults: s.faults}
 	behavior := &behaviorControl{behaviors: s.behaviors}
 	connection := &connectionControl{connections: &s.Connections, tls: &s.TLS}
-	return control{
+	calls := control{
 		{"PUT /_sim/clients/{id}", client.set},
 		{"POST /_sim/clients/{id}", client.set},
 		{"DELETE /_sim/clients/{id}", client.remove},
@@ -49,6 +49,7 @@ func newControl(s *Simulator) control {
 		{"GET /_sim/ca", connection.ca},
 		{"GET /_sim/counters", func(*http.Request) (any, error) { return s.Counters(), nil }},
 	}
+	return append(calls, (&accountControl{accounts: s.Accounts}).calls()...)
 }
 
 // serve adds the control calls to a mux, and an answer to unknown calls.

@@ -67,6 +67,7 @@ func newCounters(now func() time.Time) *counters {
 		protocols: map[string]int{},
 		calls: map[Endpoint]*Count{
 			EndpointToken: {}, EndpointRevoke: {}, EndpointAccounts: {}, EndpointUsers: {}, EndpointProjects: {},
+			EndpointAccount: {}, EndpointRESTAccount: {},
 		},
 	}
 }
@@ -150,8 +151,8 @@ func (c *counters) settle(arrived call, status int) {
 	}
 }
 
-func values[K comparable](counts map[K]*Count) map[K]Count {
-	out := make(map[K]Count, len(counts))
+func values[K comparable, V any](counts map[K]*V) map[K]V {
+	out := make(map[K]V, len(counts))
 	for k, c := range counts {
 		out[k] = *c
 	}

@@ -125,7 +125,7 @@ func (f Fault) check() error {
 
 func (f Fault) checkNames() error {
 	endpoints := []Endpoint{
-		EndpointToken, EndpointRevoke, EndpointAccounts, EndpointUsers, EndpointProjects, EndpointAny,
+		EndpointToken, EndpointRevoke, EndpointAccounts, EndpointAccount, EndpointRESTAccount, EndpointUsers, EndpointProjects, EndpointAny,
 	}
 	if !slices.Contains(endpoints, f.Endpoint) {
 		return fmt.Errorf("endpoint must be one of %q, not %q", endpoints, f.Endpoint)

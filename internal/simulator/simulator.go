@@ -1,17 +1,19 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package simulator has an http.Handler that imitates the part of Pipedream's API for access tokens.
+// Package simulator has an http.Handler that imitates the part of Pipedream's API for access tokens and for
+// connected accounts.
 //
 // The simulator issues signed tokens for registered OAuth clients, and checks them on a few endpoints of the
-// Connect API. Tests can make it fail with the methods of [Simulator] and its parts, or over HTTP below
-// /_sim/. If Pipedream's documentation does not describe an answer, the simulator follows RFC 6749 and RFC
-// 7009, unless [Simulator.SetBehavior] chooses another answer.
+// Connect API. It also imitates the apps that accounts are connected to, below /_app/. Tests can make it fail
+// with the methods of [Simulator] and its parts, or over HTTP below /_sim/. If Pipedream's documentation does
+// not describe an answer, the simulator follows RFC 6749 and RFC 7009, unless [Simulator.SetBehavior] or
+// [Accounts.SetAnswers] chooses another answer.
 //
 // The types oauth and connect answer the calls of the imitated API. Each lists its calls in a method "endpoints". The types
-// clients and tokens hold the state that oauth and connect share. The type calls serves all calls of the API, with the
-// latency, the faults and the counters. The type control serves /_sim/. To add a part of the API, add its state and its
-// endpoints in New, and its control calls in newControl.
+// clients and tokens hold the state that oauth and connect share, and Accounts holds the accounts. The type calls serves
+// all calls of the API, with the latency, the faults and the counters. The type control serves /_sim/. To add a part of
+// the API, add its state and its endpoints in New, and its control calls in newControl.
 //
 // Each type with state has its own lock. A method that holds its lock calls no method of another type with a
 // lock.
@@ -69,6 +71,8 @@ type Simulator struct {
 	// Connections are the connections of the calls, if the Simulator is served by Serve or on a listener from
 	// Connections.Listener.
 	Connections Connections
+	// Accounts are the connected accounts. There are none at the start.
+	Accounts *Accounts
 
 	mux       *http.ServeMux
 	now       func() time.Time
@@ -89,6 +93,7 @@ func New(o Options) *Simulator {
 	}
 	s := &Simulator{mux: http.NewServeMux(), now: o.Now, behaviors: &behaviors{}, faults: &faults{}, counters: newCounters(o.Now)}
 	s.clients = newClients(s.counters)
+	s.Accounts = newAccounts(o.Now)
 	var err error
 	s.tokens, err = newTokens(o.Now, cmp.Or(o.Issuer, DefaultIssuer), cmp.Or(o.TokenLifetime, DefaultTokenLifetime), s.behaviors)
 	must(err)
@@ -100,7 +105,8 @@ func New(o Options) *Simulator {
 	}
 	api := &calls{latency: o.Latency, faults: s.faults, counters: s.counters}
 	api.serve(s.mux, s.oauth.endpoints())
-	api.serve(s.mux, (&connect{tokens: s.tokens, behaviors: s.behaviors}).endpoints())
+	api.serve(s.mux, (&connect{tokens: s.tokens, behaviors: s.behaviors, accounts: s.Accounts}).endpoints())
+	s.mux.HandleFunc("GET /_app/{slug}/me", s.Accounts.me)
 	s.mux.HandleFunc("GET /.well-known/jwks.json", s.tokens.keys)
 	newControl(s).serve(s.mux)
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
@@ -110,9 +116,10 @@ func New(o Options) *Simulator {
 }
 
 // ServeHTTP answers a call as Pipedream does, or as a fault says. It also answers the control calls below
-// /_sim/.
+// /_sim/. The Date of an answer is by the clock in Options, and by BehaviorDateSkew.
 func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if skew := s.behaviors.durationOf(BehaviorDateSkew); skew != 0 {
+	skew := s.behaviors.durationOf(BehaviorDateSkew)
+	if skew != 0 || w.Header().Get("Date") == "" { // A server in front may have another clock.
 		w.Header().Set("Date", s.now().Add(skew).UTC().Format(http.TimeFormat))
 	}
 	s.mux.ServeHTTP(w, r)

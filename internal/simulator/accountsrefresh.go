@@ -1,0 +1,147 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package simulator
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// mostAppTokens is how many access tokens of one account its app accepts at most.
+const mostAppTokens = 64
+
+// refreshState is when an account was refreshed, and how often.
+type refreshState struct {
+	created, refreshed time.Time
+	// version counts the refreshes, and the connection as the first one.
+	version int
+}
+
+// appToken is an access token that an app accepts until it expires; zero if it does not.
+type appToken struct {
+	value   string
+	expires time.Time
+}
+
+// refreshWay is a parsed Account.Refresh.
+type refreshWay struct {
+	// every is the time between two refreshes in the background; 0 for none.
+	every           time.Duration
+	isLazy, isForce bool
+}
+
+func parseRefresh(a Account) (refreshWay, error) {
+	name, text, hasDuration := strings.Cut(a.Refresh, ":")
+	length, err := time.ParseDuration(text)
+	isLength := hasDuration && err == nil && length > 0
+	switch {
+	case name == "background" && isLength:
+		return refreshWay{every: length}, nil
+	case name == "lead" && isLength && length < a.Life:
+		return refreshWay{every: a.Life - length}, nil
+	case a.Refresh == "lazy":
+		return refreshWay{isLazy: true}, nil
+	case a.Refresh == "force":
+		return refreshWay{isForce: true}, nil
+	case a.Refresh == "never":
+		return refreshWay{}, nil
+	}
+	return refreshWay{}, fmt.Errorf("refresh must be like background:13m30s, lead:5m (less than life), lazy, force or never, not %q", a.Refresh)
+}
+
+// parseNextRefresh returns by how much the time of the next refresh is wrong.
+func parseNextRefresh(text string) (time.Duration, error) {
+	if text == "true" || text == "absent" {
+		return 0, nil
+	}
+	wrong, err := time.ParseDuration(text)
+	if err != nil {
+		return 0, fmt.Errorf("next_refresh must be true, absent, or by how much it is wrong, such as -10m, not %q", text)
+	}
+	return wrong, nil
+}
+
+// isRefreshable reports whether Pipedream can refresh the account.
+func (c *account) isRefreshable() bool {
+	isSick := c.Healthy != nil && !*c.Healthy || c.Dead != nil && *c.Dead
+	return c.AuthType == AuthOAuth && !isSick
+}
+
+// refresh gives an account new credentials.
+func (c *account) refresh(a *Accounts, now time.Time) {
+	c.version++
+	c.refreshed = now
+	token := appToken{value: a.secret(c, "token")}
+	if c.Life > 0 && c.AuthType == AuthOAuth {
+		token.expires = c.refreshed.Add(c.Life)
+	}
+	c.tokens = slices.DeleteFunc(c.tokens, func(t appToken) bool { return t.isOver(now) })
+	if len(c.tokens) >= mostAppTokens {
+		c.tokens = slices.Delete(c.tokens, 0, 1)
+	}
+	c.tokens = append(c.tokens, token)
+}
+
+func (t appToken) isOver(now time.Time) bool { return !t.expires.IsZero() && !now.Before(t.expires) }
+
+// advance makes the refreshes in the background until now.
+func (c *account) advance(a *Accounts, now time.Time) {
+	way, err := parseRefresh(c.Account)
+	if err != nil || way.every == 0 || !c.isRefreshable() {
+		return
+	}
+	due := int64(now.Sub(c.refreshed) / way.every)
+	// Only the last ones have tokens that are good still.
+	for left := due; left > 0; left-- {
+		at := c.refreshed.Add(way.every)
+		if left > mostAppTokens {
+			c.version, c.refreshed = c.version+1, at
+			continue
+		}
+		c.refresh(a, at)
+	}
+}
+
+// askedFor makes the refresh that asking for the credentials causes.
+func (c *account) askedFor(a *Accounts, now time.Time) {
+	way, err := parseRefresh(c.Account)
+	if err != nil || !c.isRefreshable() {
+		return
+	}
+	if way.isForce || way.isLazy && c.isExpired(now) {
+		c.refresh(a, now)
+	}
+}
+
+func (c *account) expires() time.Time {
+	if c.Life == 0 || c.AuthType != AuthOAuth {
+		return time.Time{}
+	}
+	return c.refreshed.Add(c.Life)
+}
+
+func (c *account) isExpired(now time.Time) bool {
+	return !c.expires().IsZero() && !now.Before(c.expires())
+}
+
+// nextRefresh returns the time of the next refresh that the answer says; zero if it says none.
+func (c *account) nextRefresh() time.Time {
+	way, err := parseRefresh(c.Account)
+	if err != nil || way.every == 0 || c.NextRefresh == "absent" || !c.isRefreshable() {
+		return time.Time{}
+	}
+	wrong, _ := parseNextRefresh(c.NextRefresh)
+	return c.refreshed.Add(way.every + wrong)
+}
+
+// secret returns a secret of the account's current credentials.
+func (a *Accounts) secret(c *account, name string) string {
+	mac := hmac.New(sha256.New, a.key)
+	_, _ = fmt.Fprintf(mac, "%s/%s/%d", c.id, name, c.version)
+	return "sim_" + encode(mac.Sum(nil))
+}
