@@ -22,7 +22,10 @@ import (
 const (
 	// reconciliationTimeout is longer than any reconcile takes.
 	reconciliationTimeout = time.Minute
-	// MinRetry and maxRetry are the shortest and the longest wait after an error of the API server.
+	// MinRetry and maxRetry are the shortest and the longest wait after an error that a reconciler returns.
+	// The reconciler itself decides when a failed attempt is made again. These waits are for errors after
+	// which it can't even report what it knows. They are shorter than retry.AfterTransient allows without
+	// a token.
 	MinRetry = time.Second
 	maxRetry = 15 * time.Second
 )

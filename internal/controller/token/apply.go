@@ -23,6 +23,7 @@ func (st *state) apply(s snapshot, o outcome) {
 	switch o := o.(type) {
 	case observed:
 		st.applyObserved(s, o)
+		st.limitWaits(s)
 	case decided:
 		st.unblock(o.action)
 	case reported:
@@ -37,9 +38,11 @@ func (st *state) apply(s snapshot, o outcome) {
 		st.cache.read(o.target)
 	case targetChecked:
 		st.applyCheck(s, o)
+		st.limitWaits(s.after(o))
 	case verdict:
 		st.cache.read(o.target)
 		st.verification.apply(s.after(o), o)
+		st.limitWaits(s.after(o))
 	default:
 		st.applyAttempt(s, o)
 	}
@@ -62,8 +65,24 @@ func (st *state) applyObserved(s snapshot, o observed) {
 		st.reporting.status = nil
 	}
 	// The outcome of a write of the pending token was unknown, and is settled by looking.
-	if pending := st.attempt.pending; pending != nil && (s.currentInputs() == pending.inputs || !s.now.Before(pending.token.ExpirationTime)) {
+	switch pending := st.attempt.pending; {
+	case pending == nil:
+	case s.currentInputs() == pending.inputs:
 		st.attempt.pending = nil
+		if failed := st.attempt.failure; failed != nil && failed.isOfCluster() {
+			st.attempt.failure = nil
+		}
+	case !s.now.Before(pending.token.ExpirationTime):
+		st.attempt.pending = nil
+	}
+}
+
+// limitWaits cuts waits short that have become too long for the current token.
+func (st *state) limitWaits(s snapshot) {
+	for _, failed := range []*failure{st.attempt.failure, st.attempt.rewriteFailure} {
+		if failed != nil && s.now.Before(failed.notBefore) {
+			failed.limitWait(goodUntil(s, *st), s.now)
+		}
 	}
 }
 
@@ -83,6 +102,7 @@ func (st *state) applyAttempt(s snapshot, o outcome) {
 	switch o := o.(type) {
 	case kept:
 		st.attempt.failure, st.attempt.rewriteFailure, st.attempt.pending = nil, nil, nil
+		st.attempt.overtaken = 0
 		return
 	case sameCredentials:
 		st.attempt.failure.tried.credentialsVersion = s.credentialsVersion()
@@ -91,6 +111,8 @@ func (st *state) applyAttempt(s snapshot, o outcome) {
 		st.setBlocker(s.after(o), renewal.NotOwned)
 	case requestFailed:
 		st.applyRequestFailed(s, o)
+	case clusterFailed:
+		st.applyClusterFailed(s, o)
 	case issued:
 		st.attempt.applyIssued(o)
 	case confirmed:
@@ -119,13 +141,8 @@ func (st *state) applyWrite(s snapshot, o outcome) bool {
 			err:        fmt.Errorf("with the issued token, %w", o.err),
 		}
 		st.setBlocker(s, renewal.BadTemplate)
-	case uncertain:
-		st.attempt.countRewrite(o.kind, s.now)
-		st.cache.target.IsUncertain = true
 	case overtaken:
-		st.attempt.countRewrite(o.kind, s.now)
-		st.check.last = lastCheck{}
-		st.cache.target.IsUncertain = true
+		st.applyOvertaken(s, o)
 	default:
 		return false
 	}
@@ -190,7 +207,7 @@ func (st *state) applyRequestFailed(s snapshot, o requestFailed) {
 	}
 	failed := st.attempt.fail(newFailure(s, reasonOf(o.cause.Kind), detail, o.at), o.at)
 	failed.credentialsDigest = digestOf(st.uid, *s.clientCredentials)
-	failed.notBefore = failed.paced(s, o.at)
+	failed.notBefore = failed.paced(s, goodUntil(s, *st), o.at)
 	if !o.cause.RetryAt.IsZero() {
 		failed.notBefore = o.cause.RetryAt // As the limiter has decided, for all who are concerned.
 	}
@@ -224,6 +241,7 @@ func (a *attemptState) countRewrite(kind writeKind, now time.Time) {
 
 func (st *state) applyWritten(s snapshot, o written) {
 	st.attempt.countRewrite(o.kind, s.now)
+	st.attempt.overtaken = 0
 	st.verification.isRestored = false
 	if o.isFound {
 		st.cache.target = ownedsecret.Seen{Version: o.target.ResourceVersion}
@@ -263,15 +281,45 @@ func (st *state) rememberWritten(s snapshot, o written) {
 func (st *state) applyWriteRefused(s snapshot, o writeRefused) {
 	st.attempt.countRewrite(o.kind, s.now)
 	failed := newFailure(s, v1alpha1.ReasonSecretWriteRefused, o.detail, o.at)
-	if o.kind.isRewrite {
+	failed.refusedOver, failed.isOutage = ownedsecret.Version(o.target), o.isOutage
+	if !o.kind.isRewrite {
+		st.cache.target.IsUncertain = !o.kind.isDryRun
+	}
+	st.failWrite(s, failed, o.kind, o.at)
+}
+
+// applyClusterFailed remembers a failed request to the API server. A token that is pending stays so:
+// it is written later.
+func (st *state) applyClusterFailed(s snapshot, o clusterFailed) {
+	st.attempt.countRewrite(o.kind, s.now)
+	if o.isWrite {
+		st.cache.target.IsUncertain = true
+	}
+	st.failWrite(s, newFailure(s, v1alpha1.ReasonClusterUnavailable, o.detail, o.at), o.kind, o.at)
+}
+
+// applyOvertaken has the Secret read live before the next write. That another writer was faster is a
+// failure from the third time in a row on.
+func (st *state) applyOvertaken(s snapshot, o overtaken) {
+	st.check.last = lastCheck{}
+	if st.attempt.overtaken++; st.attempt.overtaken >= maxOvertaken {
+		st.applyClusterFailed(s, clusterFailed{detail: o.detail, isWrite: true, kind: o.kind, at: o.at})
+		return
+	}
+	st.attempt.countRewrite(o.kind, s.now)
+	st.cache.target.IsUncertain = true
+}
+
+// failWrite remembers how an attempt to get or to write a token has failed, or a write of the Secret
+// with the current token.
+func (st *state) failWrite(s snapshot, failed *failure, kind writeKind, at time.Time) {
+	if kind.isRewrite {
 		failed = failed.after(st.attempt.rewriteFailure)
 		st.attempt.rewriteFailure = failed
 	} else {
-		st.cache.target.IsUncertain = !o.kind.isDryRun
-		failed = st.attempt.fail(failed, o.at)
+		failed = st.attempt.fail(failed, at)
 	}
-	failed.refusedOver = ownedsecret.Version(o.target)
-	failed.notBefore = failed.paced(s, o.at)
+	failed.notBefore = failed.paced(s, goodUntil(s, *st), at)
 }
 
 // setBlocker remembers what makes an attempt impossible, until the watch reports a change of a

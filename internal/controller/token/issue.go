@@ -43,7 +43,7 @@ func (a actions) issue(ctx context.Context, s snapshot, st state, why renewal.Wh
 		return queued{ticket}, nil
 	}
 	if !s.areCredentialsRead {
-		return readCredentials(ctx, a.client, s)
+		return a.readCredentials(ctx, s)
 	}
 	return a.request(ctx, s, st, why, ticket)
 }
@@ -105,8 +105,11 @@ func (a actions) exchange(ctx context.Context, s snapshot, st state, why renewal
 func (a actions) dryRun(ctx context.Context, s snapshot, st state) (outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, dryRunTimeout)
 	defer cancel()
-	if isReplaced, err := a.isReplaced(ctx, s, st); isReplaced || err != nil {
-		return abandoned{}, err
+	switch isReplaced, err := a.isReplaced(ctx, s, st); {
+	case err != nil:
+		return a.failedRead(ctx, err)
+	case isReplaced:
+		return abandoned{}, nil
 	}
 	kind := writeKind{isDryRun: true}
 	secret, err := buildSecret(s, st.check.rendering, madeUpToken("a", s.desired.Scopes))
@@ -119,7 +122,7 @@ func (a actions) dryRun(ctx context.Context, s snapshot, st state) (outcome, err
 	case ownedsecret.IsNamespaceTerminating(err):
 		return abandoned{}, nil
 	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), isTemplatesFailed(err):
-		return failedWrite(s, err, kind, a.clock.Now())
+		return a.failedWrite(s, err, kind)
 	}
 	// Anything else is for the write itself to meet: a webhook that can't take part in a dry run, or a
 	// Secret that the cache does not show yet.
@@ -138,5 +141,5 @@ func (a actions) isReplaced(ctx context.Context, s snapshot, st state) (bool, er
 	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
 		return true, nil
 	}
-	return false, err
+	return false, ownedsecret.Failed("apply the status as a dry run", err)
 }

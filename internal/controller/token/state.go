@@ -4,6 +4,7 @@
 package token
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -107,6 +108,8 @@ type attemptState struct {
 	triggered retry.Triggers
 	// rewrites are the writes because somebody has changed the Secret again.
 	rewrites retry.Triggers
+	// overtaken is how many writes in a row have failed because another writer was faster.
+	overtaken int
 }
 
 // writtenToken tells one written token from another. It holds no secret.
@@ -186,6 +189,14 @@ func (a attemptState) activeFailure() *failure {
 		return a.failure
 	}
 	return a.rewriteFailure
+}
+
+// waitsForCluster reports whether a request to the API server has failed, and the operator waits before
+// it sends the next one.
+func (a attemptState) waitsForCluster(now time.Time) bool {
+	return slices.ContainsFunc([]*failure{a.failure, a.rewriteFailure}, func(failed *failure) bool {
+		return failed != nil && failed.reason == v1alpha1.ReasonClusterUnavailable && now.Before(failed.notBefore)
+	})
 }
 
 // states holds the state of each PipedreamToken. The queue never gives one object to two

@@ -6,16 +6,12 @@ package token
 import (
 	"context"
 	"errors"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 )
-
-// maxWriteTries is how often a write is tried when another writer is faster.
-const maxWriteTries = 3
 
 // writePending writes a token that was issued, in this reconcile or in an earlier one, if the
 // credentials are still the ones that it was issued for.
@@ -26,7 +22,7 @@ func (a actions) writePending(ctx context.Context, s snapshot, st state, why ren
 	if s.credentialsSecret != nil && pending.credentialsRecord != s.credentialsRecord() {
 		switch {
 		case !s.areCredentialsRead:
-			return readCredentials(ctx, a.client, s)
+			return a.readCredentials(ctx, s)
 		case s.clientCredentials == nil: // The credentials can't be used: the token is the best there is.
 		case !pending.isFor(*s.clientCredentials):
 			return discarded{}, nil
@@ -44,7 +40,7 @@ func (a actions) writePending(ctx context.Context, s snapshot, st state, why ren
 // but never writes a Secret that belongs to somebody else.
 func (a actions) writeToken(ctx context.Context, s snapshot, st state, pending recordedToken, why renewal.Why) (outcome, error) {
 	var err error
-	for range maxWriteTries {
+	for range maxOvertaken {
 		if s.targetState() == renewal.Foreign {
 			return foreign{s.target}, nil
 		}
@@ -56,18 +52,18 @@ func (a actions) writeToken(ctx context.Context, s snapshot, st state, pending r
 		case ownedsecret.IsNamespaceTerminating(err):
 			return discarded{isNamespaceTerminating: true}, nil
 		case !ownedsecret.IsOvertaken(err):
-			return failedWrite(s, err, writeKind{}, a.clock.Now())
+			return a.failedWrite(s, err, writeKind{})
 		}
 		live, readErr := ownedsecret.Metadata(ctx, a.client, ownedsecret.Key(s.token))
 		if readErr != nil {
-			return uncertain{}, readErr
+			return a.uncertain(readErr, writeKind{})
 		}
 		s.target = live
 		if s.currentInputs() == pending.inputs {
 			return written{target: s.target, token: pending, why: why, isFound: true}, nil
 		}
 	}
-	return uncertain{}, err
+	return a.uncertain(err, writeKind{})
 }
 
 // rewrite writes the Secret again with the token that it holds. What is to be said of the next
@@ -84,9 +80,9 @@ func (a actions) rewrite(ctx context.Context, s snapshot, st state) (outcome, er
 	case err == nil:
 		return written{target: metadataOf(secret), token: current, kind: kind}, nil
 	case ownedsecret.IsOvertaken(err):
-		return overtaken{kind}, err
+		return overtaken{detail: err.Error(), kind: kind, at: a.clock.Now()}, err
 	}
-	return failedWrite(s, err, kind, a.clock.Now())
+	return a.failedWrite(s, err, kind)
 }
 
 func (a actions) write(ctx context.Context, s snapshot, st state, current recordedToken) (*corev1.Secret, error) {
@@ -103,14 +99,19 @@ func (a actions) write(ctx context.Context, s snapshot, st state, current record
 // failedWrite returns the outcome of a write that has failed: the API server refuses the Secret,
 // the templates fail with this token, or it is not known whether the write was done. Only then
 // there is an error.
-func failedWrite(s snapshot, err error, kind writeKind, now time.Time) (outcome, error) {
+func (a actions) failedWrite(s snapshot, err error, kind writeKind) (outcome, error) {
 	if failed, ok := errors.AsType[templatesFailedError](err); ok {
 		return unrenderable{err: failed.error, kind: kind}, nil
 	}
 	if detail, ok := ownedsecret.Refusal(err); ok {
-		return writeRefused{detail: detail, kind: kind, target: s.target, at: now}, nil
+		return writeRefused{detail: detail, isOutage: ownedsecret.IsOutage(err), kind: kind, target: s.target, at: a.clock.Now()}, nil
 	}
-	return uncertain{kind}, err
+	return a.uncertain(err, kind)
+}
+
+// uncertain returns the outcome of a write of which it is not known whether it was done.
+func (a actions) uncertain(err error, kind writeKind) (outcome, error) {
+	return clusterFailed{detail: err.Error(), isWrite: true, kind: kind, at: a.clock.Now()}, err
 }
 
 func isTemplatesFailed(err error) bool {
