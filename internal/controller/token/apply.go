@@ -77,11 +77,13 @@ func (st *state) applyObserved(s snapshot, o observed) {
 	}
 }
 
-// limitWaits cuts waits short that have become too long for the current token.
+// limitWaits remembers when the current token expires, and cuts waits short that have become too long
+// for it.
 func (st *state) limitWaits(s snapshot) {
+	st.goodUntil = goodUntil(s, *st)
 	for _, failed := range []*failure{st.attempt.failure, st.attempt.rewriteFailure} {
 		if failed != nil && s.now.Before(failed.notBefore) {
-			failed.limitWait(goodUntil(s, *st), s.now)
+			failed.limitWait(st.goodUntil, s.now)
 		}
 	}
 }

@@ -20,6 +20,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller"
 	"github.com/pipedream-operator/pipedream-operator/internal/retry"
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
@@ -596,7 +597,7 @@ func TestDifferentFailuresOfTheClusterArePacedAsOne(t *testing.T) {
 		_, _ = w.tryReconcile()
 		token := w.token()
 		want := w.clock.Now().Add(retry.AfterTransient(w.namespace+"/orders", count+1, token.Status.ExpirationTime.Time, w.clock.Now()))
-		if got := token.Status.NextAttemptTime; !got.Time.Equal(timestamp(want).Time) {
+		if got := token.Status.NextAttemptTime; !got.Equal(timestamp(want)) {
 			t.Errorf("after failure %d nextAttemptTime is %v, want %v", count+1, got, want)
 		}
 		w.passToNextAttempt()
@@ -688,4 +689,37 @@ func TestRestartWithATokenInMemory(t *testing.T) {
 		t.Errorf("the restart has changed the status from\n%v\nto\n%v", before.Status, after.Status)
 	}
 	w.wantHealed(3)
+}
+
+// TestQueueTriesAgainBeforeTheExpiry has nothing work, the report of the status neither, until shortly
+// before the expiry.
+func TestQueueTriesAgainBeforeTheExpiry(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	limiter := controller.Options(1, w.reconciler.longestWait).RateLimiter
+	fail := func() time.Duration {
+		w.Helper()
+		if _, err := w.tryReconcile(); err == nil {
+			t.Fatal("the reconcile ends without an error")
+		}
+		return limiter.When(requestFor(w))
+	}
+	untilRenewal(w)
+	expiry := w.token().Status.ExpirationTime.Time
+	w.wire.answerWith(func(*http.Request) (*http.Response, error) { return nil, syscall.ECONNREFUSED })
+	for range 10 {
+		w.pass(fail())
+	}
+	for left, want := range map[time.Duration]time.Duration{
+		5 * time.Minute: 15 * time.Second, 30 * time.Second: 10 * time.Second, 2 * time.Second: time.Second, -time.Minute: 15 * time.Second,
+	} {
+		w.clock.SetTime(expiry.Add(-left))
+		if got := fail(); got.Round(time.Second) != want {
+			t.Errorf("%s before the expiry the queue waits %s, want %s", left, got, want)
+		}
+	}
+	w.reconciler.Forget(requestFor(w).NamespacedName)
+	if got := limiter.When(requestFor(w)); got != 15*time.Second {
+		t.Errorf("for an object that is not known, the queue waits %s, want 15s", got)
+	}
 }

@@ -137,7 +137,7 @@ func (f *failure) paced(s snapshot, expiry, now time.Time) time.Time {
 // limitWait cuts a wait short that has become too long for the current token, which may have been
 // replaced, edited or deleted since the wait began.
 func (f *failure) limitWait(expiry, now time.Time) {
-	if f != nil && f.waitsBriefly() {
+	if f.waitsBriefly() {
 		f.notBefore = retry.LimitTransient(f.notBefore, expiry, now)
 	}
 }

@@ -25,6 +25,8 @@ type state struct {
 	uid types.UID
 	// firstSeen is when this process has first seen the object.
 	firstSeen time.Time
+	// goodUntil is when the current token expires, as was known last; zero if it was worth nothing.
+	goodUntil time.Time
 
 	cache        cacheState
 	check        checkState
@@ -224,6 +226,17 @@ func (s *states) put(name types.NamespacedName, known *state) {
 		s.byName = map[types.NamespacedName]*state{}
 	}
 	s.byName[name] = known
+}
+
+// goodUntil returns when the current token of an object expires; zero if it is worth nothing, or if
+// nothing is known of the object. The worker that has last reconciled the object calls it.
+func (s *states) goodUntil(name types.NamespacedName) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if known, ok := s.byName[name]; ok {
+		return known.goodUntil
+	}
+	return time.Time{}
 }
 
 func (s *states) forget(name types.NamespacedName) {
