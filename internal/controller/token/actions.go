@@ -6,6 +6,7 @@ package token
 import (
 	"context"
 	"errors"
+	"time"
 
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -61,9 +62,9 @@ func (a actions) act(ctx context.Context, s snapshot, st state, decision renewal
 
 // failedRead returns the outcome of a read that has failed. When the process is told to stop, a read
 // that was interrupted says nothing about the API server.
-func (a actions) failedRead(ctx context.Context, err error) (outcome, error) {
+func failedRead(ctx context.Context, err error, now time.Time) (outcome, error) {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return noAction{}, err
 	}
-	return clusterFailed{detail: err.Error(), at: a.clock.Now()}, err
+	return clusterFailed{detail: err.Error(), at: now}, err
 }

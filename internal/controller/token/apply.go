@@ -23,7 +23,7 @@ func (st *state) apply(s snapshot, o outcome) {
 	switch o := o.(type) {
 	case observed:
 		st.applyObserved(s, o)
-		st.limitWaits(s)
+		limitWaits(st, s)
 	case decided:
 		st.unblock(o.action)
 	case reported:
@@ -38,11 +38,11 @@ func (st *state) apply(s snapshot, o outcome) {
 		st.cache.read(o.target)
 	case targetChecked:
 		st.applyCheck(s, o)
-		st.limitWaits(s.after(o))
+		limitWaits(st, s.after(o))
 	case verdict:
 		st.cache.read(o.target)
 		st.verification.apply(s.after(o), o)
-		st.limitWaits(s.after(o))
+		limitWaits(st, s.after(o))
 	default:
 		st.applyAttempt(s, o)
 	}
@@ -79,7 +79,7 @@ func (st *state) applyObserved(s snapshot, o observed) {
 
 // limitWaits remembers when the current token expires, and cuts waits short that have become too long
 // for it.
-func (st *state) limitWaits(s snapshot) {
+func limitWaits(st *state, s snapshot) {
 	st.goodUntil = goodUntil(s, *st)
 	for _, failed := range []*failure{st.attempt.failure, st.attempt.rewriteFailure} {
 		if failed != nil && s.now.Before(failed.notBefore) {
@@ -114,7 +114,8 @@ func (st *state) applyAttempt(s snapshot, o outcome) {
 	case requestFailed:
 		st.applyRequestFailed(s, o)
 	case clusterFailed:
-		st.applyClusterFailed(s, o)
+		failed := newFailure(s, v1alpha1.ReasonClusterUnavailable, o.detail, o.at)
+		st.applyFailedStep(s, failed, o.kind, o.isWrite, o.at)
 	case issued:
 		st.attempt.applyIssued(o)
 	case confirmed:
@@ -135,7 +136,9 @@ func (st *state) applyWrite(s snapshot, o outcome) bool {
 	case written:
 		st.applyWritten(s, o)
 	case writeRefused:
-		st.applyWriteRefused(s, o)
+		failed := newFailure(s, v1alpha1.ReasonSecretWriteRefused, o.detail, o.at)
+		failed.refusedOver, failed.isOutage = ownedsecret.Version(o.target), o.isOutage
+		st.applyFailedStep(s, failed, o.kind, !o.kind.isRewrite && !o.kind.isDryRun, o.at)
 	case unrenderable:
 		st.attempt.countRewrite(o.kind, s.now)
 		st.check.renderError = renderError{
@@ -144,7 +147,14 @@ func (st *state) applyWrite(s snapshot, o outcome) bool {
 		}
 		st.setBlocker(s, renewal.BadTemplate)
 	case overtaken:
-		st.applyOvertaken(s, o)
+		// The Secret is read live before the next write.
+		st.check.last, st.cache.target.IsUncertain = lastCheck{}, true
+		if st.attempt.overtaken++; st.attempt.overtaken < maxOvertaken {
+			st.attempt.countRewrite(o.kind, s.now)
+			break
+		}
+		failed := newFailure(s, v1alpha1.ReasonClusterUnavailable, o.detail, o.at)
+		st.applyFailedStep(s, failed, o.kind, true, o.at)
 	default:
 		return false
 	}
@@ -280,41 +290,13 @@ func (st *state) rememberWritten(s snapshot, o written) {
 	st.attempt.rewriteFailure = nil
 }
 
-func (st *state) applyWriteRefused(s snapshot, o writeRefused) {
-	st.attempt.countRewrite(o.kind, s.now)
-	failed := newFailure(s, v1alpha1.ReasonSecretWriteRefused, o.detail, o.at)
-	failed.refusedOver, failed.isOutage = ownedsecret.Version(o.target), o.isOutage
-	if !o.kind.isRewrite {
-		st.cache.target.IsUncertain = !o.kind.isDryRun
-	}
-	st.failWrite(s, failed, o.kind, o.at)
-}
-
-// applyClusterFailed remembers a failed request to the API server. A token that is pending stays so:
-// it is written later.
-func (st *state) applyClusterFailed(s snapshot, o clusterFailed) {
-	st.attempt.countRewrite(o.kind, s.now)
-	if o.isWrite {
+// applyFailedStep remembers how an attempt to get or to write a token has failed, or a write of the
+// Secret with the current token. A token that is pending stays so: it is written later.
+func (st *state) applyFailedStep(s snapshot, failed *failure, kind writeKind, isUncertain bool, at time.Time) {
+	st.attempt.countRewrite(kind, s.now)
+	if isUncertain {
 		st.cache.target.IsUncertain = true
 	}
-	st.failWrite(s, newFailure(s, v1alpha1.ReasonClusterUnavailable, o.detail, o.at), o.kind, o.at)
-}
-
-// applyOvertaken has the Secret read live before the next write. That another writer was faster is a
-// failure from the third time in a row on.
-func (st *state) applyOvertaken(s snapshot, o overtaken) {
-	st.check.last = lastCheck{}
-	if st.attempt.overtaken++; st.attempt.overtaken >= maxOvertaken {
-		st.applyClusterFailed(s, clusterFailed{detail: o.detail, isWrite: true, kind: o.kind, at: o.at})
-		return
-	}
-	st.attempt.countRewrite(o.kind, s.now)
-	st.cache.target.IsUncertain = true
-}
-
-// failWrite remembers how an attempt to get or to write a token has failed, or a write of the Secret
-// with the current token.
-func (st *state) failWrite(s snapshot, failed *failure, kind writeKind, at time.Time) {
 	if kind.isRewrite {
 		failed = failed.after(st.attempt.rewriteFailure)
 		st.attempt.rewriteFailure = failed

@@ -584,15 +584,14 @@ func TestDifferentFailuresOfTheClusterArePacedAsOne(t *testing.T) {
 	w := newWorld(t)
 	untilRenewal(w)
 	for count := range 5 {
-		refused := says(503, metav1.StatusReasonServiceUnavailable)
-		if count%2 == 1 {
-			refused = says(500, metav1.StatusReasonInternalError)
-		}
 		w.wire.answerWith(func(r *http.Request) (*http.Response, error) {
-			if r.Method == http.MethodPut {
-				return refused()
+			switch {
+			case r.Method != http.MethodPut:
+				return nil, nil
+			case count%2 == 1:
+				return says(500, metav1.StatusReasonInternalError)()
 			}
-			return nil, nil
+			return says(503, metav1.StatusReasonServiceUnavailable)()
 		})
 		_, _ = w.tryReconcile()
 		token := w.token()

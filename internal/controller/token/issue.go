@@ -43,7 +43,7 @@ func (a actions) issue(ctx context.Context, s snapshot, st state, why renewal.Wh
 		return queued{ticket}, nil
 	}
 	if !s.areCredentialsRead {
-		return a.readCredentials(ctx, s)
+		return readCredentials(ctx, a, s)
 	}
 	return a.request(ctx, s, st, why, ticket)
 }
@@ -107,7 +107,7 @@ func (a actions) dryRun(ctx context.Context, s snapshot, st state) (outcome, err
 	defer cancel()
 	switch isReplaced, err := a.isReplaced(ctx, s, st); {
 	case err != nil:
-		return a.failedRead(ctx, err)
+		return failedRead(ctx, err, a.clock.Now())
 	case isReplaced:
 		return abandoned{}, nil
 	}
@@ -122,7 +122,7 @@ func (a actions) dryRun(ctx context.Context, s snapshot, st state) (outcome, err
 	case ownedsecret.IsNamespaceTerminating(err):
 		return abandoned{}, nil
 	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), isTemplatesFailed(err):
-		return a.failedWrite(s, err, kind)
+		return failedWrite(s, err, kind, a.clock.Now())
 	}
 	// Anything else is for the write itself to meet: a webhook that can't take part in a dry run, or a
 	// Secret that the cache does not show yet.

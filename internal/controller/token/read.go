@@ -7,6 +7,7 @@ import (
 	"context"
 
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pipedream-operator/pipedream-operator/internal/controller/credentials"
 	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
@@ -19,17 +20,17 @@ func (a actions) readTarget(ctx context.Context, s snapshot) (*corev1.Secret, er
 }
 
 // findCredentials reads the client credentials live.
-func (a actions) findCredentials(ctx context.Context, s snapshot) (credentials.Found, error) {
+func findCredentials(ctx context.Context, live client.Reader, s snapshot) (credentials.Found, error) {
 	reference := s.token.Spec.ClientSecretRef
-	found, err := credentials.Read(ctx, a.client, s.token.Namespace, reference)
+	found, err := credentials.Read(ctx, live, s.token.Namespace, reference)
 	return found, ownedsecret.Failed("read the Secret `"+reference.Name+"`", err)
 }
 
 // readCredentials reads the client credentials live, and does nothing else.
-func (a actions) readCredentials(ctx context.Context, s snapshot) (outcome, error) {
-	found, err := a.findCredentials(ctx, s)
+func readCredentials(ctx context.Context, a actions, s snapshot) (outcome, error) {
+	found, err := findCredentials(ctx, a.client, s)
 	if err != nil {
-		return a.failedRead(ctx, err)
+		return failedRead(ctx, err, a.clock.Now())
 	}
 	return credentialsRead{found}, nil
 }
@@ -42,7 +43,7 @@ func (a actions) block(ctx context.Context, s snapshot, st state, why renewal.Wh
 	if !isUnread || st.attempt.blocker.isRestoredWith(renewal.CurrentToken(s.desired, factsOf(s, st), s.now) == renewal.StateValid) {
 		return blocked{why}, nil
 	}
-	return a.readCredentials(ctx, s)
+	return readCredentials(ctx, a, s)
 }
 
 // check reads the Secret, and the credentials if they may be others, and compares the Secret with
@@ -50,7 +51,7 @@ func (a actions) block(ctx context.Context, s snapshot, st state, why renewal.Wh
 func (a actions) check(ctx context.Context, s snapshot, st state) (outcome, error) {
 	target, err := a.readTarget(ctx, s)
 	if err != nil {
-		return a.failedRead(ctx, err)
+		return failedRead(ctx, err, a.clock.Now())
 	}
 	found := targetChecked{target: target}
 	if target == nil {
@@ -78,9 +79,9 @@ func (a actions) compare(ctx context.Context, s snapshot, st state, found target
 	}
 	if s.credentialsSecret == nil || !isRecorded() {
 		if !s.areCredentialsRead {
-			read, err := a.findCredentials(ctx, s)
+			read, err := findCredentials(ctx, a.client, s)
 			if err != nil {
-				return a.failedRead(ctx, err)
+				return failedRead(ctx, err, a.clock.Now())
 			}
 			found.credentials = &read
 			s = s.withCredentials(read)

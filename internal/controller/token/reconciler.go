@@ -130,7 +130,7 @@ func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.PipedreamToken
 	}
 	st.apply(s, observed{isLive && failed == nil, made})
 	if failed != nil {
-		done, _ := r.actions().failedRead(ctx, failed)
+		done, _ := failedRead(ctx, failed, r.Clock.Now())
 		st.apply(s, done)
 	}
 	return s, st, failed

@@ -6,6 +6,7 @@ package token
 import (
 	"context"
 	"errors"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -22,7 +23,7 @@ func (a actions) writePending(ctx context.Context, s snapshot, st state, why ren
 	if s.credentialsSecret != nil && pending.credentialsRecord != s.credentialsRecord() {
 		switch {
 		case !s.areCredentialsRead:
-			return a.readCredentials(ctx, s)
+			return readCredentials(ctx, a, s)
 		case s.clientCredentials == nil: // The credentials can't be used: the token is the best there is.
 		case !pending.isFor(*s.clientCredentials):
 			return discarded{}, nil
@@ -52,18 +53,18 @@ func (a actions) writeToken(ctx context.Context, s snapshot, st state, pending r
 		case ownedsecret.IsNamespaceTerminating(err):
 			return discarded{isNamespaceTerminating: true}, nil
 		case !ownedsecret.IsOvertaken(err):
-			return a.failedWrite(s, err, writeKind{})
+			return failedWrite(s, err, writeKind{}, a.clock.Now())
 		}
 		live, readErr := ownedsecret.Metadata(ctx, a.client, ownedsecret.Key(s.token))
 		if readErr != nil {
-			return a.uncertain(readErr, writeKind{})
+			return uncertain(readErr, writeKind{}, a.clock.Now())
 		}
 		s.target = live
 		if s.currentInputs() == pending.inputs {
 			return written{target: s.target, token: pending, why: why, isFound: true}, nil
 		}
 	}
-	return a.uncertain(err, writeKind{})
+	return uncertain(err, writeKind{}, a.clock.Now())
 }
 
 // rewrite writes the Secret again with the token that it holds. What is to be said of the next
@@ -82,7 +83,7 @@ func (a actions) rewrite(ctx context.Context, s snapshot, st state) (outcome, er
 	case ownedsecret.IsOvertaken(err):
 		return overtaken{detail: err.Error(), kind: kind, at: a.clock.Now()}, err
 	}
-	return a.failedWrite(s, err, kind)
+	return failedWrite(s, err, kind, a.clock.Now())
 }
 
 func (a actions) write(ctx context.Context, s snapshot, st state, current recordedToken) (*corev1.Secret, error) {
@@ -99,19 +100,19 @@ func (a actions) write(ctx context.Context, s snapshot, st state, current record
 // failedWrite returns the outcome of a write that has failed: the API server refuses the Secret,
 // the templates fail with this token, or it is not known whether the write was done. Only then
 // there is an error.
-func (a actions) failedWrite(s snapshot, err error, kind writeKind) (outcome, error) {
+func failedWrite(s snapshot, err error, kind writeKind, now time.Time) (outcome, error) {
 	if failed, ok := errors.AsType[templatesFailedError](err); ok {
 		return unrenderable{err: failed.error, kind: kind}, nil
 	}
 	if detail, ok := ownedsecret.Refusal(err); ok {
-		return writeRefused{detail: detail, isOutage: ownedsecret.IsOutage(err), kind: kind, target: s.target, at: a.clock.Now()}, nil
+		return writeRefused{detail: detail, isOutage: ownedsecret.IsOutage(err), kind: kind, target: s.target, at: now}, nil
 	}
-	return a.uncertain(err, kind)
+	return uncertain(err, kind, now)
 }
 
 // uncertain returns the outcome of a write of which it is not known whether it was done.
-func (a actions) uncertain(err error, kind writeKind) (outcome, error) {
-	return clusterFailed{detail: err.Error(), isWrite: true, kind: kind, at: a.clock.Now()}, err
+func uncertain(err error, kind writeKind, now time.Time) (outcome, error) {
+	return clusterFailed{detail: err.Error(), isWrite: true, kind: kind, at: now}, err
 }
 
 func isTemplatesFailed(err error) bool {
