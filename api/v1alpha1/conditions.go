@@ -21,7 +21,7 @@ const (
 	// for False: CredentialsMissing, CredentialsInvalid, CredentialsRejected,
 	// ScopeRejected, ScopeNotGranted, RequestRejected, SecretNotOwned,
 	// SecretWriteRefused, TemplateInvalid, RateLimited, EndpointUnavailable,
-	// MalformedResponse.
+	// MalformedResponse, ClusterUnavailable.
 	ConditionRenewed = "Renewed"
 
 	// ConditionVerified is what Pipedream last answered to the current token. It
@@ -96,7 +96,9 @@ const (
 	// ReasonSecretWriteRefused (Renewed=False, Stalled): the API server does not
 	// store the Secret: a quota, an admission policy, a webhook that can't be asked, or
 	// an immutable Secret. The operator keeps the issued token in memory, and stores it
-	// as soon as the API server allows it.
+	// as soon as the API server allows it. While a webhook can't be asked, the operator
+	// tries again after 1 second, doubling to 5 minutes, else after 1 minute, doubling
+	// to 15 minutes.
 	ReasonSecretWriteRefused = "SecretWriteRefused"
 	// ReasonTemplateInvalid (Renewed=False, Stalled): a template in spec.secret.data
 	// can't be rendered. Until it is corrected, the operator asks for no token, and the
@@ -111,6 +113,12 @@ const (
 	// ReasonMalformedResponse (Renewed=False): Pipedream answered with success, and
 	// the answer contains no usable token.
 	ReasonMalformedResponse = "MalformedResponse"
+	// ReasonClusterUnavailable (Renewed=False): a request to the Kubernetes API server
+	// has failed: a read of a Secret, or a write for another cause than those of
+	// SecretWriteRefused. The message says which request, and its HTTP status. The
+	// operator keeps an issued token in memory, and stores it as soon as the API server
+	// answers.
+	ReasonClusterUnavailable = "ClusterUnavailable"
 
 	// ReasonTokenAccepted (Verified=True): Pipedream accepted the current token.
 	ReasonTokenAccepted = "TokenAccepted"

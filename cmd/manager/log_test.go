@@ -149,7 +149,7 @@ func TestLog(t *testing.T) {
 	if got := len(others); got < 5 || got > 30 {
 		t.Errorf("there are %d lines about something else: %q", got, others)
 	}
-	for _, secret := range []string{goodSecret, rotated, first, "eyJ"} {
+	for _, secret := range []string{goodSecret, rotated, first, "eyJ", apiWarning} {
 		for _, form := range []string{secret, hex.EncodeToString([]byte(secret)), base64.StdEncoding.EncodeToString([]byte(secret))} {
 			if strings.Contains(manager.Log.String(), form) {
 				t.Errorf("the log holds a secret as %.8s…", form)

@@ -13,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
@@ -38,6 +39,8 @@ func newManager(options *options) (ctrl.Manager, error) {
 	// The API server limits the requests that it accepts, so the client needs no limit.
 	config.QPS = -1
 	config.UserAgent = "pipedream-operator/" + version()
+	// An admission webhook or policy may quote a Secret in a warning, and client-go would log it.
+	config.WarningHandlerWithContext = rest.NoWarnings{}
 	scheme := runtime.NewScheme()
 	if err := errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return nil, fmt.Errorf("build the scheme: %w", err)

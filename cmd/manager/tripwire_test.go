@@ -126,6 +126,10 @@ func (w *tripwire) toAPIServer(t *testing.T, admin *rest.Config) string {
 		Transport:     transport,
 		FlushInterval: -1, // A watch tells at once.
 		Rewrite:       func(request *httputil.ProxyRequest) { request.SetURL(target) },
+		ModifyResponse: func(response *http.Response) error {
+			response.Header.Add("Warning", `299 - "`+apiWarning+`"`)
+			return nil
+		},
 		// A manager that is killed breaks its connections, and the server says nothing about it.
 		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
 	}
@@ -136,6 +140,10 @@ func (w *tripwire) toAPIServer(t *testing.T, admin *rest.Config) string {
 	})
 	return server.URL
 }
+
+// apiWarning is a warning in each answer of the API server, as an admission webhook may add it. It may
+// quote a Secret.
+const apiWarning = "a warning that quotes the token"
 
 // callToAPIServer names a request as in "PATCH pipedreamtokens/orders/status".
 func callToAPIServer(request *http.Request) string {

@@ -22,19 +22,37 @@ import (
 const (
 	// reconciliationTimeout is longer than any reconcile takes.
 	reconciliationTimeout = time.Minute
-	// MinRetry and maxRetry are the shortest and the longest wait after an error of the API server.
+	// MinRetry and maxRetry are the shortest and the longest wait after an error that a reconciler returns.
+	// The reconciler itself decides when a failed attempt is made again. These waits are for errors after
+	// which it can't even report what it knows.
 	MinRetry = time.Second
 	maxRetry = 15 * time.Second
 )
 
-// Options returns the options of the controller of each kind.
-func Options(maxConcurrentReconciles int) controller.Options {
+// Options returns the options of the controller of each kind. After an error of the reconciler, an
+// object is reconciled again after a second, doubling to 15 seconds, and at most after what longestWait
+// returns for it.
+func Options(maxConcurrentReconciles int, longestWait func(types.NamespacedName) time.Duration) controller.Options {
 	return controller.Options{
 		MaxConcurrentReconciles: maxConcurrentReconciles,
 		ReconciliationTimeout:   reconciliationTimeout,
-		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](MinRetry, maxRetry),
-		EnableWarmup:            new(true),
+		RateLimiter: boundedRateLimiter{
+			TypedRateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](MinRetry, maxRetry),
+			longestWait:      longestWait,
+		},
+		EnableWarmup: new(true),
 	}
+}
+
+// boundedRateLimiter bounds the waits of another rate limiter.
+type boundedRateLimiter struct {
+	workqueue.TypedRateLimiter[reconcile.Request]
+	longestWait func(types.NamespacedName) time.Duration
+}
+
+// When implements workqueue.TypedRateLimiter.
+func (l boundedRateLimiter) When(request reconcile.Request) time.Duration {
+	return min(l.TypedRateLimiter.When(request), l.longestWait(request.NamespacedName))
 }
 
 // Reconciler is the reconciler of a kind.

@@ -4,8 +4,14 @@
 package ownedsecret
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -122,10 +128,13 @@ func TestRefusalNamesFieldsAndQuotesNothing(t *testing.T) {
 		"text in place of a field": {invalid("hush hush", strings.Repeat("x", 129), "é", "a\nb", "type"), "HTTP status 422 Invalid, about type"},
 		"many fields":              {invalid("a", "b", "c", "d", "e", "f", "g"), "HTTP status 422 Invalid, about a, b, c, d, e"},
 		"no field":                 {apierrors.NewForbidden(schema.GroupResource{}, "orders", errors.New("hush")), "HTTP status 403 Forbidden"},
-		"a webhook":                {apierrors.NewInternalError(errors.New("hush")), "HTTP status 500 InternalError"},
-		"an outage":                {apierrors.NewServiceUnavailable("hush"), ""},
-		"an outage of etcd":        {apierrors.NewTimeoutError("hush", 1), ""},
-		"a broken connection":      {errors.New("hush"), ""},
+		"a webhook's own reason": {
+			&apierrors.StatusError{ErrStatus: metav1.Status{Code: 403, Reason: "hush"}}, "HTTP status 403 Forbidden",
+		},
+		"a webhook":           {apierrors.NewInternalError(errors.New("hush")), "HTTP status 500 InternalError"},
+		"an outage":           {apierrors.NewServiceUnavailable("hush"), ""},
+		"an outage of etcd":   {apierrors.NewTimeoutError("hush", 1), ""},
+		"a broken connection": {errors.New("hush"), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -134,5 +143,45 @@ func TestRefusalNamesFieldsAndQuotesNothing(t *testing.T) {
 				t.Errorf("the refusal is described as %q, %v; want %q", got, ok, test.want)
 			}
 		})
+	}
+}
+
+// TestFailedRequestSaysWhatWasBeingDone describes failed requests to the API server.
+func TestFailedRequestSaysWhatWasBeingDone(t *testing.T) {
+	t.Parallel()
+	status := func(code int32, reason metav1.StatusReason) error {
+		return &apierrors.StatusError{ErrStatus: metav1.Status{Code: code, Reason: reason, Message: "hush"}}
+	}
+	for name, test := range map[string]struct {
+		err  error
+		want string
+	}{
+		"an answer":                       {status(403, metav1.StatusReasonForbidden), "HTTP status 403 Forbidden"},
+		"an answer, wrapped":              {fmt.Errorf("hush: %w", status(401, metav1.StatusReasonUnauthorized)), "HTTP status 401 Unauthorized"},
+		"a reason that a webhook made up": {status(403, "hush"), "HTTP status 403 Forbidden"},
+		"no reason":                       {status(451, ""), "HTTP status 451 Unavailable For Legal Reasons"},
+		"an unknown code":                 {status(599, "hush"), "HTTP status 599"},
+		"a timeout":                       {fmt.Errorf("hush: %w", context.DeadlineExceeded), "no complete answer in time"},
+		"a timeout of the network":        {&url.Error{Op: "hush", URL: "hush", Err: os.ErrDeadlineExceeded}, "no complete answer in time"},
+		"an interrupted request":          {context.Canceled, "the request was interrupted"},
+		"a refused connection":            {&url.Error{Op: "hush", URL: "hush", Err: syscall.ECONNREFUSED}, "connection refused"},
+		"a broken connection":             {fmt.Errorf("hush: %w", syscall.EPIPE), "connection reset"},
+		"no route":                        {fmt.Errorf("hush: %w", syscall.ENETUNREACH), "network unreachable"},
+		"an answer that ends":             {fmt.Errorf("hush: %w", io.EOF), "the connection was closed before the answer was complete"},
+		"anything else":                   {errors.New("hush"), "no usable answer"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			err := Failed("read the Secret `orders`", test.err)
+			if got, want := err.Error(), "read the Secret `orders`: "+test.want; got != want {
+				t.Errorf("the error is %q, want %q", got, want)
+			}
+			if !errors.Is(err, test.err) {
+				t.Error("the cause is lost")
+			}
+		})
+	}
+	if err := Failed("read the Secret `orders`", nil); err != nil {
+		t.Errorf("a request that did not fail is %v", err)
 	}
 }

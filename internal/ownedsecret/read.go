@@ -27,7 +27,8 @@ type Seen struct {
 
 // Observe returns the metadata of a Secret; nil if there is none. It reads through the cache,
 // and live if the cache is older than what the process has seen, or if a write is uncertain.
-// isLive reports which of the two it was.
+// isLive reports which of the two it was. If the live read fails, secret is the cached one. The
+// error is a *RequestError.
 func Observe(ctx context.Context, cache, live client.Reader, name types.NamespacedName, seen Seen) (secret *metav1.PartialObjectMetadata, isLive bool, err error) {
 	cached, err := Metadata(ctx, cache, name)
 	if err != nil {
@@ -36,18 +37,29 @@ func Observe(ctx context.Context, cache, live client.Reader, name types.Namespac
 	if !seen.IsUncertain && !IsOlder(Version(cached), seen.Version) {
 		return cached, false, nil
 	}
-	secret, err = Metadata(ctx, live, name)
-	return secret, true, err
+	if secret, err = Metadata(ctx, live, name); err != nil {
+		return cached, true, err
+	}
+	return secret, true, nil
 }
 
-// Metadata returns the metadata of a Secret; nil if there is none.
+// Metadata returns the metadata of a Secret; nil if there is none. The error is a *RequestError.
 func Metadata(ctx context.Context, reader client.Reader, name types.NamespacedName) (*metav1.PartialObjectMetadata, error) {
 	metadata := &metav1.PartialObjectMetadata{}
 	metadata.SetGroupVersionKind(secretKind)
 	if err := reader.Get(ctx, name, metadata); err != nil {
-		return nil, client.IgnoreNotFound(err)
+		return nil, Failed("read the metadata of the Secret `"+name.Name+"`", client.IgnoreNotFound(err))
 	}
 	return metadata, nil
+}
+
+// Read reads a whole Secret; nil if there is none. The error is a *RequestError.
+func Read(ctx context.Context, live client.Reader, name types.NamespacedName) (*corev1.Secret, error) {
+	secret := &corev1.Secret{}
+	if err := live.Get(ctx, name, secret); err != nil {
+		return nil, Failed("read the Secret `"+name.Name+"`", client.IgnoreNotFound(err))
+	}
+	return secret, nil
 }
 
 // IsOlder reports whether the resourceVersion of a cached object is older than a version that is

@@ -6,7 +6,6 @@ package ownedsecret
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"regexp"
 	"slices"
@@ -21,8 +20,12 @@ import (
 // Write creates the owner's Secret, or replaces existing, the Secret that the caller has observed. It
 // fails if there is a Secret where the caller has observed none, or another version than observed:
 // so a Secret that somebody else has created meanwhile is never overwritten. On success, secret is as
-// it was written.
+// it was written. The error is a *RequestError.
 func Write(ctx context.Context, c client.Client, owner Owner, existing *metav1.PartialObjectMetadata, secret *corev1.Secret) error {
+	return Failed("write the Secret `"+secret.Name+"`", createOrUpdate(ctx, c, owner, existing, secret))
+}
+
+func createOrUpdate(ctx context.Context, c client.Client, owner Owner, existing *metav1.PartialObjectMetadata, secret *corev1.Secret) error {
 	if existing == nil {
 		return c.Create(ctx, secret)
 	}
@@ -39,13 +42,17 @@ func Write(ctx context.Context, c client.Client, owner Owner, existing *metav1.P
 // DryRunCreate finds out whether the API server would create a Secret. The error is the one that
 // Write would return; an admission webhook that can't take part in a dry run is one, too.
 func DryRunCreate(ctx context.Context, c client.Client, secret *corev1.Secret) error {
-	return c.Create(ctx, secret, client.DryRunAll)
+	return Failed("write the Secret `"+secret.Name+"` as a dry run", c.Create(ctx, secret, client.DryRunAll))
 }
 
 // IsOvertaken reports whether a write failed because another writer was faster.
 func IsOvertaken(err error) bool {
 	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
 }
+
+// IsOutage reports whether a Secret was refused for a cause that may go away by itself: an admission
+// webhook can't be asked. Other refusals need a person.
+func IsOutage(err error) bool { return apierrors.IsInternalError(err) }
 
 // IsNamespaceTerminating reports whether a write failed because the namespace is being deleted.
 func IsNamespaceTerminating(err error) bool {
@@ -74,7 +81,7 @@ func Refusal(err error) (description string, ok bool) {
 	default:
 		return "", false
 	}
-	description = fmt.Sprintf("HTTP status %d %s", status.ErrStatus.Code, status.ErrStatus.Reason)
+	description = describeStatus(status.ErrStatus)
 	if fields := refusedFields(status.ErrStatus.Details); len(fields) > 0 {
 		description += ", about " + strings.Join(fields, ", ")
 	}

@@ -50,6 +50,7 @@ var (
 	MalformedResponse = Mechanics{
 		Reason: v1alpha1.ReasonMalformedResponse, Class: Transient, Kind: pipedream.Malformed,
 	}
+	ClusterUnavailable = Mechanics{Reason: v1alpha1.ReasonClusterUnavailable, Class: Transient}
 )
 
 // Who must act, as far as all kinds of objects say the same.

@@ -56,6 +56,7 @@ func FuzzDecide(f *testing.F) {
 			LastVerified:       near(lastVerified),
 			VerificationQueued: verification&1 == 1, VerifyNow: verification&2 == 2,
 			Unverified: verification&32 == 32, VerificationSuspended: verification&64 == 64, VerifyAt: near(verification >> 7),
+			ClusterFailed:   target&128 == 128,
 			TemplateInvalid: verification&4 == 4, OtherType: verification&16 == 16, DriftedAgain: verification&8 == 8,
 			RewriteNotBefore: near(notBefore / 2), Rewrites: retry.Triggers{Last: near(lastTriggered / 2), Count: repeats},
 		}

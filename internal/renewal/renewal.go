@@ -95,6 +95,9 @@ type Facts struct {
 	// one, and so need not wait.
 	NotBefore time.Time
 	Changed   bool
+	// ClusterFailed is true if the attempt failed because a request to the cluster did. Nothing is then
+	// read, verified or written again before the wait ends, whether a token is due or not.
+	ClusterFailed bool
 	// LastIssue is when the last token was issued.
 	LastIssue time.Time
 	// Triggered are the attempts in a row that somebody's changes have triggered.
@@ -216,6 +219,8 @@ func Decide(desired Desired, facts Facts, now time.Time) Decision {
 // must be known whether the current token is worth anything, and a good one is kept as desired.
 func decideMeanwhile(desired Desired, facts Facts, decision Decision, now time.Time) Decision {
 	switch {
+	case now.Before(clusterNotBefore(facts, now)):
+		return decision
 	case facts.Target == Owned && facts.Check == Unchecked:
 		return Decision{Action: Read}
 	case VerificationDue(desired, facts, now):
@@ -227,6 +232,21 @@ func decideMeanwhile(desired Desired, facts Facts, decision Decision, now time.T
 }
 
 func decideIdle(desired Desired, facts Facts, now time.Time) Decision {
+	decision := decideKeep(desired, facts, now)
+	until := clusterNotBefore(facts, now)
+	if !now.Before(until) {
+		return decision
+	}
+	switch decision.Action {
+	case Read, Verify, Rewrite:
+		return Decision{Action: Wait, Until: until}
+	case Keep, Write, Issue, Wait, Blocked:
+	}
+	return decision
+}
+
+// decideKeep returns what to do while no token is due.
+func decideKeep(desired Desired, facts Facts, now time.Time) Decision {
 	switch {
 	case facts.Check == Unchecked:
 		return Decision{Action: Read}
@@ -244,6 +264,15 @@ func decideIdle(desired Desired, facts Facts, now time.Time) Decision {
 		return Decision{Action: Wait, Until: rewriteNotBefore(facts, now)}
 	}
 	return Decision{Action: Keep}
+}
+
+// clusterNotBefore returns when the cluster is asked again after a request to it has failed; zero if
+// none has.
+func clusterNotBefore(facts Facts, now time.Time) time.Time {
+	if !facts.ClusterFailed {
+		return time.Time{}
+	}
+	return notBefore(facts, now)
 }
 
 // RewriteDue reports whether the Secret is to be written again now with the token that it holds,
@@ -515,7 +544,9 @@ func Sleep(desired Desired, facts Facts, decision Decision, now time.Time) time.
 	if next, ok := nextVerification(desired, facts, now); ok {
 		consider(next)
 	}
-	if VerificationDue(desired, facts, now) {
+	if until := clusterNotBefore(facts, now); now.Before(until) {
+		consider(until)
+	} else if VerificationDue(desired, facts, now) {
 		wake = now.Add(time.Millisecond) // It came due after the decision, by its outcome.
 	}
 	return wake.Sub(now)

@@ -486,6 +486,83 @@ func TestADriftedSecretIsRewrittenWhileNoTokenCanBeIssued(t *testing.T) {
 	}
 }
 
+// TestNothingIsAskedOfAClusterThatHasJustFailed decides while the wait after a failed request to the
+// cluster is not over, and when it is.
+func TestNothingIsAskedOfAClusterThatHasJustFailed(t *testing.T) {
+	t.Parallel()
+	due := func(s *inputs) { s.facts.Record.IssueTime = now.Add(-3 * time.Hour) }
+	tests := map[string]struct {
+		given       func(*inputs)
+		want, after renewal.Decision
+	}{
+		"something has changed since the last check": {
+			given: func(s *inputs) { s.facts.Check = renewal.Unchecked },
+			want:  renewal.Decision{Action: renewal.Wait, Until: later},
+			after: renewal.Decision{Action: renewal.Read},
+		},
+		"verification is due": {
+			given: func(s *inputs) { s.desired.VerifyEvery = time.Minute },
+			want:  renewal.Decision{Action: renewal.Wait, Until: later},
+			after: renewal.Decision{Action: renewal.Verify},
+		},
+		"the Secret has drifted": {
+			given: func(s *inputs) { s.facts.Check = renewal.Drifted },
+			want:  renewal.Decision{Action: renewal.Wait, Until: later},
+			after: renewal.Decision{Action: renewal.Rewrite},
+		},
+		"all is well": {
+			given: func(*inputs) {},
+			want:  renewal.Decision{Action: renewal.Keep},
+			after: renewal.Decision{Action: renewal.Keep},
+		},
+		"a token is due": {
+			given: due,
+			want:  renewal.Decision{Action: renewal.Wait, Why: renewal.Due, Until: later},
+			after: renewal.Decision{Action: renewal.Issue, Why: renewal.Due},
+		},
+		"a token is due, and the Secret was not read": {
+			given: func(s *inputs) { due(s); s.facts.Check = renewal.Unchecked },
+			want:  renewal.Decision{Action: renewal.Wait, Why: renewal.Due, Until: later},
+			after: renewal.Decision{Action: renewal.Issue, Why: renewal.Due},
+		},
+		"a token waits to be stored": {
+			given: func(s *inputs) { due(s); s.facts.HasPending = true },
+			want:  renewal.Decision{Action: renewal.Wait, Why: renewal.Due, Until: later},
+			after: renewal.Decision{Action: renewal.Write, Why: renewal.Due},
+		},
+		"a token is due without credentials, and the Secret was not read": {
+			given: func(s *inputs) { due(s); s.facts.Check, s.facts.HasCredentials = renewal.Unchecked, false },
+			want:  renewal.Decision{Action: renewal.Blocked, Why: renewal.NoCredentials},
+			after: renewal.Decision{Action: renewal.Read},
+		},
+		"the inputs have changed since": {
+			given: func(s *inputs) { s.facts.Check, s.facts.Changed = renewal.Unchecked, true },
+			want:  renewal.Decision{Action: renewal.Read},
+			after: renewal.Decision{Action: renewal.Read},
+		},
+		"the clock was set back since": {
+			given: func(s *inputs) { s.facts.Check, s.facts.NotBefore = renewal.Unchecked, now.Add(time.Hour) },
+			want:  renewal.Decision{Action: renewal.Read},
+			after: renewal.Decision{Action: renewal.Read},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := nothingDue()
+			s.facts.ClusterFailed, s.facts.NotBefore = true, later
+			test.given(s)
+			if diff := cmp.Diff(test.want, s.decide()); diff != "" {
+				t.Errorf("Decide in the wait (-want +got):\n%s", diff)
+			}
+			s.facts.NotBefore = now
+			if diff := cmp.Diff(test.after, s.decide()); diff != "" {
+				t.Errorf("Decide after the wait (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestTheReasonWithPrecedenceIsGiven(t *testing.T) {
 	t.Parallel()
 	// These pairs exclude each other, because both reasons depend on the same input.

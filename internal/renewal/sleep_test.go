@@ -50,6 +50,21 @@ func TestSleep(t *testing.T) {
 			at:    expires.Add(-2 * time.Minute),
 			want:  2 * time.Minute,
 		},
+		"to the next request to the cluster, when a verification is due": {
+			given: func(s *inputs) {
+				s.desired.VerifyEvery = time.Minute
+				s.facts.ClusterFailed, s.facts.NotBefore = true, now.Add(20*time.Second)
+			},
+			want: 20 * time.Second,
+		},
+		"to the next request to the cluster, when there are no credentials": {
+			given: func(s *inputs) {
+				s.facts.Check, s.facts.HasCredentials = renewal.Unchecked, false
+				s.facts.Record.IssueTime = now.Add(-3 * time.Hour)
+				s.facts.ClusterFailed, s.facts.NotBefore = true, now.Add(20*time.Second)
+			},
+			want: 20 * time.Second,
+		},
 		"to the expiry of a token in a drifted Secret that can't be written": {
 			given: func(s *inputs) {
 				s.desired.RenewBefore = 30 * time.Second
@@ -169,6 +184,7 @@ func randomInputs(random *rand.Rand) (*inputs, time.Time) {
 	s.facts.Triggered.Last = maybe(now.Add(-seconds(600)))
 	s.facts.Triggered.Count = random.IntN(8)
 	s.facts.NotBefore = maybe(now.Add(seconds(1200) - 10*time.Minute))
+	s.facts.ClusterFailed, s.facts.Changed = random.IntN(3) == 0, random.IntN(5) == 0
 	s.facts.LastVerified = maybe(now.Add(-seconds(900)))
 	s.facts.VerificationQueued = random.IntN(10) == 0
 	s.facts.HasCredentials = random.IntN(5) > 0

@@ -43,18 +43,57 @@ const (
 	firstRefusedWait     = time.Minute
 	firstTransientWait   = time.Second
 	longestTransientWait = 5 * time.Minute
+	// urgentTime is the last part of the life of a token. In this time, after the expiry, and
+	// while there is no token, a wait after a transient failure is at most urgentWait.
+	urgentTime = 10 * time.Minute
+	urgentWait = 30 * time.Second
 )
 
 // After returns how long to wait after a failure. The count is the number of failures in
 // a row, which is 1 for the first failure. A wait after a transient failure is up to a
 // fifth shorter, depending on the identity and the count, so that objects that fail
-// together do not retry together. The result is never longer than LongestWait.
+// together do not retry together. The result is never longer than LongestWait. Where a
+// token expires meanwhile, use AfterTransient for transient failures.
 func After(class Class, identity string, count int) time.Duration {
 	if class == Refused {
 		return Doubled(firstRefusedWait, LongestWait, count)
 	}
 	wait := Doubled(firstTransientWait, longestTransientWait, count)
 	return wait - Spread(identity+"/"+strconv.Itoa(count), wait/5)
+}
+
+// AfterTransient returns how long to wait after a transient failure, for an object whose
+// current token expires at a time. The expiry is zero if there is no token that is worth
+// anything. The wait is the one of After, and at most LongestTransient.
+func AfterTransient(identity string, count int, expiry, now time.Time) time.Duration {
+	wait := min(Doubled(firstTransientWait, longestTransientWait, count), LongestTransient(expiry, now))
+	return max(wait-Spread(identity+"/"+strconv.Itoa(count), wait/5), firstTransientWait)
+}
+
+// LongestTransient returns the longest wait after a transient failure, for an object whose
+// current token expires at a time: a third of the time that is left, and at most 30
+// seconds in the last ten minutes, after the expiry, and without a token, when the expiry
+// is zero. A longer wait ends at most 30 seconds after the last ten minutes have begun.
+// The result is never shorter than a second.
+//
+// While an object waits, the rest of its wait never becomes longer than the result.
+func LongestTransient(expiry, now time.Time) time.Duration {
+	left := expiry.Sub(now)
+	if expiry.IsZero() || left <= 0 {
+		return urgentWait
+	}
+	longest := min(left/3, longestTransientWait, max(left-urgentTime, 0)+urgentWait)
+	return max(longest, firstTransientWait)
+}
+
+// LimitTransient returns the end of a wait after a transient failure, or the end of a wait
+// of LongestTransient from now if the given end is later: the token for which the wait was
+// set may be gone, or the clock was set back.
+func LimitTransient(until, expiry, now time.Time) time.Time {
+	if longest := now.Add(LongestTransient(expiry, now)); until.After(longest) {
+		return longest
+	}
+	return until
 }
 
 // Doubled returns the wait number count in a row of waits, the first wait being number 1.

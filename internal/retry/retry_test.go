@@ -5,6 +5,8 @@ package retry_test
 
 import (
 	"fmt"
+	"math"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -54,6 +56,122 @@ func TestTheWaitAfterATransientFailure(t *testing.T) {
 		if first <= least || first-least > most/50 {
 			t.Errorf("after failure %d the first waits %s, want little more than %s", count, first, least)
 		}
+	}
+}
+
+func TestTheLongestWaitAfterATransientFailure(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct{ left, want time.Duration }{
+		"much is left":                          {left: 24 * time.Hour, want: 5 * time.Minute},
+		"just enough for the longest wait":      {left: 15 * time.Minute, want: 5 * time.Minute},
+		"a third is left below that":            {left: 14*time.Minute + 42*time.Second, want: 4*time.Minute + 54*time.Second},
+		"the wait ends in the last ten minutes": {left: 12 * time.Minute, want: 2*time.Minute + 30*time.Second},
+		"the last ten minutes begin":            {left: 10 * time.Minute, want: 30 * time.Second},
+		"just before the last ten minutes":      {left: 10*time.Minute + time.Second, want: 31 * time.Second},
+		"in the last ten minutes":               {left: 5 * time.Minute, want: 30 * time.Second},
+		"a third is 30 s":                       {left: 90 * time.Second, want: 30 * time.Second},
+		"40 s":                                  {left: 40 * time.Second, want: 40 * time.Second / 3},
+		"three seconds":                         {left: 3 * time.Second, want: time.Second},
+		"the last second":                       {left: time.Second, want: time.Second},
+		"the last nanosecond":                   {left: 1, want: time.Second},
+		"the expiry":                            {left: 0, want: 30 * time.Second},
+		"an hour after the expiry":              {left: -time.Hour, want: 30 * time.Second},
+	}
+	for name, test := range tests {
+		if got := retry.LongestTransient(now.Add(test.left), now); got != test.want {
+			t.Errorf("%s: the longest wait is %s, want %s", name, got, test.want)
+		}
+	}
+	if got := retry.LongestTransient(time.Time{}, now); got != 30*time.Second {
+		t.Errorf("without a token the longest wait is %s, want 30 s", got)
+	}
+}
+
+// TestNoWaitAfterATransientFailureReachesPastItsBound draws waits from a seed, and looks at
+// each moment of a wait whether its rest is still allowed.
+func TestNoWaitAfterATransientFailureReachesPastItsBound(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // The same draws in each run.
+	for range 20000 {
+		// As many short lives as long ones.
+		left := time.Duration(math.Exp(random.Float64()*18) * float64(time.Millisecond))
+		expiry := now.Add(left)
+		switch random.IntN(10) {
+		case 0:
+			expiry = time.Time{}
+		case 1:
+			expiry = now.Add(-left)
+		}
+		identity, count := fmt.Sprintf("shop/orders-%d", random.IntN(1000)), random.IntN(20)
+		wait := retry.AfterTransient(identity, count, expiry, now)
+		end := now.Add(wait)
+		if wait < time.Second || wait > retry.LongestWait {
+			t.Fatalf("with %s left, the wait after failure %d is %s", left, count, wait)
+		}
+		if !expiry.IsZero() && wait > time.Second && left > 0 && expiry.After(now) && wait > left/3 {
+			t.Fatalf("with %s left, the wait after failure %d is %s, want at most a third", left, count, wait)
+		}
+		if urgent := expiry.IsZero() || expiry.Sub(now) <= 10*time.Minute; urgent && wait > 30*time.Second {
+			t.Fatalf("with %s left, the wait after failure %d is %s, want at most 30 s", expiry.Sub(now), count, wait)
+		}
+		if usual := retry.After(retry.Transient, identity, count); wait > max(usual, time.Second) && wait > retry.LongestTransient(expiry, now) {
+			t.Fatalf("with %s left, the wait after failure %d is %s, and %s without a deadline", left, count, wait, usual)
+		}
+		for range 20 {
+			at := now.Add(time.Duration(random.Int64N(int64(wait))))
+			if got := retry.LimitTransient(end, expiry, at); !got.Equal(end) {
+				t.Fatalf("with %s left, a wait of %s is cut short by %s when %s of it have passed",
+					left, wait, end.Sub(got), at.Sub(now))
+			}
+		}
+	}
+}
+
+// TestAFailureBeforeAnExpiryIsRetriedBeforeIt has attempts fail until 40 s before the expiry.
+func TestAFailureBeforeAnExpiryIsRetriedBeforeIt(t *testing.T) {
+	t.Parallel()
+	for _, life := range []time.Duration{time.Minute, 10 * time.Minute, 20 * time.Minute, time.Hour, 24 * time.Hour} {
+		for _, answers := range []time.Duration{5 * time.Second, 40 * time.Second, 2 * time.Minute} {
+			at, expiry := now.Add(life*2/3), now.Add(life)
+			for count := 1; at.Before(expiry.Add(-answers)); count++ {
+				at = at.Add(retry.AfterTransient("shop/orders", count, expiry, at))
+			}
+			if !at.Before(expiry) {
+				t.Errorf("a token that lives %s is tried again %s after its expiry, though Pipedream answered again %s before it",
+					life, at.Sub(expiry), answers)
+			}
+		}
+	}
+}
+
+func TestAWaitIsCutShortWhenItsTokenIsGone(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		until, expiry time.Time
+		want          time.Duration
+	}{
+		"the token is gone":                    {until: now.Add(4 * time.Minute), want: 30 * time.Second},
+		"an older token was put back":          {until: now.Add(4 * time.Minute), expiry: now.Add(time.Minute), want: 20 * time.Second},
+		"the clock was set back":               {until: now.Add(time.Hour), expiry: now.Add(2 * time.Hour), want: 5 * time.Minute},
+		"a short wait without a token":         {until: now.Add(10 * time.Second), want: 10 * time.Second},
+		"a wait that is over":                  {until: now.Add(-time.Minute), want: -time.Minute},
+		"a wait that still fits into the life": {until: now.Add(4 * time.Minute), expiry: now.Add(time.Hour), want: 4 * time.Minute},
+	} {
+		if got := retry.LimitTransient(test.until, test.expiry, now).Sub(now); got != test.want {
+			t.Errorf("%s: the wait ends in %s, want %s", name, got, test.want)
+		}
+	}
+}
+
+// Objects that fail together do not retry together, also where a deadline limits the wait.
+func TestWaitsBeforeADeadlineAreSpread(t *testing.T) {
+	t.Parallel()
+	waits := map[time.Duration]bool{}
+	for i := range 100 {
+		waits[retry.AfterTransient(fmt.Sprintf("shop/orders-%d", i), 10, time.Time{}, now)] = true
+	}
+	if len(waits) < 90 {
+		t.Errorf("100 objects without a token have only %d different waits", len(waits))
 	}
 }
 

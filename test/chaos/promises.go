@@ -11,7 +11,7 @@ import (
 const (
 	// settleTime is how long after the end of a disturbance the operator's promises hold again. It is the sum of
 	// the longest delays of the design: a dead leader's lease (15 s, and 2 s until another manager takes it) or
-	// the wait after a failed call of the API server (15 s); a token request that runs into its timeout (10 s);
+	// the wait after a failed request to the API server (about as long as it was away); a token request that runs into its timeout (10 s);
 	// the requests for 200 tokens at 50 a second (4 s); and a margin for a busy machine.
 	settleTime = 40 * time.Second
 	// retryDelay is the longest time between the end of the operator's wait and the new token.

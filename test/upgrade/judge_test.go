@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/retry"
 )
 
 const (
@@ -34,7 +35,7 @@ const (
 var triedAgain = []string{
 	v1alpha1.ReasonCredentialsRejected, v1alpha1.ReasonScopeRejected, v1alpha1.ReasonRequestRejected,
 	v1alpha1.ReasonRateLimited, v1alpha1.ReasonEndpointUnavailable, v1alpha1.ReasonMalformedResponse,
-	v1alpha1.ReasonSecretWriteRefused,
+	v1alpha1.ReasonSecretWriteRefused, v1alpha1.ReasonClusterUnavailable,
 }
 
 // never is after every test.
@@ -57,6 +58,8 @@ func dueFrom(seen *sight) time.Time {
 		return time.Time{} // The operator has not done yet what is asked for.
 	case renewed.Status == metav1.ConditionFalse && status.NextAttemptTime == nil && slices.Contains(triedAgain, renewed.Reason):
 		return time.Time{} // The next attempt waits for its turn, and while it waits the status names no time.
+	case waitsTooLong(seen):
+		return time.Time{} // The version before waits for so long. This tree cuts such a wait short.
 	case renewed.Status == metav1.ConditionTrue && status.RenewalTime != nil:
 		earlier(status.RenewalTime.Time)
 	case renewed.Status == metav1.ConditionFalse && status.NextAttemptTime != nil:
@@ -69,6 +72,15 @@ func dueFrom(seen *sight) time.Time {
 		earlier(renewed.LastTransitionTime.Add(stallsAfter))
 	}
 	return due
+}
+
+// waitsTooLong tells whether an object without a token waits for longer after a transient failure than
+// retry.AfterTransient allows.
+func waitsTooLong(seen *sight) bool {
+	renewed, next := seen.condition(v1alpha1.ConditionRenewed), seen.token.Status.NextAttemptTime
+	isTransient := renewed.Reason == v1alpha1.ReasonEndpointUnavailable || renewed.Reason == v1alpha1.ReasonMalformedResponse
+	return isTransient && next != nil && seen.condition(v1alpha1.ConditionReady).Status != metav1.ConditionTrue &&
+		next.Sub(seen.at) > retry.LongestTransient(time.Time{}, seen.at)+rounding
 }
 
 // isDue tells whether an object was due at a time or shortly before.

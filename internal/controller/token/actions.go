@@ -5,6 +5,8 @@ package token
 
 import (
 	"context"
+	"errors"
+	"time"
 
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -35,7 +37,8 @@ type actions struct {
 	metrics                      *Metrics
 }
 
-// act does what was decided, and returns what came of it.
+// act does what was decided, and returns what came of it. The error is the one of a request to the
+// Kubernetes API server that has failed; the outcome then says so, too.
 func (a actions) act(ctx context.Context, s snapshot, st state, decision renewal.Decision) (outcome, error) {
 	switch decision.Action {
 	case renewal.Keep:
@@ -55,4 +58,13 @@ func (a actions) act(ctx context.Context, s snapshot, st state, decision renewal
 	case renewal.Wait:
 	}
 	return noAction{}, nil
+}
+
+// failedRead returns the outcome of a read that has failed. When the process is told to stop, a read
+// that was interrupted says nothing about the API server.
+func failedRead(ctx context.Context, err error, now time.Time) (outcome, error) {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return noAction{}, err
+	}
+	return clusterFailed{detail: err.Error(), at: now}, err
 }

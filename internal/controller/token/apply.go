@@ -23,6 +23,7 @@ func (st *state) apply(s snapshot, o outcome) {
 	switch o := o.(type) {
 	case observed:
 		st.applyObserved(s, o)
+		limitWaits(st, s)
 	case decided:
 		st.unblock(o.action)
 	case reported:
@@ -37,9 +38,11 @@ func (st *state) apply(s snapshot, o outcome) {
 		st.cache.read(o.target)
 	case targetChecked:
 		st.applyCheck(s, o)
+		limitWaits(st, s.after(o))
 	case verdict:
 		st.cache.read(o.target)
 		st.verification.apply(s.after(o), o)
+		limitWaits(st, s.after(o))
 	default:
 		st.applyAttempt(s, o)
 	}
@@ -62,8 +65,26 @@ func (st *state) applyObserved(s snapshot, o observed) {
 		st.reporting.status = nil
 	}
 	// The outcome of a write of the pending token was unknown, and is settled by looking.
-	if pending := st.attempt.pending; pending != nil && (s.currentInputs() == pending.inputs || !s.now.Before(pending.token.ExpirationTime)) {
+	switch pending := st.attempt.pending; {
+	case pending == nil:
+	case s.currentInputs() == pending.inputs:
 		st.attempt.pending = nil
+		if failed := st.attempt.failure; failed != nil && failed.isOfCluster() {
+			st.attempt.failure = nil
+		}
+	case !s.now.Before(pending.token.ExpirationTime):
+		st.attempt.pending = nil
+	}
+}
+
+// limitWaits remembers when the current token expires, and cuts waits short that have become too long
+// for it.
+func limitWaits(st *state, s snapshot) {
+	st.goodUntil = goodUntil(s, *st)
+	for _, failed := range []*failure{st.attempt.failure, st.attempt.rewriteFailure} {
+		if failed != nil && s.now.Before(failed.notBefore) {
+			failed.limitWait(st.goodUntil, s.now)
+		}
 	}
 }
 
@@ -83,6 +104,7 @@ func (st *state) applyAttempt(s snapshot, o outcome) {
 	switch o := o.(type) {
 	case kept:
 		st.attempt.failure, st.attempt.rewriteFailure, st.attempt.pending = nil, nil, nil
+		st.attempt.overtaken = 0
 		return
 	case sameCredentials:
 		st.attempt.failure.tried.credentialsVersion = s.credentialsVersion()
@@ -91,6 +113,9 @@ func (st *state) applyAttempt(s snapshot, o outcome) {
 		st.setBlocker(s.after(o), renewal.NotOwned)
 	case requestFailed:
 		st.applyRequestFailed(s, o)
+	case clusterFailed:
+		failed := newFailure(s, v1alpha1.ReasonClusterUnavailable, o.detail, o.at)
+		st.applyFailedStep(s, failed, o.kind, o.isWrite, o.at)
 	case issued:
 		st.attempt.applyIssued(o)
 	case confirmed:
@@ -111,7 +136,9 @@ func (st *state) applyWrite(s snapshot, o outcome) bool {
 	case written:
 		st.applyWritten(s, o)
 	case writeRefused:
-		st.applyWriteRefused(s, o)
+		failed := newFailure(s, v1alpha1.ReasonSecretWriteRefused, o.detail, o.at)
+		failed.refusedOver, failed.isOutage = ownedsecret.Version(o.target), o.isOutage
+		st.applyFailedStep(s, failed, o.kind, !o.kind.isRewrite && !o.kind.isDryRun, o.at)
 	case unrenderable:
 		st.attempt.countRewrite(o.kind, s.now)
 		st.check.renderError = renderError{
@@ -119,13 +146,15 @@ func (st *state) applyWrite(s snapshot, o outcome) bool {
 			err:        fmt.Errorf("with the issued token, %w", o.err),
 		}
 		st.setBlocker(s, renewal.BadTemplate)
-	case uncertain:
-		st.attempt.countRewrite(o.kind, s.now)
-		st.cache.target.IsUncertain = true
 	case overtaken:
-		st.attempt.countRewrite(o.kind, s.now)
-		st.check.last = lastCheck{}
-		st.cache.target.IsUncertain = true
+		// The Secret is read live before the next write.
+		st.check.last, st.cache.target.IsUncertain = lastCheck{}, true
+		if st.attempt.overtaken++; st.attempt.overtaken < maxOvertaken {
+			st.attempt.countRewrite(o.kind, s.now)
+			break
+		}
+		failed := newFailure(s, v1alpha1.ReasonClusterUnavailable, o.detail, o.at)
+		st.applyFailedStep(s, failed, o.kind, true, o.at)
 	default:
 		return false
 	}
@@ -190,7 +219,7 @@ func (st *state) applyRequestFailed(s snapshot, o requestFailed) {
 	}
 	failed := st.attempt.fail(newFailure(s, reasonOf(o.cause.Kind), detail, o.at), o.at)
 	failed.credentialsDigest = digestOf(st.uid, *s.clientCredentials)
-	failed.notBefore = failed.paced(s, o.at)
+	failed.notBefore = failed.paced(s, goodUntil(s, *st), o.at)
 	if !o.cause.RetryAt.IsZero() {
 		failed.notBefore = o.cause.RetryAt // As the limiter has decided, for all who are concerned.
 	}
@@ -224,6 +253,7 @@ func (a *attemptState) countRewrite(kind writeKind, now time.Time) {
 
 func (st *state) applyWritten(s snapshot, o written) {
 	st.attempt.countRewrite(o.kind, s.now)
+	st.attempt.overtaken = 0
 	st.verification.isRestored = false
 	if o.isFound {
 		st.cache.target = ownedsecret.Seen{Version: o.target.ResourceVersion}
@@ -260,18 +290,20 @@ func (st *state) rememberWritten(s snapshot, o written) {
 	st.attempt.rewriteFailure = nil
 }
 
-func (st *state) applyWriteRefused(s snapshot, o writeRefused) {
-	st.attempt.countRewrite(o.kind, s.now)
-	failed := newFailure(s, v1alpha1.ReasonSecretWriteRefused, o.detail, o.at)
-	if o.kind.isRewrite {
+// applyFailedStep remembers how an attempt to get or to write a token has failed, or a write of the
+// Secret with the current token. A token that is pending stays so: it is written later.
+func (st *state) applyFailedStep(s snapshot, failed *failure, kind writeKind, isUncertain bool, at time.Time) {
+	st.attempt.countRewrite(kind, s.now)
+	if isUncertain {
+		st.cache.target.IsUncertain = true
+	}
+	if kind.isRewrite {
 		failed = failed.after(st.attempt.rewriteFailure)
 		st.attempt.rewriteFailure = failed
 	} else {
-		st.cache.target.IsUncertain = !o.kind.isDryRun
-		failed = st.attempt.fail(failed, o.at)
+		failed = st.attempt.fail(failed, at)
 	}
-	failed.refusedOver = ownedsecret.Version(o.target)
-	failed.notBefore = failed.paced(s, o.at)
+	failed.notBefore = failed.paced(s, goodUntil(s, *st), at)
 }
 
 // setBlocker remembers what makes an attempt impossible, until the watch reports a change of a

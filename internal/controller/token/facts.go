@@ -6,6 +6,7 @@ package token
 import (
 	"time"
 
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
@@ -42,11 +43,22 @@ func factsOf(s snapshot, st state) renewal.Facts {
 	// A token that was just issued is written at once, whatever the attempt before has to wait for.
 	if failed := attempt.failure; failed != nil && !s.isJustIssued {
 		facts.NotBefore, facts.Changed = failed.notBefore, !failed.hasSameInputs(s)
+		facts.ClusterFailed = failed.reason == v1alpha1.ReasonClusterUnavailable
 	}
 	if failed := attempt.rewriteFailure; failed != nil && failed.hasSameInputs(s) {
 		facts.RewriteNotBefore = failed.notBefore
 	}
 	return facts
+}
+
+// goodUntil returns when the current token expires; zero if there is none, or if it is not worth
+// anything.
+func goodUntil(s snapshot, st state) time.Time {
+	facts := factsOf(s, st)
+	if renewal.CurrentToken(s.desired, facts, s.now) != renewal.StateValid {
+		return time.Time{}
+	}
+	return facts.Record.ExpirationTime
 }
 
 // checkOf returns the outcome of the last check if it was about everything that is there now.

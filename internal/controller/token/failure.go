@@ -16,6 +16,10 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/retry"
 )
 
+// maxOvertaken is how often in a row a write may fail because another writer was faster, until that is
+// a failure.
+const maxOvertaken = 3
+
 // failure is a failed attempt, or what makes one impossible.
 type failure struct {
 	// reason is the reason of condition Renewed.
@@ -34,6 +38,9 @@ type failure struct {
 	notBefore time.Time
 	// refusedOver is the version of the Secret that could not be replaced, if a write failed.
 	refusedOver string
+	// isOutage is true if the API server has refused the write for a cause that may go away by
+	// itself.
+	isOutage bool
 	// since is when the attempts began to fail for this reason.
 	since time.Time
 	// count is how many attempts in a row have failed that are paced as one.
@@ -44,7 +51,19 @@ type failure struct {
 func (f *failure) row() reason.Row { return reasons.Rows.Of(f.reason) }
 
 // isTransient reports whether the failure may mend itself.
-func (f *failure) isTransient() bool { return f.row().Class == reason.Transient }
+func (f *failure) isTransient() bool { return f.row().Class == reason.Transient || f.isOutage }
+
+// isOfCluster reports whether a request to the Kubernetes API server has failed, and not one to
+// Pipedream, without a person having to correct anything.
+func (f *failure) isOfCluster() bool {
+	return f.isOutage || f.reason == v1alpha1.ReasonClusterUnavailable
+}
+
+// waitsBriefly reports whether the next attempt comes so soon that a token which expires meanwhile
+// is renewed in time. Pipedream, a person or a change ends the other waits.
+func (f *failure) waitsBriefly() bool {
+	return f.isTransient() || f.row().Class == reason.Unknown
+}
 
 // isWriteRefused reports whether the API server has refused to write the Secret.
 func (f *failure) isWriteRefused() bool { return f.reason == v1alpha1.ReasonSecretWriteRefused }
@@ -87,9 +106,12 @@ func (f *failure) after(last *failure) *failure {
 }
 
 // isPacedAs reports whether two failures in a row are paced as one: an API that is out of order
-// fails in one way and then in another.
+// fails in one way and then in another. Pipedream and the Kubernetes API server are two APIs.
 func (f *failure) isPacedAs(other *failure) bool {
-	return f.reason == other.reason || f.isTransient() && other.isTransient()
+	if f.isTransient() && other.isTransient() {
+		return f.isOfCluster() == other.isOfCluster()
+	}
+	return f.reason == other.reason && f.isTransient() == other.isTransient()
 }
 
 // isStill reports whether a failure that is known from the status is the same as another one, so
@@ -104,12 +126,20 @@ func newFailure(s snapshot, because, detail string, now time.Time) *failure {
 }
 
 // paced returns when an attempt is made again after the failure, unless the limiter knows better.
-func (f *failure) paced(s snapshot, now time.Time) time.Time {
-	class := retry.Transient
-	if f.row().Class.NeedsPerson() {
-		class = retry.Refused
+// expiry is when the current token expires; zero if it is worth nothing.
+func (f *failure) paced(s snapshot, expiry, now time.Time) time.Time {
+	if f.row().Class.NeedsPerson() && !f.isOutage {
+		return now.Add(retry.After(retry.Refused, s.desired.Identity, f.count))
 	}
-	return now.Add(retry.After(class, s.desired.Identity, f.count))
+	return now.Add(retry.AfterTransient(s.desired.Identity, f.count, expiry, now))
+}
+
+// limitWait cuts a wait short that has become too long for the current token, which may have been
+// replaced, edited or deleted since the wait began.
+func (f *failure) limitWait(expiry, now time.Time) {
+	if f.waitsBriefly() {
+		f.notBefore = retry.LimitTransient(f.notBefore, expiry, now)
+	}
 }
 
 // reasonOf returns the reason of condition Renewed for a failed token request.

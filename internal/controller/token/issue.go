@@ -43,7 +43,7 @@ func (a actions) issue(ctx context.Context, s snapshot, st state, why renewal.Wh
 		return queued{ticket}, nil
 	}
 	if !s.areCredentialsRead {
-		return readCredentials(ctx, a.client, s)
+		return readCredentials(ctx, a, s)
 	}
 	return a.request(ctx, s, st, why, ticket)
 }
@@ -105,8 +105,11 @@ func (a actions) exchange(ctx context.Context, s snapshot, st state, why renewal
 func (a actions) dryRun(ctx context.Context, s snapshot, st state) (outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, dryRunTimeout)
 	defer cancel()
-	if isReplaced, err := a.isReplaced(ctx, s, st); isReplaced || err != nil {
-		return abandoned{}, err
+	switch isReplaced, err := a.isReplaced(ctx, s, st); {
+	case err != nil:
+		return failedRead(ctx, err, a.clock.Now())
+	case isReplaced:
+		return abandoned{}, nil
 	}
 	kind := writeKind{isDryRun: true}
 	secret, err := buildSecret(s, st.check.rendering, madeUpToken("a", s.desired.Scopes))
@@ -138,5 +141,5 @@ func (a actions) isReplaced(ctx context.Context, s snapshot, st state) (bool, er
 	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
 		return true, nil
 	}
-	return false, err
+	return false, ownedsecret.Failed("apply the status as a dry run", err)
 }

@@ -141,13 +141,17 @@ func (m *Metrics) requested(err error, took time.Duration) {
 
 // count counts an outcome: an attempt to issue a token and to write it, by why the token was to be
 // issued, or a verification. The result of an attempt is the reason of condition Renewed.
-func (m *Metrics) count(why renewal.Why, o outcome) {
+func (m *Metrics) count(decision renewal.Decision, o outcome) {
 	if answered, ok := o.(verdict); ok {
 		m.verifications.WithLabelValues(reasonOfVerdict(answered.is)).Inc()
 		return
 	}
-	if result := resultOf(o); result != "" {
-		m.renewals.WithLabelValues(string(why), result).Inc()
+	result := resultOf(o)
+	if _, ok := o.(clusterFailed); ok && (decision.Action == renewal.Issue || decision.Action == renewal.Write) {
+		result = v1alpha1.ReasonClusterUnavailable
+	}
+	if result != "" {
+		m.renewals.WithLabelValues(string(decision.Why), result).Inc()
 	}
 }
 

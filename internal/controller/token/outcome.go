@@ -131,6 +131,8 @@ type (
 	writeRefused struct {
 		detail string
 		kind   writeKind
+		// isOutage is true if the cause may go away by itself.
+		isOutage bool
 		// target is the Secret that could not be replaced; nil if there was none.
 		target *metav1.PartialObjectMetadata
 		at     time.Time
@@ -142,10 +144,22 @@ type (
 		kind writeKind
 	}
 
-	// uncertain: a write failed, and whether it was done is not known. overtaken: another writer was
-	// faster.
-	uncertain struct{ kind writeKind }
-	overtaken struct{ kind writeKind }
+	// clusterFailed: a request to the Kubernetes API server has failed.
+	clusterFailed struct {
+		// detail says what was being done, and how it has failed. It is safe to show.
+		detail string
+		// isWrite is true if the request was a write. Whether the write was done is then not known.
+		isWrite bool
+		kind    writeKind
+		at      time.Time
+	}
+
+	// overtaken: another writer was faster. detail and at are as in clusterFailed.
+	overtaken struct {
+		detail string
+		kind   writeKind
+		at     time.Time
+	}
 
 	// verdict: Pipedream's API has answered to the current token.
 	verdict struct {
@@ -191,6 +205,6 @@ func (foreign) isFinal() bool            { return true }
 func (o written) isFinal() bool          { return !o.kind.isRewrite && o.why != renewal.Revoked }
 func (o writeRefused) isFinal() bool     { return !o.kind.isRewrite }
 func (o unrenderable) isFinal() bool     { return !o.kind.isRewrite }
-func (uncertain) isFinal() bool          { return true }
+func (clusterFailed) isFinal() bool      { return true }
 func (overtaken) isFinal() bool          { return true }
 func (verdict) isFinal() bool            { return false }

@@ -7,7 +7,6 @@ import (
 	"context"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pipedream-operator/pipedream-operator/internal/controller/credentials"
@@ -17,22 +16,21 @@ import (
 
 // readTarget reads the Secret live. It returns nil if there is none.
 func (a actions) readTarget(ctx context.Context, s snapshot) (*corev1.Secret, error) {
-	target := &corev1.Secret{}
-	err := a.client.Get(ctx, ownedsecret.Key(s.token), target)
-	if apierrors.IsNotFound(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return target, nil
+	return ownedsecret.Read(ctx, a.client, ownedsecret.Key(s.token))
 }
 
-// readCredentials reads the client credentials live.
-func readCredentials(ctx context.Context, live client.Reader, s snapshot) (outcome, error) {
-	found, err := credentials.Read(ctx, live, s.token.Namespace, s.token.Spec.ClientSecretRef)
+// findCredentials reads the client credentials live.
+func findCredentials(ctx context.Context, live client.Reader, s snapshot) (credentials.Found, error) {
+	reference := s.token.Spec.ClientSecretRef
+	found, err := credentials.Read(ctx, live, s.token.Namespace, reference)
+	return found, ownedsecret.Failed("read the Secret `"+reference.Name+"`", err)
+}
+
+// readCredentials reads the client credentials live, and does nothing else.
+func readCredentials(ctx context.Context, a actions, s snapshot) (outcome, error) {
+	found, err := findCredentials(ctx, a.client, s)
 	if err != nil {
-		return noAction{}, err
+		return failedRead(ctx, err, a.clock.Now())
 	}
 	return credentialsRead{found}, nil
 }
@@ -40,11 +38,12 @@ func readCredentials(ctx context.Context, live client.Reader, s snapshot) (outco
 // block finds out what makes an attempt impossible. It reads the credentials if only the status
 // of an earlier process says that they can't be used, and condition Ready has changed since.
 func (a actions) block(ctx context.Context, s snapshot, st state, why renewal.Why) (outcome, error) {
-	isUnread := why == renewal.NoCredentials && s.credentialsSecret != nil && st.check.unusable.detail == "" && !s.areCredentialsRead
+	isUnread := why == renewal.NoCredentials && s.credentialsSecret != nil && st.check.unusable.detail == "" && !s.areCredentialsRead &&
+		!st.attempt.waitsForCluster(s.now)
 	if !isUnread || st.attempt.blocker.isRestoredWith(renewal.CurrentToken(s.desired, factsOf(s, st), s.now) == renewal.StateValid) {
 		return blocked{why}, nil
 	}
-	return readCredentials(ctx, a.client, s)
+	return readCredentials(ctx, a, s)
 }
 
 // check reads the Secret, and the credentials if they may be others, and compares the Secret with
@@ -52,7 +51,7 @@ func (a actions) block(ctx context.Context, s snapshot, st state, why renewal.Wh
 func (a actions) check(ctx context.Context, s snapshot, st state) (outcome, error) {
 	target, err := a.readTarget(ctx, s)
 	if err != nil {
-		return noAction{}, err
+		return failedRead(ctx, err, a.clock.Now())
 	}
 	found := targetChecked{target: target}
 	if target == nil {
@@ -80,9 +79,9 @@ func (a actions) compare(ctx context.Context, s snapshot, st state, found target
 	}
 	if s.credentialsSecret == nil || !isRecorded() {
 		if !s.areCredentialsRead {
-			read, err := credentials.Read(ctx, a.client, s.token.Namespace, s.token.Spec.ClientSecretRef)
+			read, err := findCredentials(ctx, a.client, s)
 			if err != nil {
-				return targetRead{found.target}, err
+				return failedRead(ctx, err, a.clock.Now())
 			}
 			found.credentials = &read
 			s = s.withCredentials(read)

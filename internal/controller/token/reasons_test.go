@@ -44,6 +44,7 @@ var whatToDo = map[string]string{
 	v1alpha1.ReasonRateLimited:         "--token-requests-per-second",
 	v1alpha1.ReasonEndpointUnavailable: "--api-url",
 	v1alpha1.ReasonMalformedResponse:   "--api-url",
+	v1alpha1.ReasonClusterUnavailable:  "get, create and update Secrets",
 }
 
 // needsAPerson are the reasons of condition Stalled that it has at once.
@@ -60,7 +61,11 @@ func (tr trouble) waitAfter(w *world, count int) time.Duration {
 	case slices.Contains(needsAPerson, tr.reason), tr.reason == v1alpha1.ReasonRateLimited:
 		return time.Minute << (count - 1)
 	}
-	return retry.After(retry.Transient, w.namespace+"/orders", count)
+	var expiry time.Time
+	if status := w.token().Status; meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady) {
+		expiry = status.ExpirationTime.Time
+	}
+	return retry.AfterTransient(w.namespace+"/orders", count, expiry, w.clock.Now())
 }
 
 // strike is the whole story of a trouble: it strikes twice in a row before the first
@@ -460,9 +465,9 @@ func TestLifetimeThatIsTooShortToWorkWith(t *testing.T) {
 	renewed := w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionFalse, v1alpha1.ReasonMalformedResponse)
 	w.wantMessage(renewed, "less than 30 seconds")
 	w.wantEvents("Warning " + v1alpha1.ReasonMalformedResponse + " " + renewed.Message)
-	// 1, 2, 4, ... 256 s apart, and up to a fifth less.
-	if got := w.exchanges(); got < 9 || got > 11 {
-		t.Errorf("in ten minutes Pipedream was asked for %d tokens, want about 10", got)
+	// 1, 2, 4, 8, 16, 30, 30, ... s apart, and up to a fifth less, because there is no token.
+	if got := w.exchanges(); got < 24 || got > 30 {
+		t.Errorf("in ten minutes Pipedream was asked for %d tokens, want about 27", got)
 	}
 	must(t, w.pipedream.SetTokenLifetime(lifetime))
 	w.passToNextAttempt()

@@ -81,10 +81,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{}, nil
 	}
 	s, st, err := r.observe(ctx, token)
-	if err != nil {
+	if st == nil {
 		return ctrl.Result{}, err
 	}
-	s, decision, err := r.work(ctx, s, st)
+	var decision renewal.Decision
+	if err == nil {
+		s, decision, err = r.work(ctx, s, st)
+	}
 	r.cancelUnused(s)
 	// What is known is reported also when the API server has failed at something.
 	sleep, reportErr := reporter{client: r.Client, clock: r.Clock, events: r.Events}.report(ctx, s, st, decision)
@@ -95,7 +98,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 }
 
 // observe returns a snapshot of the world and the state of the object. It reads through the cache
-// where the cache is recent enough.
+// where the cache is recent enough. If that fails, it returns no state, or a state that remembers
+// the failure.
 func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.PipedreamToken) (snapshot, *state, error) {
 	name := client.ObjectKeyFromObject(token)
 	st := r.states.of(name, token.UID)
@@ -103,15 +107,17 @@ func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.PipedreamToken
 	var seen ownedsecret.Seen
 	if st != nil {
 		seen, s.firstSeen = st.cache.target, st.firstSeen
+		seen.IsUncertain = seen.IsUncertain && !st.attempt.waitsForCluster(s.now)
 	} else {
 		s.firstSeen = s.now
 	}
-	target, isLive, err := ownedsecret.Observe(ctx, r.Cache, r.Client, ownedsecret.Key(token), seen)
-	if err != nil {
-		return snapshot{}, nil, err
+	target, isLive, failed := ownedsecret.Observe(ctx, r.Cache, r.Client, ownedsecret.Key(token), seen)
+	if failed != nil && (!isLive || ownedsecret.IsOlder(ownedsecret.Version(target), seen.Version)) {
+		return snapshot{}, nil, failed // There is nothing to tell the truth from.
 	}
 	s.target = target
 	reference := types.NamespacedName{Namespace: token.Namespace, Name: token.Spec.ClientSecretRef.Name}
+	var err error
 	if s.credentialsSecret, err = ownedsecret.Metadata(ctx, r.Cache, reference); err != nil {
 		return snapshot{}, nil, err
 	}
@@ -122,8 +128,12 @@ func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.PipedreamToken
 	if made.generation != token.Generation {
 		made = renderMadeUp(token, s.desired.Scopes)
 	}
-	st.apply(s, observed{isLive, made})
-	return s, st, nil
+	st.apply(s, observed{isLive && failed == nil, made})
+	if failed != nil {
+		done, _ := failedRead(ctx, failed, r.Clock.Now())
+		st.apply(s, done)
+	}
+	return s, st, failed
 }
 
 // restore makes the state of an object that this process sees for the first time. If Pipedream
@@ -147,7 +157,7 @@ func (r *Reconciler) work(ctx context.Context, s snapshot, st *state) (snapshot,
 		log.FromContext(ctx).V(1).Info("decided", "action", decision.Action, "why", decision.Why, "until", decision.Until)
 		done, err := r.actions().act(ctx, s, *st, decision)
 		st.apply(s, done)
-		r.Metrics.count(decision.Why, done)
+		r.Metrics.count(decision, done)
 		s = s.after(done)
 		if err != nil || done.isFinal() {
 			return s, decision, err

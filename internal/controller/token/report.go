@@ -5,6 +5,7 @@ package token
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -69,7 +70,7 @@ func (r reporter) applyStatus(ctx context.Context, v view, status v1alpha1.Piped
 		return "", err
 	}
 	if err := r.client.Status().Apply(ctx, configuration, client.ForceOwnership); err != nil {
-		return "", err
+		return "", fmt.Errorf("apply the status: %w", err)
 	}
 	if configuration.ResourceVersion != nil {
 		version = *configuration.ResourceVersion

@@ -4,7 +4,9 @@
 package token
 
 import (
+	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +19,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
@@ -100,6 +103,10 @@ func standings() map[string]standing {
 		"rate limited":                       {renewed, v1alpha1.ReasonRateLimited, nil, []func(*world, string){meet(simulator.Fault{Status: 429, Headers: map[string]string{"Retry-After": "600"}})}, nil},
 		"Pipedream is unavailable":           {renewed, v1alpha1.ReasonEndpointUnavailable, nil, []func(*world, string){busy, busy, busy, busy, busy}, nil},
 		"answers without a token":            {renewed, v1alpha1.ReasonMalformedResponse, nil, []func(*world, string){tokenless, tokenless, tokenless, tokenless, tokenless}, nil},
+		"the credentials can't be read":      {renewed, v1alpha1.ReasonClusterUnavailable, nil, []func(*world, string){unreadable, unreadable, unreadable, unreadable, unreadable}, nil},
+		"the Secret can't be read": {renewed, v1alpha1.ReasonClusterUnavailable, nil, []func(*world, string){
+			proceed, editUnread, proceed, proceed, proceed, proceed, proceed,
+		}, nil},
 		"the token has expired": {ready, v1alpha1.ReasonTokenExpired, nil, []func(*world, string){proceed, func(w *world, name string) {
 			once(w, name, func(w *world) { expire(w, name) })
 			meet(simulator.Fault{Status: 401})(w, name)
@@ -137,11 +144,30 @@ func once(w *world, name string, fn func(*world)) {
 	}
 }
 
+// unreadable forbids the operator to read Secrets.
+func unreadable(w *world, _ string) {
+	w.wire.answerWith(func(request *http.Request) (*http.Response, error) {
+		if request.Method == http.MethodGet {
+			return forbidSecrets(request)
+		}
+		return nil, nil
+	})
+}
+
+// editUnread has somebody edit the Secret of an object, which the operator may not read.
+func editUnread(w *world, name string) {
+	w.Helper()
+	unreadable(w, name)
+	change(w, w.secret(name), func(s *corev1.Secret) { s.Data["access_token"] = []byte("edited") })
+}
+
 // reconcileNamed reconciles an object of any name.
 func (w *world) reconcileNamed(name string) {
 	w.Helper()
 	_, err := w.reconciler.Reconcile(w.Context(), ctrl.Request{NamespacedName: w.key(name)})
-	must(w.T, err)
+	if _, ok := errors.AsType[*ownedsecret.RequestError](err); !ok { // These are in the status.
+		must(w.T, err)
+	}
 }
 
 // bring makes ten objects, and brings them into the state.

@@ -510,6 +510,7 @@ func TestFailedReadDoesNotMakeALateCacheBelieved(t *testing.T) {
 	})
 	for range 3 {
 		_, _ = w.tryReconcile()
+		w.pass(time.Second)
 	}
 	w.wantExchanges(2)
 	if got := string(w.target().Data["project_id"]); got != "proj_other" {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/controller"
+	"github.com/pipedream-operator/pipedream-operator/internal/retry"
 )
 
 // +kubebuilder:rbac:groups=pipedream-operator.io,resources=pipedreamtokens,verbs=list;watch
@@ -49,12 +51,17 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, dis
 		For(&v1alpha1.PipedreamToken{}, builder.WithPredicates(asksForSomethingNew())).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.tokensOf), builder.OnlyMetadata).
 		WatchesRawSource(turns).
-		WithOptions(controller.Options(maxConcurrentReconciles)).
+		WithOptions(controller.Options(maxConcurrentReconciles, r.longestWait)).
 		Complete(controller.Adapt(r, mgr.GetCache()))
 	if err != nil {
 		return fmt.Errorf("set up the controller: %w", err)
 	}
 	return nil
+}
+
+// longestWait returns the longest wait before a PipedreamToken is reconciled again after an error.
+func (r *Reconciler) longestWait(name types.NamespacedName) time.Duration {
+	return retry.LongestTransient(r.states.goodUntil(name), r.Clock.Now())
 }
 
 // asksForSomethingNew lets an update pass if the spec of the PipedreamToken has changed,

@@ -101,7 +101,7 @@ func (s snapshot) after(o outcome) snapshot {
 		s.ticket, s.isQueued = o.ticket, true
 	case sentBack:
 		s.ticket, s.isDryRunDone = o.ticket, true
-	case requestFailed, issued, abandoned, sameCredentials, writeRefused, unrenderable:
+	case requestFailed, issued, abandoned, sameCredentials, writeRefused, unrenderable, clusterFailed:
 		s.ticket = throttle.Ticket{} // The turn has come, and no request waits any longer.
 	case verificationQueued:
 		s.verificationTicket = o.ticket

@@ -4,6 +4,7 @@
 package token
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -24,6 +25,8 @@ type state struct {
 	uid types.UID
 	// firstSeen is when this process has first seen the object.
 	firstSeen time.Time
+	// goodUntil is when the current token expires, as was known last; zero if it was worth nothing.
+	goodUntil time.Time
 
 	cache        cacheState
 	check        checkState
@@ -107,6 +110,8 @@ type attemptState struct {
 	triggered retry.Triggers
 	// rewrites are the writes because somebody has changed the Secret again.
 	rewrites retry.Triggers
+	// overtaken is how many writes in a row have failed because another writer was faster.
+	overtaken int
 }
 
 // writtenToken tells one written token from another. It holds no secret.
@@ -188,6 +193,14 @@ func (a attemptState) activeFailure() *failure {
 	return a.rewriteFailure
 }
 
+// waitsForCluster reports whether a request to the API server has failed, and the operator waits before
+// it sends the next one.
+func (a attemptState) waitsForCluster(now time.Time) bool {
+	return slices.ContainsFunc([]*failure{a.failure, a.rewriteFailure}, func(failed *failure) bool {
+		return failed != nil && failed.reason == v1alpha1.ReasonClusterUnavailable && now.Before(failed.notBefore)
+	})
+}
+
 // states holds the state of each PipedreamToken. The queue never gives one object to two
 // workers, so that only the map needs a lock.
 type states struct {
@@ -213,6 +226,17 @@ func (s *states) put(name types.NamespacedName, known *state) {
 		s.byName = map[types.NamespacedName]*state{}
 	}
 	s.byName[name] = known
+}
+
+// goodUntil returns when the current token of an object expires; zero if it is worth nothing, or if
+// nothing is known of the object. The worker that has last reconciled the object calls it.
+func (s *states) goodUntil(name types.NamespacedName) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if known, ok := s.byName[name]; ok {
+		return known.goodUntil
+	}
+	return time.Time{}
 }
 
 func (s *states) forget(name types.NamespacedName) {

@@ -354,6 +354,8 @@ type wire struct {
 	requests map[string]int
 	// fail, if set, may answer in place of the API server, or lose its answer.
 	fail func(call string, forward func() (*http.Response, error)) (*http.Response, error)
+	// answer, if set, may answer a request in place of the API server.
+	answer answer
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)
@@ -370,8 +372,13 @@ func (l *wire) wrap(next http.RoundTripper) http.RoundTripper {
 		if call != "GET discovery" {
 			l.requests[call]++
 		}
-		fail := l.fail
+		fail, answer := l.fail, l.answer
 		l.mu.Unlock()
+		if answer != nil {
+			if response, err := answer(request); response != nil || err != nil {
+				return response, err
+			}
+		}
 		forward := func() (*http.Response, error) { return next.RoundTrip(request) }
 		if fail == nil {
 			return forward()
@@ -403,6 +410,13 @@ func (l *wire) cut(fail func(call string, forward func() (*http.Response, error)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.fail = fail
+}
+
+// answerWith has some requests answered in place of the API server; nil for none.
+func (l *wire) answerWith(answer answer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.answer = answer
 }
 
 func (w *world) wantRequests(want map[string]int) {

@@ -119,7 +119,7 @@ func TestTokenThatLivesTooShortIsNamed(t *testing.T) {
 				w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonNotIssued)
 				w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionFalse, v1alpha1.ReasonMalformedResponse)
 			})
-			w.wantExchangesBetween(10, 30) // 1, 2, 4, ... 256 s apart, then five minutes, less the jitter.
+			w.wantExchangesBetween(120, 156) // 1, 2, 4, 8, 16, 30, 30, ... s apart without a token, less the jitter.
 		})
 	}
 }

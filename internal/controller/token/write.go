@@ -14,9 +14,6 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 )
 
-// maxWriteTries is how often a write is tried when another writer is faster.
-const maxWriteTries = 3
-
 // writePending writes a token that was issued, in this reconcile or in an earlier one, if the
 // credentials are still the ones that it was issued for.
 func (a actions) writePending(ctx context.Context, s snapshot, st state, why renewal.Why) (outcome, error) {
@@ -26,7 +23,7 @@ func (a actions) writePending(ctx context.Context, s snapshot, st state, why ren
 	if s.credentialsSecret != nil && pending.credentialsRecord != s.credentialsRecord() {
 		switch {
 		case !s.areCredentialsRead:
-			return readCredentials(ctx, a.client, s)
+			return readCredentials(ctx, a, s)
 		case s.clientCredentials == nil: // The credentials can't be used: the token is the best there is.
 		case !pending.isFor(*s.clientCredentials):
 			return discarded{}, nil
@@ -44,7 +41,7 @@ func (a actions) writePending(ctx context.Context, s snapshot, st state, why ren
 // but never writes a Secret that belongs to somebody else.
 func (a actions) writeToken(ctx context.Context, s snapshot, st state, pending recordedToken, why renewal.Why) (outcome, error) {
 	var err error
-	for range maxWriteTries {
+	for range maxOvertaken {
 		if s.targetState() == renewal.Foreign {
 			return foreign{s.target}, nil
 		}
@@ -60,14 +57,14 @@ func (a actions) writeToken(ctx context.Context, s snapshot, st state, pending r
 		}
 		live, readErr := ownedsecret.Metadata(ctx, a.client, ownedsecret.Key(s.token))
 		if readErr != nil {
-			return uncertain{}, readErr
+			return uncertain(readErr, writeKind{}, a.clock.Now())
 		}
 		s.target = live
 		if s.currentInputs() == pending.inputs {
 			return written{target: s.target, token: pending, why: why, isFound: true}, nil
 		}
 	}
-	return uncertain{}, err
+	return uncertain(err, writeKind{}, a.clock.Now())
 }
 
 // rewrite writes the Secret again with the token that it holds. What is to be said of the next
@@ -84,7 +81,7 @@ func (a actions) rewrite(ctx context.Context, s snapshot, st state) (outcome, er
 	case err == nil:
 		return written{target: metadataOf(secret), token: current, kind: kind}, nil
 	case ownedsecret.IsOvertaken(err):
-		return overtaken{kind}, err
+		return overtaken{detail: err.Error(), kind: kind, at: a.clock.Now()}, err
 	}
 	return failedWrite(s, err, kind, a.clock.Now())
 }
@@ -108,9 +105,14 @@ func failedWrite(s snapshot, err error, kind writeKind, now time.Time) (outcome,
 		return unrenderable{err: failed.error, kind: kind}, nil
 	}
 	if detail, ok := ownedsecret.Refusal(err); ok {
-		return writeRefused{detail: detail, kind: kind, target: s.target, at: now}, nil
+		return writeRefused{detail: detail, isOutage: ownedsecret.IsOutage(err), kind: kind, target: s.target, at: now}, nil
 	}
-	return uncertain{kind}, err
+	return uncertain(err, kind, now)
+}
+
+// uncertain returns the outcome of a write of which it is not known whether it was done.
+func uncertain(err error, kind writeKind, now time.Time) (outcome, error) {
+	return clusterFailed{detail: err.Error(), isWrite: true, kind: kind, at: now}, err
 }
 
 func isTemplatesFailed(err error) bool {

@@ -14,7 +14,8 @@ import (
 const (
 	afterDelivery         = "as soon as the Secret with the credentials changes"
 	afterRefusal          = "at once when the spec changes, else after 1 minute, doubling to 15 minutes"
-	afterTransientFailure = "after 1 second, doubling to 5 minutes; each wait is up to a fifth shorter"
+	afterTransientFailure = "after 1 second, doubling to 5 minutes, but at most after a third of the time that the current token is still valid; " +
+		"after 30 seconds at most in the token's last 10 minutes and when it has expired"
 )
 
 // attemptRows are the rows of condition Renewed while no new token can be had.
@@ -130,12 +131,12 @@ var attemptRows = []reason.Row{
 		Places:    renewed(metav1.ConditionFalse),
 		Words: reason.Words{
 			Happened: "The API server refuses to store the Secret ({detail})",
-			Advice: "Check quotas and admission policies of the namespace, and that the Secret is neither immutable nor of another type than `spec.secret.type`. " +
+			Advice: "Check quotas and admission policies of the namespace, that admission webhooks for Secrets answer, and that the Secret is neither immutable nor of another type than `spec.secret.type`. " +
 				"The operator keeps a token that is issued already, and stores it as soon as the API server allows it.",
 			Meaning: "The token was issued, and the cluster does not store it.",
 			Actor:   reason.Administrator + ": a quota, an admission policy, or an immutable Secret",
 			Short:   "the API server does not store the Secret",
-			Retry:   "when the Secret changes, else after 1 minute, doubling to 15 minutes",
+			Retry:   "when the Secret changes, else after 1 minute, doubling to 15 minutes; after status 500 as after `ClusterUnavailable`",
 		},
 	},
 	{
@@ -185,6 +186,19 @@ var attemptRows = []reason.Row{
 			Actor:    reason.Operator + "; when this stays, " + reason.Administrator + ": --api-url and proxy",
 			Short:    "the answer has a success status, but no usable token",
 			Retry:    afterTransientFailure,
+		},
+	},
+	{
+		Mechanics: reason.ClusterUnavailable,
+		Places:    renewed(metav1.ConditionFalse),
+		Words: reason.Words{
+			Happened: "A request to the Kubernetes API server failed ({detail})",
+			Advice: "The operator tries again, and keeps a token that Pipedream has issued in its memory until the Secret can be written. " +
+				"If this stays, check the API server, and whether the operator's ServiceAccount may get, create and update Secrets in this namespace.",
+			Meaning: "The Kubernetes API server did not answer the operator, or refused to.",
+			Actor:   reason.Operator + "; when this stays, " + reason.Administrator + ": the API server, and the operator's permissions",
+			Short:   "the Kubernetes API server did not read or write a Secret for the operator",
+			Retry:   afterTransientFailure,
 		},
 	},
 }

@@ -192,6 +192,7 @@ func TestMechanics(t *testing.T) {
 		v1alpha1.ReasonRateLimited:         {reason.Paused, "never"},
 		v1alpha1.ReasonEndpointUnavailable: {reason.Transient, "never"},
 		v1alpha1.ReasonMalformedResponse:   {reason.Transient, "never"},
+		v1alpha1.ReasonClusterUnavailable:  {reason.Transient, "never"},
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(mechanics{})); diff != "" {
 		t.Errorf("the mechanics of failures (-want +got):\n%s", diff)
