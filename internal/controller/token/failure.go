@@ -32,7 +32,8 @@ type failure struct {
 	credentialsDigest string
 	// notBefore is when the next attempt may be made; zero if that is not a matter of time.
 	notBefore time.Time
-	// refusedOver is the version of the Secret that could not be replaced, if a write failed.
+	// refusedOver is the version of the Secret that could not be replaced, if a write failed. Of an
+	// object that is being deleted, it says which finalizers hold it.
 	refusedOver string
 	// since is when the attempts began to fail for this reason.
 	since time.Time
@@ -48,6 +49,9 @@ func (f *failure) isTransient() bool { return f.row().Class == reason.Transient 
 
 // isWriteRefused reports whether the API server has refused to write the Secret.
 func (f *failure) isWriteRefused() bool { return f.reason == v1alpha1.ReasonSecretWriteRefused }
+
+// isDeletion reports whether the failure is that the PipedreamToken or its Secret is being deleted.
+func (f *failure) isDeletion() bool { return f != nil && f.reason == v1alpha1.ReasonSecretTerminating }
 
 // hasSameInputs reports whether another attempt would be made with the same inputs as the failed
 // one, so that it has to wait.
