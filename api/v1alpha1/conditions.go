@@ -8,7 +8,8 @@ const (
 	// ConditionReady says whether the Secret holds an unexpired token, not known
 	// to be revoked, of the scopes and API address that the spec asks for. It is
 	// about the token, never about the last attempt to renew it: a failing renewal
-	// leaves Ready True until the second at which the current token expires.
+	// leaves Ready True until the second at which the current token expires. So it is
+	// while the Secret or the PipedreamToken is being deleted and a finalizer holds it.
 	//
 	// Reasons for True: TokenValid. Reasons for False: NotIssued, TokenExpired,
 	// TokenRevoked, TokenOutdated.
@@ -20,8 +21,8 @@ const (
 	// Reasons for True: Issued. Reasons for Unknown: NotAttempted, Queued. Reasons
 	// for False: CredentialsMissing, CredentialsInvalid, CredentialsRejected,
 	// ScopeRejected, ScopeNotGranted, RequestRejected, SecretNotOwned,
-	// SecretWriteRefused, TemplateInvalid, RateLimited, EndpointUnavailable,
-	// MalformedResponse, ClusterUnavailable.
+	// SecretTerminating, SecretWriteRefused, TemplateInvalid, RateLimited,
+	// EndpointUnavailable, MalformedResponse, ClusterUnavailable.
 	ConditionRenewed = "Renewed"
 
 	// ConditionVerified is what Pipedream last answered to the current token. It
@@ -93,6 +94,12 @@ const (
 	// ReasonSecretNotOwned (Renewed=False, Stalled): a Secret with this name exists
 	// and does not belong to the PipedreamToken. The operator leaves it untouched.
 	ReasonSecretNotOwned = "SecretNotOwned"
+	// ReasonSecretTerminating (Renewed=False; Stalled after two minutes): the Secret,
+	// or the PipedreamToken itself, was deleted ten seconds ago or earlier, and
+	// finalizers still hold it; the message names them. The operator asks for no token
+	// and writes no Secret. A Secret that was deleted alone is made anew as soon as it is
+	// gone.
+	ReasonSecretTerminating = "SecretTerminating"
 	// ReasonSecretWriteRefused (Renewed=False, Stalled): the API server does not
 	// store the Secret: a quota, an admission policy, a webhook that can't be asked, or
 	// an immutable Secret. The operator keeps the issued token in memory, and stores it

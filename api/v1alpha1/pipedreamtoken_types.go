@@ -303,7 +303,8 @@ type PipedreamTokenStatus struct {
 	// +optional
 	ExpirationTime *metav1.Time `json:"expirationTime,omitempty"`
 
-	// renewalTime is when the current token is to be renewed.
+	// renewalTime is when the current token is to be renewed. It is absent while the
+	// PipedreamToken is being deleted.
 	// +optional
 	RenewalTime *metav1.Time `json:"renewalTime,omitempty"`
 

@@ -8,6 +8,7 @@ package controller
 
 import (
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -76,6 +77,9 @@ func stripMetadata(object any) (any, error) {
 // cache keeps.
 const longestKept = 253
 
+// mostFinalizers is the maximum number of finalizers of a foreign Secret that the cache keeps.
+const mostFinalizers = 10
+
 // stripSecret keeps of a foreign Secret only the fields that identify the object and its version, and the
 // controller.
 func stripSecret(object any) (any, error) {
@@ -91,6 +95,13 @@ func stripSecret(object any) (any, error) {
 		Name:            secret.Name,
 		UID:             secret.UID,
 		ResourceVersion: secret.ResourceVersion,
+	}
+	// A message says whether the Secret is being deleted, and which finalizers hold it.
+	if ownedsecret.IsTerminating(secret) {
+		kept.DeletionTimestamp = secret.DeletionTimestamp
+		for _, finalizer := range secret.Finalizers[:min(len(secret.Finalizers), mostFinalizers)] {
+			kept.Finalizers = append(kept.Finalizers, strings.Clone(finalizer[:min(len(finalizer), longestKept)]))
+		}
 	}
 	// If a PipedreamToken wants to write a Secret that has another owner, a message names that owner.
 	owner := metav1.GetControllerOfNoCopy(secret)

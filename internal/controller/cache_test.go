@@ -4,7 +4,10 @@
 package controller
 
 import (
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -42,5 +45,45 @@ func TestCacheKeepsNothingSecret(t *testing.T) {
 	}
 	if _, err := stripSecret(&corev1.Secret{}); err == nil {
 		t.Error("a whole Secret is let into the cache")
+	}
+}
+
+// TestCacheShowsDeletions checks that the cache keeps when an object was deleted, and what holds it.
+func TestCacheShowsDeletions(t *testing.T) {
+	t.Parallel()
+	deleted := new(metav1.NewTime(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)))
+	finalizers := []string{"example.com/kept", "foregroundDeletion"}
+	metadata := metav1.ObjectMeta{Namespace: "shop", Name: "orders", DeletionTimestamp: deleted, Finalizers: finalizers}
+	ours := *metadata.DeepCopy()
+	ours.Annotations = map[string]string{v1alpha1.OwnerAnnotation: "orders"}
+	for name, test := range map[string]struct {
+		strip  func(any) (any, error)
+		object metav1.Object
+	}{
+		"a Secret of ours": {stripSecret, &metav1.PartialObjectMetadata{ObjectMeta: ours}},
+		"a foreign Secret": {stripSecret, &metav1.PartialObjectMetadata{ObjectMeta: *metadata.DeepCopy()}},
+		"a PipedreamToken": {stripMetadata, &v1alpha1.PipedreamToken{ObjectMeta: *metadata.DeepCopy()}},
+	} {
+		if _, err := test.strip(test.object); err != nil {
+			t.Fatal(err)
+		}
+		if got := test.object; !got.GetDeletionTimestamp().Equal(deleted) || !slices.Equal(got.GetFinalizers(), finalizers) {
+			t.Errorf("%s: the cache keeps %v and %v", name, got.GetDeletionTimestamp(), got.GetFinalizers())
+		}
+	}
+
+	// Whoever may write a foreign Secret must not fill the operator's memory with finalizers.
+	metadata.Finalizers = slices.Repeat([]string{"example.com/" + strings.Repeat("x", 10000)}, 1000)
+	foreign := &metav1.PartialObjectMetadata{ObjectMeta: metadata}
+	if _, err := stripSecret(foreign); err != nil {
+		t.Fatal(err)
+	}
+	if got := len(strings.Join(foreign.Finalizers, "")); got == 0 || got > 10*253 {
+		t.Errorf("of 10 MB of finalizers the cache keeps %d bytes", got)
+	}
+	live := metav1.ObjectMeta{Finalizers: finalizers}
+	foreign = &metav1.PartialObjectMetadata{ObjectMeta: live}
+	if _, err := stripSecret(foreign); err != nil || len(foreign.Finalizers) > 0 {
+		t.Errorf("of a foreign Secret that is not being deleted the cache keeps %v, %v", foreign.Finalizers, err)
 	}
 }

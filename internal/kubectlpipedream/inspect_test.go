@@ -11,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
@@ -53,6 +54,43 @@ func TestInspectExplains(t *testing.T) {
 	change(w, w.secret("orders"), func(secret *corev1.Secret) { delete(secret.Annotations, v1alpha1.OwnerAnnotation) })
 	w.pass(2 * time.Hour)
 	w.wantGolden("inspect-forsaken", w.run("inspect", "orders"))
+}
+
+// TestWordsForWhatAFinalizerHolds deletes a PipedreamToken and the Secret of another one, and holds both by a finalizer.
+func TestWordsForWhatAFinalizerHolds(t *testing.T) {
+	w := newWorld(t, "held")
+	for _, name := range []string{"token", "secret"} {
+		w.issued(name)
+	}
+	for name, object := range map[string]client.Object{"token": w.token("token"), "secret": w.secret("secret")} {
+		change(w, object, func(o client.Object) { o.SetFinalizers([]string{"example.com/kept"}) })
+		harness.Must(t, admin.Delete(t.Context(), object))
+		w.visit(name)
+	}
+	w.pass(11 * time.Second)
+	says := func(arguments string, parts ...string) {
+		t.Helper()
+		got := w.run(strings.Fields(arguments)...)
+		for _, part := range parts {
+			if !strings.Contains(got.String(), part) {
+				t.Errorf("%s does not say %q:\n%v", arguments, part, got)
+			}
+		}
+	}
+	for _, name := range []string{"token", "secret"} {
+		w.visit(name)
+	}
+	const gone = "until it is gone, no token is issued."
+	says("inspect token", "Works:        yes, until ", gone,
+		"PipedreamToken `token` is being deleted, and is held by its finalizer `example.com/kept`: it gets no other token",
+		": SecretTerminating\n", "Must act: whoever runs the controllers whose finalizers the message names")
+	says("inspect secret", "Works:        yes, until ", gone, "Secret `secret` is being deleted, and is held by its finalizer `example.com/kept`, since ")
+	says("renew secret --wait --timeout=1s", "SecretTerminating: Secret `secret` is being deleted")
+	w.pass(2 * time.Hour)
+	for _, name := range []string{"token", "secret"} {
+		w.visit(name)
+		says("inspect "+name, "Works:        no: TokenExpired", "Stalled is True")
+	}
 }
 
 // TestClaimsShowNothingElse is about tokens that the simulator does not make.

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/duration"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/reason"
 	reasons "github.com/pipedream-operator/pipedream-operator/internal/reason/token"
 )
@@ -52,6 +53,8 @@ func (v *tokenView) summary() {
 		cmp.Or(spec.ClientSecretRef.ClientIDKey, v1alpha1.DefaultClientIDKey),
 		cmp.Or(spec.ClientSecretRef.ClientSecretKey, v1alpha1.DefaultClientSecretKey)))
 	switch {
+	case ownedsecret.IsTerminating(token): // It counts as a change of the spec, too.
+		v.field("Note", ownedsecret.DescribeDeletion(v1alpha1.KindPipedreamToken, token)+": it gets no other token")
 	case status.ObservedGeneration == 0:
 		v.field("Note", "the operator has not seen this PipedreamToken yet")
 	case status.ObservedGeneration != token.Generation:

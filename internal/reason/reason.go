@@ -29,8 +29,9 @@ type Class string
 const (
 	// NoFailure is the class of a reason that no failed attempt has.
 	NoFailure Class = "NoFailure"
-	// Missing: something that the spec refers to is not there yet. No attempt is
-	// possible before it is there, and then one is made at once.
+	// Missing: something that the spec refers to is not there yet, or something that is
+	// being deleted is not gone yet. No attempt is possible before it is, and then one is
+	// made at once.
 	Missing Class = "Missing"
 	// Refused: only a person can mend the cause. While an attempt is possible, one is
 	// made after a minute, doubling to 15 minutes.

@@ -37,6 +37,10 @@ var (
 		Reason: v1alpha1.ReasonRequestRejected, Class: Refused, Stalls: true, Kind: pipedream.RequestRejected,
 	}
 
+	// SecretTerminating calls a person a little later: most finalizers are removed soon.
+	SecretTerminating = Mechanics{
+		Reason: v1alpha1.ReasonSecretTerminating, Class: Missing, Stalls: true, Grace: 2 * time.Minute,
+	}
 	SecretNotOwned     = Mechanics{Reason: v1alpha1.ReasonSecretNotOwned, Class: Refused, Stalls: true}
 	SecretWriteRefused = Mechanics{Reason: v1alpha1.ReasonSecretWriteRefused, Class: Refused, Stalls: true}
 	TemplateInvalid    = Mechanics{Reason: v1alpha1.ReasonTemplateInvalid, Class: Refused, Stalls: true}

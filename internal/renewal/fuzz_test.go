@@ -24,6 +24,7 @@ func pick[T any](index uint8, values ...T) T { return values[int(index)%len(valu
 
 // FuzzDecide calls Decide with any record that can be written to a Secret, and with any other facts. The flags are, from
 // the lowest bit: credentials, pending token, refused, changed, cannot verify, no record, other scopes, another request.
+// From a target of 128 on, the owner is being deleted.
 func FuzzDecide(f *testing.F) {
 	f.Add("shop/orders", uint8(2), uint8(1), uint8(1), int64(1772366400), int64(3600), int64(1772366500),
 		int64(0), int64(0), int64(0), int64(0), int64(0), 0, int64(0), int64(0))
@@ -48,10 +49,11 @@ func FuzzDecide(f *testing.F) {
 			desired.RenewRequest = "new"
 		}
 		facts := renewal.Facts{
-			Target:         pick(target, renewal.Absent, renewal.Foreign, renewal.Owned),
-			Record:         &record,
-			Check:          pick(check, renewal.Unchecked, renewal.Good, renewal.Edited, renewal.InputsChanged, renewal.Drifted, renewal.TemplatesChanged),
-			HasCredentials: has(0), HasPending: has(1), Refused: has(2), Changed: has(3), CannotVerify: has(4),
+			Target:           pick(target, renewal.Absent, renewal.Foreign, renewal.Owned, renewal.Terminating),
+			OwnerTerminating: target >= 128,
+			Record:           &record,
+			Check:            pick(check, renewal.Unchecked, renewal.Good, renewal.Edited, renewal.InputsChanged, renewal.Drifted, renewal.TemplatesChanged),
+			HasCredentials:   has(0), HasPending: has(1), Refused: has(2), Changed: has(3), CannotVerify: has(4),
 			NotBefore: near(notBefore), LastIssue: near(lastIssue), Triggered: retry.Triggers{Last: near(lastTriggered), Count: repeats},
 			LastVerified:       near(lastVerified),
 			VerificationQueued: verification&1 == 1, VerifyNow: verification&2 == 2,
@@ -88,6 +90,10 @@ func checkDecision(t *testing.T, desired renewal.Desired, facts renewal.Facts, d
 	}
 	if facts.OtherType && slices.Contains([]renewal.Action{renewal.Issue, renewal.Write, renewal.Rewrite}, decision.Action) {
 		t.Errorf("%+v, although the target is of another type", decision)
+	}
+	isTerminating := facts.OwnerTerminating || facts.Target == renewal.Terminating
+	if isTerminating && !slices.Contains([]renewal.Action{renewal.Blocked, renewal.Read, renewal.Verify, renewal.Wait}, decision.Action) {
+		t.Errorf("%+v, although the target or its owner is being deleted", decision)
 	}
 	switch decision.Action {
 	case renewal.Issue:

@@ -46,7 +46,8 @@ const (
 	Foreign Target = "Foreign"
 	// Owned: the Secret belongs to the owner of the token.
 	Owned Target = "Owned"
-	// Terminating: the Secret belonged to the owner, and is about to be removed.
+	// Terminating: the Secret belongs to the owner, and is about to be removed. A token that is
+	// written to it is lost.
 	Terminating Target = "Terminating"
 )
 
@@ -74,9 +75,13 @@ const (
 // Facts are the state of the world, and what is remembered of earlier attempts.
 type Facts struct {
 	Target Target
-	// CollectedBy is when a Terminating target is gone, or is not waited for any longer.
+	// CollectedBy is when a Terminating target is gone, or is not waited for any longer. It is zero if
+	// only the removal of the target ends the wait.
 	CollectedBy time.Time
-	// Record is the record of an Owned target; nil if it can't be read.
+	// OwnerTerminating is true if the owner itself is being deleted. It gets no token any longer.
+	OwnerTerminating bool
+	// Record is the record of an Owned target, or of a Terminating one that still counts; nil if
+	// it can't be read.
 	Record *Record
 	Check  Check
 	// HasCredentials is true if there are credentials to ask with.
@@ -181,6 +186,7 @@ const (
 	NoCredentials Why = "NoCredentials" // there are no credentials to ask with
 	BadTemplate   Why = "BadTemplate"   // the templates fail whatever the token is
 	OtherType     Why = "OtherType"     // the Secret is of another type, which never changes
+	BeingDeleted  Why = "BeingDeleted"  // the Secret or its owner is being deleted, and is not gone yet
 )
 
 // Decision is one thing to do.
@@ -197,12 +203,11 @@ const maxSleep = 5 * time.Minute
 
 // Decide returns the one thing to do now.
 func Decide(desired Desired, facts Facts, now time.Time) Decision {
-	switch facts.Target {
-	case Foreign:
+	switch {
+	case facts.OwnerTerminating, facts.Target == Terminating:
+		return decideTerminating(desired, facts, now)
+	case facts.Target == Foreign:
 		return Decision{Action: Blocked, Why: NotOwned}
-	case Terminating:
-		return Decision{Action: Wait, Why: Missing, Until: facts.CollectedBy}
-	case Absent, Owned:
 	}
 	why := dueFor(desired, facts, now)
 	if why == "" {
@@ -213,6 +218,21 @@ func Decide(desired Desired, facts Facts, now time.Time) Decision {
 		return decideMeanwhile(desired, facts, decision, now)
 	}
 	return decision
+}
+
+// decideTerminating returns what to do while the target or its owner is being deleted: no token is
+// issued and nothing is written, because it would be lost. It must be known whether the current
+// token is worth anything.
+func decideTerminating(desired Desired, facts Facts, now time.Time) Decision {
+	switch {
+	case !facts.OwnerTerminating && !facts.CollectedBy.IsZero():
+		return Decision{Action: Wait, Why: Missing, Until: facts.CollectedBy}
+	case facts.Record != nil && facts.Check == Unchecked:
+		return Decision{Action: Read}
+	case VerificationDue(desired, facts, now):
+		return Decision{Action: Verify}
+	}
+	return Decision{Action: Blocked, Why: BeingDeleted}
 }
 
 // decideMeanwhile returns what to do for the current token while the next one can't be had: it
@@ -377,7 +397,7 @@ const (
 func CurrentToken(desired Desired, facts Facts, now time.Time) State {
 	record := facts.Record
 	switch {
-	case facts.Target != Owned, record == nil, facts.Check == Edited:
+	case facts.Target == Absent, facts.Target == Foreign, record == nil, facts.Check == Edited:
 		return StateNone
 	case !now.Before(record.ExpirationTime):
 		return StateExpired
@@ -480,13 +500,18 @@ func VerificationInterval(desired Desired, facts Facts) time.Duration {
 	return desired.VerifyEvery
 }
 
+// canVerify reports whether the current token is verified at some time.
+func canVerify(desired Desired, facts Facts) bool {
+	return desired.VerifyEvery > 0 && !facts.CannotVerify && !facts.OwnerTerminating && facts.Record != nil
+}
+
 // nextVerification returns when the current token is to be verified: now if the spec has changed,
 // else at VerifyAt if that is set, and else at the first point after LastVerified on a grid that
 // depends on nothing but the identity and the interval. So neither a renewal nor a restart moves
 // the grid, and a restart verifies no token early. A token that is not old enough by then is verified
 // as soon as it is.
 func nextVerification(desired Desired, facts Facts, now time.Time) (time.Time, bool) {
-	if desired.VerifyEvery <= 0 || facts.CannotVerify || facts.Record == nil {
+	if !canVerify(desired, facts) {
 		return time.Time{}, false
 	}
 	if at := facts.VerifyAt; !at.IsZero() && !facts.VerifyNow {

@@ -800,6 +800,14 @@ func TestCurrentToken(t *testing.T) {
 		"in no Secret":                             {given: func(s *inputs) { s.facts.Target, s.facts.Record = renewal.Absent, nil }, want: renewal.StateNone},
 		"in a foreign Secret":                      {given: func(s *inputs) { s.facts.Target = renewal.Foreign }, want: renewal.StateNone},
 		"in no Secret, although there is a record": {given: func(s *inputs) { s.facts.Target = renewal.Absent }, want: renewal.StateNone},
+		"in a Secret that is being deleted":        {given: func(s *inputs) { s.facts.Target = renewal.Terminating }, want: renewal.StateValid},
+		"in a Secret that is about to be collected": {given: func(s *inputs) {
+			s.facts.Target, s.facts.Record = renewal.Terminating, nil
+		}, want: renewal.StateNone},
+		"of an owner that is being deleted": {given: func(s *inputs) { s.facts.OwnerTerminating = true }, want: renewal.StateValid},
+		"of an owner that is being deleted, and it expires now": {given: func(s *inputs) {
+			s.facts.OwnerTerminating, s.facts.Record.ExpirationTime = true, now
+		}, want: renewal.StateExpired},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

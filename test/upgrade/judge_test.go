@@ -44,8 +44,11 @@ var never = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 // dueFrom returns from when on the operator has something to do for an object if nobody changes anything. All of it is
 // in the status: whoever reads the status must come to the same answer, and a manager that has just started reads it.
 func dueFrom(seen *sight) time.Time {
-	if seen.token == nil || seen.token.DeletionTimestamp != nil {
+	if seen.token == nil {
 		return never
+	}
+	if seen.token.DeletionTimestamp != nil {
+		return deletionDueFrom(seen)
 	}
 	status, renewed, due := seen.token.Status, seen.condition(v1alpha1.ConditionRenewed), never
 	earlier := func(at time.Time) {
@@ -81,6 +84,23 @@ func waitsTooLong(seen *sight) bool {
 	isTransient := renewed.Reason == v1alpha1.ReasonEndpointUnavailable || renewed.Reason == v1alpha1.ReasonMalformedResponse
 	return isTransient && next != nil && seen.condition(v1alpha1.ConditionReady).Status != metav1.ConditionTrue &&
 		next.Sub(seen.at) > retry.LongestTransient(time.Time{}, seen.at)+rounding
+}
+
+// deletionDueFrom is dueFrom for an object that is being deleted and is held by a finalizer. The previous version leaves it
+// alone; this one says who holds it, and when its token expires.
+func deletionDueFrom(seen *sight) time.Time {
+	due, deleted := never, seen.token.DeletionTimestamp.Time
+	switch {
+	case seen.condition(v1alpha1.ConditionRenewed).Reason != v1alpha1.ReasonSecretTerminating:
+		return deleted
+	case seen.condition(v1alpha1.ConditionStalled).Status == "":
+		due = deleted.Add(stallsAfter)
+	}
+	status := seen.token.Status
+	if seen.condition(v1alpha1.ConditionReady).Status == metav1.ConditionTrue && status.ExpirationTime != nil && status.ExpirationTime.Time.Before(due) {
+		due = status.ExpirationTime.Time
+	}
+	return due
 }
 
 // isDue tells whether an object was due at a time or shortly before.

@@ -41,6 +41,12 @@ func TestWhatIsDue(t *testing.T) {
 	good := condition("Renewed", "True", "Issued", time.Hour)
 	bad := condition("Renewed", "False", "CredentialsRejected", time.Hour)
 	ready := condition("Ready", "True", "TokenValid", time.Hour)
+	held := condition("Renewed", "False", "SecretTerminating", time.Minute)
+	heldSince := func(ago time.Duration, status v1alpha1.PipedreamTokenStatus, conditions ...metav1.Condition) *sight {
+		seen := seenAt(time.Hour, status, conditions...)
+		seen.token.DeletionTimestamp = in(-ago)
+		return seen
+	}
 	tests := map[string]struct {
 		history []*sight
 		want    bool
@@ -56,7 +62,11 @@ func TestWhatIsDue(t *testing.T) {
 		"a new object": {[]*sight{seenAt(time.Hour, v1alpha1.PipedreamTokenStatus{})}, true},
 		"a call for a person": {[]*sight{seenAt(time.Hour, v1alpha1.PipedreamTokenStatus{},
 			condition("Renewed", "False", "CredentialsMissing", 2*time.Minute))}, true},
-		"a deleted object": {[]*sight{{at: noon.Add(-time.Hour)}}, false},
+		"a deletion that the status does not tell of": {[]*sight{heldSince(time.Minute, v1alpha1.PipedreamTokenStatus{}, good, ready)}, true},
+		"a deletion that the status tells of":         {[]*sight{heldSince(time.Minute, v1alpha1.PipedreamTokenStatus{ExpirationTime: in(time.Hour)}, held, ready)}, false},
+		"a deletion that calls for a person":          {[]*sight{heldSince(2*time.Minute, v1alpha1.PipedreamTokenStatus{}, held)}, true},
+		"a deletion, and the expiry":                  {[]*sight{heldSince(time.Minute, v1alpha1.PipedreamTokenStatus{ExpirationTime: in(0)}, held, ready)}, true},
+		"a deleted object":                            {[]*sight{{at: noon.Add(-time.Hour)}}, false},
 		"what was due until a moment ago": {[]*sight{
 			seenAt(time.Hour, v1alpha1.PipedreamTokenStatus{RenewalTime: in(-time.Minute)}, good),
 			seenAt(3*time.Second, v1alpha1.PipedreamTokenStatus{RenewalTime: in(time.Hour)}, good),

@@ -406,7 +406,7 @@ func templateStates() []*state {
 func endStates() []*state {
 	return []*state{
 		{
-			name: "deleted-and-held-by-a-finalizer", ready: valid, renewed: issued, finalizers: []string{"example.com/held"},
+			name: "deleted-and-held-by-a-finalizer", ready: valid, renewed: append(issued, v1alpha1.ReasonSecretTerminating), finalizers: []string{"example.com/held"},
 			disturb: func(s *site, o *object) { s.deleteToken(o, metav1.DeletePropagationBackground) },
 			arrived: func(_ *site, _ *object, seen *sight) string {
 				if seen.token == nil || seen.token.DeletionTimestamp == nil {

@@ -8,9 +8,12 @@ import (
 	"errors"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
@@ -30,6 +33,7 @@ type PipedreamAPI interface {
 // actions do what was decided. They read the snapshot and the state, change neither, and return
 // what came of it.
 type actions struct {
+	cache                        client.Reader
 	client                       client.Client
 	clock                        clock.PassiveClock
 	pipedream                    PipedreamAPI
@@ -67,4 +71,14 @@ func failedRead(ctx context.Context, err error, now time.Time) (outcome, error) 
 		return noAction{}, err
 	}
 	return clusterFailed{detail: err.Error(), at: now}, err
+}
+
+// isGone reports whether the PipedreamToken was deleted since it was observed, as far as the cache
+// shows. A token that is asked for now, or written, would be in a Secret that nobody owns.
+func (a actions) isGone(ctx context.Context, s snapshot) bool {
+	now := &v1alpha1.PipedreamToken{}
+	if err := a.cache.Get(ctx, client.ObjectKeyFromObject(s.token), now); err != nil {
+		return apierrors.IsNotFound(err)
+	}
+	return now.UID != s.token.UID || ownedsecret.IsTerminating(now)
 }

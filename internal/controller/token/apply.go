@@ -118,6 +118,8 @@ func (st *state) applyAttempt(s snapshot, o outcome) {
 		st.applyFailedStep(s, failed, o.kind, o.isWrite, o.at)
 	case issued:
 		st.attempt.applyIssued(o)
+	case terminating:
+		st.cache.target.Version = ownedsecret.Version(o.target) // The pending token waits until the Secret is gone.
 	case confirmed:
 		st.attempt.pending = &o.pending
 	case discarded:
@@ -312,18 +314,35 @@ func (st *state) setBlocker(s snapshot, why renewal.Why) {
 	reason, detail := st.explainBlocker(s, why)
 	before := st.attempt.blocker
 	blocker := newFailure(s, reason, detail, s.now).after(st.attempt.activeFailure())
-	// Whose a Secret is may have changed with the Secret.
-	if before.isStill(blocker) && (why != renewal.NotOwned || before.refusedOver == s.targetVersion()) {
+	if at := s.deletedAt(); why == renewal.BeingDeleted && !at.After(s.now) { // The API server's clock may be ahead.
+		blocker.since = at
+	}
+	if before.isStill(blocker) && isAboutSameObjects(before, s, why) {
 		blocker.refusedOver = before.refusedOver
 		blocker.isRestored, blocker.wasReady = true, before.wasReady
 	}
 	st.attempt.blocker = blocker
 }
 
+// isAboutSameObjects reports whether a blocker that is known from the status names what is there now:
+// whose a Secret is may have changed with the Secret, and so may the finalizers that hold an object.
+func isAboutSameObjects(before *failure, s snapshot, why renewal.Why) bool {
+	if why == renewal.NotOwned {
+		return before.refusedOver == s.targetVersion()
+	}
+	return why != renewal.BeingDeleted || before.refusedOver == s.describeDeletion()
+}
+
 func (st *state) explainBlocker(s snapshot, why renewal.Why) (reason, detail string) {
 	switch {
+	case why == renewal.BeingDeleted:
+		return v1alpha1.ReasonSecretTerminating, s.describeDeletion()
 	case why == renewal.NotOwned:
-		return v1alpha1.ReasonSecretNotOwned, ownedsecret.DescribeOwner(s.target, s.token)
+		detail = ownedsecret.DescribeOwner(s.target, s.token)
+		if ownedsecret.IsTerminating(s.target) {
+			detail += "; " + ownedsecret.DescribeDeletion("Secret", s.target)
+		}
+		return v1alpha1.ReasonSecretNotOwned, detail
 	case why == renewal.BadTemplate:
 		return v1alpha1.ReasonTemplateInvalid, st.check.templateError(s.token.Generation).Error()
 	case why == renewal.OtherType:

@@ -35,7 +35,7 @@ func readyCondition(v view, status *v1alpha1.PipedreamTokenStatus, current renew
 		ready.Message = "The token in the Secret was issued for other scopes or another API address than the ones that are asked for now, and the operator has no newer one yet. Condition Renewed says why."
 	case renewal.StateNone:
 		ready.Reason = v1alpha1.ReasonNotIssued
-		if v.targetState() == renewal.Owned {
+		if v.holdsOurs() {
 			ready.Message = "Somebody has changed the Secret, so it does not hold what the operator wrote. Condition Renewed says what follows."
 			break
 		}

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 )
 
 const (
@@ -65,8 +66,8 @@ func (d *DemandWatch) compare(ctx context.Context) {
 func demandOf(tokens []v1alpha1.PipedreamToken) (perSecond float64) {
 	for i := range tokens {
 		status := &tokens[i].Status
-		if status.IssueTime == nil || status.RenewalTime == nil {
-			continue
+		if status.IssueTime == nil || status.RenewalTime == nil || ownedsecret.IsTerminating(&tokens[i]) {
+			continue // A PipedreamToken that is being deleted asks for nothing.
 		}
 		if interval := status.RenewalTime.Sub(status.IssueTime.Time); interval > 0 {
 			perSecond += 1 / interval.Seconds()

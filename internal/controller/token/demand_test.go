@@ -51,6 +51,10 @@ func TestDemandIsTheSumOfAllRenewals(t *testing.T) {
 		{Status: v1alpha1.PipedreamTokenStatus{IssueTime: at(0), RenewalTime: at(10 * time.Second)}},
 		{Status: v1alpha1.PipedreamTokenStatus{IssueTime: at(0), RenewalTime: at(40 * time.Second)}},
 		{Status: v1alpha1.PipedreamTokenStatus{IssueTime: at(0), RenewalTime: at(0)}},
+		{
+			ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: at(0), Finalizers: []string{"example.com/kept"}},
+			Status:     v1alpha1.PipedreamTokenStatus{IssueTime: at(0), RenewalTime: at(10 * time.Second)},
+		},
 	}
 	if got, want := demandOf(tokens), 0.125; got != want {
 		t.Errorf("the demand is %v a second, want %v", got, want)

@@ -19,6 +19,7 @@ func factsOf(s snapshot, st state) renewal.Facts {
 	facts := renewal.Facts{
 		Target:                s.targetState(),
 		CollectedBy:           s.collectedBy(),
+		OwnerTerminating:      s.isTokenTerminating(),
 		Record:                s.record(),
 		Check:                 checkOf(s, st),
 		Superseded:            isSuperseded(s, st),
@@ -62,11 +63,19 @@ func goodUntil(s snapshot, st state) time.Time {
 }
 
 // checkOf returns the outcome of the last check if it was about everything that is there now.
-// Credentials that are absent can't be compared with.
+// Credentials that are absent can't be compared with. A Secret that gets no other token, because the
+// Secret or the PipedreamToken is being deleted, is good unless somebody has changed it.
 func checkOf(s snapshot, st state) renewal.Check {
 	last := st.check.last
-	if last.targetVersion != s.targetVersion() || last.generation != s.token.Generation ||
-		s.credentialsSecret != nil && last.credentialsVersion != s.credentialsVersion() {
+	switch {
+	case last.outcome == "", last.targetVersion != s.targetVersion():
+		return renewal.Unchecked
+	case s.isTokenTerminating(), s.isTargetTerminating():
+		if last.outcome == renewal.Edited {
+			return renewal.Edited
+		}
+		return renewal.Good
+	case last.generation != s.token.Generation, s.credentialsSecret != nil && last.credentialsVersion != s.credentialsVersion():
 		return renewal.Unchecked
 	}
 	return last.outcome

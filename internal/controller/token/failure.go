@@ -36,7 +36,8 @@ type failure struct {
 	credentialsDigest string
 	// notBefore is when the next attempt may be made; zero if that is not a matter of time.
 	notBefore time.Time
-	// refusedOver is the version of the Secret that could not be replaced, if a write failed.
+	// refusedOver is the version of the Secret that could not be replaced, if a write failed. Of an
+	// object that is being deleted, it says which finalizers hold it.
 	refusedOver string
 	// isOutage is true if the API server has refused the write for a cause that may go away by
 	// itself.
@@ -67,6 +68,9 @@ func (f *failure) waitsBriefly() bool {
 
 // isWriteRefused reports whether the API server has refused to write the Secret.
 func (f *failure) isWriteRefused() bool { return f.reason == v1alpha1.ReasonSecretWriteRefused }
+
+// isDeletion reports whether the failure is that the PipedreamToken or its Secret is being deleted.
+func (f *failure) isDeletion() bool { return f != nil && f.reason == v1alpha1.ReasonSecretTerminating }
 
 // hasSameInputs reports whether another attempt would be made with the same inputs as the failed
 // one, so that it has to wait.

@@ -53,6 +53,8 @@ func (a actions) request(ctx context.Context, s snapshot, st state, why renewal.
 	switch {
 	case s.clientCredentials == nil:
 		return blocked{renewal.NoCredentials}, nil
+	case a.isGone(ctx, s):
+		return abandoned{}, nil
 	case isSameRequest(s, st):
 		return sameCredentials{}, nil
 	case s.target == nil && hadToken(s, st) && !s.isDryRunDone:

@@ -15,6 +15,7 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/metrics"
+	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	reasons "github.com/pipedream-operator/pipedream-operator/internal/reason/token"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
@@ -87,13 +88,17 @@ type shown struct{ *v1alpha1.PipedreamToken }
 // GetConditions implements metrics.Object.
 func (s shown) GetConditions() []metav1.Condition { return s.Status.Conditions }
 
-// GetTimes implements metrics.Object.
+// GetTimes implements metrics.Object. The token of a PipedreamToken that is being deleted is not
+// renewed.
 func (s shown) GetTimes() (expiration, renewal *metav1.Time) {
+	if ownedsecret.IsTerminating(s.PipedreamToken) {
+		return s.Status.ExpirationTime, nil
+	}
 	return s.Status.ExpirationTime, s.Status.RenewalTime
 }
 
-// listShown returns the PipedreamTokens, except the ones that are being deleted: the operator leaves
-// these alone.
+// listShown returns the PipedreamTokens. One that is being deleted and is held by a finalizer is
+// shown, too: pods may still use its Secret.
 func listShown(ctx context.Context, cache client.Reader) ([]metrics.Object, error) {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
@@ -103,9 +108,7 @@ func listShown(ctx context.Context, cache client.Reader) ([]metrics.Object, erro
 	}
 	objects := make([]metrics.Object, 0, len(tokens.Items))
 	for i := range tokens.Items {
-		if tokens.Items[i].DeletionTimestamp.IsZero() {
-			objects = append(objects, shown{&tokens.Items[i]})
-		}
+		objects = append(objects, shown{&tokens.Items[i]})
 	}
 	return objects, nil
 }

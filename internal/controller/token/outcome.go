@@ -111,11 +111,15 @@ type (
 	// confirmed: the credentials are still the ones that the pending token was issued for.
 	confirmed struct{ pending recordedToken }
 
-	// discarded: the pending token is worth nothing any longer.
-	discarded struct{ isNamespaceTerminating bool }
+	// discarded: the pending token is worth nothing any longer. isTerminating is true if that is so
+	// because the namespace or the PipedreamToken is being deleted, or is gone.
+	discarded struct{ isTerminating bool }
 
 	// foreign: the Secret belongs to somebody else now.
 	foreign struct{ target *metav1.PartialObjectMetadata }
+
+	// terminating: the Secret is being deleted, or is about to be, so that nothing is written to it.
+	terminating struct{ target *metav1.PartialObjectMetadata }
 
 	// written: the Secret holds the token.
 	written struct {
@@ -200,8 +204,9 @@ func (abandoned) isFinal() bool          { return true }
 func (requestFailed) isFinal() bool      { return true }
 func (issued) isFinal() bool             { return false }
 func (confirmed) isFinal() bool          { return false }
-func (o discarded) isFinal() bool        { return o.isNamespaceTerminating }
+func (o discarded) isFinal() bool        { return o.isTerminating }
 func (foreign) isFinal() bool            { return true }
+func (terminating) isFinal() bool        { return false }
 func (o written) isFinal() bool          { return !o.kind.isRewrite && o.why != renewal.Revoked }
 func (o writeRefused) isFinal() bool     { return !o.kind.isRewrite }
 func (o unrenderable) isFinal() bool     { return !o.kind.isRewrite }

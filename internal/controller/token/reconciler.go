@@ -75,11 +75,6 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	if !token.DeletionTimestamp.IsZero() {
-		// The owner reference on the Secret cleans up.
-		r.Forget(request.NamespacedName)
-		return ctrl.Result{}, nil
-	}
 	s, st, err := r.observe(ctx, token)
 	if st == nil {
 		return ctrl.Result{}, err
@@ -169,7 +164,7 @@ func (r *Reconciler) work(ctx context.Context, s snapshot, st *state) (snapshot,
 // actions returns the actions of the reconciler.
 func (r *Reconciler) actions() actions {
 	return actions{
-		client: r.Client, clock: r.Clock, pipedream: r.Pipedream,
+		cache: r.Cache, client: r.Client, clock: r.Clock, pipedream: r.Pipedream,
 		tokenRequests: r.TokenRequests, verifications: r.Verifications, metrics: r.Metrics,
 	}
 }

@@ -28,6 +28,9 @@ const (
 	reportTimeout = 5 * time.Second
 	// longUnknown is how long condition Verified is Unknown before an event says so.
 	longUnknown = time.Hour
+	// longDeletion is how long a PipedreamToken or its Secret is being deleted before the status says
+	// so. Most finalizers are removed within that time.
+	longDeletion = 10 * time.Second
 )
 
 // reporter writes statuses, events and log lines.
@@ -46,7 +49,7 @@ func (r reporter) report(ctx context.Context, s snapshot, st *state, decision re
 	if since := r.sayLongUnknown(ctx, v, status); !since.IsZero() {
 		st.apply(s, saidUnknown{since})
 	}
-	if isAboutToIssueFirst(v) || saysNothingNew(v, status) {
+	if isAboutToIssueFirst(v) || isDeletionTooNew(v, status) || saysNothingNew(v, status) {
 		return sleep, nil
 	}
 	version, err := r.applyStatus(ctx, v, status)
@@ -88,6 +91,18 @@ func isAboutToIssueFirst(v view) bool {
 		isWaiting(v.ticket) && v.ticket.PausedUntil.IsZero() && v.at.Sub(v.ticket.Since) < longQueue
 }
 
+// isDeletionTooNew reports whether the PipedreamToken or its Secret is being deleted for a few seconds
+// only, so that a status that says so would mostly be outdated as soon as it is written. What the
+// current token is worth is said at once.
+func isDeletionTooNew(v view, status v1alpha1.PipedreamTokenStatus) bool {
+	failed := v.state.attempt.activeFailure()
+	if !failed.isDeletion() || !v.at.Before(failed.since.Add(longDeletion)) {
+		return false
+	}
+	isSaid := changed(v.previous, status, v1alpha1.ConditionRenewed) == nil
+	return !isSaid && (v.previous.ObservedGeneration == 0 || changed(v.previous, status, v1alpha1.ConditionReady) == nil)
+}
+
 // saysNothingNew reports whether a status is the one that stands, except for a next attempt that
 // waits for its turn for a few seconds.
 func saysNothingNew(v view, status v1alpha1.PipedreamTokenStatus) bool {
@@ -102,6 +117,9 @@ func saysNothingNew(v view, status v1alpha1.PipedreamTokenStatus) bool {
 func sleepOf(v view) time.Duration {
 	wake := v.now.Add(renewal.Sleep(v.desired, factsOf(v.snapshot, v.state), v.decision, v.now))
 	moments := []time.Time{v.state.attempt.activeFailure().stallsAt(), nextAttempt(v)}
+	if failed := v.state.attempt.activeFailure(); failed.isDeletion() {
+		moments = append(moments, failed.since.Add(longDeletion))
+	}
 	if isWaiting(v.ticket) {
 		// The limiter wakes the object when its turn has come; this is when there is something else to
 		// say, or another lane to wait in.
@@ -147,8 +165,8 @@ func isWorthEvent(condition *metav1.Condition) bool {
 // process has recorded the event. It returns since when the condition is Unknown if it has said so now.
 func (r reporter) sayLongUnknown(ctx context.Context, v view, status v1alpha1.PipedreamTokenStatus) (since time.Time) {
 	verified := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionVerified)
-	if verified == nil || verified.Status != metav1.ConditionUnknown || status.IssueTime == nil {
-		return time.Time{} // Without a token, condition Renewed says what is wrong.
+	if verified == nil || verified.Status != metav1.ConditionUnknown || status.IssueTime == nil || v.isTokenTerminating() {
+		return time.Time{} // Without a token, or on its way out, condition Renewed says what is wrong.
 	}
 	since = verified.LastTransitionTime.Time
 	if at := since.Add(longUnknown); v.at.Before(at) || !at.After(v.firstSeen) || v.state.reporting.saidUnknown.Equal(since) {

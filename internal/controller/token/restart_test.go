@@ -87,16 +87,26 @@ var (
 func standings() map[string]standing {
 	renewed, ready, verified := v1alpha1.ConditionRenewed, v1alpha1.ConditionReady, v1alpha1.ConditionVerified
 	return map[string]standing{
-		"all is well":                        {renewed, v1alpha1.ReasonIssued, nil, []func(*world, string){proceed}, nil},
-		"the token was accepted":             {verified, v1alpha1.ReasonTokenAccepted, withVerification, []func(*world, string){proceed, proceed, proceed, proceed, proceed, proceed, proceed, proceed}, nil},
-		"no Secret with credentials":         {renewed, v1alpha1.ReasonCredentialsMissing, nameSecret("nowhere"), []func(*world, string){proceed}, nil},
-		"a key is absent":                    {renewed, v1alpha1.ReasonCredentialsMissing, nameSecret("incomplete"), []func(*world, string){proceed}, nil},
-		"a value can't be a credential":      {renewed, v1alpha1.ReasonCredentialsInvalid, nameSecret("damaged"), []func(*world, string){proceed}, nil},
-		"credentials rejected":               {renewed, v1alpha1.ReasonCredentialsRejected, nil, []func(*world, string){meet(simulator.Fault{Status: 401})}, nil},
-		"scopes rejected":                    {renewed, v1alpha1.ReasonScopeRejected, nil, []func(*world, string){meet(simulator.Fault{Status: 400, Body: `{"error":"invalid_scope"}`})}, nil},
-		"scopes not granted":                 {renewed, v1alpha1.ReasonScopeNotGranted, nil, []func(*world, string){func(w *world, _ string) { must(w.T, w.pipedream.SetScopeAnswer(simulator.ScopeFewer)) }}, nil},
-		"request rejected":                   {renewed, v1alpha1.ReasonRequestRejected, nil, []func(*world, string){meet(simulator.Fault{Status: 404})}, nil},
-		"the Secret's name is taken":         {renewed, v1alpha1.ReasonSecretNotOwned, func(p *v1alpha1.PipedreamToken) { p.Spec.Secret.Name = "taken" }, []func(*world, string){proceed}, nil},
+		"all is well":                   {renewed, v1alpha1.ReasonIssued, nil, []func(*world, string){proceed}, nil},
+		"the token was accepted":        {verified, v1alpha1.ReasonTokenAccepted, withVerification, []func(*world, string){proceed, proceed, proceed, proceed, proceed, proceed, proceed, proceed}, nil},
+		"no Secret with credentials":    {renewed, v1alpha1.ReasonCredentialsMissing, nameSecret("nowhere"), []func(*world, string){proceed}, nil},
+		"a key is absent":               {renewed, v1alpha1.ReasonCredentialsMissing, nameSecret("incomplete"), []func(*world, string){proceed}, nil},
+		"a value can't be a credential": {renewed, v1alpha1.ReasonCredentialsInvalid, nameSecret("damaged"), []func(*world, string){proceed}, nil},
+		"credentials rejected":          {renewed, v1alpha1.ReasonCredentialsRejected, nil, []func(*world, string){meet(simulator.Fault{Status: 401})}, nil},
+		"scopes rejected":               {renewed, v1alpha1.ReasonScopeRejected, nil, []func(*world, string){meet(simulator.Fault{Status: 400, Body: `{"error":"invalid_scope"}`})}, nil},
+		"scopes not granted":            {renewed, v1alpha1.ReasonScopeNotGranted, nil, []func(*world, string){func(w *world, _ string) { must(w.T, w.pipedream.SetScopeAnswer(simulator.ScopeFewer)) }}, nil},
+		"request rejected":              {renewed, v1alpha1.ReasonRequestRejected, nil, []func(*world, string){meet(simulator.Fault{Status: 404})}, nil},
+		"the Secret's name is taken":    {renewed, v1alpha1.ReasonSecretNotOwned, func(p *v1alpha1.PipedreamToken) { p.Spec.Secret.Name = "taken" }, []func(*world, string){proceed}, nil},
+		"a finalizer holds the Secret": {renewed, v1alpha1.ReasonSecretTerminating, nil, []func(*world, string){proceed, func(w *world, name string) {
+			hold(w, w.secret(name))
+		}}, nil},
+		"a finalizer holds the PipedreamToken": {renewed, v1alpha1.ReasonSecretTerminating, withVerification, []func(*world, string){proceed, func(w *world, name string) {
+			hold(w, &v1alpha1.PipedreamToken{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name}})
+		}}, nil},
+		"a finalizer holds the PipedreamToken, and its token has expired": {ready, v1alpha1.ReasonTokenExpired, nil, []func(*world, string){proceed, func(w *world, name string) {
+			hold(w, &v1alpha1.PipedreamToken{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name}})
+			once(w, name, func(w *world) { expire(w, name) })
+		}}, nil},
 		"a policy refuses the Secret":        {renewed, v1alpha1.ReasonSecretWriteRefused, nil, []func(*world, string){func(w *world, name string) { once(w, name, forbidTokens) }}, nil},
 		"a template can't be rendered":       {renewed, v1alpha1.ReasonTemplateInvalid, useTemplate("{{ .AccessToken | nothing }}"), []func(*world, string){proceed}, nil},
 		"the template fails with this token": {renewed, v1alpha1.ReasonTemplateInvalid, withData(hugeTemplates), []func(*world, string){oversized}, nil},

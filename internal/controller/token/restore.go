@@ -40,7 +40,7 @@ func (st *state) restoreFailure(failed *failure, status v1alpha1.PipedreamTokenS
 			generation:         status.ObservedGeneration,
 			reason:             failed.reason,
 		}
-	case v1alpha1.ReasonSecretNotOwned:
+	case v1alpha1.ReasonSecretNotOwned, v1alpha1.ReasonSecretTerminating:
 		st.attempt.blocker = failed
 	case v1alpha1.ReasonTemplateInvalid:
 		// Some templates fail only with an issued token. The status does not tell which ones do, and no
@@ -152,6 +152,9 @@ func restoreFailure(s snapshot) *failure {
 			renewRequest:       renewRequest,
 		},
 		count: 1,
+	}
+	if restored.reason == v1alpha1.ReasonSecretTerminating {
+		restored.refusedOver = s.describeDeletion()
 	}
 	if status.NextAttemptTime != nil {
 		// The clock may have been wrong then.

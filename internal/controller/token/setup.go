@@ -21,6 +21,7 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/controller"
+	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/retry"
 )
 
@@ -65,13 +66,18 @@ func (r *Reconciler) longestWait(name types.NamespacedName) time.Duration {
 }
 
 // asksForSomethingNew lets an update pass if the spec of the PipedreamToken has changed,
-// or if the request to renew has a new value.
+// if the request to renew has a new value, or if the PipedreamToken is being deleted and its
+// finalizers have changed. (That a deletion begins counts as a change of the spec.)
 func asksForSomethingNew() predicate.Predicate {
 	return predicate.Or(
 		predicate.GenerationChangedPredicate{},
 		predicate.Funcs{UpdateFunc: func(update event.UpdateEvent) bool {
 			request := update.ObjectNew.GetAnnotations()[v1alpha1.RenewRequestAnnotation]
 			return request != "" && request != update.ObjectOld.GetAnnotations()[v1alpha1.RenewRequestAnnotation]
+		}},
+		predicate.Funcs{UpdateFunc: func(update event.UpdateEvent) bool {
+			return ownedsecret.IsTerminating(update.ObjectNew) &&
+				!slices.Equal(update.ObjectNew.GetFinalizers(), update.ObjectOld.GetFinalizers())
 		}},
 	)
 }

@@ -128,6 +128,8 @@ func (s snapshot) afterSecret(o outcome) snapshot {
 		s.target = metadataOf(o.target)
 	case foreign:
 		s.target = o.target
+	case terminating:
+		s.target = o.target
 	case written:
 		s.target, s.current = o.target, &o.token
 		if !o.kind.isRewrite {
@@ -154,26 +156,67 @@ func (s snapshot) targetState() renewal.Target {
 	switch {
 	case s.target == nil:
 		return renewal.Absent
-	case s.now.Before(s.collectedBy()):
+	case !ownedsecret.BelongsTo(s.target, s.token):
+		return renewal.Foreign
+	case ownedsecret.IsTerminating(s.target), s.now.Before(s.collectedBy()):
 		return renewal.Terminating
-	case ownedsecret.BelongsTo(s.target, s.token):
-		return renewal.Owned
 	}
-	return renewal.Foreign
+	return renewal.Owned
 }
 
 // collectedBy returns when the Secret of a predecessor is collected or is not waited for any
-// longer; zero for any other Secret. A predecessor had the same name and was deleted.
+// longer; zero for any other Secret, and for one that is being deleted already. A predecessor had
+// the same name and was deleted.
 func (s snapshot) collectedBy() time.Time {
-	if s.target == nil || !ownedsecret.IsOfPredecessor(s.target, s.token) {
+	if s.target == nil || ownedsecret.IsTerminating(s.target) || !ownedsecret.IsOfPredecessor(s.target, s.token) {
 		return time.Time{}
 	}
 	return earlier(s.token.CreationTimestamp.Time, s.firstSeen).Add(collectionTime)
 }
 
+// isTokenTerminating reports whether the PipedreamToken itself is being deleted.
+func (s snapshot) isTokenTerminating() bool { return ownedsecret.IsTerminating(s.token) }
+
+// isTargetTerminating reports whether the Secret belongs to the PipedreamToken and is being deleted.
+func (s snapshot) isTargetTerminating() bool {
+	return s.targetState() == renewal.Terminating && ownedsecret.IsTerminating(s.target)
+}
+
+// describeDeletion says which of the PipedreamToken and its Secret are being deleted, and which
+// finalizers hold them; empty if neither is.
+func (s snapshot) describeDeletion() string {
+	var deleted []string
+	if s.isTokenTerminating() {
+		deleted = append(deleted, ownedsecret.DescribeDeletion(kind, s.token))
+	}
+	if s.isTargetTerminating() {
+		deleted = append(deleted, ownedsecret.DescribeDeletion("Secret", s.target))
+	}
+	return strings.Join(deleted, "; ")
+}
+
+// deletedAt returns when the deletion began of the PipedreamToken or of its Secret, by the API
+// server's clock; zero if neither is being deleted.
+func (s snapshot) deletedAt() time.Time {
+	var at time.Time
+	if s.isTokenTerminating() {
+		at = s.token.DeletionTimestamp.Time
+	}
+	if s.isTargetTerminating() && (at.IsZero() || s.target.DeletionTimestamp.Time.Before(at)) {
+		at = s.target.DeletionTimestamp.Time
+	}
+	return at
+}
+
+// holdsOurs reports whether there is a Secret that belongs to the PipedreamToken. The Secret of a
+// predecessor that is about to be collected is none.
+func (s snapshot) holdsOurs() bool {
+	return s.targetState() == renewal.Owned || s.isTargetTerminating()
+}
+
 // record returns the record on the Secret; nil if there is none, or if the Secret is foreign.
 func (s snapshot) record() *renewal.Record {
-	if s.targetState() != renewal.Owned {
+	if !s.holdsOurs() {
 		return nil
 	}
 	return parseRecord(s.target.Annotations)
@@ -182,7 +225,7 @@ func (s snapshot) record() *renewal.Record {
 // currentInputs returns the digest of everything that the current token was issued for, which
 // tells it from any other; empty if there is none.
 func (s snapshot) currentInputs() string {
-	if s.targetState() != renewal.Owned {
+	if !s.holdsOurs() {
 		return ""
 	}
 	return s.target.Annotations[v1alpha1.InputsAnnotation]

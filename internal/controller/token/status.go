@@ -35,7 +35,7 @@ func project(v view) v1alpha1.PipedreamTokenStatus {
 		ObservedGeneration:          v.token.Generation,
 		ClientSecretResourceVersion: credentialsVersionRead(v),
 	}
-	if v.targetState() == renewal.Owned {
+	if v.holdsOurs() {
 		status.Secret = v1alpha1.CheckedSecret{Name: v.target.Name}
 		if checkOf(v.snapshot, v.state) == renewal.Good {
 			status.Secret.ResourceVersion = v.target.ResourceVersion
@@ -46,7 +46,9 @@ func project(v view) v1alpha1.PipedreamTokenStatus {
 		record := v.record()
 		status.IssueTime = timestamp(record.IssueTime)
 		status.ExpirationTime = timestamp(record.ExpirationTime)
-		status.RenewalTime = timestamp(renewal.DueTime(v.desired, *record))
+		if !v.isTokenTerminating() {
+			status.RenewalTime = timestamp(renewal.DueTime(v.desired, *record))
+		}
 	}
 	status.NextAttemptTime = timestamp(nextAttempt(v))
 	projectConditions(v, &status, current)
@@ -70,9 +72,12 @@ func projectConditions(v view, status *v1alpha1.PipedreamTokenStatus, current re
 	renewed.Message = v.keptMessage(renewed, status, isAttemptRestored(v, failed))
 	set(renewed)
 
-	if v.desired.VerifyEvery > 0 {
+	switch {
+	case v.isTokenTerminating():
+		// Nothing is verified any longer, so that condition Verified stays as it is.
+	case v.desired.VerifyEvery > 0:
 		projectVerified(v, status, set)
-	} else {
+	default:
 		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionVerified)
 	}
 	// A failure of an older spec does not set Stalled. The current spec must fail first.

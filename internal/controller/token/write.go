@@ -42,8 +42,13 @@ func (a actions) writePending(ctx context.Context, s snapshot, st state, why ren
 func (a actions) writeToken(ctx context.Context, s snapshot, st state, pending recordedToken, why renewal.Why) (outcome, error) {
 	var err error
 	for range maxOvertaken {
-		if s.targetState() == renewal.Foreign {
+		switch {
+		case a.isGone(ctx, s):
+			return discarded{isTerminating: true}, nil
+		case s.targetState() == renewal.Foreign:
 			return foreign{s.target}, nil
+		case s.targetState() == renewal.Terminating:
+			return terminating{s.target}, nil
 		}
 		var secret *corev1.Secret
 		secret, err = a.write(ctx, s, st, pending)
@@ -51,7 +56,7 @@ func (a actions) writeToken(ctx context.Context, s snapshot, st state, pending r
 		case err == nil:
 			return written{target: metadataOf(secret), token: pending, why: why}, nil
 		case ownedsecret.IsNamespaceTerminating(err):
-			return discarded{isNamespaceTerminating: true}, nil
+			return discarded{isTerminating: true}, nil
 		case !ownedsecret.IsOvertaken(err):
 			return failedWrite(s, err, writeKind{}, a.clock.Now())
 		}

@@ -127,6 +127,19 @@ var attemptRows = []reason.Row{
 		},
 	},
 	{
+		Mechanics: reason.SecretTerminating,
+		Places:    renewed(metav1.ConditionFalse),
+		Words: reason.Words{
+			Happened: "{detail}",
+			Advice: "Until it is gone, the operator asks for no token and writes no Secret; then it makes the Secret anew, unless the PipedreamToken itself is deleted. " +
+				"Each finalizer is removed by the controller that has set it: find out why that one does not. If it does not exist any longer, remove its finalizer.",
+			Meaning: "The Secret, or the PipedreamToken itself, is being deleted, and finalizers hold it; until it is gone, no token is issued.",
+			Actor:   "whoever runs the controllers whose finalizers the message names",
+			Short:   "the Secret, or the PipedreamToken itself, is being deleted, and finalizers hold it",
+			Retry:   "as soon as the Secret is gone; not while the PipedreamToken itself is being deleted",
+		},
+	},
+	{
 		Mechanics: reason.SecretWriteRefused,
 		Places:    renewed(metav1.ConditionFalse),
 		Words: reason.Words{

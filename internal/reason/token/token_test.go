@@ -187,6 +187,7 @@ func TestMechanics(t *testing.T) {
 		v1alpha1.ReasonScopeNotGranted:     {reason.Refused, "0s"},
 		v1alpha1.ReasonRequestRejected:     {reason.Refused, "0s"},
 		v1alpha1.ReasonSecretNotOwned:      {reason.Refused, "0s"},
+		v1alpha1.ReasonSecretTerminating:   {reason.Missing, "2m0s"},
 		v1alpha1.ReasonSecretWriteRefused:  {reason.Refused, "0s"},
 		v1alpha1.ReasonTemplateInvalid:     {reason.Refused, "0s"},
 		v1alpha1.ReasonRateLimited:         {reason.Paused, "never"},
