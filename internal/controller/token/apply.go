@@ -178,6 +178,9 @@ func (st *state) applyCheck(s snapshot, o targetChecked) {
 	if o.check == renewal.Good {
 		st.check.appliedGeneration = s.token.Generation
 	}
+	if o.current != nil {
+		st.check.known = writtenAs(*o.current)
+	}
 	if st.check.editor = ""; o.check == renewal.Edited || isSuperseded(after, *st) || o.check == renewal.Drifted && isDriftedAgain(after, *st) {
 		st.check.editor = o.editor
 	}
@@ -225,6 +228,7 @@ func (a *attemptState) countRewrite(kind writeKind, now time.Time) {
 func (st *state) applyWritten(s snapshot, o written) {
 	st.attempt.countRewrite(o.kind, s.now)
 	st.verification.isRestored = false
+	st.check.known = writtenAs(o.token)
 	if o.isFound {
 		st.cache.target = ownedsecret.Seen{Version: o.target.ResourceVersion}
 	} else {
@@ -254,9 +258,7 @@ func (st *state) rememberWritten(s snapshot, o written) {
 		generation:         s.token.Generation,
 		outcome:            renewal.Good,
 	}
-	st.attempt.written = writtenToken{
-		inputs: o.token.inputs, issueTime: o.token.token.IssueTime, expirationTime: o.token.token.ExpirationTime,
-	}
+	st.attempt.written = st.check.known
 	st.attempt.rewriteFailure = nil
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+	"github.com/pipedream-operator/pipedream-operator/internal/retry"
 	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
 )
 
@@ -18,7 +19,7 @@ func factsOf(s snapshot, st state) renewal.Facts {
 	facts := renewal.Facts{
 		Target:                s.targetState(),
 		CollectedBy:           s.collectedBy(),
-		Record:                s.record(),
+		Record:                recordOf(s, st),
 		Check:                 checkOf(s, st),
 		Superseded:            isSuperseded(s, st),
 		HasCredentials:        hasCredentials(s, st.check.unusable),
@@ -47,6 +48,26 @@ func factsOf(s snapshot, st state) renewal.Facts {
 		facts.RewriteNotBefore = failed.notBefore
 	}
 	return facts
+}
+
+// recordOf returns the record on the Secret if it can be believed; nil if there is none.
+func recordOf(s snapshot, st state) *renewal.Record {
+	record := s.record()
+	if record == nil || isForged(*record, s.currentInputs(), st.check.known, s.now) {
+		return nil
+	}
+	return record
+}
+
+// isForged reports whether a record contradicts what is known of the token: it gives the token other
+// times, or it is of an unknown token from the future. A record of the known token may be from the
+// future, too, because the clock may have been set back since.
+func isForged(record renewal.Record, inputs string, known writtenToken, now time.Time) bool {
+	isSameToken := record.IssueTime.Equal(known.issueTime) && (known.inputs == "" || known.inputs == inputs)
+	if isSameToken {
+		return !record.ExpirationTime.Equal(known.expirationTime)
+	}
+	return record.IssueTime.Sub(now) > retry.MaxClockSkew
 }
 
 // checkOf returns the outcome of the last check if it was about everything that is there now.

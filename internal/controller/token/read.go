@@ -60,7 +60,7 @@ func (a actions) check(ctx context.Context, s snapshot, st state) (outcome, erro
 	}
 	found.editor = ownedsecret.Editor(target)
 	s = s.after(targetRead{target})
-	record := s.record()
+	record := recordOf(s, st)
 	if record == nil || !layout.IsIntact(target) {
 		found.check = renewal.Edited
 		return found, nil

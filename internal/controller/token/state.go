@@ -52,6 +52,9 @@ type checkState struct {
 	// appliedGeneration is the generation for which the Secret last was as it is desired, the
 	// token apart.
 	appliedGeneration int64
+	// known is the token of the record that was last written, or found on the Secret and believed.
+	// After a restart it is the one that the status vouches for, without its inputs.
+	known writtenToken
 	// authenticatedVersion is the version of the Secret that this process last wrote, or whose
 	// token it last found to be issued for the credentials.
 	authenticatedVersion string
@@ -113,6 +116,11 @@ type attemptState struct {
 type writtenToken struct {
 	inputs                    string
 	issueTime, expirationTime time.Time
+}
+
+// writtenAs returns a token as its Secret records it.
+func writtenAs(token recordedToken) writtenToken {
+	return writtenToken{inputs: token.inputs, issueTime: token.token.IssueTime, expirationTime: token.token.ExpirationTime}
 }
 
 // verificationState is what is known from verifying the current token.
