@@ -29,6 +29,8 @@ func (st *state) apply(s snapshot, o outcome) {
 		st.reporting.apply(o)
 	case saidUnknown:
 		st.reporting.saidUnknown = o.since
+	case saidOther:
+		st.reporting.saidOther = o.at
 	case blocked:
 		st.setBlocker(s, o.why)
 	case credentialsRead:
@@ -61,10 +63,28 @@ func (st *state) applyObserved(s snapshot, o observed) {
 	if !isUnseen(s, st.reporting) {
 		st.reporting.status = nil
 	}
+	st.findOther(s)
 	// The outcome of a write of the pending token was unknown, and is settled by looking.
 	if pending := st.attempt.pending; pending != nil && (s.currentInputs() == pending.inputs || !s.now.Before(pending.token.ExpirationTime)) {
 		st.attempt.pending = nil
 	}
+}
+
+// findOther remembers a record of another operator. A record counts if it was issued since this
+// process has seen the object, or if it has replaced a record of this process. Copies of earlier
+// records, which an operator leaves that does not run any longer, do not count.
+func (st *state) findOther(s snapshot) {
+	record := recordOf(s, *st)
+	if record == nil || s.currentInputs() == st.attempt.written.inputs {
+		return
+	}
+	name, isName := ownedsecret.OperatorOf(s.target)
+	isNew := !record.IssueTime.Before(st.firstSeen.Truncate(time.Second))
+	hasReplaced := st.attempt.written.inputs != "" && name != ""
+	if !isName || name == s.operator || !isNew && !hasReplaced {
+		return
+	}
+	st.other = st.other.found(name, s.currentInputs(), record.ExpirationTime.Sub(record.IssueTime), s.now)
 }
 
 // apply remembers what was reported.
@@ -228,6 +248,11 @@ func (a *attemptState) countRewrite(kind writeKind, now time.Time) {
 func (st *state) applyWritten(s snapshot, o written) {
 	st.attempt.countRewrite(o.kind, s.now)
 	st.verification.isRestored = false
+	if o.replaced != nil {
+		replaced := s
+		replaced.target = o.replaced
+		st.findOther(replaced)
+	}
 	st.check.known = writtenAs(o.token)
 	if o.isFound {
 		st.cache.target = ownedsecret.Seen{Version: o.target.ResourceVersion}
@@ -259,6 +284,7 @@ func (st *state) rememberWritten(s snapshot, o written) {
 		outcome:            renewal.Good,
 	}
 	st.attempt.written = st.check.known
+	st.other = st.other.overwritten()
 	st.attempt.rewriteFailure = nil
 }
 

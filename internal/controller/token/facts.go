@@ -6,6 +6,7 @@ package token
 import (
 	"time"
 
+	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 	"github.com/pipedream-operator/pipedream-operator/internal/retry"
@@ -22,6 +23,7 @@ func factsOf(s snapshot, st state) renewal.Facts {
 		Record:                recordOf(s, st),
 		Check:                 checkOf(s, st),
 		Superseded:            isSuperseded(s, st),
+		Yields:                yields(s, st),
 		HasCredentials:        hasCredentials(s, st.check.unusable),
 		Queued:                s.isQueued,
 		HasPending:            canWritePending(s, attempt.pending),
@@ -91,6 +93,16 @@ func isSuperseded(s snapshot, st state) bool {
 	isSame := last.inputs == s.currentInputs() && last.issueTime.Equal(record.IssueTime) && last.expirationTime.Equal(record.ExpirationTime)
 	due := renewal.DueTime(s.desired, renewal.Record{IssueTime: last.issueTime, ExpirationTime: last.expirationTime})
 	return !isSame && s.now.Before(due)
+}
+
+// yields reports whether another operator is to issue the next token when it is due: this one has
+// written the current token, and another operator writes the Secret, too.
+func yields(s snapshot, st state) bool {
+	if s.record() == nil || !st.other.isExpected(s.now) {
+		return false
+	}
+	name, isName := ownedsecret.OperatorOf(s.target)
+	return isName && name == s.operator
 }
 
 // isDriftedAgain reports whether somebody's change is the reason to write the Secret again: the

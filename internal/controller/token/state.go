@@ -30,6 +30,8 @@ type state struct {
 	attempt      attemptState
 	verification verificationState
 	reporting    reportingState
+	// other is another operator that writes the Secret, too; nil if none is known.
+	other *otherOperator
 }
 
 // cacheState is what this process knows beyond a cache that may lag behind.
@@ -169,6 +171,8 @@ type reportingState struct {
 	saidFailure bool
 	// saidUnknown is since when condition Verified is Unknown, if an event says so.
 	saidUnknown time.Time
+	// saidOther is when an event has last said that another operator writes the Secret, too.
+	saidOther time.Time
 }
 
 // templateError returns what is wrong with the templates of a generation; nil if nothing is known
