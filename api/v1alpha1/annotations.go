@@ -53,6 +53,16 @@ const (
 	ContentAnnotation = "pipedream-operator.io/content"
 )
 
+// OperatorAnnotation on the written Secret names the operator that has written it: the namespace and
+// the name of its Lease of leader election, with a slash in between. The replicas and the versions of
+// one operator have the same name. It is absent if the operator elects no leader. ContentAnnotation
+// does not cover it: to edit or to remove it changes nothing, and the next write sets it again.
+const OperatorAnnotation = "pipedream-operator.io/operator"
+
+// EventTwoOperators is the reason of the events about a PipedreamToken whose Secret two operators
+// write. It is repeated each hour while they do. It is no reason of a condition.
+const EventTwoOperators = "TwoOperators"
+
 // OwnerValue returns the value of OwnerAnnotation for an object: the name of a
 // PipedreamToken, and the kind and the name of an object of any other kind, such as
 // PipedreamAccount/orders. So the Secret of an object of one kind never passes for the

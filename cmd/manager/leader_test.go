@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/test/harness"
@@ -36,9 +37,15 @@ type replica struct {
 // it knows the cluster.
 func (s *site) startReplica() *replica {
 	s.Helper()
+	return s.startReplicaOf(s.namespace)
+}
+
+// startReplicaOf starts a manager of an installation whose Lease is in a namespace.
+func (s *site) startReplicaOf(installation string) *replica {
+	s.Helper()
 	r := &replica{wire: &tripwire{}}
 	s.kubeconfig = writeKubeconfig(s.T, r.wire.toAPIServer(s.T, s.plane.Config))
-	r.manager = startManagerIn(s.T, []string{"POD_NAMESPACE=" + s.namespace}, append(s.arguments(), "--leader-elect")...)
+	r.manager = startManagerIn(s.T, []string{"POD_NAMESPACE=" + installation}, append(s.arguments(), "--leader-elect")...)
 	s.eventually("the manager watches", func() bool {
 		made := r.wire.counted()
 		return made["WATCH secrets"] > 0 && made["WATCH pipedreamtokens"] > 0
@@ -280,4 +287,45 @@ func TestLeaderThatStops(t *testing.T) {
 	}
 	s.requestRenewal("c")
 	s.wantTakenOver(standby, "c", exchanges)
+}
+
+// TestTwoInstallations has managers of two installations watch one namespace: they renew by turns, and
+// do not issue each token twice.
+func TestTwoInstallations(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	harness.Must(t, s.pipedream.SetTokenLifetime(30*time.Second))
+	other := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "other-"}}
+	harness.Must(t, s.admin.Create(t.Context(), other))
+	s.startReplica()
+	s.startReplicaOf(other.Name)
+	names := []string{"a", "b", "c"}
+	for _, name := range names {
+		s.register(name, goodSecret)
+		s.create(name)
+		s.awaitRight(name)
+	}
+	c := s.consume(names)
+	const renewals = 3
+	writers := map[string]bool{}
+	s.within(2*patience, "all is renewed some times", func() bool {
+		for _, name := range names {
+			secret := &corev1.Secret{}
+			harness.Must(t, s.admin.Get(t.Context(), s.key(name), secret))
+			writers[secret.Annotations[v1alpha1.OperatorAnnotation]] = true
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return !slices.ContainsFunc(names, func(name string) bool { return len(c.issued[name]) <= renewals })
+	})
+	for _, name := range names {
+		// The first token twice, and one more until each of them knows of the other one.
+		if got := s.exchanges(name); got > renewals+1+2 {
+			t.Errorf("%d renewals of %s cost %d exchanges", renewals, name, got)
+		}
+	}
+	want := map[string]bool{s.namespace + "/" + leaseName: true, other.Name + "/" + leaseName: true}
+	if diff := cmp.Diff(want, writers); diff != "" {
+		t.Errorf("the operators that the Secrets name (-want +got): %s", diff)
+	}
 }

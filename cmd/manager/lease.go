@@ -212,6 +212,15 @@ func (e *election) resourceLock() resourcelock.Interface {
 	return e.lock
 }
 
+// name returns the namespace and the name of the Lease, or an empty text when leader election is
+// off. All replicas and all versions of an installation have the same Lease.
+func (e *election) name() string {
+	if e.lock == nil {
+		return ""
+	}
+	return e.lock.LeaseMeta.Namespace + "/" + e.lock.LeaseMeta.Name
+}
+
 // joins makes the election use the manager's recorder of events, and makes the manager end when
 // the API server has lost changes.
 func (e *election) joins(mgr ctrl.Manager) error {

@@ -31,10 +31,12 @@ const (
 	readinessTimeout = time.Second
 )
 
-func newManager(options *options) (ctrl.Manager, error) {
+// newManager returns a manager and the name of this operator, which is empty without leader
+// election.
+func newManager(options *options) (mgr ctrl.Manager, operatorName string, err error) {
 	config, err := ctrl.GetConfig()
 	if err != nil {
-		return nil, fmt.Errorf("find the API server (set --kubeconfig or KUBECONFIG, or run in a cluster): %w", err)
+		return nil, "", fmt.Errorf("find the API server (set --kubeconfig or KUBECONFIG, or run in a cluster): %w", err)
 	}
 	// The API server limits the requests that it accepts, so the client needs no limit.
 	config.QPS = -1
@@ -43,13 +45,13 @@ func newManager(options *options) (ctrl.Manager, error) {
 	config.WarningHandlerWithContext = rest.NoWarnings{}
 	scheme := runtime.NewScheme()
 	if err := errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		return nil, fmt.Errorf("build the scheme: %w", err)
+		return nil, "", fmt.Errorf("build the scheme: %w", err)
 	}
 	election, err := newElection(config, options.leaderElect)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	mgr, err := ctrl.NewManager(config, ctrl.Options{
+	mgr, err = ctrl.NewManager(config, ctrl.Options{
 		Scheme:   scheme,
 		Cache:    controller.CacheOptions(),
 		NewCache: controller.NewCache(options.namespaces),
@@ -70,15 +72,15 @@ func newManager(options *options) (ctrl.Manager, error) {
 		GracefulShutdownTimeout:             new(shutdownTimeout),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("set up the manager: %w", err)
+		return nil, "", fmt.Errorf("set up the manager: %w", err)
 	}
 	if err := election.joins(mgr); err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	if err := addProbes(mgr); err != nil {
-		return nil, fmt.Errorf("set up the health probes: %w", err)
+		return nil, "", fmt.Errorf("set up the health probes: %w", err)
 	}
-	return mgr, nil
+	return mgr, election.name(), nil
 }
 
 func addProbes(mgr ctrl.Manager) error {

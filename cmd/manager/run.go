@@ -54,11 +54,11 @@ func run(ctx context.Context, arguments []string, stdout io.Writer) error {
 	ctrl.SetLogger(logger)
 	klog.SetLogger(logger)
 
-	mgr, err := newManager(options)
+	mgr, operatorName, err := newManager(options)
 	if err != nil {
 		return err
 	}
-	if err := addControllers(ctx, mgr, api, options); err != nil {
+	if err := addControllers(ctx, mgr, api, options, operatorName); err != nil {
 		return err
 	}
 	files := &fileWatch{files: options.files()}
@@ -73,8 +73,9 @@ func run(ctx context.Context, arguments []string, stdout io.Writer) error {
 }
 
 // addControllers adds the controller of PipedreamTokens to the manager, with its limiters,
-// their dispatcher, its metrics, and the watch of the demand.
-func addControllers(ctx context.Context, mgr ctrl.Manager, api *pipedream.Client, options *options) error {
+// their dispatcher, its metrics, and the watch of the demand. operatorName is the name of this operator; empty
+// without leader election.
+func addControllers(ctx context.Context, mgr ctrl.Manager, api *pipedream.Client, options *options, operatorName string) error {
 	dispatcher := &controller.Dispatcher{}
 	tokenRequests, verifications := newLimiters(options, dispatcher)
 	shown := token.NewMetrics(ctx, token.MetricsOptions{
@@ -87,6 +88,7 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, api *pipedream.Client
 		return fmt.Errorf("register the metrics: %w", err)
 	}
 	reconciler := &token.Reconciler{
+		Operator:      operatorName,
 		Cache:         mgr.GetCache(),
 		Client:        mgr.GetClient(),
 		Events:        mgr.GetEventRecorder("pipedream-operator"),

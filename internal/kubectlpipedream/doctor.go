@@ -63,6 +63,7 @@ func doctor(ctx context.Context, p *plugin, options *doctorOptions) error {
 		r.check(ctx, "operator", operator.run)
 		r.check(ctx, "leader", (&leaderCheck{plugin: p, cluster: c, deployment: operator.deployment, now: api.now}).run)
 		r.check(ctx, "permissions", (&permissionCheck{plugin: p, cluster: c, deployment: operator.deployment}).run)
+		r.check(ctx, "operators", (&writersCheck{plugin: p, cluster: c, picked: user.picked}).run)
 		r.check(ctx, "tokens", (&tokenCheck{plugin: p, cluster: c, picked: user.picked, now: api.now}).run)
 	}
 	switch {

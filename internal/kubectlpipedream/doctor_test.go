@@ -20,6 +20,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -83,6 +84,21 @@ func (w *world) setAvailable(replicas int32) {
 	harness.Must(w.T, admin.Status().Update(w.Context(), deployment))
 }
 
+// sayTwoOperators records the events of an operator that has found another one.
+func (w *world) sayTwoOperators(names ...string) {
+	w.Helper()
+	for _, name := range names {
+		for reason, kind := range map[string]string{v1alpha1.EventTwoOperators: v1alpha1.KindPipedreamToken, v1alpha1.ReasonIssued: v1alpha1.KindPipedreamToken} {
+			harness.Must(w.T, admin.Create(w.Context(), &eventsv1.Event{
+				ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, GenerateName: name + "-"},
+				EventTime:  metav1.NowMicro(), ReportingController: "pipedream-operator", ReportingInstance: "pipedream-operator-1",
+				Type: corev1.EventTypeWarning, Reason: reason, Action: v1alpha1.ConditionRenewed,
+				Regarding: corev1.ObjectReference{APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: kind, Namespace: w.namespace, Name: name},
+			}))
+		}
+	}
+}
+
 func TestDoctor(t *testing.T) {
 	w := newWorld(t, "doctor")
 	here := "--namespace=doctor"
@@ -105,6 +121,9 @@ func TestDoctor(t *testing.T) {
 	w.examine("doctor-may-nought", 0, here, "--as=nobody")
 	w.examine("doctor-may-not-list-all", 0, "--all-namespaces", "--as=looker")
 	w.examine("doctor-clock", time.Minute, here)
+
+	w.sayTwoOperators("orders", "orders", "billing")
+	w.examine("doctor-two-operators", 0, here)
 
 	// All goes wrong at once.
 	w.createSecret("other-credentials", map[string]string{"client_id": clientID, "client_secret": "mistyped"})

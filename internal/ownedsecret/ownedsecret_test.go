@@ -107,6 +107,30 @@ func TestKeysSetByOthersStay(t *testing.T) {
 	}
 }
 
+// TestSecretNamesItsOperator checks that the name of the operator is outside of the content digest, and that only text of
+// the form of a Lease's namespace and name counts as a name.
+func TestSecretNamesItsOperator(t *testing.T) {
+	t.Parallel()
+	layout := Layout{v1alpha1.OwnerAnnotation, v1alpha1.ContentAnnotation}
+	secret := layout.Build(token, nil, Desired{})
+	digest := layout.Digest(secret.Annotations, secret.Data)
+	for _, name := range []string{"team-a/pipedream-operator", "", "team-b/pipedream-operator"} {
+		SetOperator(secret, name)
+		if got, ok := OperatorOf(secret); got != name || !ok {
+			t.Errorf("the Secret names the operator %q, %t; want %q", got, ok, name)
+		}
+		if got := layout.Digest(secret.Annotations, secret.Data); got != digest {
+			t.Errorf("with the name %q the digest is another one", name)
+		}
+	}
+	for _, text := range []string{"no-slash", "a/b/c", "/b", "a/", "A/b", "a b/c", "a/b\n", "a/\u202eb", strings.Repeat("a", 64) + "/b", "a/" + strings.Repeat("b", 254)} {
+		SetOperator(secret, text)
+		if _, ok := OperatorOf(secret); ok {
+			t.Errorf("%q counts as the name of an operator", text)
+		}
+	}
+}
+
 // TestRefusalNamesFieldsAndQuotesNothing checks that the description of an error of the API server holds its status and
 // the fields that it refuses, and no text from the error. An outage is not a refusal.
 func TestRefusalNamesFieldsAndQuotesNothing(t *testing.T) {

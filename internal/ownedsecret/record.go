@@ -11,10 +11,12 @@ import (
 	"hash"
 	"io"
 	"maps"
+	"regexp"
 	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 )
@@ -42,6 +44,27 @@ func (l Layout) Digest(annotations map[string]string, data map[string][]byte) st
 func (l Layout) IsIntact(secret *corev1.Secret) bool {
 	want := secret.Annotations[v1alpha1.ContentAnnotation]
 	return hmac.Equal([]byte(want), []byte(l.Digest(secret.Annotations, secret.Data)))
+}
+
+// operatorName is the namespace and the name of a Lease.
+var operatorName = regexp.MustCompile(`^[a-z0-9-]{1,63}/[a-z0-9.-]{1,253}$`)
+
+// SetOperator records on a Secret which operator writes it. Without a name, the record of any operator
+// is removed. The content digest does not cover it.
+func SetOperator(secret *corev1.Secret, name string) {
+	if name == "" {
+		delete(secret.Annotations, v1alpha1.OperatorAnnotation)
+		return
+	}
+	secret.Annotations[v1alpha1.OperatorAnnotation] = name
+}
+
+// OperatorOf returns the name of the operator that has written a Secret; empty if the Secret names
+// none. The name is bounded and safe to show. ok is false if the annotation is not such a name: others
+// may write any text there.
+func OperatorOf(secret metav1.Object) (name string, ok bool) {
+	name = secret.GetAnnotations()[v1alpha1.OperatorAnnotation]
+	return name, name == "" || operatorName.MatchString(name)
 }
 
 // KeyedDigest returns a digest of the parts that only somebody who knows the key can compute.

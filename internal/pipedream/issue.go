@@ -14,10 +14,10 @@ import (
 	"time"
 )
 
-const (
-	minLifetime = 30 * time.Second
-	maxLifetime = 30 * 24 * time.Hour
-)
+const minLifetime = 30 * time.Second
+
+// MaxLifetime is the longest life of a token. Issue counts a longer life in an answer as this one.
+const MaxLifetime = 30 * 24 * time.Hour
 
 // TokenType is the type of all tokens, as it is written in an Authorization header.
 const TokenType = "Bearer"
@@ -32,7 +32,7 @@ type Token struct {
 	GrantedScope string
 	// IssueTime is the time just before the token request, in whole seconds.
 	IssueTime time.Time
-	// ExpirationTime is IssueTime plus the lifetime in the answer, at most 30 days.
+	// ExpirationTime is IssueTime plus the lifetime in the answer, at most MaxLifetime.
 	ExpirationTime time.Time
 }
 
@@ -141,8 +141,8 @@ func parseLifetime(raw json.RawMessage) (time.Duration, error) {
 		return 0, errors.New("the answer's expires_in is not an integer")
 	case seconds < int64(minLifetime/time.Second):
 		return 0, errors.New("the answer's expires_in is less than 30 seconds")
-	case seconds > int64(maxLifetime/time.Second):
-		return maxLifetime, nil
+	case seconds > int64(MaxLifetime/time.Second):
+		return MaxLifetime, nil
 	}
 	return time.Duration(seconds) * time.Second, nil
 }

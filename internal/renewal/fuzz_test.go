@@ -62,6 +62,7 @@ func FuzzDecide(f *testing.F) {
 			TemplateInvalid: verification&4 == 4, OtherType: verification&16 == 16, DriftedAgain: verification&8 == 8,
 			RewriteNotBefore: near(notBefore / 2), Rewrites: retry.Triggers{Last: near(lastTriggered / 2), Count: repeats},
 		}
+		facts.Yields = verification&128 == 128
 		if has(5) || !record.ExpirationTime.After(record.IssueTime) {
 			facts.Record = nil
 		}

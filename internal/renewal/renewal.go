@@ -89,6 +89,9 @@ type Facts struct {
 	// Superseded is true if the record is not the one of the token that was stored last, and
 	// the token that was stored last is not due: somebody has put an older Secret back.
 	Superseded bool
+	// Yields is true if another operator writes the same target by turns, and it is the other one's
+	// turn: so the two do not both issue a token when one is due.
+	Yields bool
 	// Queued is true if the request for the token that is due waits for its turn.
 	Queued bool
 	// HasPending is true if a token was issued that is still desired, and that is not stored yet.
@@ -357,7 +360,7 @@ func looksDueFor(desired Desired, facts Facts, now time.Time) Why {
 		return Expired
 	case facts.Refused:
 		return Revoked
-	case !now.Before(DueTime(desired, *record)):
+	case !now.Before(dueTime(desired, facts)):
 		return Due
 	case record.IssueTime.Sub(now) > retry.MaxClockSkew:
 		return FromFuture
@@ -421,6 +424,20 @@ func DueTime(desired Desired, record Record) time.Time {
 	}
 	after = max(after-retry.Spread(desired.Identity, life/10), retry.MinInterval)
 	return record.IssueTime.Add(after).Truncate(time.Second)
+}
+
+// longestYield is the longest time that another operator has to issue the token that is due.
+const longestYield = 5 * time.Minute
+
+// dueTime returns when this operator renews the token of the record. An operator that yields does so
+// after a quarter of the time that is left, at most five minutes later than the other one: the other
+// one may not run any longer.
+func dueTime(desired Desired, facts Facts) time.Time {
+	due := DueTime(desired, *facts.Record)
+	if left := facts.Record.ExpirationTime.Sub(due); facts.Yields && left > 0 {
+		return due.Add(min(left/4, longestYield))
+	}
+	return due
 }
 
 // NearEnd returns the time from which on a token that is not renewed yet is in danger: in the last
@@ -564,7 +581,7 @@ func Sleep(desired Desired, facts Facts, decision Decision, now time.Time) time.
 	}
 	if facts.Record != nil {
 		consider(facts.Record.ExpirationTime)
-		consider(DueTime(desired, *facts.Record))
+		consider(dueTime(desired, facts))
 	}
 	if next, ok := nextVerification(desired, facts, now); ok {
 		consider(next)

@@ -127,3 +127,44 @@ func TestNearEnd(t *testing.T) {
 		})
 	}
 }
+
+// TestAnOperatorThatYieldsRenewsALittleLater has two operators write one target by turns.
+func TestAnOperatorThatYieldsRenewsALittleLater(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		life, renewBefore, longest time.Duration
+	}{
+		"an hour":                   {life: time.Hour, longest: 5 * time.Minute},
+		"30 days":                   {life: 30 * day, longest: 5 * time.Minute},
+		"30 seconds":                {life: 30 * time.Second, longest: 13 * time.Second / 4},
+		"ten seconds before expiry": {life: time.Hour, renewBefore: 10 * time.Second, longest: (6*time.Minute + 10*time.Second) / 4},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := nothingDue()
+			s.desired.RenewBefore = test.renewBefore
+			s.facts.Record.ExpirationTime = issued.Add(test.life)
+			s.facts.LastVerified = issued
+			due := renewal.DueTime(s.desired, *s.facts.Record)
+			s.facts.Yields = true
+			if got := renewal.Decide(s.desired, s.facts, due).Action; got != renewal.Keep {
+				t.Errorf("when the token is due it decides %s, want Keep", got)
+			}
+			at := due
+			for renewal.Decide(s.desired, s.facts, at).Action == renewal.Keep {
+				at = at.Add(renewal.Sleep(s.desired, s.facts, renewal.Decide(s.desired, s.facts, at), at))
+			}
+			if got := renewal.Decide(s.desired, s.facts, at); got.Action != renewal.Issue || got.Why != renewal.Due {
+				t.Errorf("at %s it decides %+v, want it to renew the token", at, got)
+			}
+			if late := at.Sub(due); late > test.longest || !at.Before(s.facts.Record.ExpirationTime) {
+				t.Errorf("it renews %s later than when the token is due, want at most %s", late, test.longest)
+			}
+			s.facts.Yields = false
+			if got := renewal.Decide(s.desired, s.facts, due).Action; got != renewal.Issue {
+				t.Errorf("when it does not yield it decides %s, want Issue", got)
+			}
+		})
+	}
+}

@@ -30,6 +30,8 @@ func (st *state) apply(s snapshot, o outcome) {
 		st.reporting.apply(o)
 	case saidUnknown:
 		st.reporting.saidUnknown = o.since
+	case saidOther:
+		st.reporting.saidOther = o.at
 	case blocked:
 		st.setBlocker(s, o.why)
 	case credentialsRead:
@@ -64,6 +66,7 @@ func (st *state) applyObserved(s snapshot, o observed) {
 	if !isUnseen(s, st.reporting) {
 		st.reporting.status = nil
 	}
+	st.findOther(s)
 	// The outcome of a write of the pending token was unknown, and is settled by looking.
 	switch pending := st.attempt.pending; {
 	case pending == nil:
@@ -86,6 +89,23 @@ func limitWaits(st *state, s snapshot) {
 			failed.limitWait(st.goodUntil, s.now)
 		}
 	}
+}
+
+// findOther remembers a record of another operator. A record counts if it was issued since this
+// process has seen the object, or if it has replaced a record of this process. Copies of earlier
+// records, which an operator leaves that does not run any longer, do not count.
+func (st *state) findOther(s snapshot) {
+	record := recordOf(s, *st)
+	if record == nil || s.currentInputs() == st.attempt.written.inputs {
+		return
+	}
+	name, isName := ownedsecret.OperatorOf(s.target)
+	isNew := !record.IssueTime.Before(st.firstSeen.Truncate(time.Second))
+	hasReplaced := st.attempt.written.inputs != "" && name != ""
+	if !isName || name == s.operator || !isNew && !hasReplaced {
+		return
+	}
+	st.other = st.other.found(name, s.currentInputs(), record.ExpirationTime.Sub(record.IssueTime), s.now)
 }
 
 // apply remembers what was reported.
@@ -209,6 +229,9 @@ func (st *state) applyCheck(s snapshot, o targetChecked) {
 	if o.check == renewal.Good {
 		st.check.appliedGeneration = s.token.Generation
 	}
+	if o.current != nil {
+		st.check.known = writtenAs(*o.current)
+	}
 	if st.check.editor = ""; o.check == renewal.Edited || isSuperseded(after, *st) || o.check == renewal.Drifted && isDriftedAgain(after, *st) {
 		st.check.editor = o.editor
 	}
@@ -257,6 +280,12 @@ func (st *state) applyWritten(s snapshot, o written) {
 	st.attempt.countRewrite(o.kind, s.now)
 	st.attempt.overtaken = 0
 	st.verification.isRestored = false
+	if o.replaced != nil {
+		replaced := s
+		replaced.target = o.replaced
+		st.findOther(replaced)
+	}
+	st.check.known = writtenAs(o.token)
 	if o.isFound {
 		st.cache.target = ownedsecret.Seen{Version: o.target.ResourceVersion}
 	} else {
@@ -286,9 +315,8 @@ func (st *state) rememberWritten(s snapshot, o written) {
 		generation:         s.token.Generation,
 		outcome:            renewal.Good,
 	}
-	st.attempt.written = writtenToken{
-		inputs: o.token.inputs, issueTime: o.token.token.IssueTime, expirationTime: o.token.token.ExpirationTime,
-	}
+	st.attempt.written = st.check.known
+	st.other = st.other.overwritten()
 	st.attempt.rewriteFailure = nil
 }
 

@@ -66,6 +66,7 @@ func renewedCondition(v view, status *v1alpha1.PipedreamTokenStatus, failed *fai
 		renewed.Status, renewed.Reason = metav1.ConditionUnknown, v1alpha1.ReasonNotAttempted
 		renewed.Message = "The operator has not asked for a token yet."
 	}
+	renewed.Message += explainOther(v)
 	return renewed
 }
 
@@ -145,6 +146,23 @@ func explainGrant(v view) string {
 		return ""
 	}
 	return " Pipedream granted scopes that the spec does not ask for: " + pipedream.ShowScopes(extra) + "."
+}
+
+// explainOther says that two operators write the Secret; empty if this is not certain. Both say it in
+// the same words, so that neither of them changes the message of the other.
+func explainOther(v view) string {
+	other := v.state.other
+	if !other.isCertain(v.at) {
+		return ""
+	}
+	names := []string{other.name, v.operator}
+	slices.Sort(names) // The empty name comes first.
+	one := "The operator `" + names[0] + "`"
+	if names[0] == "" {
+		one = "An operator without leader election"
+	}
+	return " " + one + " writes the same Secret as the operator `" + names[1] + "`: " +
+		"two operators must not watch one namespace. Uninstall one of them, or give each of them other namespaces with `--namespaces`."
 }
 
 // explainDrift says who changes the Secret again and again.

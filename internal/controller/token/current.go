@@ -32,11 +32,12 @@ var layout = ownedsecret.Layout{
 }
 
 // parseRecord reads the record of a Secret from its annotations. It returns nil if they are not as
-// the operator writes them.
+// the operator writes them. The operator writes no life above pipedream.MaxLifetime, whatever
+// Pipedream answers.
 func parseRecord(annotations map[string]string) *renewal.Record {
 	issued, isIssued := ownedsecret.ParseTime(annotations[v1alpha1.IssuedAtAnnotation])
 	expires, isExpiring := ownedsecret.ParseTime(annotations[v1alpha1.ExpiresAtAnnotation])
-	if !isIssued || !isExpiring || !expires.After(issued) {
+	if !isIssued || !isExpiring || !expires.After(issued) || expires.Sub(issued) > pipedream.MaxLifetime {
 		return nil
 	}
 	return &renewal.Record{

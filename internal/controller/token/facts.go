@@ -7,8 +7,10 @@ import (
 	"time"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
+	"github.com/pipedream-operator/pipedream-operator/internal/retry"
 	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
 )
 
@@ -20,9 +22,10 @@ func factsOf(s snapshot, st state) renewal.Facts {
 		Target:                s.targetState(),
 		CollectedBy:           s.collectedBy(),
 		OwnerTerminating:      s.isTokenTerminating(),
-		Record:                s.record(),
+		Record:                recordOf(s, st),
 		Check:                 checkOf(s, st),
 		Superseded:            isSuperseded(s, st),
+		Yields:                yields(s, st),
 		HasCredentials:        hasCredentials(s, st.check.unusable),
 		Queued:                s.isQueued,
 		HasPending:            canWritePending(s, attempt.pending),
@@ -62,6 +65,26 @@ func goodUntil(s snapshot, st state) time.Time {
 	return facts.Record.ExpirationTime
 }
 
+// recordOf returns the record on the Secret if it can be believed; nil if there is none.
+func recordOf(s snapshot, st state) *renewal.Record {
+	record := s.record()
+	if record == nil || isForged(*record, s.currentInputs(), st.check.known, s.now) {
+		return nil
+	}
+	return record
+}
+
+// isForged reports whether a record contradicts what is known of the token: it gives the token other
+// times, or it is of an unknown token from the future. A record of the known token may be from the
+// future, too, because the clock may have been set back since.
+func isForged(record renewal.Record, inputs string, known writtenToken, now time.Time) bool {
+	isSameToken := record.IssueTime.Equal(known.issueTime) && (known.inputs == "" || known.inputs == inputs)
+	if isSameToken {
+		return !record.ExpirationTime.Equal(known.expirationTime)
+	}
+	return record.IssueTime.Sub(now) > retry.MaxClockSkew
+}
+
 // checkOf returns the outcome of the last check if it was about everything that is there now.
 // Credentials that are absent can't be compared with. A Secret that gets no other token, because the
 // Secret or the PipedreamToken is being deleted, is good unless somebody has changed it.
@@ -91,6 +114,16 @@ func isSuperseded(s snapshot, st state) bool {
 	isSame := last.inputs == s.currentInputs() && last.issueTime.Equal(record.IssueTime) && last.expirationTime.Equal(record.ExpirationTime)
 	due := renewal.DueTime(s.desired, renewal.Record{IssueTime: last.issueTime, ExpirationTime: last.expirationTime})
 	return !isSame && s.now.Before(due)
+}
+
+// yields reports whether another operator is to issue the next token when it is due: this one has
+// written the current token, and another operator writes the Secret, too.
+func yields(s snapshot, st state) bool {
+	if s.record() == nil || !st.other.isExpected(s.now) {
+		return false
+	}
+	name, isName := ownedsecret.OperatorOf(s.target)
+	return isName && name == s.operator
 }
 
 // isDriftedAgain reports whether somebody's change is the reason to write the Secret again: the

@@ -50,6 +50,9 @@ type (
 	// saidUnknown: an event says that condition Verified has been Unknown since that time.
 	saidUnknown struct{ since time.Time }
 
+	// saidOther: an event says that another operator writes the Secret, too.
+	saidOther struct{ at time.Time }
+
 	// noAction: nothing was done.
 	noAction struct{}
 
@@ -129,6 +132,8 @@ type (
 		why    renewal.Why
 		// isFound is true if an earlier write of the token was done after all.
 		isFound bool
+		// replaced is the Secret of another writer that was replaced; nil if there was none.
+		replaced *metav1.PartialObjectMetadata
 	}
 
 	// writeRefused: the API server refuses the Secret as it is.
@@ -190,6 +195,7 @@ func (observed) isFinal() bool           { return false }
 func (decided) isFinal() bool            { return false }
 func (reported) isFinal() bool           { return true }
 func (saidUnknown) isFinal() bool        { return true }
+func (saidOther) isFinal() bool          { return true }
 func (noAction) isFinal() bool           { return true }
 func (kept) isFinal() bool               { return true }
 func (blocked) isFinal() bool            { return true }

@@ -59,7 +59,7 @@ func (a actions) check(ctx context.Context, s snapshot, st state) (outcome, erro
 	}
 	found.editor = ownedsecret.Editor(target)
 	s = s.after(targetRead{target})
-	record := s.record()
+	record := recordOf(s, st)
 	switch {
 	case record == nil || !layout.IsIntact(target):
 		found.check = renewal.Edited

@@ -16,7 +16,7 @@
 //	actions.go issue.go read.go write.go verify.go  the actions: each returns an outcome
 //	apply.go restore.go                          remembering outcomes, and restoring the state
 //	facts.go standing.go metrics.go              what is known from the snapshot and the state
-//	state.go verification.go                     what is remembered between two reconciles
+//	state.go verification.go operators.go        what is remembered between two reconciles
 //	failure.go messages.go templates.go          a failed attempt; the data of the Secret
 //	snapshot.go                                  what one reconcile knows of the world
 //	outcome.go                                   what an action has found out or done
@@ -46,7 +46,7 @@ import (
 // limiter, to issue, to write, and to verify the new token.
 const maxSteps = 12
 
-// Reconciler keeps a token in the Secret of each PipedreamToken. All fields are required.
+// Reconciler keeps a token in the Secret of each PipedreamToken. All fields but Operator are required.
 type Reconciler struct {
 	// Cache is where PipedreamTokens and the metadata of Secrets are observed. It may lag behind.
 	Cache client.Reader
@@ -60,6 +60,9 @@ type Reconciler struct {
 	Pipedream PipedreamAPI
 	// TokenRequests and Verifications pace the requests to Pipedream.
 	TokenRequests, Verifications *throttle.Limiter
+	// Operator is the name that is recorded on the Secrets: the namespace and the name of the Lease of
+	// leader election, with a slash in between. It is empty without leader election.
+	Operator string
 	// Metrics counts the requests to Pipedream, and their results.
 	Metrics *Metrics
 
@@ -98,7 +101,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.PipedreamToken) (snapshot, *state, error) {
 	name := client.ObjectKeyFromObject(token)
 	st := r.states.of(name, token.UID)
-	s := snapshot{token: token, desired: desiredBy(token, r.Pipedream.Address()), now: r.Clock.Now()}
+	s := snapshot{operator: r.Operator, token: token, desired: desiredBy(token, r.Pipedream.Address()), now: r.Clock.Now()}
 	var seen ownedsecret.Seen
 	if st != nil {
 		seen, s.firstSeen = st.cache.target, st.firstSeen

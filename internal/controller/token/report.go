@@ -6,6 +6,7 @@ package token
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -26,6 +27,8 @@ import (
 const (
 	// reportTimeout is how long a report may take. It goes on when the process is told to stop.
 	reportTimeout = 5 * time.Second
+	// otherRepeat is how long after an event about another operator there is another event.
+	otherRepeat = time.Hour
 	// longUnknown is how long condition Verified is Unknown before an event says so.
 	longUnknown = time.Hour
 	// longDeletion is how long a PipedreamToken or its Secret is being deleted before the status says
@@ -48,6 +51,9 @@ func (r reporter) report(ctx context.Context, s snapshot, st *state, decision re
 	status := project(v)
 	if since := r.sayLongUnknown(ctx, v, status); !since.IsZero() {
 		st.apply(s, saidUnknown{since})
+	}
+	if r.sayOther(ctx, v) {
+		st.apply(s, saidOther{v.at})
 	}
 	if isAboutToIssueFirst(v) || isDeletionTooNew(v, status) || saysNothingNew(v, status) {
 		return sleep, nil
@@ -177,6 +183,18 @@ func (r reporter) sayLongUnknown(ctx context.Context, v view, status v1alpha1.Pi
 	r.events.Eventf(v.token, nil, corev1.EventTypeWarning, verified.Reason, verified.Type,
 		"For an hour, verification has not shown whether Pipedream accepts the token. %s", verified.Message)
 	return since
+}
+
+// sayOther says in an event and a log line that another operator writes the Secret, too, each hour
+// while this is so. It reports whether it has said so now.
+func (r reporter) sayOther(ctx context.Context, v view) bool {
+	message := strings.TrimSpace(explainOther(v))
+	if message == "" || v.at.Sub(v.state.reporting.saidOther).Abs() < otherRepeat {
+		return false
+	}
+	log.FromContext(ctx).Info("another operator writes the same Secret", "operator", v.state.other.name, "message", message)
+	r.events.Eventf(v.token, nil, corev1.EventTypeWarning, v1alpha1.EventTwoOperators, v1alpha1.ConditionRenewed, "%s", message)
+	return true
 }
 
 // changes returns the changes in the conditions about the token that are worth an event. A routine

@@ -19,7 +19,8 @@ import (
 func restore(s snapshot) *state {
 	st := &state{uid: s.token.UID, firstSeen: s.firstSeen}
 	st.attempt.isRestored = true
-	if record := s.record(); record != nil && !record.IssueTime.After(s.now) {
+	st.check.known = restoreKnown(s)
+	if record := recordOf(s, *st); record != nil && !record.IssueTime.After(s.now) {
 		st.attempt.lastIssue = record.IssueTime
 	}
 	st.verification = restoreVerification(s)
@@ -28,6 +29,19 @@ func restore(s snapshot) *state {
 	}
 	st.restoreCheck(s)
 	return st
+}
+
+// restoreKnown returns the token that the status vouches for: the one on the Secret if the status
+// names the Secret's version, and else the one with the times in the status.
+func restoreKnown(s snapshot) writtenToken {
+	status := s.token.Status
+	if record := s.record(); record != nil && status.Secret.ResourceVersion == s.targetVersion() {
+		return writtenToken{inputs: s.currentInputs(), issueTime: record.IssueTime, expirationTime: record.ExpirationTime}
+	}
+	if status.IssueTime == nil || status.ExpirationTime == nil {
+		return writtenToken{}
+	}
+	return writtenToken{issueTime: status.IssueTime.Time, expirationTime: status.ExpirationTime.Time}
 }
 
 // restoreFailure remembers a failure where the reason says that it belongs.

@@ -31,8 +31,10 @@ const collectionTime = 10 * time.Second
 // snapshot is what one reconcile knows of the world. It is a value: nothing that it points to is
 // changed, and after returns the next one.
 type snapshot struct {
-	token   *v1alpha1.PipedreamToken
-	desired renewal.Desired
+	// operator is the name of this operator; empty without leader election.
+	operator string
+	token    *v1alpha1.PipedreamToken
+	desired  renewal.Desired
 	// target is the metadata of the Secret that holds the token, and credentialsSecret the metadata of
 	// the Secret that holds the client credentials; nil if absent.
 	target, credentialsSecret *metav1.PartialObjectMetadata

@@ -33,6 +33,8 @@ type state struct {
 	attempt      attemptState
 	verification verificationState
 	reporting    reportingState
+	// other is another operator that writes the Secret, too; nil if none is known.
+	other *otherOperator
 }
 
 // cacheState is what this process knows beyond a cache that may lag behind.
@@ -55,6 +57,9 @@ type checkState struct {
 	// appliedGeneration is the generation for which the Secret last was as it is desired, the
 	// token apart.
 	appliedGeneration int64
+	// known is the token of the record that was last written, or found on the Secret and believed.
+	// After a restart it is the one that the status vouches for, without its inputs.
+	known writtenToken
 	// authenticatedVersion is the version of the Secret that this process last wrote, or whose
 	// token it last found to be issued for the credentials.
 	authenticatedVersion string
@@ -120,6 +125,11 @@ type writtenToken struct {
 	issueTime, expirationTime time.Time
 }
 
+// writtenAs returns a token as its Secret records it.
+func writtenAs(token recordedToken) writtenToken {
+	return writtenToken{inputs: token.inputs, issueTime: token.token.IssueTime, expirationTime: token.token.ExpirationTime}
+}
+
 // verificationState is what is known from verifying the current token.
 type verificationState struct {
 	// isRestored is true if nothing was verified since the process started: all is from the status.
@@ -166,6 +176,8 @@ type reportingState struct {
 	saidFailure bool
 	// saidUnknown is since when condition Verified is Unknown, if an event says so.
 	saidUnknown time.Time
+	// saidOther is when an event has last said that another operator writes the Secret, too.
+	saidOther time.Time
 }
 
 // templateError returns what is wrong with the templates of a generation; nil if nothing is known

@@ -69,7 +69,7 @@ func projectConditions(v view, status *v1alpha1.PipedreamTokenStatus, current re
 	failed := v.state.attempt.activeFailure()
 	renewed := renewedCondition(v, status, failed)
 	renewed.ObservedGeneration = generation
-	renewed.Message = v.keptMessage(renewed, status, isAttemptRestored(v, failed))
+	renewed.Message = v.keptMessage(renewed, status, isAttemptRestored(v, failed) || mayOtherKnowMore(v, renewed))
 	set(renewed)
 
 	switch {
@@ -101,6 +101,13 @@ func isAttemptRestored(v view, failed *failure) bool {
 		return false // The message says when the pause ends, which may be another time now.
 	}
 	return v.state.attempt.isRestored
+}
+
+// mayOtherKnowMore reports whether the message that stands may be the one of another operator that is
+// certain already that two operators write the Secret.
+func mayOtherKnowMore(v view, renewed metav1.Condition) bool {
+	other := v.state.other
+	return renewed.Status == metav1.ConditionTrue && other.isExpected(v.at) && !other.isCertain(v.at)
 }
 
 func projectVerified(v view, status *v1alpha1.PipedreamTokenStatus, set func(metav1.Condition)) {

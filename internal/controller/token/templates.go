@@ -206,7 +206,9 @@ func buildSecret(s snapshot, made rendering, current recordedToken) (*corev1.Sec
 	}
 	desired.Record[v1alpha1.TokenKeyAnnotation] = tokenKey
 	desired.Record[v1alpha1.RenderingAnnotation] = digest
-	return layout.Build(owner, s.target, desired), nil
+	secret := layout.Build(owner, s.target, desired)
+	ownedsecret.SetOperator(secret, s.operator)
+	return secret, nil
 }
 
 // compareWithDesired compares an intact Secret, whose token is as it should be, with what is
@@ -219,7 +221,7 @@ func compareWithDesired(s snapshot, made rendering, templateError error, current
 		return renewal.TemplatesChanged
 	}
 	desired, err := buildSecret(s, made, current)
-	if err != nil || !ownedsecret.IsApplied(desired, target, s.token, v1alpha1.CredentialsAnnotation) {
+	if err != nil || !ownedsecret.IsApplied(desired, target, s.token, v1alpha1.CredentialsAnnotation, v1alpha1.OperatorAnnotation) {
 		return renewal.Drifted
 	}
 	return renewal.Good

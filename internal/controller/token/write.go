@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
@@ -41,6 +42,7 @@ func (a actions) writePending(ctx context.Context, s snapshot, st state, why ren
 // but never writes a Secret that belongs to somebody else.
 func (a actions) writeToken(ctx context.Context, s snapshot, st state, pending recordedToken, why renewal.Why) (outcome, error) {
 	var err error
+	var faster *metav1.PartialObjectMetadata
 	for range maxOvertaken {
 		switch {
 		case a.isGone(ctx, s):
@@ -54,7 +56,7 @@ func (a actions) writeToken(ctx context.Context, s snapshot, st state, pending r
 		secret, err = a.write(ctx, s, st, pending)
 		switch {
 		case err == nil:
-			return written{target: metadataOf(secret), token: pending, why: why}, nil
+			return written{target: metadataOf(secret), token: pending, why: why, replaced: faster}, nil
 		case ownedsecret.IsNamespaceTerminating(err):
 			return discarded{isTerminating: true}, nil
 		case !ownedsecret.IsOvertaken(err):
@@ -64,7 +66,7 @@ func (a actions) writeToken(ctx context.Context, s snapshot, st state, pending r
 		if readErr != nil {
 			return uncertain(readErr, writeKind{}, a.clock.Now())
 		}
-		s.target = live
+		s.target, faster = live, live
 		if s.currentInputs() == pending.inputs {
 			return written{target: s.target, token: pending, why: why, isFound: true}, nil
 		}
