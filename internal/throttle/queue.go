@@ -9,8 +9,17 @@ import (
 	"time"
 )
 
+const (
+	// agedAfter is how long an entry waits in its lane before it gets a part of the turns
+	// of the lanes before.
+	agedAfter = time.Minute
+	// agedTurns is that part: one of so many turns.
+	agedTurns = 4
+)
+
 // Lane is the urgency of a request. Every request in a lane goes before the requests in
-// later lanes.
+// later lanes. So that no lane waits for ever, every fourth turn is for a request that has
+// waited for a minute in a lane other than the first one.
 type Lane int
 
 // The lanes, the most urgent first.
@@ -39,8 +48,8 @@ const (
 	waiting state = iota
 	// readyToSend: the requester may send its request.
 	readyToSend
-	// readyToFail: the requester's client was refused. The requester sends nothing, and gets
-	// that refusal.
+	// readyToFail: the requester's client or request was refused. The requester sends
+	// nothing, and gets that refusal.
 	readyToFail
 )
 
@@ -50,9 +59,10 @@ type entry struct {
 	lane      Lane
 	since     time.Time
 	// order is the number of entries that were pushed until this one. It is the order of
-	// the entries in one group.
-	order int
-	state state
+	// the entries in one group. queuedAt is when the entry was pushed to its lane.
+	order    int
+	queuedAt time.Time
+	state    state
 	// turnAt is when the entry got its turn.
 	turnAt time.Time
 	// reference is the credential reference. It is nil if the requester gave none.
@@ -60,6 +70,10 @@ type entry struct {
 	// client is known once the requester, or another requester with the same reference, has
 	// tried to send.
 	client *oauthClient
+	// scopes are the requested scopes, sorted and separated by spaces. request is known when
+	// the client is.
+	scopes  string
+	request *request
 	// bypassesRefusals is true if the requester does not accept a refusal from before its
 	// ticket.
 	bypassesRefusals bool
@@ -71,6 +85,9 @@ type queue struct {
 	lanes [lanes][]*group
 	// pushed counts all entries that were ever pushed.
 	pushed int
+	// nextAgedAt is a time before which no entry can have waited for a minute in a lane other
+	// than the first one.
+	nextAgedAt time.Time
 }
 
 // group holds the entries of one group in one lane, in their order.
@@ -90,9 +107,9 @@ func (q *queue) groupOf(e *entry) int {
 }
 
 // push adds an entry behind the others of its group.
-func (q *queue) push(e *entry) {
+func (q *queue) push(e *entry, now time.Time) {
 	q.pushed++
-	e.order = q.pushed
+	e.order, e.queuedAt = q.pushed, now
 	i := q.groupOf(e)
 	if i < 0 {
 		q.lanes[e.lane] = append(q.lanes[e.lane], &group{name: e.requester.Group})
@@ -113,6 +130,7 @@ func (q *queue) putBack(e *entry) {
 	g := q.lanes[e.lane][i]
 	j, _ := g.find(e)
 	g.entries = slices.Insert(g.entries, j, e)
+	q.nextAgedAt = time.Time{}
 }
 
 // remove removes an entry that is in the queue.
@@ -151,21 +169,76 @@ func (q *queue) has(isEligible func(*entry) bool) bool {
 // next removes and returns the first entry that is eligible, or nil. The entry's group
 // then goes behind the other groups of its lane.
 func (q *queue) next(isEligible func(*entry) bool) *entry {
-	for _, groups := range q.lanes {
-		for i, g := range groups {
-			j := slices.IndexFunc(g.entries, isEligible)
-			if j < 0 {
-				continue
-			}
-			e := g.entries[j]
-			g.entries = slices.Delete(g.entries, j, j+1)
-			groups = slices.Delete(groups, i, i+1)
-			if len(g.entries) > 0 {
-				groups = append(groups, g)
-			}
-			q.lanes[e.lane] = groups
-			return e
+	for lane := range q.lanes {
+		if i, j := q.find(Lane(lane), isEligible); i >= 0 {
+			return q.take(Lane(lane), i, j)
 		}
 	}
 	return nil
+}
+
+// nextAged does the same for the entries that have waited for a minute in a lane other than
+// the most urgent one. The entry that has waited longest goes first. In its lane the groups
+// take turns.
+func (q *queue) nextAged(isEligible func(*entry) bool, now time.Time) *entry {
+	if now.Before(q.nextAgedAt) {
+		return nil
+	}
+	q.nextAgedAt = now.Add(agedAfter)
+	var first *entry
+	var group, index int
+	for lane := NearEnd + 1; lane < lanes; lane++ {
+		if i, j := q.findAged(lane, isEligible, now); i >= 0 {
+			if e := q.lanes[lane][i].entries[j]; first == nil || e.queuedAt.Before(first.queuedAt) {
+				first, group, index = e, i, j
+			}
+		}
+	}
+	if first == nil {
+		return nil
+	}
+	return q.take(first.lane, group, index)
+}
+
+// find returns where the first entry of a lane is for which the function returns true: the
+// index of its group, and its index there. The index of the group is -1 if there is none.
+func (q *queue) find(lane Lane, is func(*entry) bool) (group, index int) {
+	for i, g := range q.lanes[lane] {
+		if j := slices.IndexFunc(g.entries, is); j >= 0 {
+			return i, j
+		}
+	}
+	return -1, -1
+}
+
+// findAged does the same for the entries that have waited for a minute.
+func (q *queue) findAged(lane Lane, is func(*entry) bool, now time.Time) (group, index int) {
+	for i, g := range q.lanes[lane] {
+		if agedAt := g.entries[0].queuedAt.Add(agedAfter); agedAt.Before(q.nextAgedAt) {
+			q.nextAgedAt = agedAt
+		}
+		for j, e := range g.entries {
+			if now.Sub(e.queuedAt) < agedAfter {
+				break // The entries behind it are not older.
+			}
+			if is(e) {
+				return i, j
+			}
+		}
+	}
+	return -1, -1
+}
+
+// take removes and returns an entry. Its group goes behind the other groups of the lane.
+func (q *queue) take(lane Lane, i, j int) *entry {
+	groups := q.lanes[lane]
+	g := groups[i]
+	e := g.entries[j]
+	g.entries = slices.Delete(g.entries, j, j+1)
+	groups = slices.Delete(groups, i, i+1)
+	if len(g.entries) > 0 {
+		groups = append(groups, g)
+	}
+	q.lanes[lane] = groups
+	return e
 }
