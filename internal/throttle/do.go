@@ -16,9 +16,9 @@ import (
 //
 // Credentials that Pipedream has refused are not sent again for a while, and neither are
 // scopes that it has refused to these credentials. Do then sends nothing, and returns the
-// *pipedream.Error of the refusal. RetryAt of a refusal, and of an answer that there are too
-// many requests, is when the next request may be sent. It is at most retry.LongestWait from
-// now.
+// *pipedream.Error of the refusal. RetryAt of an error is when the next such request may be
+// sent: after a refusal, after an answer that there are too many requests, and in an outage.
+// It is at most retry.LongestWait from now.
 func (l *Limiter) Do(requester Requester, options DoOptions, request func() error) (err error) {
 	f, err := l.begin(requester, options)
 	if err != nil {
@@ -100,6 +100,9 @@ func (l *Limiter) end(f *flight, err error) error {
 		f.learnOutage(s, kind, now)
 	}
 	s.outage.probed(f.outage, now)
+	if at := f.retryAt(s, kind); !at.IsZero() {
+		err = l.toExternal(failed.WithRetryAt(at))
+	}
 	if f.client != nil {
 		if refusal := f.learn(s, failed, kind, now); refusal != nil {
 			err = l.toExternal(refusal)
@@ -152,6 +155,20 @@ func (f *flight) learnOutage(s *schedule, kind pipedream.Kind, now time.Time) {
 			s.takeAllBack()
 		}
 	}
+}
+
+// retryAt returns when the next such request may be sent, and the zero time if that is now.
+func (f *flight) retryAt(s *schedule, kind pipedream.Kind) (at time.Time) {
+	if !isFailure(kind) {
+		return at
+	}
+	if s.outage.isOn {
+		at = s.outage.nextProbe
+	}
+	if f.request.isFailing() && f.request.nextProbe().After(at) {
+		at = f.request.nextProbe()
+	}
+	return at
 }
 
 // learn records what the end of a request says about its OAuth client, and about all

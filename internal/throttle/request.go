@@ -47,6 +47,11 @@ func (r *request) isFailing() bool { return r != nil && r.failures > 1 }
 // while Pipedream gave good answers to others.
 func (r *request) isAlone() bool { return r != nil && r.alone > 1 }
 
+// nextProbe returns when a failing request may be sent again.
+func (r *request) nextProbe() time.Time {
+	return r.failedAt.Add(retry.Doubled(firstProbe, longestProbe, r.failures-1))
+}
+
 // ofAll returns the standing of all such requests; nil for a nil request.
 func (r *request) ofAll() *standing {
 	if r == nil {
@@ -58,7 +63,7 @@ func (r *request) ofAll() *standing {
 // mayBegin reports whether another such request may be on its way now. A failing request
 // is sent by one requester at a time, and waits longer after each failure.
 func (r *request) mayBegin(now time.Time) bool {
-	if r.isFailing() && (r.readyToSend+r.inFlight > 0 || now.Before(r.failedAt.Add(retry.Doubled(firstProbe, longestProbe, r.failures-1)))) {
+	if r.isFailing() && (r.readyToSend+r.inFlight > 0 || now.Before(r.nextProbe())) {
 		return false
 	}
 	return r.ofAll().mayBegin(now)

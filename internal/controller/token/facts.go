@@ -41,7 +41,7 @@ func factsOf(s snapshot, st state) renewal.Facts {
 	}
 	// A token that was just issued is written at once, whatever the attempt before has to wait for.
 	if failed := attempt.failure; failed != nil && !s.isJustIssued {
-		facts.NotBefore, facts.Changed = failed.notBefore, !failed.hasSameInputs(s)
+		facts.NotBefore, facts.Changed = failed.waitsUntil(s), !failed.hasSameInputs(s)
 	}
 	if failed := attempt.rewriteFailure; failed != nil && failed.hasSameInputs(s) {
 		facts.RewriteNotBefore = failed.notBefore
@@ -115,7 +115,7 @@ func hadToken(s snapshot, st state) bool {
 // as long as it would have.
 func isSameRequest(s snapshot, st state) bool {
 	failed := st.attempt.failure
-	if failed == nil || !s.now.Before(failed.notBefore) || failed.credentialsDigest != digestOf(st.uid, *s.clientCredentials) {
+	if failed == nil || !s.now.Before(failed.waitsUntil(s)) || failed.credentialsDigest != digestOf(st.uid, *s.clientCredentials) {
 		return false
 	}
 	tried := failed.tried
@@ -127,7 +127,7 @@ func isSameRequest(s snapshot, st state) bool {
 // changed since the last one failed.
 func bypassesRefusals(s snapshot, st state) bool {
 	failed := st.attempt.failure
-	return failed != nil && s.now.Before(failed.notBefore)
+	return failed != nil && s.now.Before(failed.waitsUntil(s))
 }
 
 // laneOf returns the lane of the limiter in which the token that is due waits.
