@@ -140,10 +140,10 @@ func (s *schedule) checkReferences() error {
 
 func (q *queue) count() (int, error) {
 	count := 0
-	for lane, groups := range q.lanes {
+	for row, groups := range q.rows {
 		for _, g := range groups {
 			if len(g.entries) == 0 || !slices.IsSortedFunc(g.entries, func(a, b *entry) int { return cmp.Compare(a.order, b.order) }) {
-				return 0, fmt.Errorf("lane %d has group %s, which is empty or out of order", lane, g.name)
+				return 0, fmt.Errorf("row %d has group %s, which is empty or out of order", row, g.name)
 			}
 			count += len(g.entries)
 		}

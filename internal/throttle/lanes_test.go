@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/retry"
 	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
@@ -102,7 +104,7 @@ func TestUrgentRequestsKeepThreeOfFourTurns(t *testing.T) {
 	}
 	counts := map[string]int{"urg": 1}
 	l.wantNil(l.do(shop("urgent-0"), func() error { return nil }))
-	for range 79 {
+	for range 55 {
 		l.now = l.now.Add(time.Second + time.Microsecond)
 		turns, _ := l.ready.Next()
 		for _, requester := range turns {
@@ -110,8 +112,8 @@ func TestUrgentRequestsKeepThreeOfFourTurns(t *testing.T) {
 			l.wantNil(l.do(requester, func() error { return nil }))
 		}
 	}
-	if counts["urg"] != 60 || counts["fir"] != 10 || counts["due"] != 10 {
-		t.Errorf("turns: %v, want 60 of 80 for urgent requests, and 20 for others", counts)
+	if counts["urg"] != 42 || counts["fir"] != 7 || counts["due"] != 7 {
+		t.Errorf("turns: %v, want 42 of 56 for urgent requests, and 7 for each other lane", counts)
 	}
 	l.check()
 }
@@ -132,4 +134,50 @@ func TestClientsThatWereNeverAcceptedLeavePlacesToOthers(t *testing.T) {
 	if got := l.InFlight(); got != 2 {
 		t.Errorf("%d requests are on their way, want two", got)
 	}
+}
+
+// A token that can still be renewed in time goes before tokens that have expired, in each
+// group, and keeps its place when it expires. The tokens that have expired get their part.
+func TestTokensThatHaveNotExpiredGoFirst(t *testing.T) {
+	t.Parallel()
+	l := newLimiter(t, throttle.Options{PerSecond: 1, Burst: 1})
+	l.drain(1)
+	reserve := func(name string, left time.Duration) {
+		l.Reserve(shop(name), throttle.ReserveOptions{Lane: throttle.NearEnd, Expiry: l.now.Add(left)})
+	}
+	for i := range 20 {
+		reserve(fmt.Sprint("expired-", i), -time.Minute)
+	}
+	if got := l.Load().Waiting[throttle.NearEnd]; got != 20 {
+		t.Errorf("%d wait in the first lane, want 20", got)
+	}
+	l.now = l.now.Add(500 * time.Millisecond)
+	for i := range 5 {
+		reserve(fmt.Sprint("expires-", i), 3*time.Second)
+	}
+	var order []string
+	for range 6 {
+		l.now = l.now.Add(time.Second + time.Microsecond)
+		for i := range 5 {
+			if i >= len(order) { // It says again what it waits for.
+				l.Reserve(shop(fmt.Sprint("expires-", i)), throttle.ReserveOptions{Lane: throttle.NearEnd, Expiry: second.Add(3500 * time.Millisecond)})
+			}
+		}
+		turns, _ := l.ready.Next()
+		for i := range 5 {
+			if err := l.do(shop(fmt.Sprint("expires-", i)), func() error { return nil }); err == nil {
+				order = append(order, fmt.Sprint("expires-", i))
+			}
+		}
+		for _, requester := range turns {
+			if err := l.do(requester, func() error { return nil }); err == nil {
+				order = append(order, requester.Name)
+			}
+		}
+	}
+	want := []string{"expires-0", "expires-1", "expires-2", "expires-3", "expires-4", "expired-0"}
+	if diff := cmp.Diff(want, order); diff != "" {
+		t.Errorf("the order of the requests (-want +got):\n%s", diff)
+	}
+	l.check()
 }

@@ -94,6 +94,9 @@ type Options struct {
 type ReserveOptions struct {
 	// Lane is the urgency of the request. The zero value is NearEnd, the most urgent lane.
 	Lane Lane
+	// Expiry is when the current token expires. It is zero if there is none, or if it is of
+	// no use.
+	Expiry time.Time
 	// CredentialReference names the place from which the requester will read its
 	// credentials when its turn has come. It changes whenever the credentials there change.
 	// Requesters with the same reference have the same credentials, so the answer to one of

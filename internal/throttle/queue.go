@@ -18,8 +18,9 @@ const (
 )
 
 // Lane is the urgency of a request. Every request in a lane goes before the requests in
-// later lanes. So that no lane waits for ever, every fourth turn is for a request that has
-// waited for a minute in a lane other than the first one.
+// later lanes. In the first lane, requests whose Expiry is ahead go before the others: these
+// tokens can still be renewed in time. So that nobody waits for ever, every fourth turn is
+// for a request that has waited for a minute behind more urgent ones.
 type Lane int
 
 // The lanes, the most urgent first.
@@ -41,6 +42,23 @@ func (l Lane) String() string {
 	return [lanes]string{"NearEnd", "FirstToken", "DueRenewal", "OnDemand"}[l]
 }
 
+// row is where an entry waits: the lanes, and before them the entries of lane NearEnd whose
+// tokens have not expired.
+type row int
+
+const rows = lanes + 1
+
+// rowOf returns the row of a lane. A token that has an expiry ahead can be renewed in time.
+func rowOf(lane Lane, expiry, now time.Time) row {
+	if lane == NearEnd && now.Before(expiry) {
+		return 0
+	}
+	return row(lane) + 1
+}
+
+// lane returns the lane of a row.
+func (r row) lane() Lane { return max(NearEnd, Lane(r)-1) }
+
 // state reports whether the turn of an entry has come, and what the turn is for.
 type state int
 
@@ -56,10 +74,10 @@ const (
 // entry is what a Limiter knows about a requester that has a ticket.
 type entry struct {
 	requester Requester
-	lane      Lane
+	row       row
 	since     time.Time
 	// order is the number of entries that were pushed until this one. It is the order of
-	// the entries in one group. queuedAt is when the entry was pushed to its lane.
+	// the entries in one group. queuedAt is when the entry was pushed to its row.
 	order    int
 	queuedAt time.Time
 	state    state
@@ -79,18 +97,20 @@ type entry struct {
 	bypassesRefusals bool
 }
 
-// queue holds the entries that wait for their turn. In each lane the groups take turns.
+// queue holds the entries that wait for their turn. In each row the groups take turns.
 // In each group the first entry goes first.
 type queue struct {
-	lanes [lanes][]*group
+	rows [rows][]*group
 	// pushed counts all entries that were ever pushed.
 	pushed int
-	// nextAgedAt is a time before which no entry can have waited for a minute in a lane other
+	// nextAgedAt is a time before which no entry can have waited for a minute in a row other
 	// than the first one.
 	nextAgedAt time.Time
+	// agedRow is the row of the last entry that had its turn because it had waited for long.
+	agedRow row
 }
 
-// group holds the entries of one group in one lane, in their order.
+// group holds the entries of one group in one row, in their order.
 type group struct {
 	name    string
 	entries []*entry
@@ -101,9 +121,9 @@ func (g *group) find(e *entry) (int, bool) {
 	return slices.BinarySearchFunc(g.entries, e, func(a, b *entry) int { return cmp.Compare(a.order, b.order) })
 }
 
-// groupOf returns the index of the entry's group in its lane, or -1.
+// groupOf returns the index of the entry's group in its row, or -1.
 func (q *queue) groupOf(e *entry) int {
-	return slices.IndexFunc(q.lanes[e.lane], func(g *group) bool { return g.name == e.requester.Group })
+	return slices.IndexFunc(q.rows[e.row], func(g *group) bool { return g.name == e.requester.Group })
 }
 
 // push adds an entry behind the others of its group.
@@ -112,10 +132,10 @@ func (q *queue) push(e *entry, now time.Time) {
 	e.order, e.queuedAt = q.pushed, now
 	i := q.groupOf(e)
 	if i < 0 {
-		q.lanes[e.lane] = append(q.lanes[e.lane], &group{name: e.requester.Group})
-		i = len(q.lanes[e.lane]) - 1
+		q.rows[e.row] = append(q.rows[e.row], &group{name: e.requester.Group})
+		i = len(q.rows[e.row]) - 1
 	}
-	g := q.lanes[e.lane][i]
+	g := q.rows[e.row][i]
 	g.entries = append(g.entries, e)
 }
 
@@ -125,9 +145,9 @@ func (q *queue) putBack(e *entry) {
 	i := q.groupOf(e)
 	if i < 0 {
 		i = 0
-		q.lanes[e.lane] = slices.Insert(q.lanes[e.lane], 0, &group{name: e.requester.Group})
+		q.rows[e.row] = slices.Insert(q.rows[e.row], 0, &group{name: e.requester.Group})
 	}
-	g := q.lanes[e.lane][i]
+	g := q.rows[e.row][i]
 	j, _ := g.find(e)
 	g.entries = slices.Insert(g.entries, j, e)
 	q.nextAgedAt = time.Time{}
@@ -136,19 +156,19 @@ func (q *queue) putBack(e *entry) {
 // remove removes an entry that is in the queue.
 func (q *queue) remove(e *entry) {
 	i := q.groupOf(e)
-	g := q.lanes[e.lane][i]
+	g := q.rows[e.row][i]
 	j, _ := g.find(e)
 	g.entries = slices.Delete(g.entries, j, j+1)
 	if len(g.entries) == 0 {
-		q.lanes[e.lane] = slices.Delete(q.lanes[e.lane], i, i+1)
+		q.rows[e.row] = slices.Delete(q.rows[e.row], i, i+1)
 	}
 }
 
 // waiting counts the entries in each lane.
 func (q *queue) waiting() (counts [lanes]int) {
-	for lane, groups := range q.lanes {
+	for r, groups := range q.rows {
 		for _, g := range groups {
-			counts[lane] += len(g.entries)
+			counts[row(r).lane()] += len(g.entries)
 		}
 	}
 	return counts
@@ -156,7 +176,7 @@ func (q *queue) waiting() (counts [lanes]int) {
 
 // has reports whether any entry is eligible.
 func (q *queue) has(isEligible func(*entry) bool) bool {
-	for _, groups := range q.lanes {
+	for _, groups := range q.rows {
 		for _, g := range groups {
 			if slices.ContainsFunc(g.entries, isEligible) {
 				return true
@@ -167,43 +187,37 @@ func (q *queue) has(isEligible func(*entry) bool) bool {
 }
 
 // next removes and returns the first entry that is eligible, or nil. The entry's group
-// then goes behind the other groups of its lane.
+// then goes behind the other groups of its row.
 func (q *queue) next(isEligible func(*entry) bool) *entry {
-	for lane := range q.lanes {
-		if i, j := q.find(Lane(lane), isEligible); i >= 0 {
-			return q.take(Lane(lane), i, j)
+	for r := range row(rows) {
+		if i, j := q.find(r, isEligible); i >= 0 {
+			return q.take(r, i, j)
 		}
 	}
 	return nil
 }
 
-// nextAged does the same for the entries that have waited for a minute in a lane other than
-// the most urgent one. The entry that has waited longest goes first. In its lane the groups
-// take turns.
+// nextAged does the same for the entries that have waited for a minute in a row other than
+// the first one. These rows take turns.
 func (q *queue) nextAged(isEligible func(*entry) bool, now time.Time) *entry {
 	if now.Before(q.nextAgedAt) {
 		return nil
 	}
 	q.nextAgedAt = now.Add(agedAfter)
-	var first *entry
-	var group, index int
-	for lane := NearEnd + 1; lane < lanes; lane++ {
-		if i, j := q.findAged(lane, isEligible, now); i >= 0 {
-			if e := q.lanes[lane][i].entries[j]; first == nil || e.queuedAt.Before(first.queuedAt) {
-				first, group, index = e, i, j
-			}
+	for range rows - 1 {
+		q.agedRow = q.agedRow%(rows-1) + 1
+		if i, j := q.findAged(q.agedRow, isEligible, now); i >= 0 {
+			q.nextAgedAt = now
+			return q.take(q.agedRow, i, j)
 		}
 	}
-	if first == nil {
-		return nil
-	}
-	return q.take(first.lane, group, index)
+	return nil
 }
 
-// find returns where the first entry of a lane is for which the function returns true: the
+// find returns where the first entry of a row is for which the function returns true: the
 // index of its group, and its index there. The index of the group is -1 if there is none.
-func (q *queue) find(lane Lane, is func(*entry) bool) (group, index int) {
-	for i, g := range q.lanes[lane] {
+func (q *queue) find(r row, is func(*entry) bool) (group, index int) {
+	for i, g := range q.rows[r] {
 		if j := slices.IndexFunc(g.entries, is); j >= 0 {
 			return i, j
 		}
@@ -212,8 +226,8 @@ func (q *queue) find(lane Lane, is func(*entry) bool) (group, index int) {
 }
 
 // findAged does the same for the entries that have waited for a minute.
-func (q *queue) findAged(lane Lane, is func(*entry) bool, now time.Time) (group, index int) {
-	for i, g := range q.lanes[lane] {
+func (q *queue) findAged(r row, is func(*entry) bool, now time.Time) (group, index int) {
+	for i, g := range q.rows[r] {
 		if agedAt := g.entries[0].queuedAt.Add(agedAfter); agedAt.Before(q.nextAgedAt) {
 			q.nextAgedAt = agedAt
 		}
@@ -229,9 +243,9 @@ func (q *queue) findAged(lane Lane, is func(*entry) bool, now time.Time) (group,
 	return -1, -1
 }
 
-// take removes and returns an entry. Its group goes behind the other groups of the lane.
-func (q *queue) take(lane Lane, i, j int) *entry {
-	groups := q.lanes[lane]
+// take removes and returns an entry. Its group goes behind the other groups of the row.
+func (q *queue) take(r row, i, j int) *entry {
+	groups := q.rows[r]
 	g := groups[i]
 	e := g.entries[j]
 	g.entries = slices.Delete(g.entries, j, j+1)
@@ -239,6 +253,6 @@ func (q *queue) take(lane Lane, i, j int) *entry {
 	if len(g.entries) > 0 {
 		groups = append(groups, g)
 	}
-	q.lanes[lane] = groups
+	q.rows[r] = groups
 	return e
 }

@@ -64,15 +64,17 @@ func newSchedule(options Options) schedule {
 func (s *schedule) reserve(requester Requester, options ReserveOptions, now time.Time) *entry {
 	s.expire(now)
 	e := s.entries[requester]
+	wanted := rowOf(options.Lane, options.Expiry, now)
 	switch {
 	case e == nil:
-		e = &entry{requester: requester, lane: options.Lane, since: now, scopes: sorted(options.Scopes)}
+		e = &entry{requester: requester, row: wanted, since: now, scopes: sorted(options.Scopes)}
 		s.entries[requester] = e
 		s.queue.push(e, now)
 		s.signal()
-	case e.state == waiting && e.lane != options.Lane:
+	case e.state == waiting && e.row != wanted && (e.row != 0 || options.Lane != NearEnd):
+		// A token that has expired in the first row keeps its place there.
 		s.queue.remove(e)
-		e.lane = options.Lane
+		e.row = wanted
 		s.queue.push(e, now)
 	}
 	if e.state == waiting {

@@ -145,6 +145,15 @@ func laneOf(s snapshot, why renewal.Why) throttle.Lane {
 	return throttle.OnDemand
 }
 
+// expiryOf returns when the current token expires; zero if there is none of any use.
+func expiryOf(s snapshot, why renewal.Why) time.Time {
+	record := s.record()
+	if record == nil || why == renewal.Revoked || why == renewal.SecretEdited {
+		return time.Time{}
+	}
+	return record.ExpirationTime
+}
+
 // nearEnd returns from when on the current token is in danger; zero if there is none.
 func nearEnd(s snapshot) time.Time {
 	if record := s.record(); record != nil {

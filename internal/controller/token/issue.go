@@ -37,6 +37,7 @@ func (a actions) issue(ctx context.Context, s snapshot, st state, why renewal.Wh
 	}
 	ticket := a.tokenRequests.Reserve(s.requester(), throttle.ReserveOptions{
 		Lane:                laneOf(s, why),
+		Expiry:              expiryOf(s, why),
 		CredentialReference: s.token.Namespace + "/" + s.credentialsRecord(),
 		Scopes:              s.token.Spec.Scopes,
 	})
