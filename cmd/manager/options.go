@@ -106,7 +106,7 @@ func (o *options) register(flags *flag.FlagSet) {
 	flags.Float64Var(&o.verificationRequestsPerSecond, "verification-requests-per-second", 2,
 		"How many tokens to verify in a second, for all PipedreamTokens together.")
 	flags.IntVar(&o.maxConcurrentReconciles, "max-concurrent-reconciles", 10,
-		"How many PipedreamTokens to work on at the same time. With 4 or more, at least one worker stays free while Pipedream does not respond.")
+		"How many PipedreamTokens to work on at the same time. With 4 or more, at least half of the workers stay free while Pipedream does not respond.")
 	flags.BoolVar(&o.leaderElect, "leader-elect", false,
 		"Let only one of several replicas work at a time. The Lease is in the pod's namespace or, outside of a cluster, in the namespace that the environment variable POD_NAMESPACE names.")
 	flags.StringVar(&o.metricsBindAddress, "metrics-bind-address", ":8443",

@@ -128,21 +128,28 @@ func newClient(options *options) (*pipedream.Client, error) {
 	return api, nil
 }
 
-// newLimiters returns the limiters for token requests and for verifications. With 4 or more
-// workers, the limiters together leave at least one worker free while Pipedream does not
-// respond.
+// inFlight returns how many token requests and verifications may wait for an answer at the
+// same time. With 4 or more workers they together leave at least half of the workers free
+// while Pipedream does not respond.
+func inFlight(workers int) (tokenRequests, verifications int) {
+	verifications = max(1, workers/10)
+	return max(1, workers/2-verifications), verifications
+}
+
+// newLimiters returns the limiters for token requests and for verifications.
 func newLimiters(options *options, dispatcher *controller.Dispatcher) (tokenRequests, verifications *throttle.Limiter) {
 	now := clock.RealClock{}.Now
+	ofTokenRequests, ofVerifications := inFlight(options.maxConcurrentReconciles)
 	tokenRequests = dispatcher.NewLimiter(throttle.Options{
 		PerSecond: options.tokenRequestsPerSecond,
 		Burst:     options.tokenRequestBurst,
-		InFlight:  max(1, options.maxConcurrentReconciles*2/3),
+		InFlight:  ofTokenRequests,
 		Now:       now,
 	})
 	verifications = dispatcher.NewLimiter(throttle.Options{
 		PerSecond: options.verificationRequestsPerSecond,
 		Burst:     verificationBurst,
-		InFlight:  max(1, options.maxConcurrentReconciles/5),
+		InFlight:  ofVerifications,
 		YieldTo:   tokenRequests,
 		Now:       now,
 	})

@@ -151,3 +151,23 @@ func writeKubeconfig(t *testing.T, server string) string {
 		"clusters":[{"name":"c","cluster":{"server":"`+server+`"}}],
 		"contexts":[{"name":"c","context":{"cluster":"c","user":"c"}}],"users":[{"name":"c","user":{}}]}`))
 }
+
+// Token requests and verifications without an answer leave half of the workers to everything
+// else.
+func TestHalfOfTheWorkersStayFree(t *testing.T) {
+	t.Parallel()
+	for workers := 4; workers <= 200; workers++ {
+		tokenRequests, verifications := inFlight(workers)
+		if tokenRequests < 1 || verifications < 1 || workers-tokenRequests-verifications < workers-workers/2 {
+			t.Errorf("%d token requests and %d verifications of %d workers are on their way", tokenRequests, verifications, workers)
+		}
+		if tokenRequests < verifications {
+			t.Errorf("of %d workers, %d token requests are on their way, and %d verifications", workers, tokenRequests, verifications)
+		}
+	}
+	for workers := range 4 {
+		if tokenRequests, verifications := inFlight(workers); tokenRequests != 1 || verifications != 1 {
+			t.Errorf("%d token requests and %d verifications of %d workers are on their way", tokenRequests, verifications, workers)
+		}
+	}
+}

@@ -14,18 +14,20 @@ import (
 )
 
 // mostRefused and mostAccepted are the numbers of OAuth clients that a Limiter remembers
-// at most.
+// at most, and of their requests. A request that fails counts as refused.
 const (
 	mostRefused  = 1024
 	mostAccepted = 8192
 )
 
-// clients holds what a Limiter remembers about OAuth clients. The key of a client is a
-// digest of its credentials, which nobody can compute after this process has ended.
+// clients holds what a Limiter remembers about OAuth clients and their requests. The key of
+// a client is a digest of its credentials, and the key of a request is a digest of its
+// client and scopes. Nobody can compute them after this process has ended.
 type clients struct {
 	key         []byte
 	byDigest    map[[sha256.Size]byte]*oauthClient
 	byReference map[string]*reference
+	requests    map[[sha256.Size]byte]*request
 }
 
 // reference is a credential reference. A Limiter knows it as long as an entry or a request
@@ -40,7 +42,12 @@ type reference struct {
 }
 
 func newClients() clients {
-	return clients{key: []byte(rand.Text()), byDigest: map[[sha256.Size]byte]*oauthClient{}, byReference: map[string]*reference{}}
+	return clients{
+		key:         []byte(rand.Text()),
+		byDigest:    map[[sha256.Size]byte]*oauthClient{},
+		byReference: map[string]*reference{},
+		requests:    map[[sha256.Size]byte]*request{},
+	}
 }
 
 // bind gives an entry the credential reference with this name, or none if the name is
@@ -86,16 +93,20 @@ func (c clients) release(r *reference) {
 
 // of returns the client with these credentials.
 func (c clients) of(credentials pipedream.Credentials) *oauthClient {
-	mac := hmac.New(sha256.New, c.key)
-	_, _ = fmt.Fprintf(mac, "%d:%s%s", len(credentials.ClientID), credentials.ClientID, credentials.ClientSecret.Reveal())
-	digest := [sha256.Size]byte(mac.Sum(nil))
+	digest := c.digestOf(credentials.ClientID, credentials.ClientSecret.Reveal())
 	if c.byDigest[digest] == nil {
 		c.byDigest[digest] = &oauthClient{digest: digest}
 	}
 	return c.byDigest[digest]
 }
 
-// assign gives an entry its client, or none.
+func (c clients) digestOf(first, second string) [sha256.Size]byte {
+	mac := hmac.New(sha256.New, c.key)
+	_, _ = fmt.Fprintf(mac, "%d:%s%s", len(first), first, second)
+	return [sha256.Size]byte(mac.Sum(nil))
+}
+
+// assign gives an entry its client, or none, and its request.
 func (c clients) assign(e *entry, client *oauthClient) {
 	if client != nil {
 		client.users++
@@ -105,6 +116,26 @@ func (c clients) assign(e *entry, client *oauthClient) {
 		c.tidy(before)
 	}
 	e.client = client
+	c.assignRequest(e)
+}
+
+// assignRequest gives an entry the request with its client and its scopes, or none if the
+// client is not known.
+func (c clients) assignRequest(e *entry) {
+	var next *request
+	if e.client != nil && !e.client.isUnread {
+		digest := c.digestOf(string(e.client.digest[:]), e.scopes)
+		if c.requests[digest] == nil {
+			c.requests[digest] = &request{digest: digest}
+		}
+		next = c.requests[digest]
+		next.users++
+	}
+	if before := e.request; before != nil {
+		before.users--
+		c.tidyRequest(before)
+	}
+	e.request = next
 }
 
 // tidy forgets a client without users about which nothing is known.
@@ -114,36 +145,58 @@ func (c clients) tidy(client *oauthClient) {
 	}
 }
 
+// tidyRequest forgets a request without users about which nothing is known.
+func (c clients) tidyRequest(r *request) {
+	if r.users == 0 && !r.isRemembered() {
+		delete(c.requests, r.digest)
+	}
+}
+
 // limitRefused and limitAccepted are called after each such answer. So there is at most
-// one client too many.
+// one client too many, and one request.
 func (c clients) limitRefused() {
-	c.forgetOldest(mostRefused, func(client *oauthClient) time.Time { return client.refusedAt })
+	if client := oldest(c.byDigest, mostRefused, func(client *oauthClient) time.Time { return client.refusedAt }); client != nil {
+		client.forget()
+		c.tidy(client)
+	}
+	if r := oldest(c.requests, mostRefused, (*request).troubledAt); r != nil {
+		r.forget()
+		r.succeed()
+		c.tidyRequest(r)
+	}
 }
 
 func (c clients) limitAccepted() {
-	c.forgetOldest(mostAccepted, func(client *oauthClient) time.Time { return client.acceptedAt })
+	if client := oldest(c.byDigest, mostAccepted, func(client *oauthClient) time.Time { return client.acceptedAt }); client != nil {
+		client.forget()
+		c.tidy(client)
+	}
+	if r := oldest(c.requests, mostAccepted, func(r *request) time.Time { return r.acceptedAt }); r != nil {
+		r.forget()
+		c.tidyRequest(r)
+	}
 }
 
-// forgetOldest forgets the answer to the client with the oldest answer of some sort if
-// more than the given number of clients have such an answer. The function answeredAt
-// returns when a client got such an answer, and the zero time for any other client.
-func (c clients) forgetOldest(most int, answeredAt func(*oauthClient) time.Time) {
-	if len(c.byDigest) <= most {
-		return
+// oldest returns the element with the oldest answer of some sort if more than the given
+// number of elements have such an answer, and otherwise the zero value. The function
+// answeredAt returns when an element got such an answer, and the zero time for any other.
+func oldest[T any](elements map[[sha256.Size]byte]*T, most int, answeredAt func(*T) time.Time) *T {
+	if len(elements) <= most {
+		return nil
 	}
 	var count int
-	var oldest *oauthClient
-	for _, client := range c.byDigest {
-		if answeredAt(client).IsZero() {
+	var found *T
+	for _, element := range elements {
+		if answeredAt(element).IsZero() {
 			continue
 		}
 		count++
-		if oldest == nil || answeredAt(client).Before(answeredAt(oldest)) {
-			oldest = client
+		if found == nil || answeredAt(element).Before(answeredAt(found)) {
+			found = element
 		}
 	}
-	if count > most {
-		*oldest = oauthClient{digest: oldest.digest, users: oldest.users, readyToSend: oldest.readyToSend, inFlight: oldest.inFlight}
-		c.tidy(oldest)
+	if count <= most {
+		return nil
 	}
+	return found
 }

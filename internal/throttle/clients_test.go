@@ -56,7 +56,7 @@ func TestRefusedCredentialsAreNotTriedAgainForAWhile(t *testing.T) {
 	}
 	l.now = got.RetryAt
 	// A refused scope shows that the client is not refused.
-	l.wantKind(l.try("b", client("bad"), errScope), pipedream.ScopeRejected)
+	l.wantKind(l.tryScopes("b", client("bad"), errScope, "unknown"), pipedream.ScopeRejected)
 	got = l.wantKind(l.try("a", client("bad"), errRefused), pipedream.CredentialsRejected)
 	if wait := got.RetryAt.Sub(l.now); wait != time.Minute {
 		t.Errorf("after a refused scope the credentials are refused for %s, want 1m", wait)
@@ -234,7 +234,7 @@ func TestUnprovenClientsUseHalfOfTheRate(t *testing.T) {
 	for i := range 600 { // a minute
 		for j := range 3 {
 			name := fmt.Sprintf("new-%d-%d", i, j)
-			if err := l.try(name, client(name), errUnavailable); !errors.Is(err, throttle.ErrNotReady) {
+			if err := l.try(name, client(name), errRejected); !errors.Is(err, throttle.ErrNotReady) {
 				requests++
 			}
 			l.Cancel(shop(name))
@@ -331,7 +331,7 @@ func TestRefusedClientsAreTriedAtHalfOfTheRate(t *testing.T) {
 	l.now = l.now.Add(time.Hour)
 	var waiting []string
 	for _, name := range names {
-		if err := l.try(name, client(name), errUnavailable); errors.Is(err, throttle.ErrNotReady) {
+		if err := l.try(name, client(name), errRejected); errors.Is(err, throttle.ErrNotReady) {
 			waiting = append(waiting, name)
 		}
 	}
@@ -352,7 +352,7 @@ func TestATokenThatIsDroppedShowsThatTheClientIsAccepted(t *testing.T) {
 	refused := l.wantKind(l.try("a", client("narrow"), errRefused), pipedream.CredentialsRejected)
 	l.now = refused.RetryAt
 	notGranted := &pipedream.Error{Kind: pipedream.ScopeNotGranted, StatusCode: 200}
-	l.wantKind(l.try("b", client("narrow"), notGranted), pipedream.ScopeNotGranted)
+	l.wantKind(l.tryScopes("b", client("narrow"), notGranted, "unknown"), pipedream.ScopeNotGranted)
 	refused = l.wantKind(l.try("a", client("narrow"), errRefused), pipedream.CredentialsRejected)
 	if wait := refused.RetryAt.Sub(l.now); wait.Minutes() != 1 {
 		t.Errorf("after a token was issued the client is refused for %s, want 1m", wait)

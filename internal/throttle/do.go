@@ -5,6 +5,7 @@ package throttle
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
@@ -13,31 +14,39 @@ import (
 // Do sends the requester's request if its ticket is ready, and returns the error of the
 // request. It returns ErrNotReady if the request was not sent.
 //
-// Credentials that Pipedream has refused are not sent again for a while. Do then sends
-// nothing, and returns the *pipedream.Error of the refusal. RetryAt of a refusal, and of
-// an answer that there are too many requests, is when the next request may be sent. It is
-// at most retry.LongestWait from now.
+// Credentials that Pipedream has refused are not sent again for a while, and neither are
+// scopes that it has refused to these credentials. Do then sends nothing, and returns the
+// *pipedream.Error of the refusal. RetryAt of an error is when the next such request may be
+// sent: after a refusal, after an answer that there are too many requests, and in an outage.
+// It is at most retry.LongestWait from now.
 func (l *Limiter) Do(requester Requester, options DoOptions, request func() error) (err error) {
 	f, err := l.begin(requester, options)
 	if err != nil {
 		return err
 	}
-	// If the request panics, this error remains.
-	err = &pipedream.Error{Kind: pipedream.Unavailable, Detail: "the request was interrupted"}
+	err = errPanicked
 	defer func() { err = l.end(f, err) }()
 	return request()
 }
 
+// errPanicked is the error of a request that has panicked.
+var errPanicked error = &pipedream.Error{Kind: pipedream.Unavailable, Detail: "the request was interrupted"}
+
 // flight is a request that is on its way.
 type flight struct {
+	requester Requester
 	sentAt    time.Time
 	client    *oauthClient
+	request   *request
 	reference *reference
-	isProbe   bool
+	// isProbe is true if this is the probe after a pause. outage is the begin of the outage
+	// that this is a probe of, and otherwise zero.
+	isProbe bool
+	outage  time.Time
 }
 
 // begin uses up the requester's turn. It returns an error when there is nothing to send.
-func (l *Limiter) begin(requester Requester, options DoOptions) (flight, error) {
+func (l *Limiter) begin(requester Requester, options DoOptions) (*flight, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.clock.now()
@@ -45,35 +54,38 @@ func (l *Limiter) begin(requester Requester, options DoOptions) (flight, error) 
 	s.expire(now)
 	e := s.entries[requester]
 	if e == nil || e.state == waiting {
-		return flight{}, ErrNotReady
+		return nil, ErrNotReady
 	}
 	wasReadyToSend := e.state == readyToSend
 	s.takeBack(e)
 	s.queue.putBack(e)
-	if options.Credentials != nil {
+	if options.Credentials == nil {
+		s.clients.bind(e, "") // The answer will say nothing about the credentials there.
+	} else {
+		s.clients.rename(e, options.Scopes)
 		e.bypassesRefusals = options.BypassRefusalCache
 		s.identify(e, s.clients.of(*options.Credentials), now)
-		if refusal := e.client.refusalFor(e, now); refusal != nil {
+		if refusal := e.refusal(now); refusal != nil {
 			s.drop(e)
 			s.advance(now)
-			return flight{}, l.toExternal(refusal)
+			return nil, l.toExternal(refusal)
 		}
 	}
 	if !wasReadyToSend || !s.canSend(now) || !s.eligibility(now)(e) || !s.bucket.AllowN(now, 1) {
 		s.advance(now)
-		return flight{}, ErrNotReady
+		return nil, ErrNotReady
 	}
 	return s.depart(e, now), nil
 }
 
 // end records how a request has ended, and returns its error with the time of the next
 // attempt.
-func (l *Limiter) end(f flight, err error) error {
+func (l *Limiter) end(f *flight, err error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.clock.now()
 	s := &l.schedule
-	s.inFlight--
+	s.flights = slices.DeleteFunc(s.flights, func(other *flight) bool { return other == f })
 	s.clients.release(f.reference)
 	failed, kind := failureOf(err)
 	if kind == pipedream.RateLimited {
@@ -84,11 +96,19 @@ func (l *Limiter) end(f flight, err error) error {
 		// The bucket has filled up during the probe. All requests that wait would go at once.
 		s.bucket.AllowN(now, max(0, int(s.bucket.TokensAt(now))-1))
 	}
+	if !errors.Is(err, errPanicked) { // A panic says nothing about Pipedream.
+		f.learnOutage(s, kind, now)
+	}
+	s.outage.probed(f.outage, now)
+	if at := f.retryAt(s, kind); !at.IsZero() {
+		err = l.toExternal(failed.WithRetryAt(at))
+	}
 	if f.client != nil {
 		if refusal := f.learn(s, failed, kind, now); refusal != nil {
 			err = l.toExternal(refusal)
 		}
 	}
+	s.wake(now)
 	s.advance(now)
 	return err
 }
@@ -111,31 +131,88 @@ func failureOf(err error) (*pipedream.Error, pipedream.Kind) {
 	return failed, failed.Kind
 }
 
-// learn records what the end of a request says about its OAuth client. It returns the
-// refusal if the client was refused.
-func (f flight) learn(s *schedule, failed *pipedream.Error, kind pipedream.Kind, now time.Time) (refusal *pipedream.Error) {
-	client := f.client
-	client.inFlight--
-	client.users--
+// learnOutage records what the end of a request says about whether Pipedream answers, and
+// whether it answers this request.
+func (f *flight) learnOutage(s *schedule, kind pipedream.Kind, now time.Time) {
+	o := &s.outage
+	switch {
+	case isGood(kind):
+		if o.isOn {
+			// The bucket has filled up during the outage. All requests that wait would go at once.
+			s.bucket.AllowN(now, max(0, int(s.bucket.TokensAt(now))-1))
+		}
+		o.succeed(now)
+		f.request.succeed()
+	case isFailure(kind):
+		// A request that fails alone says nothing about Pipedream. During an outage, a request
+		// fails for no reason of its own.
+		isAlone := f.request.isAlone()
+		if isAlone || !o.isOn {
+			f.request.fail(kind, f.sentAt, o.lastGood, now)
+			s.clients.limitRefused()
+		}
+		if !isAlone && o.fail(f.requester, kind, f.sentAt, now) {
+			s.takeAllBack()
+		}
+	}
+}
+
+// retryAt returns when the next such request may be sent, and the zero time if that is now.
+func (f *flight) retryAt(s *schedule, kind pipedream.Kind) (at time.Time) {
+	if !isFailure(kind) {
+		return at
+	}
+	if s.outage.isOn {
+		at = s.outage.nextProbe
+	}
+	if f.request.isFailing() && f.request.nextProbe().After(at) {
+		at = f.request.nextProbe()
+	}
+	return at
+}
+
+// learn records what the end of a request says about its OAuth client, and about all
+// requests for the same scopes. It returns the refusal if the request was refused.
+func (f *flight) learn(s *schedule, failed *pipedream.Error, kind pipedream.Kind, now time.Time) (refusal *pipedream.Error) {
+	f.client.arrive()
+	f.request.arrive()
 	switch kind {
-	case "", pipedream.ScopeRejected, pipedream.ScopeNotGranted:
-		client.accept(f.sentAt, now)
+	case "":
+		f.client.accept(f.sentAt, now)
+		f.request.accept(f.sentAt, now)
 		s.clients.limitAccepted()
-	case pipedream.CredentialsRejected:
-		refusal = client.refuse(failed, f.sentAt, now)
+	case pipedream.ScopeRejected, pipedream.ScopeNotGranted:
+		f.client.accept(f.sentAt, now)
+		s.clients.limitAccepted()
+		refusal = f.request.refuse(failed, f.sentAt, now)
 		s.clients.limitRefused()
-	case pipedream.CredentialsInvalid, pipedream.RequestRejected, pipedream.RateLimited, pipedream.Unavailable, pipedream.Malformed:
+	case pipedream.RequestRejected:
+		refusal = f.request.refuse(failed, f.sentAt, now)
+		s.clients.limitRefused()
+	case pipedream.CredentialsRejected:
+		refusal = f.client.refuse(failed, f.sentAt, now)
+		s.clients.limitRefused()
+	case pipedream.CredentialsInvalid, pipedream.RateLimited, pipedream.Unavailable, pipedream.Malformed:
 	case pipedream.TokenRejected, pipedream.AccessDenied, pipedream.AccountNotFound, pipedream.AccountDead,
 		pipedream.AccountNotExportable, pipedream.AccountAmbiguous, pipedream.AccountMismatch:
 		// An answer about an account says nothing about client credentials.
 	}
-	s.clients.tidy(client)
-	if client.refusal != nil {
+	s.clients.tidy(f.client)
+	s.clients.tidyRequest(f.request)
+	if f.client.refusal != nil || f.request.refusal != nil {
 		for _, e := range s.entries {
-			if e.client == client {
+			if e.client == f.client {
 				s.answerFromCache(e, now)
 			}
 		}
 	}
 	return refusal
+}
+
+// wake reports the requesters that have failed in an outage, when it is over.
+func (s *schedule) wake(now time.Time) {
+	if woken := s.outage.wake(now); len(woken) > 0 {
+		s.unreported = append(s.unreported, woken...)
+		s.signal()
+	}
 }

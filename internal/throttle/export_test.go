@@ -53,6 +53,9 @@ func (s *schedule) check() error {
 	if err := s.checkClients(users, readyToSendWith); err != nil {
 		return err
 	}
+	if err := s.checkRequests(); err != nil {
+		return err
+	}
 	return s.checkReferences()
 }
 
@@ -72,8 +75,42 @@ func (s *schedule) checkClients(users, readyToSend map[*oauthClient]int) error {
 	if len(users) > 0 {
 		return fmt.Errorf("%d clients are waited for, and not remembered", len(users))
 	}
-	if inFlight > s.inFlight || s.inFlight < 0 || s.inFlight > s.options.InFlight {
-		return fmt.Errorf("%d requests are on their way, and %d for clients", s.inFlight, inFlight)
+	if inFlight > len(s.flights) || len(s.flights) > s.options.InFlight {
+		return fmt.Errorf("%d requests are on their way, and %d for clients", len(s.flights), inFlight)
+	}
+	return nil
+}
+
+func (s *schedule) checkRequests() error {
+	users, ready := map[*request]int{}, map[*request]int{}
+	for _, e := range s.entries {
+		if (e.request != nil) != (e.client != nil && !e.client.isUnread) {
+			return fmt.Errorf("%v has the client %v and the request %v", e.requester, e.client, e.request)
+		}
+		users[e.request]++
+		if e.state == readyToSend {
+			ready[e.request]++
+		}
+	}
+	for _, f := range s.flights {
+		users[f.request]++
+	}
+	delete(users, nil)
+	troubled := 0
+	for digest, r := range s.clients.requests {
+		if r.digest != digest || r.users != users[r] || r.readyToSend != ready[r] {
+			return fmt.Errorf("%d send a request, and it has %d users: %+v", users[r], r.users, r)
+		}
+		if r.users == 0 && !r.isRemembered() {
+			return errors.New("a request is remembered for nothing")
+		}
+		if !r.troubledAt().IsZero() {
+			troubled++
+		}
+		delete(users, r)
+	}
+	if len(users) > 0 || troubled > mostRefused {
+		return fmt.Errorf("%d requests are not remembered, and %d are in trouble", len(users), troubled)
 	}
 	return nil
 }
@@ -95,18 +132,18 @@ func (s *schedule) checkReferences() error {
 		inFlight += r.users - entries[r]
 		delete(entries, r)
 	}
-	if len(entries) > 0 || inFlight > s.inFlight {
-		return fmt.Errorf("%d references are not remembered; they have %d requests on their way of %d", len(entries), inFlight, s.inFlight)
+	if len(entries) > 0 || inFlight > len(s.flights) {
+		return fmt.Errorf("%d references are not remembered; they have %d requests on their way of %d", len(entries), inFlight, len(s.flights))
 	}
 	return nil
 }
 
 func (q *queue) count() (int, error) {
 	count := 0
-	for lane, groups := range q.lanes {
+	for row, groups := range q.rows {
 		for _, g := range groups {
 			if len(g.entries) == 0 || !slices.IsSortedFunc(g.entries, func(a, b *entry) int { return cmp.Compare(a.order, b.order) }) {
-				return 0, fmt.Errorf("lane %d has group %s, which is empty or out of order", lane, g.name)
+				return 0, fmt.Errorf("row %d has group %s, which is empty or out of order", row, g.name)
 			}
 			count += len(g.entries)
 		}
@@ -125,7 +162,7 @@ func (l *Limiter) Tickets() int {
 func (l *Limiter) InFlight() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.schedule.inFlight
+	return len(l.schedule.flights)
 }
 
 // Clients returns how many OAuth clients are remembered.
@@ -133,4 +170,11 @@ func (l *Limiter) Clients() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.schedule.clients.byDigest)
+}
+
+// Requests returns how many requests with the same credentials and scopes are remembered.
+func (l *Limiter) Requests() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.schedule.clients.requests)
 }

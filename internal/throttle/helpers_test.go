@@ -17,8 +17,11 @@ import (
 var (
 	errTooMany     = &pipedream.Error{Kind: pipedream.RateLimited, StatusCode: 429}
 	errUnavailable = &pipedream.Error{Kind: pipedream.Unavailable, StatusCode: 500}
+	errServer      = &pipedream.Error{Kind: pipedream.Unavailable, StatusCode: 500}
 	errRefused     = &pipedream.Error{Kind: pipedream.CredentialsRejected, StatusCode: 401}
 	errScope       = &pipedream.Error{Kind: pipedream.ScopeRejected, StatusCode: 400}
+	// errRejected says nothing about the client, and shows that Pipedream answers.
+	errRejected = &pipedream.Error{Kind: pipedream.RequestRejected, StatusCode: 404}
 )
 
 // second is when each test begins.
@@ -138,6 +141,14 @@ func (l *limiter) send(name string, credentials *pipedream.Credentials, bypass b
 	}
 	l.check()
 	return err
+}
+
+// tryScopes sends a request for some scopes, which ends at once with the given outcome.
+func (l *limiter) tryScopes(name string, credentials *pipedream.Credentials, outcome error, scopes ...string) error {
+	l.t.Helper()
+	l.Reserve(shop(name), throttle.ReserveOptions{Lane: throttle.DueRenewal, Scopes: scopes})
+	defer l.check()
+	return l.Do(shop(name), throttle.DoOptions{Credentials: credentials, Scopes: scopes}, func() error { return outcome })
 }
 
 // wantPass checks that a request is sent at once.

@@ -50,6 +50,20 @@ type Ticket struct {
 	// PausedUntil is the end of the current pause, in which the Limiter lets no request be
 	// sent. It is zero when there is no pause.
 	PausedUntil time.Time
+	// Failing says that the requester waits because requests before it have failed.
+	Failing Failing
+}
+
+// Failing says since when requests have failed. It is zero while Pipedream answers.
+type Failing struct {
+	// Since is when the first request was sent that has failed or has no answer. There was
+	// no good answer since. It is zero if no request has failed.
+	Since time.Time
+	// Kind is how the last request has failed.
+	Kind pipedream.Kind
+	// IsAlone is true if requests with the same credentials and scopes fail, and others may
+	// not.
+	IsAlone bool
 }
 
 // Load describes how busy a Limiter is.
@@ -80,6 +94,9 @@ type Options struct {
 type ReserveOptions struct {
 	// Lane is the urgency of the request. The zero value is NearEnd, the most urgent lane.
 	Lane Lane
+	// Expiry is when the current token expires. It is zero if there is none, or if it is of
+	// no use.
+	Expiry time.Time
 	// CredentialReference names the place from which the requester will read its
 	// credentials when its turn has come. It changes whenever the credentials there change.
 	// Requesters with the same reference have the same credentials, so the answer to one of
@@ -87,14 +104,21 @@ type ReserveOptions struct {
 	// another reference has new credentials, and does not wait for an answer about the old
 	// ones. Empty if the request needs no client credentials.
 	CredentialReference string
+	// Scopes are the scopes that the requester will ask for, in any order. Requesters with
+	// the same credentials and scopes get the same answer, so an answer to one of them that
+	// refuses the request decides which of the others get a turn.
+	Scopes []string
 }
 
 // DoOptions say how a request is sent.
 type DoOptions struct {
 	// Credentials are the client credentials in the request. Nil if there are none.
 	Credentials *pipedream.Credentials
-	// BypassRefusalCache asks for an attempt with credentials that were refused before, as
-	// the requester has a reason to think that they are good now. The attempt is made 10
+	// Scopes are the scopes in the request, in any order. They are ignored without
+	// credentials.
+	Scopes []string
+	// BypassRefusalCache asks for an attempt with credentials or scopes that were refused
+	// before, as the requester has a reason to think that they are good now. The attempt is made 10
 	// seconds after the first refusal. With each further refusal in a row that time
 	// doubles, up to 5 minutes.
 	BypassRefusalCache bool
@@ -105,8 +129,13 @@ type DoOptions struct {
 // A token bucket sets the pace. When Pipedream answers that there are too many requests,
 // the Limiter pauses all requests. After the pause it sends one request as a probe. Turns
 // are given by Lane. Within a lane, the groups take turns. A Limiter also remembers how
-// the last requests of each OAuth client ended, and limits the next requests of the
-// client accordingly.
+// the last requests of each OAuth client ended, and the last requests for the same scopes,
+// and limits the next requests accordingly.
+//
+// When nobody has got a good answer since the first of several failures, there is an outage.
+// While it lasts, the Limiter sends one request at a time as a probe. The requesters whose
+// turn has not come wait. After the first good answer they get their turns again, and Ready
+// also reports the requesters that have failed in the outage.
 //
 // A Limiter is safe for concurrent use.
 type Limiter struct {
@@ -130,7 +159,8 @@ func (l *Limiter) Reserve(requester Requester, options ReserveOptions) Ticket {
 	defer l.mu.Unlock()
 	now := l.clock.now()
 	e := l.schedule.reserve(requester, options, now)
-	ticket := Ticket{IsReady: e.state != waiting, Since: l.clock.toExternal(e.since)}
+	ticket := Ticket{IsReady: e.state != waiting, Since: l.clock.toExternal(e.since), Failing: l.schedule.failing(e, now)}
+	ticket.Failing.Since = l.clock.toExternal(ticket.Failing.Since)
 	if l.schedule.pause.isOn(now) {
 		ticket.PausedUntil = l.clock.toExternal(l.schedule.pause.end)
 	}
@@ -163,6 +193,16 @@ func (l *Limiter) Pause(until time.Time) {
 	l.schedule.pauseUntil(l.clock.toInternal(until), now, now)
 }
 
+// OutageEnded returns when the end of an outage has last woken the requesters that had
+// failed in it. A requester need not wait after a failed request that was sent before. It is
+// zero if there was no outage. Outages that end less than 30 seconds after that time wake
+// nobody before the 30 seconds are over.
+func (l *Limiter) OutageEnded() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.clock.toExternal(l.schedule.outage.wokenAt)
+}
+
 // isBusy reports whether a requester could send a request now if the pace allowed it.
 func (l *Limiter) isBusy() bool {
 	l.mu.Lock()
@@ -172,13 +212,14 @@ func (l *Limiter) isBusy() bool {
 	return !s.pause.isOn(now) && (s.readyToSend > 0 || s.queue.has(s.eligibility(now)))
 }
 
-// Ready reports whose turn has come at one Limiter. Each Limiter has exactly one Ready,
-// which NewLimiter returns. Next reports each turn once, so a Ready must have one reader:
+// Ready reports whose turn has come at one Limiter, and who has something else to learn from
+// it. Each Limiter has exactly one Ready, which NewLimiter returns. Next reports each turn once, so a Ready must have one reader:
 // a second reader would take turns that the first reader never sees.
 type Ready struct{ limiter *Limiter }
 
-// Next returns the requesters whose turn has come since the last call. It also returns
-// how long to wait for Changed at most before the next call. A wait of zero means that
+// Next returns the requesters whose turn has come since the last call, the requesters that
+// may try again because an outage is over, and some of the requesters that wait because of an
+// outage, so that they can say so. It also returns how long to wait for Changed at most before the next call. A wait of zero means that
 // nobody has a ticket, and that there is no need for a call before Changed has a value.
 func (r *Ready) Next() (requesters []Requester, wait time.Duration) {
 	l := r.limiter
@@ -187,10 +228,11 @@ func (r *Ready) Next() (requesters []Requester, wait time.Duration) {
 	now := l.clock.now()
 	s := &l.schedule
 	s.expire(now)
+	s.wake(now)
 	s.advance(now)
-	requesters, s.unreported = s.unreported, nil
+	requesters, s.unreported = append(s.unreported, s.tell(now)...), nil
 	if len(s.entries) == 0 {
-		return requesters, 0
+		return requesters, s.outage.untilWake(now)
 	}
 	return requesters, min(max(s.untilNext(now), minLook), maxLook)
 }

@@ -9,8 +9,18 @@ import (
 	"time"
 )
 
+const (
+	// agedAfter is how long an entry waits in its lane before it gets a part of the turns
+	// of the lanes before.
+	agedAfter = time.Minute
+	// agedTurns is that part: one of so many turns.
+	agedTurns = 4
+)
+
 // Lane is the urgency of a request. Every request in a lane goes before the requests in
-// later lanes.
+// later lanes. In the first lane, requests whose Expiry is ahead go before the others: these
+// tokens can still be renewed in time. So that nobody waits for ever, every fourth turn is
+// for a request that has waited for a minute behind more urgent ones.
 type Lane int
 
 // The lanes, the most urgent first.
@@ -32,6 +42,23 @@ func (l Lane) String() string {
 	return [lanes]string{"NearEnd", "FirstToken", "DueRenewal", "OnDemand"}[l]
 }
 
+// row is where an entry waits: the lanes, and before them the entries of lane NearEnd whose
+// tokens have not expired.
+type row int
+
+const rows = lanes + 1
+
+// rowOf returns the row of a lane. A token that has an expiry ahead can be renewed in time.
+func rowOf(lane Lane, expiry, now time.Time) row {
+	if lane == NearEnd && now.Before(expiry) {
+		return 0
+	}
+	return row(lane) + 1
+}
+
+// lane returns the lane of a row.
+func (r row) lane() Lane { return max(NearEnd, Lane(r)-1) }
+
 // state reports whether the turn of an entry has come, and what the turn is for.
 type state int
 
@@ -39,20 +66,21 @@ const (
 	waiting state = iota
 	// readyToSend: the requester may send its request.
 	readyToSend
-	// readyToFail: the requester's client was refused. The requester sends nothing, and gets
-	// that refusal.
+	// readyToFail: the requester's client or request was refused. The requester sends
+	// nothing, and gets that refusal.
 	readyToFail
 )
 
 // entry is what a Limiter knows about a requester that has a ticket.
 type entry struct {
 	requester Requester
-	lane      Lane
+	row       row
 	since     time.Time
 	// order is the number of entries that were pushed until this one. It is the order of
-	// the entries in one group.
-	order int
-	state state
+	// the entries in one group. queuedAt is when the entry was pushed to its row.
+	order    int
+	queuedAt time.Time
+	state    state
 	// turnAt is when the entry got its turn.
 	turnAt time.Time
 	// reference is the credential reference. It is nil if the requester gave none.
@@ -60,20 +88,29 @@ type entry struct {
 	// client is known once the requester, or another requester with the same reference, has
 	// tried to send.
 	client *oauthClient
+	// scopes are the requested scopes, sorted and separated by spaces. request is known when
+	// the client is.
+	scopes  string
+	request *request
 	// bypassesRefusals is true if the requester does not accept a refusal from before its
 	// ticket.
 	bypassesRefusals bool
 }
 
-// queue holds the entries that wait for their turn. In each lane the groups take turns.
+// queue holds the entries that wait for their turn. In each row the groups take turns.
 // In each group the first entry goes first.
 type queue struct {
-	lanes [lanes][]*group
+	rows [rows][]*group
 	// pushed counts all entries that were ever pushed.
 	pushed int
+	// nextAgedAt is a time before which no entry can have waited for a minute in a row other
+	// than the first one.
+	nextAgedAt time.Time
+	// agedRow is the row of the last entry that had its turn because it had waited for long.
+	agedRow row
 }
 
-// group holds the entries of one group in one lane, in their order.
+// group holds the entries of one group in one row, in their order.
 type group struct {
 	name    string
 	entries []*entry
@@ -84,21 +121,21 @@ func (g *group) find(e *entry) (int, bool) {
 	return slices.BinarySearchFunc(g.entries, e, func(a, b *entry) int { return cmp.Compare(a.order, b.order) })
 }
 
-// groupOf returns the index of the entry's group in its lane, or -1.
+// groupOf returns the index of the entry's group in its row, or -1.
 func (q *queue) groupOf(e *entry) int {
-	return slices.IndexFunc(q.lanes[e.lane], func(g *group) bool { return g.name == e.requester.Group })
+	return slices.IndexFunc(q.rows[e.row], func(g *group) bool { return g.name == e.requester.Group })
 }
 
 // push adds an entry behind the others of its group.
-func (q *queue) push(e *entry) {
+func (q *queue) push(e *entry, now time.Time) {
 	q.pushed++
-	e.order = q.pushed
+	e.order, e.queuedAt = q.pushed, now
 	i := q.groupOf(e)
 	if i < 0 {
-		q.lanes[e.lane] = append(q.lanes[e.lane], &group{name: e.requester.Group})
-		i = len(q.lanes[e.lane]) - 1
+		q.rows[e.row] = append(q.rows[e.row], &group{name: e.requester.Group})
+		i = len(q.rows[e.row]) - 1
 	}
-	g := q.lanes[e.lane][i]
+	g := q.rows[e.row][i]
 	g.entries = append(g.entries, e)
 }
 
@@ -108,29 +145,30 @@ func (q *queue) putBack(e *entry) {
 	i := q.groupOf(e)
 	if i < 0 {
 		i = 0
-		q.lanes[e.lane] = slices.Insert(q.lanes[e.lane], 0, &group{name: e.requester.Group})
+		q.rows[e.row] = slices.Insert(q.rows[e.row], 0, &group{name: e.requester.Group})
 	}
-	g := q.lanes[e.lane][i]
+	g := q.rows[e.row][i]
 	j, _ := g.find(e)
 	g.entries = slices.Insert(g.entries, j, e)
+	q.nextAgedAt = time.Time{}
 }
 
 // remove removes an entry that is in the queue.
 func (q *queue) remove(e *entry) {
 	i := q.groupOf(e)
-	g := q.lanes[e.lane][i]
+	g := q.rows[e.row][i]
 	j, _ := g.find(e)
 	g.entries = slices.Delete(g.entries, j, j+1)
 	if len(g.entries) == 0 {
-		q.lanes[e.lane] = slices.Delete(q.lanes[e.lane], i, i+1)
+		q.rows[e.row] = slices.Delete(q.rows[e.row], i, i+1)
 	}
 }
 
 // waiting counts the entries in each lane.
 func (q *queue) waiting() (counts [lanes]int) {
-	for lane, groups := range q.lanes {
+	for r, groups := range q.rows {
 		for _, g := range groups {
-			counts[lane] += len(g.entries)
+			counts[row(r).lane()] += len(g.entries)
 		}
 	}
 	return counts
@@ -138,7 +176,7 @@ func (q *queue) waiting() (counts [lanes]int) {
 
 // has reports whether any entry is eligible.
 func (q *queue) has(isEligible func(*entry) bool) bool {
-	for _, groups := range q.lanes {
+	for _, groups := range q.rows {
 		for _, g := range groups {
 			if slices.ContainsFunc(g.entries, isEligible) {
 				return true
@@ -149,23 +187,72 @@ func (q *queue) has(isEligible func(*entry) bool) bool {
 }
 
 // next removes and returns the first entry that is eligible, or nil. The entry's group
-// then goes behind the other groups of its lane.
+// then goes behind the other groups of its row.
 func (q *queue) next(isEligible func(*entry) bool) *entry {
-	for _, groups := range q.lanes {
-		for i, g := range groups {
-			j := slices.IndexFunc(g.entries, isEligible)
-			if j < 0 {
-				continue
-			}
-			e := g.entries[j]
-			g.entries = slices.Delete(g.entries, j, j+1)
-			groups = slices.Delete(groups, i, i+1)
-			if len(g.entries) > 0 {
-				groups = append(groups, g)
-			}
-			q.lanes[e.lane] = groups
-			return e
+	for r := range row(rows) {
+		if i, j := q.find(r, isEligible); i >= 0 {
+			return q.take(r, i, j)
 		}
 	}
 	return nil
+}
+
+// nextAged does the same for the entries that have waited for a minute in a row other than
+// the first one. These rows take turns.
+func (q *queue) nextAged(isEligible func(*entry) bool, now time.Time) *entry {
+	if now.Before(q.nextAgedAt) {
+		return nil
+	}
+	q.nextAgedAt = now.Add(agedAfter)
+	for range rows - 1 {
+		q.agedRow = q.agedRow%(rows-1) + 1
+		if i, j := q.findAged(q.agedRow, isEligible, now); i >= 0 {
+			q.nextAgedAt = now
+			return q.take(q.agedRow, i, j)
+		}
+	}
+	return nil
+}
+
+// find returns where the first entry of a row is for which the function returns true: the
+// index of its group, and its index there. The index of the group is -1 if there is none.
+func (q *queue) find(r row, is func(*entry) bool) (group, index int) {
+	for i, g := range q.rows[r] {
+		if j := slices.IndexFunc(g.entries, is); j >= 0 {
+			return i, j
+		}
+	}
+	return -1, -1
+}
+
+// findAged does the same for the entries that have waited for a minute.
+func (q *queue) findAged(r row, is func(*entry) bool, now time.Time) (group, index int) {
+	for i, g := range q.rows[r] {
+		if agedAt := g.entries[0].queuedAt.Add(agedAfter); agedAt.Before(q.nextAgedAt) {
+			q.nextAgedAt = agedAt
+		}
+		for j, e := range g.entries {
+			if now.Sub(e.queuedAt) < agedAfter {
+				break // The entries behind it are not older.
+			}
+			if is(e) {
+				return i, j
+			}
+		}
+	}
+	return -1, -1
+}
+
+// take removes and returns an entry. Its group goes behind the other groups of the row.
+func (q *queue) take(r row, i, j int) *entry {
+	groups := q.rows[r]
+	g := groups[i]
+	e := g.entries[j]
+	g.entries = slices.Delete(g.entries, j, j+1)
+	groups = slices.Delete(groups, i, i+1)
+	if len(g.entries) > 0 {
+		groups = append(groups, g)
+	}
+	q.rows[r] = groups
+	return e
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 )
 
 const (
@@ -35,9 +37,16 @@ type schedule struct {
 	given []*entry
 	// unreported are the requesters of given that Ready.Next has not returned yet.
 	unreported []Requester
-	// readyToSend counts the entries that are ready to send, and inFlight the requests on
-	// their way.
-	readyToSend, inFlight int
+	// toTell are waiting requesters that Ready.Next is to return so that they learn of an
+	// outage.
+	toTell []Requester
+	// readyToSend counts the entries that are ready to send. flights are the requests on
+	// their way, the oldest first.
+	readyToSend int
+	flights     []*flight
+	// sinceAged counts the turns that were given since the last turn of an aged entry.
+	sinceAged int
+	outage    outage
 }
 
 func newSchedule(options Options) schedule {
@@ -55,18 +64,21 @@ func newSchedule(options Options) schedule {
 func (s *schedule) reserve(requester Requester, options ReserveOptions, now time.Time) *entry {
 	s.expire(now)
 	e := s.entries[requester]
+	wanted := rowOf(options.Lane, options.Expiry, now)
 	switch {
 	case e == nil:
-		e = &entry{requester: requester, lane: options.Lane, since: now}
+		e = &entry{requester: requester, row: wanted, since: now, scopes: sorted(options.Scopes)}
 		s.entries[requester] = e
-		s.queue.push(e)
+		s.queue.push(e, now)
 		s.signal()
-	case e.state == waiting && e.lane != options.Lane:
+	case e.state == waiting && e.row != wanted && (e.row != 0 || options.Lane != NearEnd):
+		// A token that has expired in the first row keeps its place there.
 		s.queue.remove(e)
-		e.lane = options.Lane
-		s.queue.push(e)
+		e.row = wanted
+		s.queue.push(e, now)
 	}
 	if e.state == waiting {
+		s.clients.rename(e, options.Scopes)
 		s.clients.bind(e, options.CredentialReference)
 		s.answerFromCache(e, now)
 	}
@@ -82,6 +94,9 @@ func (s *schedule) reserve(requester Requester, options ReserveOptions, now time
 func (s *schedule) untilNext(now time.Time) time.Duration {
 	if s.pause.isOn(now) {
 		return s.pause.end.Sub(now)
+	}
+	if s.outage.isOn && s.outage.nextProbe.After(now) {
+		return s.outage.nextProbe.Sub(now)
 	}
 	missing := float64(s.readyToSend+1) - s.bucket.TokensAt(now)
 	if missing <= 0 {
@@ -112,17 +127,23 @@ func (s *schedule) identify(e *entry, client *oauthClient, now time.Time) {
 }
 
 // depart turns an entry into a request on its way.
-func (s *schedule) depart(e *entry, now time.Time) flight {
-	f := flight{sentAt: now, client: e.client, reference: e.reference.retain(), isProbe: s.pause.isOnTrial}
+func (s *schedule) depart(e *entry, now time.Time) *flight {
+	f := &flight{
+		requester: e.requester, sentAt: now,
+		client: e.client, request: e.request, reference: e.reference.retain(),
+		isProbe: s.pause.isOnTrial,
+	}
 	s.pause.isProbing = f.isProbe
-	s.inFlight++
+	if s.outage.isOn {
+		f.outage, s.outage.isProbing = s.outage.begunAt, true
+	}
+	delete(s.outage.failed, e.requester)
+	s.flights = append(s.flights, f)
 	if f.client.isUnproven() {
 		s.unproven.AllowN(now, 1)
 	}
-	if f.client != nil {
-		f.client.inFlight++
-		f.client.users++
-	}
+	f.client.ofAll().depart()
+	f.request.ofAll().depart()
 	s.drop(e)
 	return f
 }
@@ -132,12 +153,7 @@ func (s *schedule) depart(e *entry, now time.Time) flight {
 func (s *schedule) pauseUntil(retryAt, sentAt, now time.Time) time.Time {
 	end, isChanged := s.pause.begin(retryAt, sentAt, now)
 	if isChanged {
-		for _, e := range slices.Backward(slices.Clone(s.given)) {
-			if e.state == readyToSend {
-				s.takeBack(e)
-				s.queue.putBack(e)
-			}
-		}
+		s.takeAllBack()
 	}
 	return end
 }
@@ -145,7 +161,7 @@ func (s *schedule) pauseUntil(retryAt, sentAt, now time.Time) time.Time {
 // advance gives turns to the entries that are next.
 func (s *schedule) advance(now time.Time) {
 	for s.canSend(now) && s.bucket.TokensAt(now) >= float64(s.readyToSend+1) {
-		e := s.queue.next(s.eligibility(now))
+		e := s.next(now)
 		if e == nil {
 			return
 		}
@@ -153,35 +169,135 @@ func (s *schedule) advance(now time.Time) {
 	}
 }
 
+// next removes the entry that is next from the queue, and returns it. It returns nil if no
+// entry may send a request.
+func (s *schedule) next(now time.Time) *entry {
+	isEligible := s.eligibility(now)
+	if s.sinceAged+1 >= agedTurns {
+		if e := s.queue.nextAged(isEligible, now); e != nil {
+			s.sinceAged = 0
+			return e
+		}
+	}
+	e := s.queue.next(isEligible)
+	if e != nil {
+		s.sinceAged++
+	}
+	return e
+}
+
 // canSend reports whether one more request may be sent, no matter which one.
 func (s *schedule) canSend(now time.Time) bool {
 	if s.pause.isOn(now) || s.pause.isOnTrial && (s.pause.isProbing || s.readyToSend > 0) {
 		return false
 	}
-	return s.readyToSend+s.inFlight < s.options.InFlight
+	return s.outage.maySend(s.readyToSend, now) && s.readyToSend+len(s.flights) < s.options.InFlight
 }
 
 // eligibility returns a function that tells whether an entry may send the next request.
 func (s *schedule) eligibility(now time.Time) func(*entry) bool {
 	yields := s.options.YieldTo != nil && s.options.YieldTo.isBusy()
-	unproven := s.unproven.TokensAt(now) - 1
-	for _, e := range s.given {
-		if e.state == readyToSend && e.client.isUnproven() {
-			unproven--
-		}
-	}
+	free := s.freePlaces(now)
 	return func(e *entry) bool {
-		if yields && now.Sub(e.since) < longestYield {
+		switch {
+		case yields && now.Sub(e.since) < longestYield:
+			return false
+		case e.client.isUnproven() && !free.forUnproven, e.request.isFailing() && !free.forFailing:
 			return false
 		}
-		return (unproven >= 0 || !e.client.isUnproven()) && e.client.mayBegin(now)
+		return e.client.ofAll().mayBegin(now) && e.request.mayBegin(now)
 	}
 }
 
-// answerFromCache gives a turn to an entry that waits, if its client was refused and that
-// refusal answers its request.
+// places tells which requests have a place left. It leaves the rest of the places to
+// requests that are known to work.
+type places struct{ forUnproven, forFailing bool }
+
+// freePlaces returns which requests have a place left. Unproven clients have half of the
+// rate and of the requests on their way. Failing requests have a quarter of the requests on
+// their way, because each may wait for its answer for long.
+func (s *schedule) freePlaces(now time.Time) places {
+	unproven, failing, ready := 0, 0, 0
+	count := func(client *oauthClient, request *request) {
+		if client.isUnproven() {
+			unproven++
+		}
+		if request.isFailing() {
+			failing++
+		}
+	}
+	for _, e := range s.given {
+		if e.state == readyToSend {
+			count(e.client, e.request)
+		}
+	}
+	ready = unproven
+	for _, f := range s.flights {
+		count(f.client, f.request)
+	}
+	return places{
+		forUnproven: s.unproven.TokensAt(now) >= float64(ready+1) && unproven < max(1, s.options.InFlight/2),
+		forFailing:  failing < max(1, s.options.InFlight/4),
+	}
+}
+
+// failing returns how the requests of an entry fail that waits for its turn.
+func (s *schedule) failing(e *entry, now time.Time) Failing {
+	switch {
+	case e.state != waiting:
+		return Failing{}
+	case s.outage.isOn:
+		return Failing{Since: s.outage.since, Kind: s.outage.kind}
+	case e.request.isFailing():
+		return Failing{Since: e.request.failingSince, Kind: e.request.kind, IsAlone: true}
+	}
+	// Pipedream may not answer from now on, which nobody knows before the first timeouts.
+	if s.outage.failures > 0 && now.Sub(s.outage.since) >= longUnanswered {
+		return Failing{Since: s.outage.since, Kind: s.outage.kind}
+	}
+	for _, f := range s.flights {
+		if !f.sentAt.Before(s.outage.lastGood) {
+			if now.Sub(f.sentAt) < longUnanswered {
+				break
+			}
+			return Failing{Since: f.sentAt, Kind: pipedream.Unavailable}
+		}
+	}
+	return Failing{}
+}
+
+// tell returns the next waiting requesters that are to learn of an outage.
+func (s *schedule) tell(now time.Time) (requesters []Requester) {
+	if s.outage.isToTell(now) {
+		s.toTell = nil
+		for _, e := range s.entries {
+			if e.state == waiting && now.Sub(e.since) >= longOutage { // The others look by themselves.
+				s.toTell = append(s.toTell, e.requester)
+			}
+		}
+	}
+	if !s.outage.isOn {
+		s.toTell = nil
+	}
+	count := min(len(s.toTell), toldAtOnce)
+	requesters, s.toTell = s.toTell[:count], s.toTell[count:]
+	return requesters
+}
+
+// takeAllBack takes back all turns to send, because no request may be sent for a while.
+func (s *schedule) takeAllBack() {
+	for _, e := range slices.Backward(slices.Clone(s.given)) {
+		if e.state == readyToSend {
+			s.takeBack(e)
+			s.queue.putBack(e)
+		}
+	}
+}
+
+// answerFromCache gives a turn to an entry that waits, if its client or its request was
+// refused and that refusal answers its request.
 func (s *schedule) answerFromCache(e *entry, now time.Time) {
-	if e.state == waiting && e.client != nil && e.client.refusalFor(e, now) != nil {
+	if e.state == waiting && e.refusal(now) != nil {
 		s.queue.remove(e)
 		s.give(e, readyToFail, now)
 	}
@@ -192,7 +308,8 @@ func (s *schedule) give(e *entry, turn state, now time.Time) {
 	e.state, e.turnAt = turn, now
 	if turn == readyToSend {
 		s.readyToSend++
-		e.client.addReadyToSend(1)
+		e.client.ofAll().addReadyToSend(1)
+		e.request.ofAll().addReadyToSend(1)
 	}
 	s.given = append(s.given, e)
 	s.unreported = append(s.unreported, e.requester)
@@ -204,7 +321,8 @@ func (s *schedule) give(e *entry, turn state, now time.Time) {
 func (s *schedule) takeBack(e *entry) {
 	if e.state == readyToSend {
 		s.readyToSend--
-		e.client.addReadyToSend(-1)
+		e.client.ofAll().addReadyToSend(-1)
+		e.request.ofAll().addReadyToSend(-1)
 	}
 	e.state = waiting
 	i := slices.Index(s.given, e)

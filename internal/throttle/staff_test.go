@@ -134,7 +134,9 @@ type sent struct {
 type remote struct {
 	begun   time.Time
 	latency time.Duration
-	answer  func(requester throttle.Requester, client string) error
+	// hang is how much longer a failed request takes.
+	hang   time.Duration
+	answer func(requester throttle.Requester, client string) error
 
 	mu       sync.Mutex
 	requests []sent
@@ -155,6 +157,9 @@ func (r *remote) request(requester throttle.Requester, client string) func() err
 		r.requests = append(r.requests, sent{requester, client, at, err})
 		r.mu.Unlock()
 		time.Sleep(r.latency - r.latency/2)
+		if err != nil {
+			time.Sleep(r.hang)
+		}
 		return err
 	}
 }

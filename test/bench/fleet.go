@@ -28,6 +28,7 @@ const (
 	workers           = 10
 	credentialsName   = "credentials"
 	rightClientSecret = "the-right-secret"
+	goodScope         = "connect:accounts:read"
 )
 
 // fleet is a namespace with PipedreamTokens, their credentials, and what was seen to
@@ -36,7 +37,9 @@ type fleet struct {
 	*bench
 	namespace string
 	size      int
-	stop      func()
+	// scopes are what the PipedreamTokens that are added ask for.
+	scopes []string
+	stop   func()
 	// written, if set, is called with each new token that is seen in a Secret.
 	written func(name string)
 
@@ -68,7 +71,10 @@ type member struct {
 // newFleet makes a namespace without PipedreamTokens. Their OAuth client has the
 // namespace's name as its ID; the simulator knows its right secret.
 func (b *bench) newFleet(ctx context.Context, namespace, clientSecret string) (*fleet, error) {
-	f := &fleet{bench: b, namespace: namespace, members: map[string]*member{}, leastLeft: time.Hour}
+	f := &fleet{
+		bench: b, namespace: namespace, scopes: []string{goodScope},
+		members: map[string]*member{}, leastLeft: time.Hour,
+	}
 	if err := b.createNamespace(ctx, namespace); err != nil {
 		return nil, err
 	}
@@ -251,7 +257,7 @@ func (f *fleet) add(ctx context.Context, count int) error {
 			ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: name},
 			Spec: v1alpha1.PipedreamTokenSpec{
 				ClientSecretRef: v1alpha1.ClientSecretReference{Name: credentialsName},
-				Scopes:          []string{"connect:accounts:read"},
+				Scopes:          f.scopes,
 			},
 		})
 	})

@@ -34,6 +34,7 @@ func measurements() []measurement {
 		// Tokens are held for long, while cases are measured in which time counts for little.
 		{"growth", (*bench).beginHolding},
 		{"badclient", (*bench).measureBadClient},
+		{"badscope", (*bench).measureBadScope},
 		{"latecache", (*bench).measureLateCache},
 		{"neighbours", (*bench).measureNeighbours},
 		{"growth", (*bench).measureGrowth},

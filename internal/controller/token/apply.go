@@ -242,18 +242,21 @@ func (st *state) applyRequestFailed(s snapshot, o requestFailed) {
 	if o.cause.Kind == pipedream.ScopeRejected && len(s.token.Spec.Scopes) > 0 {
 		detail = pipedream.ShowScopes(s.token.Spec.Scopes) + "; " + detail
 	}
-	failed := st.attempt.fail(newFailure(s, reasonOf(o.cause.Kind), detail, o.at), o.at)
+	failed := st.attempt.fail(s, newFailure(s, reasonOf(o.cause.Kind), detail, o.at), o.at)
+	failed.sentAt = o.sentAt
 	failed.credentialsDigest = digestOf(st.uid, *s.clientCredentials)
 	failed.notBefore = failed.paced(s, goodUntil(s, *st), o.at)
-	if !o.cause.RetryAt.IsZero() {
-		failed.notBefore = o.cause.RetryAt // As the limiter has decided, for all who are concerned.
+	// The limiter decides for all who are concerned.
+	isCommon := o.cause.Kind == pipedream.RateLimited || o.cause.Kind == pipedream.CredentialsRejected
+	if at := o.cause.RetryAt; !at.IsZero() && (isCommon || at.After(failed.notBefore)) {
+		failed.notBefore = at
 	}
 }
 
 // fail remembers a failed attempt. An attempt that was made before its time was triggered by
 // somebody.
-func (a *attemptState) fail(failed *failure, now time.Time) *failure {
-	if last := a.failure; last != nil && now.Before(last.notBefore) {
+func (a *attemptState) fail(s snapshot, failed *failure, now time.Time) *failure {
+	if last := a.failure; last != nil && now.Before(last.waitsUntil(s)) {
 		a.triggered.Add(now)
 	}
 	a.failure = failed.after(a.failure)
@@ -331,7 +334,7 @@ func (st *state) applyFailedStep(s snapshot, failed *failure, kind writeKind, is
 		failed = failed.after(st.attempt.rewriteFailure)
 		st.attempt.rewriteFailure = failed
 	} else {
-		failed = st.attempt.fail(failed, at)
+		failed = st.attempt.fail(s, failed, at)
 	}
 	failed.notBefore = failed.paced(s, goodUntil(s, *st), at)
 }

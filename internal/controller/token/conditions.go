@@ -48,13 +48,14 @@ func renewedCondition(v view, status *v1alpha1.PipedreamTokenStatus, failed *fai
 	renewed := metav1.Condition{Type: v1alpha1.ConditionRenewed}
 	// Ready says that this condition tells why it is False: it must, and at once.
 	isReady := meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady)
-	waits := explainWaiting(v, isReady)
-	switch previous := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRenewed); {
+	previous := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRenewed)
+	waiting := explainWaiting(v, previous, isReady)
+	switch {
 	case failed != nil:
 		renewed.Status, renewed.Reason = metav1.ConditionFalse, failed.reason
 		renewed.Message = failed.message(status)
-	case waits != "":
-		renewed.Status, renewed.Reason, renewed.Message = metav1.ConditionUnknown, v1alpha1.ReasonQueued, waits
+	case waiting != nil:
+		return *waiting
 	case isWaiting(v.ticket) && meta.IsStatusConditionFalse(status.Conditions, v1alpha1.ConditionRenewed):
 		return *previous // Nothing was tried since it failed.
 	case status.IssueTime != nil:
@@ -97,15 +98,28 @@ func verifiedCondition(v view) metav1.Condition {
 	return verified
 }
 
-// explainWaiting says what a token that is due waits for; empty if the wait is over soon.
-func explainWaiting(v view, isReady bool) string {
-	if isWaiting(v.ticket) && (!isReady || isLongQueue(v.ticket, v.at)) {
-		return explainQueue(v.ticket)
+// explainWaiting returns condition Renewed of a token that is due and waits; nil if the wait is over
+// soon. The previous condition is nil if there is none.
+func explainWaiting(v view, previous *metav1.Condition, isReady bool) *metav1.Condition {
+	queued := metav1.Condition{Type: v1alpha1.ConditionRenewed, Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonQueued}
+	switch {
+	case isWaiting(v.ticket) && (!isReady || isLongQueue(v.ticket, v.at)):
+		if failing := v.ticket.Failing; !failing.Since.IsZero() && v.ticket.PausedUntil.IsZero() {
+			return &metav1.Condition{
+				Type: v1alpha1.ConditionRenewed, Status: metav1.ConditionFalse,
+				Reason: reasonOf(failing.Kind), Message: explainFailing(failing),
+			}
+		}
+		if previous != nil && previous.Status == metav1.ConditionFalse && isUnanswered(previous.Reason) && v.ticket.PausedUntil.IsZero() {
+			return previous // Pipedream answers again, and nothing was tried since.
+		}
+		queued.Message = explainQueue(v.ticket)
+		return &queued
+	case v.decision.Action == renewal.Wait && v.decision.Why != "" && (!isReady || v.decision.Until.Sub(v.at) > longQueue):
+		queued.Message = explainInterval(v)
+		return &queued
 	}
-	if v.decision.Action == renewal.Wait && v.decision.Why != "" && (!isReady || v.decision.Until.Sub(v.at) > longQueue) {
-		return explainInterval(v)
-	}
-	return ""
+	return nil
 }
 
 func isLongQueue(ticket throttle.Ticket, now time.Time) bool {
@@ -118,6 +132,17 @@ func explainQueue(ticket throttle.Ticket) string {
 	}
 	return "A token is due. Its request waits for its turn since " + show(timestamp(ticket.Since)) +
 		": the operator paces the token requests of all PipedreamTokens, and sends the most urgent ones first."
+}
+
+// explainFailing says since when Pipedream does not answer the requests before this one.
+func explainFailing(failing throttle.Failing) string {
+	since := show(timestamp(failing.Since))
+	if failing.IsAlone {
+		return "A token is due. Since " + since + ", each token request with these credentials and scopes has failed. " +
+			"The operator sends one of them at a time, and this PipedreamToken waits for its turn."
+	}
+	return "A token is due. Pipedream has not answered since " + since + ", or only with errors. " +
+		"The operator sends one token request at a time until Pipedream answers, and this PipedreamToken waits for its turn."
 }
 
 func explainInterval(v view) string {

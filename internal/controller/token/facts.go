@@ -46,7 +46,7 @@ func factsOf(s snapshot, st state) renewal.Facts {
 	}
 	// A token that was just issued is written at once, whatever the attempt before has to wait for.
 	if failed := attempt.failure; failed != nil && !s.isJustIssued {
-		facts.NotBefore, facts.Changed = failed.notBefore, !failed.hasSameInputs(s)
+		facts.NotBefore, facts.Changed = failed.waitsUntil(s), !failed.hasSameInputs(s)
 		facts.ClusterFailed = failed.reason == v1alpha1.ReasonClusterUnavailable
 	}
 	if failed := attempt.rewriteFailure; failed != nil && failed.hasSameInputs(s) {
@@ -169,7 +169,7 @@ func hadToken(s snapshot, st state) bool {
 // as long as it would have.
 func isSameRequest(s snapshot, st state) bool {
 	failed := st.attempt.failure
-	if failed == nil || !s.now.Before(failed.notBefore) || failed.credentialsDigest != digestOf(st.uid, *s.clientCredentials) {
+	if failed == nil || !s.now.Before(failed.waitsUntil(s)) || failed.credentialsDigest != digestOf(st.uid, *s.clientCredentials) {
 		return false
 	}
 	tried := failed.tried
@@ -181,7 +181,7 @@ func isSameRequest(s snapshot, st state) bool {
 // changed since the last one failed.
 func bypassesRefusals(s snapshot, st state) bool {
 	failed := st.attempt.failure
-	return failed != nil && s.now.Before(failed.notBefore)
+	return failed != nil && s.now.Before(failed.waitsUntil(s))
 }
 
 // laneOf returns the lane of the limiter in which the token that is due waits.
@@ -197,6 +197,15 @@ func laneOf(s snapshot, why renewal.Why) throttle.Lane {
 		return throttle.DueRenewal
 	}
 	return throttle.OnDemand
+}
+
+// expiryOf returns when the current token expires; zero if there is none of any use.
+func expiryOf(s snapshot, why renewal.Why) time.Time {
+	record := s.record()
+	if record == nil || why == renewal.Revoked || why == renewal.SecretEdited {
+		return time.Time{}
+	}
+	return record.ExpirationTime
 }
 
 // nearEnd returns from when on the current token is in danger; zero if there is none.

@@ -35,7 +35,10 @@ type failure struct {
 	// credentialsDigest is a digest of the credentials that were tried; empty if none were.
 	credentialsDigest string
 	// notBefore is when the next attempt may be made; zero if that is not a matter of time.
+	// waitsUntil tells when an outage has ended meanwhile.
 	notBefore time.Time
+	// sentAt is when the token request was sent; zero if none was.
+	sentAt time.Time
 	// refusedOver is the version of the Secret that could not be replaced, if a write failed. Of an
 	// object that is being deleted, it says which finalizers hold it.
 	refusedOver string
@@ -79,6 +82,26 @@ func (f *failure) hasSameInputs(s snapshot) bool {
 		return false
 	}
 	return f.tried.isSameAs(s.attemptInputs())
+}
+
+// isUnanswered reports whether a reason of condition Renewed says that Pipedream has not answered,
+// or not with anything of use.
+func isUnanswered(because string) bool {
+	return because == v1alpha1.ReasonEndpointUnavailable || because == v1alpha1.ReasonMalformedResponse
+}
+
+// isOver reports whether the attempt has failed in an outage that is over. A nil failure is not.
+func (f *failure) isOver(s snapshot) bool {
+	return f != nil && isUnanswered(f.reason) && f.sentAt.Before(s.outageEnded)
+}
+
+// waitsUntil returns when the next attempt may be made; zero if that is not a matter of time. A
+// failure in an outage is no reason to wait after the outage.
+func (f *failure) waitsUntil(s snapshot) time.Time {
+	if f.isOver(s) {
+		return time.Time{}
+	}
+	return f.notBefore
 }
 
 // stallsAt returns when the failure becomes a matter for a person; zero for never.

@@ -171,9 +171,12 @@ func TestRenewRequestCutsAWaitShort(t *testing.T) {
 	w.reconcile()
 	w.reconcile()
 	w.wantExchanges(1)
+	w.pass(time.Second)
 	change(w, w.token(), func(p *v1alpha1.PipedreamToken) {
 		p.Annotations = map[string]string{v1alpha1.RenewRequestAnnotation: "now"}
 	})
+	w.reconcile()
+	w.pass(10 * time.Second) // The limiter does not send a refused request more often, whoever asks.
 	w.reconcile()
 	w.wantExchanges(2)
 	w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonTokenValid)

@@ -139,7 +139,10 @@ func TestHeldTokenOutlivesScopesThatAreNotGranted(t *testing.T) {
 	w.wantNotGranted()
 	// The client was mended at Pipedream: a request cuts the wait short.
 	must(t, w.pipedream.SetClientScopes(clientID, nil))
+	w.pass(time.Second)
 	w.askForRenewal("now")
+	w.reconcile()
+	w.pass(20 * time.Second) // The limiter does not send a refused request more often, whoever asks.
 	w.reconcile()
 	w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonTokenValid)
 	w.wantAccepted()

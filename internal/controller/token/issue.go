@@ -37,7 +37,9 @@ func (a actions) issue(ctx context.Context, s snapshot, st state, why renewal.Wh
 	}
 	ticket := a.tokenRequests.Reserve(s.requester(), throttle.ReserveOptions{
 		Lane:                laneOf(s, why),
+		Expiry:              expiryOf(s, why),
 		CredentialReference: s.token.Namespace + "/" + s.credentialsRecord(),
+		Scopes:              s.token.Spec.Scopes,
 	})
 	if !ticket.IsReady {
 		return queued{ticket}, nil
@@ -71,7 +73,8 @@ func (a actions) exchange(ctx context.Context, s snapshot, st state, why renewal
 	defer cancel()
 	credentials := *s.clientCredentials
 	var token pipedream.Token
-	how := throttle.DoOptions{Credentials: &credentials, BypassRefusalCache: bypassesRefusals(s, st)}
+	how := throttle.DoOptions{Credentials: &credentials, Scopes: s.token.Spec.Scopes, BypassRefusalCache: bypassesRefusals(s, st)}
+	sentAt := a.clock.Now()
 	err := a.tokenRequests.Do(s.requester(), how, func() (err error) {
 		began := a.clock.Now()
 		token, err = a.pipedream.Issue(ctx, credentials, s.token.Spec.Scopes)
@@ -87,7 +90,7 @@ func (a actions) exchange(ctx context.Context, s snapshot, st state, why renewal
 		if !ok {
 			cause = &pipedream.Error{Kind: pipedream.Unavailable, Detail: "no answer"}
 		}
-		return requestFailed{cause: cause, at: a.clock.Now()}, nil
+		return requestFailed{cause: cause, sentAt: sentAt, at: a.clock.Now()}, nil
 	}
 	return issued{why: why, at: a.clock.Now(), token: recordedToken{
 		token:              token,

@@ -100,8 +100,8 @@ type (
 
 	// requestFailed: Pipedream did not issue a token.
 	requestFailed struct {
-		cause *pipedream.Error
-		at    time.Time
+		cause      *pipedream.Error
+		sentAt, at time.Time
 	}
 
 	// issued: Pipedream issued a token, which is to be written.

@@ -101,7 +101,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.PipedreamToken) (snapshot, *state, error) {
 	name := client.ObjectKeyFromObject(token)
 	st := r.states.of(name, token.UID)
-	s := snapshot{operator: r.Operator, token: token, desired: desiredBy(token, r.Pipedream.Address()), now: r.Clock.Now()}
+	s := snapshot{
+		operator:    r.Operator,
+		token:       token,
+		desired:     desiredBy(token, r.Pipedream.Address()),
+		now:         r.Clock.Now(),
+		outageEnded: r.TokenRequests.OutageEnded(),
+	}
 	var seen ownedsecret.Seen
 	if st != nil {
 		seen, s.firstSeen = st.cache.target, st.firstSeen

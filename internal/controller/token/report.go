@@ -110,9 +110,10 @@ func isDeletionTooNew(v view, status v1alpha1.PipedreamTokenStatus) bool {
 }
 
 // saysNothingNew reports whether a status is the one that stands, except for a next attempt that
-// waits for its turn for a few seconds.
+// waits for its turn for a few seconds, or because an outage is over: many attempts then wait, and
+// each writes a status soon.
 func saysNothingNew(v view, status v1alpha1.PipedreamTokenStatus) bool {
-	if isWaiting(v.ticket) && !isLongQueue(v.ticket, v.at) {
+	if isWaiting(v.ticket) && (!isLongQueue(v.ticket, v.at) || v.state.attempt.failure.isOver(v.snapshot)) {
 		status.NextAttemptTime = v.previous.NextAttemptTime
 	}
 	return equality.Semantic.DeepEqual(v.previous, status)

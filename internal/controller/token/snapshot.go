@@ -41,6 +41,9 @@ type snapshot struct {
 	// now is the one moment that the reconcile decides by, and firstSeen is when this process has
 	// first seen the object.
 	now, firstSeen time.Time
+	// outageEnded is when the limiter has last found that Pipedream answers again; zero if it has
+	// found no outage.
+	outageEnded time.Time
 
 	// clientCredentials are the ones that this reconcile has read; nil if it has read none, or none
 	// that can be used. areCredentialsRead tells these two apart.

@@ -1,0 +1,162 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package throttle
+
+import (
+	"time"
+
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/retry"
+)
+
+const (
+	// outageFailures is the number of failures in a row that make an outage.
+	outageFailures = 3
+	// firstOutageProbe is the time from the begin of an outage to the first probe. The time
+	// to the next probe doubles, up to longestOutageProbe.
+	//
+	// A probe may wait ten seconds for its answer. So the end of an outage is noticed within
+	// twenty seconds at the latest, which leaves time to renew a token that expires in 40.
+	firstOutageProbe   = time.Second
+	longestOutageProbe = 10 * time.Second
+	// wakeInterval is the shortest time between two moments at which the end of an outage
+	// wakes requesters.
+	wakeInterval = 30 * time.Second
+	// longUnanswered is how long the oldest request is on its way before a ticket says that
+	// Pipedream does not answer. A good answer takes less than a second.
+	longUnanswered = 5 * time.Second
+	// longOutage is how long Pipedream has not answered before the requesters that wait are
+	// told. They are told at most toldAtOnce at a time, so that their reports do not keep
+	// others from reporting.
+	longOutage = 10 * time.Second
+	toldAtOnce = 20
+)
+
+// outage is what a Limiter knows about whether Pipedream answers. An outage begins with
+// several failures in a row. While it lasts, one request is sent at a time, as a probe. The
+// first good answer ends the outage.
+type outage struct {
+	// isOn is true while the outage lasts. It began at begunAt.
+	isOn    bool
+	begunAt time.Time
+	// failures counts the failures in a row since the last good answer. The first one was
+	// sent at since. The last one came at failedAt, and is of a kind.
+	failures        int
+	since, failedAt time.Time
+	kind            pipedream.Kind
+	// lastGood is when the last good answer came.
+	lastGood time.Time
+	// probes counts the probes of the outage. The next one may be sent at nextProbe, unless
+	// one is on its way.
+	probes    int
+	nextProbe time.Time
+	isProbing bool
+	// isTold is true if the requesters that wait were told about the outage.
+	isTold bool
+	// failed are the requesters whose requests have failed since the last good answer, or
+	// since the end of the last outage that has not woken them yet.
+	failed map[Requester]struct{}
+	// isEnded is true if an outage has ended that has not woken the requesters yet. wokenAt
+	// is when the end of an outage last woke requesters.
+	isEnded bool
+	wokenAt time.Time
+}
+
+// fail records that a request that was sent at sentAt has failed. It returns whether an
+// outage begins. A request that was sent before the last good answer says nothing new.
+func (o *outage) fail(requester Requester, kind pipedream.Kind, sentAt, now time.Time) (begins bool) {
+	if sentAt.Before(o.lastGood) {
+		return false
+	}
+	if o.failed == nil {
+		o.failed = map[Requester]struct{}{}
+	}
+	o.failed[requester] = struct{}{}
+	if !o.isOn && now.Sub(o.failedAt) > retry.LongestWait {
+		o.failures = 0 // A failure of long ago does not belong to an outage of today.
+	}
+	if o.failures == 0 || sentAt.Before(o.since) {
+		o.since = sentAt
+	}
+	o.failures++
+	o.failedAt, o.kind = now, kind
+	if o.isOn || o.failures < outageFailures {
+		return false
+	}
+	o.isOn, o.begunAt, o.isTold = true, now, false
+	o.probes, o.nextProbe, o.isProbing = 0, now.Add(firstOutageProbe), false
+	return true
+}
+
+// succeed records that Pipedream has given a good answer.
+func (o *outage) succeed(now time.Time) {
+	if o.isOn {
+		o.isEnded = true
+	}
+	if !o.isEnded {
+		clear(o.failed) // These requesters wait for themselves, and not for the end of an outage.
+	}
+	o.isOn, o.failures, o.since, o.failedAt, o.lastGood = false, 0, time.Time{}, time.Time{}, now
+}
+
+// probed records that a probe of the outage that began at begunAt has ended.
+func (o *outage) probed(begunAt, now time.Time) {
+	if !o.isOn || !begunAt.Equal(o.begunAt) {
+		return
+	}
+	o.isProbing = false
+	o.probes++
+	o.nextProbe = now.Add(retry.Doubled(firstOutageProbe, longestOutageProbe, o.probes+1))
+}
+
+// wake returns the requesters to be woken, because an outage that they have failed in is
+// over.
+func (o *outage) wake(now time.Time) (requesters []Requester) {
+	if !o.isEnded || o.isOn || now.Before(o.wokenAt.Add(wakeInterval)) {
+		return nil
+	}
+	for requester := range o.failed {
+		requesters = append(requesters, requester)
+	}
+	clear(o.failed)
+	o.isEnded, o.wokenAt = false, now
+	return requesters
+}
+
+// untilWake returns after which time requesters are to be woken, and zero if there is
+// nobody to be woken.
+func (o *outage) untilWake(now time.Time) time.Duration {
+	if !o.isEnded || o.isOn {
+		return 0
+	}
+	return max(o.wokenAt.Add(wakeInterval).Sub(now), 1)
+}
+
+// maySend reports whether a probe may be sent, or any request while there is no outage.
+func (o *outage) maySend(readyToSend int, now time.Time) bool {
+	return !o.isOn || !o.isProbing && readyToSend == 0 && !now.Before(o.nextProbe)
+}
+
+// isToTell reports, once for each outage, that the requesters that wait are to be told.
+func (o *outage) isToTell(now time.Time) bool {
+	if !o.isOn || o.isTold || now.Sub(o.since) < longOutage {
+		return false
+	}
+	o.isTold = true
+	return true
+}
+
+// isGood reports whether an answer of a kind shows that Pipedream works. A refusal does.
+func isGood(kind pipedream.Kind) bool { return !isFailure(kind) && !isNeutral(kind) }
+
+// isFailure reports whether a request has failed without a fault of its sender.
+func isFailure(kind pipedream.Kind) bool {
+	return kind == pipedream.Unavailable || kind == pipedream.Malformed
+}
+
+// isNeutral reports whether an answer of a kind says nothing about whether Pipedream works:
+// the request was not sent, or Pipedream wants fewer requests.
+func isNeutral(kind pipedream.Kind) bool {
+	return kind == pipedream.CredentialsInvalid || kind == pipedream.RateLimited
+}
