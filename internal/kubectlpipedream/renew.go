@@ -254,9 +254,12 @@ func (r *renewal) look(ctx context.Context, one *request) (isDone bool, err erro
 	return true, &verdict{code: exitNo}
 }
 
-// isHopeless reports whether the renewal needs a person. A status that was Stalled before the request counts
-// only after more than stalledLooks reads.
+// isHopeless reports whether the renewal needs a person: the PipedreamToken is suspended or Stalled. A status
+// that was Stalled before the request counts only after more than stalledLooks reads.
 func (r *request) isHopeless() bool {
+	if r.now.Spec.Suspend && condition(r.now, v1alpha1.ConditionRenewed).Reason == v1alpha1.ReasonSuspended {
+		return true
+	}
 	isNews := !equality.Semantic.DeepEqual(r.token.Status, r.now.Status)
 	return condition(r.now, v1alpha1.ConditionStalled).Status == metav1.ConditionTrue && (isNews || r.looks > stalledLooks)
 }

@@ -27,6 +27,9 @@ type Desired struct {
 	RenewBefore time.Duration
 	// VerifyEvery is the time between two verifications of the token; 0 means never.
 	VerifyEvery time.Duration
+	// Suspended asks for nothing at all: no token is issued, written or verified. What was issued
+	// and not written yet is kept, and a request to renew waits.
+	Suspended bool
 }
 
 // Record is what is known of a stored token without reading it.
@@ -153,6 +156,8 @@ const (
 	Wait Action = "Wait"
 	// Blocked: something is due that only a change elsewhere makes possible.
 	Blocked Action = "Blocked"
+	// Rest: the owner wants nothing to be done. Why says what would be due.
+	Rest Action = "Rest"
 )
 
 // Why is the reason to issue a token, or what makes that impossible.
@@ -194,6 +199,9 @@ const maxSleep = 5 * time.Minute
 
 // Decide returns the one thing to do now.
 func Decide(desired Desired, facts Facts, now time.Time) Decision {
+	if desired.Suspended {
+		return decideSuspended(desired, facts, now)
+	}
 	switch facts.Target {
 	case Foreign:
 		return Decision{Action: Blocked, Why: NotOwned}
@@ -210,6 +218,20 @@ func Decide(desired Desired, facts Facts, now time.Time) Decision {
 		return decideMeanwhile(desired, facts, decision, now)
 	}
 	return decision
+}
+
+// decideSuspended returns what to do while the owner wants nothing to be done: it must be known
+// whether the current token is worth anything, and all else waits.
+func decideSuspended(desired Desired, facts Facts, now time.Time) Decision {
+	switch {
+	case facts.Target == Owned && facts.Check == Unchecked:
+		return Decision{Action: Read}
+	case facts.Target == Terminating:
+		return Decision{Action: Rest, Why: Missing, Until: facts.CollectedBy}
+	case facts.Target == Foreign:
+		return Decision{Action: Rest, Why: NotOwned}
+	}
+	return Decision{Action: Rest, Why: dueFor(desired, facts, now)}
 }
 
 // decideMeanwhile returns what to do for the current token while the next one can't be had: it
@@ -457,7 +479,7 @@ func VerificationInterval(desired Desired, facts Facts) time.Duration {
 // the grid, and a restart verifies no token early. A token that is not old enough by then is verified
 // as soon as it is.
 func nextVerification(desired Desired, facts Facts, now time.Time) (time.Time, bool) {
-	if desired.VerifyEvery <= 0 || facts.CannotVerify || facts.Record == nil {
+	if desired.VerifyEvery <= 0 || desired.Suspended || facts.CannotVerify || facts.Record == nil {
 		return time.Time{}, false
 	}
 	if at := facts.VerifyAt; !at.IsZero() && !facts.VerifyNow {

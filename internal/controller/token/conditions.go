@@ -50,6 +50,9 @@ func renewedCondition(v view, status *v1alpha1.PipedreamTokenStatus, failed *fai
 	isReady := meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady)
 	waits := explainWaiting(v, isReady)
 	switch previous := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRenewed); {
+	case v.desired.Suspended:
+		renewed.Status, renewed.Reason = metav1.ConditionUnknown, v1alpha1.ReasonSuspended
+		renewed.Message = restsMessage(status)
 	case failed != nil:
 		renewed.Status, renewed.Reason = metav1.ConditionFalse, failed.reason
 		renewed.Message = failed.message(status)
@@ -60,7 +63,7 @@ func renewedCondition(v view, status *v1alpha1.PipedreamTokenStatus, failed *fai
 	case status.IssueTime != nil:
 		renewed.Status, renewed.Reason = metav1.ConditionTrue, v1alpha1.ReasonIssued
 		renewed.Message = "A token was issued at " + show(status.IssueTime) + ", and is renewed at " + show(status.RenewalTime) + "." + explainGrant(v) + explainDrift(v)
-	case previous != nil:
+	case previous != nil && previous.Reason != v1alpha1.ReasonSuspended:
 		return *previous
 	default:
 		renewed.Status, renewed.Reason = metav1.ConditionUnknown, v1alpha1.ReasonNotAttempted

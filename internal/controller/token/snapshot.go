@@ -87,6 +87,7 @@ func desiredBy(token *v1alpha1.PipedreamToken, api string) renewal.Desired {
 		RenewRequest: token.Annotations[v1alpha1.RenewRequestAnnotation],
 		RenewBefore:  time.Duration(token.Spec.RenewBeforeSeconds) * time.Second,
 		VerifyEvery:  time.Duration(token.Spec.Verification.IntervalSeconds) * time.Second,
+		Suspended:    token.Spec.Suspend,
 	}
 }
 
