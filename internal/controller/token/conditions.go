@@ -125,7 +125,7 @@ func explainQueue(ticket throttle.Ticket) string {
 func explainInterval(v view) string {
 	message := "A token is due, and the operator waits until " + show(timestamp(v.decision.Until)) +
 		": it waits at least 10 s between two tokens of one PipedreamToken, and longer if changes keep causing new tokens."
-	if editor := v.state.check.editor; editor != "" && v.decision.Why == renewal.SecretEdited {
+	if editor := v.state.check.editor; editor != "" && (v.decision.Why == renewal.SecretEdited || isSuperseded(v.snapshot, v.state)) {
 		message += fmt.Sprintf(" The field manager %q has changed the Secret. It must leave the Secret's data and annotations to this operator.", editor)
 	}
 	return message
