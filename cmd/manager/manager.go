@@ -67,7 +67,7 @@ func newManager(options *options) (ctrl.Manager, error) {
 		GracefulShutdownTimeout:             new(shutdownTimeout),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("set up the manager: %w", err)
+		return nil, explainMissingCRD(fmt.Errorf("set up the manager: %w", err), config)
 	}
 	if err := election.joins(mgr); err != nil {
 		return nil, err
