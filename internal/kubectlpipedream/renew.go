@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 )
 
 // fieldManager is the field manager that the annotation gets in metadata.managedFields.
@@ -276,8 +277,8 @@ func (c *cluster) holdsTokenFor(ctx context.Context, r *request) (bool, error) {
 	case err != nil:
 		return false, err
 	}
-	issuedFor := secret.Annotations[v1alpha1.RenewRequestAnnotation]
-	return issuedFor == r.value || issuedFor != "" && issuedFor == r.now.Annotations[v1alpha1.RenewRequestAnnotation], nil
+	issuedFor := ownedsecret.BoundRequest(secret.Annotations[v1alpha1.RenewRequestAnnotation])
+	return issuedFor == r.value || issuedFor != "" && issuedFor == ownedsecret.BoundRequest(r.now.Annotations[v1alpha1.RenewRequestAnnotation]), nil
 }
 
 // situation returns the state of a request, and the error of the last read.

@@ -36,6 +36,7 @@ func measurements() []measurement {
 		{"badclient", (*bench).measureBadClient},
 		{"latecache", (*bench).measureLateCache},
 		{"neighbours", (*bench).measureNeighbours},
+		{"junk", (*bench).measureJunk},
 		{"growth", (*bench).measureGrowth},
 	}
 }

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
@@ -136,8 +137,8 @@ func explainInterval(v view) string {
 // message. Pipedream's answer may be any text: only scopes are shown.
 func explainGrant(v view) string {
 	record := v.record()
-	if record == nil || record.Scopes == "" {
-		return ""
+	if record == nil || record.Scopes == "" || len(v.target.Annotations[v1alpha1.GrantedScopeAnnotation]) > ownedsecret.LongestScope {
+		return "" // The cache does not have a longer one, and a message must not depend on who was asked.
 	}
 	granted := slices.DeleteFunc(strings.Fields(v.target.Annotations[v1alpha1.GrantedScopeAnnotation]), func(scope string) bool {
 		return !pipedream.IsScope(scope)
