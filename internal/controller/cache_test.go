@@ -59,7 +59,7 @@ func TestOfAPipedreamTokenTheCacheKeepsTheRequestToRenew(t *testing.T) {
 			token := &v1alpha1.PipedreamToken{
 				ObjectMeta: metav1.ObjectMeta{
 					Namespace: "shop", Name: "orders", UID: "1", ResourceVersion: "2", Generation: 3,
-					CreationTimestamp: metav1.Now(), DeletionTimestamp: new(metav1.Now()),
+					CreationTimestamp: metav1.Unix(1, 0), DeletionTimestamp: new(metav1.Unix(2, 0)),
 					Labels:          map[string]string{"a": "b"},
 					Annotations:     map[string]string{v1alpha1.RenewRequestAnnotation: request, "example.com/junk": junk},
 					ManagedFields:   []metav1.ManagedFieldsEntry{{Manager: junk}},

@@ -66,6 +66,11 @@ var longestValues = map[string]int{
 // errOtherVersion is the cause of the conflict that Complete returns.
 var errOtherVersion = errors.New("another version of the Secret was observed")
 
+// readError is the error of a read that comes before a write. It says nothing about the write.
+type readError struct{ error }
+
+func (e *readError) Unwrap() error { return e.error }
+
 // BoundRequest returns the value of a request to renew. In place of a value of more than 1 KiB it
 // returns a digest of the value, which tells the value from any other. The digest of a digest is the
 // digest itself.
@@ -208,7 +213,7 @@ func Complete(ctx context.Context, live client.Reader, observed *metav1.PartialO
 	}
 	whole, err := Metadata(ctx, live, client.ObjectKeyFromObject(observed))
 	if err != nil {
-		return nil, err
+		return nil, &readError{err}
 	}
 	if Version(whole) != observed.ResourceVersion {
 		return nil, apierrors.NewConflict(corev1.Resource("secrets"), observed.Name, errOtherVersion)

@@ -39,6 +39,7 @@ func (b *bench) measureJunk(ctx context.Context) error {
 	if err := errors.Join(f.add(ctx, junkObjects), f.awaitReady(ctx, m), b.stopManagers()); err != nil {
 		return err
 	}
+	f.close() // Nothing more is to be seen of them, and the junk would pass through this process, too.
 	without, _, err := b.besideNeighbours(ctx, f, nil)
 	if err != nil {
 		return err

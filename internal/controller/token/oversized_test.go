@@ -216,6 +216,40 @@ func TestAnOversizedSecretThatChangesBeforeTheWrite(t *testing.T) {
 	}
 }
 
+// TestAnOversizedSecretThatCantBeRead keeps the issued token until the Secret can be read and written.
+func TestAnOversizedSecretThatCantBeRead(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.issued()
+	change(w, w.target(), theirs{labels: 100, annotations: 10}.addTo(w))
+	w.reconcile()
+	before := w.target()
+	w.passUntil(w.token().Status.RenewalTime)
+	reads := 0
+	w.wire.cut(func(call string, forward func() (*http.Response, error)) (*http.Response, error) {
+		if call == "GET secrets" {
+			if reads++; reads > 1 { // The first one is of the credentials.
+				return forbidden(t), nil
+			}
+		}
+		return forward()
+	})
+	for range 3 {
+		_, _ = w.tryReconcile()
+		w.pass(time.Minute)
+	}
+	if got := w.condition(v1alpha1.ConditionRenewed); got.Reason == v1alpha1.ReasonSecretWriteRefused {
+		t.Errorf("a Secret that can't be read is said to be refused: %s", got.Message)
+	}
+	w.wire.cut(nil)
+	w.pass(5 * time.Minute)
+	w.reconcile()
+	w.wantExchanges(2)
+	w.wantKept(before, w.target())
+	w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionTrue, v1alpha1.ReasonIssued)
+	w.wantAccepted()
+}
+
 // TestALongRequestToRenewIsAnsweredOnce holds for any length of the value, and after a restart.
 func TestALongRequestToRenewIsAnsweredOnce(t *testing.T) {
 	t.Parallel()
