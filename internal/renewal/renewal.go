@@ -473,13 +473,18 @@ func VerificationInterval(desired Desired, facts Facts) time.Duration {
 	return desired.VerifyEvery
 }
 
+// canVerify reports whether there is a token that is to be verified at some time.
+func canVerify(desired Desired, facts Facts) bool {
+	return desired.VerifyEvery > 0 && !desired.Suspended && !facts.CannotVerify && facts.Record != nil
+}
+
 // nextVerification returns when the current token is to be verified: now if the spec has changed,
 // else at VerifyAt if that is set, and else at the first point after LastVerified on a grid that
 // depends on nothing but the identity and the interval. So neither a renewal nor a restart moves
 // the grid, and a restart verifies no token early. A token that is not old enough by then is verified
 // as soon as it is.
 func nextVerification(desired Desired, facts Facts, now time.Time) (time.Time, bool) {
-	if desired.VerifyEvery <= 0 || desired.Suspended || facts.CannotVerify || facts.Record == nil {
+	if !canVerify(desired, facts) {
 		return time.Time{}, false
 	}
 	if at := facts.VerifyAt; !at.IsZero() && !facts.VerifyNow {

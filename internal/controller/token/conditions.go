@@ -53,7 +53,7 @@ func renewedCondition(v view, status *v1alpha1.PipedreamTokenStatus, failed *fai
 	switch previous := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRenewed); {
 	case v.desired.Suspended:
 		renewed.Status, renewed.Reason = metav1.ConditionUnknown, v1alpha1.ReasonSuspended
-		renewed.Message = restsMessage(status)
+		renewed.Message = explainSuspension(status)
 	case failed != nil:
 		renewed.Status, renewed.Reason = metav1.ConditionFalse, failed.reason
 		renewed.Message = failed.message(status)

@@ -48,8 +48,8 @@ func explainCurrent(status *v1alpha1.PipedreamTokenStatus) string {
 	return "The Secret holds no usable token."
 }
 
-// restsMessage is the message of condition Renewed while the PipedreamToken is suspended.
-func restsMessage(status *v1alpha1.PipedreamTokenStatus) string {
+// explainSuspension returns the message of condition Renewed while the PipedreamToken is suspended.
+func explainSuspension(status *v1alpha1.PipedreamTokenStatus) string {
 	return "`spec.suspend` is true: the operator asks Pipedream for nothing, and does not write the Secret. " +
 		explainCurrent(status) + " To go on, set `spec.suspend` to false, or remove it."
 }
