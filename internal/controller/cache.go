@@ -29,6 +29,7 @@ func CacheOptions() cache.Options {
 	return cache.Options{
 		ReaderFailOnMissingInformer: true,
 		DefaultTransform:            stripObject,
+		NewInformer:                 newInformer,
 		ByObject:                    map[client.Object]cache.ByObject{&corev1.Secret{}: {Transform: stripSecret}},
 	}
 }
