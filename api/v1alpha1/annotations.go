@@ -8,7 +8,8 @@ package v1alpha1
 // was not issued for this value. Removing the annotation, or emptying it, asks for
 // nothing. The value is opaque; by convention it is the time of the request. A new
 // value also cuts short the wait after a failed attempt. On the written Secret the
-// same annotation records the value that the current token was issued for.
+// same annotation records the value that the current token was issued for; in place of
+// a value of more than 1 KiB, it records a digest of the value.
 const RenewRequestAnnotation = "pipedream-operator.io/renew-request"
 
 // The annotations on the written Secret. They are the operator's record of the

@@ -18,8 +18,8 @@ const (
 	// ConditionRenewed is the outcome of the last attempt to issue a token and to
 	// store it.
 	//
-	// Reasons for True: Issued. Reasons for Unknown: NotAttempted, Queued. Reasons
-	// for False: CredentialsMissing, CredentialsInvalid, CredentialsRejected,
+	// Reasons for True: Issued. Reasons for Unknown: NotAttempted, Queued, Suspended.
+	// Reasons for False: CredentialsMissing, CredentialsInvalid, CredentialsRejected,
 	// ScopeRejected, ScopeNotGranted, RequestRejected, SecretNotOwned,
 	// SecretTerminating, SecretWriteRefused, TemplateInvalid, RateLimited,
 	// EndpointUnavailable, MalformedResponse, ClusterUnavailable.
@@ -66,6 +66,10 @@ const (
 	// for its turn among the token requests of the whole cluster, or because changes
 	// have caused new tokens again and again.
 	ReasonQueued = "Queued"
+	// ReasonSuspended (Renewed=Unknown): spec.suspend is true. The operator asks
+	// Pipedream for nothing and does not write the Secret. Ready still says what the
+	// current token is worth.
+	ReasonSuspended = "Suspended"
 
 	// ReasonCredentialsMissing (Renewed=False; Stalled after two minutes): the
 	// Secret that spec.clientSecretRef names, or a key of it, is absent or empty. The

@@ -6,6 +6,7 @@ package v1alpha1_test
 import (
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -67,24 +68,35 @@ func TestTheColumnsOfKubectlGet(t *testing.T) {
 	var table metav1.Table
 	decode(t, content, &table)
 
-	var columns []string
-	for _, column := range table.ColumnDefinitions {
-		columns = append(columns, column.Name)
-		if column.Priority != 0 {
-			t.Errorf("column %s shows with --output=wide only", column.Name)
+	var columns, wide []string
+	age := 0
+	for i, column := range table.ColumnDefinitions {
+		if column.Name == "Age" {
+			age = i
 		}
+		if column.Priority != 0 {
+			wide = append(wide, column.Name)
+			continue
+		}
+		columns = append(columns, column.Name)
 	}
 	wantColumns := []string{"Name", "Ready", "Renewed", "Secret", "Expires", "Renews", "Age"}
 	if diff := cmp.Diff(wantColumns, columns); diff != "" {
 		t.Errorf("columns (-want +got):\n%s", diff)
 	}
+	if diff := cmp.Diff([]string{"Verified", "Stalled", "Message"}, wide); diff != "" {
+		t.Errorf("columns of --output=wide (-want +got):\n%s", diff)
+	}
 	want := [][]any{
-		{"new", "False", "NotAttempted", nil, nil, nil},
-		{"renewed", "True", "EndpointUnavailable", "renewed", "2099-03-01T13:00:00Z", "2099-03-01T12:40:00Z"},
+		{"new", "False", "NotAttempted", nil, nil, nil, nil, nil, "The operator has not seen this PipedreamToken yet."},
+		{
+			"renewed", "True", "CredentialsRejected", "renewed", "2099-03-01T13:00:00Z", "2099-03-01T12:40:00Z",
+			"TokenAccepted", "CredentialsRejected", "Pipedream rejected the client credentials.",
+		},
 	}
 	var got [][]any
 	for _, row := range table.Rows {
-		got = append(got, row.Cells[:len(row.Cells)-1]) // all but the age
+		got = append(got, slices.Delete(row.Cells, age, age+1)) // It grows.
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("cells (-want +got):\n%s", diff)
@@ -99,7 +111,12 @@ func statusAfterAFailedRenewal() v1alpha1.PipedreamTokenStatus {
 		ObservedGeneration: 1,
 		Conditions: []metav1.Condition{
 			{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonTokenValid, LastTransitionTime: *at(0)},
-			{Type: v1alpha1.ConditionRenewed, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonEndpointUnavailable, LastTransitionTime: *at(40)},
+			{
+				Type: v1alpha1.ConditionRenewed, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonCredentialsRejected,
+				Message: "Pipedream rejected the client credentials.", LastTransitionTime: *at(40),
+			},
+			{Type: v1alpha1.ConditionStalled, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonCredentialsRejected, LastTransitionTime: *at(40)},
+			{Type: v1alpha1.ConditionVerified, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonTokenAccepted, LastTransitionTime: *at(0)},
 		},
 		IssueTime:                   at(0),
 		RenewalTime:                 at(40),

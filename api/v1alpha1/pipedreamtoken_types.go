@@ -47,6 +47,9 @@ const (
 // +kubebuilder:printcolumn:name="Expires",type=string,JSONPath=`.status.expirationTime`,description="When the current token expires."
 // +kubebuilder:printcolumn:name="Renews",type=string,JSONPath=`.status.renewalTime`,description="When the current token is to be renewed."
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Verified",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Verified")].reason`,description="What Pipedream last answered to the current token."
+// +kubebuilder:printcolumn:name="Stalled",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Stalled")].reason`,description="Why only a person can help; empty while nobody must act."
+// +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Renewed")].message`,description="The message of condition Renewed."
 // +kubebuilder:validation:XValidation:fieldPath=".spec.secret.name",rule="(has(self.spec.secret) && has(self.spec.secret.name) ? self.spec.secret.name : self.metadata.name) != self.spec.clientSecretRef.name",message="must not be the Secret that `spec.clientSecretRef` names: the token needs a Secret of its own (when absent, `spec.secret.name` is the name of the PipedreamToken)"
 // +kubebuilder:validation:XValidation:fieldPath=".spec.secret.name",rule="(has(self.spec.secret) && has(self.spec.secret.name) ? self.spec.secret.name : self.metadata.name) == (has(oldSelf.spec.secret) && has(oldSelf.spec.secret.name) ? oldSelf.spec.secret.name : oldSelf.metadata.name)",message="is immutable: create another PipedreamToken for another Secret (when absent, `spec.secret.name` is the name of the PipedreamToken)"
 // +kubebuilder:validation:XValidation:fieldPath=".spec.secret.name",rule="!(has(self.spec.secret) && has(self.spec.secret.name) ? self.spec.secret.name : self.metadata.name).startsWith('sh.helm.release.') && !(has(self.spec.secret) && has(self.spec.secret.name) ? self.spec.secret.name : self.metadata.name).startsWith('bootstrap-token-')",message="must not begin with `sh.helm.release.` or `bootstrap-token-`: these names are reserved for Helm and for Kubernetes"
@@ -136,6 +139,16 @@ type PipedreamTokenSpec struct {
 	// token, and condition Verified says which scope is missing.
 	// +optional
 	Verification Verification `json:"verification,omitzero"`
+
+	// suspend stops all work for this PipedreamToken while it is true: the
+	// operator asks Pipedream for no token, verifies none, and does not write the
+	// Secret. The current token stays in the Secret until it expires, and condition
+	// Ready turns False then. When `suspend` is false or absent again, the operator
+	// goes on at once; a token that is still good is kept. A
+	// `pipedream-operator.io/renew-request` waits until then.
+	// +optional
+	//nolint:kubeapilinter // Kubernetes' own Jobs and CronJobs, and Flux, have this field as a boolean.
+	Suspend bool `json:"suspend,omitempty"`
 }
 
 // ClientSecretReference names a Secret, and the keys of the client ID and
@@ -303,8 +316,8 @@ type PipedreamTokenStatus struct {
 	// +optional
 	ExpirationTime *metav1.Time `json:"expirationTime,omitempty"`
 
-	// renewalTime is when the current token is to be renewed. It is absent while the
-	// PipedreamToken is being deleted.
+	// renewalTime is when the current token is to be renewed. It is absent while
+	// `spec.suspend` is true, and while the PipedreamToken is being deleted.
 	// +optional
 	RenewalTime *metav1.Time `json:"renewalTime,omitempty"`
 

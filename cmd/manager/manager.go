@@ -72,7 +72,7 @@ func newManager(options *options) (mgr ctrl.Manager, operatorName string, err er
 		GracefulShutdownTimeout:             new(shutdownTimeout),
 	})
 	if err != nil {
-		return nil, "", fmt.Errorf("set up the manager: %w", err)
+		return nil, "", explainMissingCRD(fmt.Errorf("set up the manager: %w", err), config)
 	}
 	if err := election.joins(mgr); err != nil {
 		return nil, "", err

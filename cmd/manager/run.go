@@ -50,7 +50,7 @@ func run(ctx context.Context, arguments []string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	logger := zap.New(zap.UseFlagOptions(&options.log))
+	logger := newLogger(zap.New(zap.UseFlagOptions(&options.log)))
 	ctrl.SetLogger(logger)
 	klog.SetLogger(logger)
 
@@ -59,7 +59,7 @@ func run(ctx context.Context, arguments []string, stdout io.Writer) error {
 		return err
 	}
 	if err := addControllers(ctx, mgr, api, options, operatorName); err != nil {
-		return err
+		return explainMissingCRD(err, mgr.GetConfig())
 	}
 	files := &fileWatch{files: options.files()}
 	if err := errors.Join(files.register(metrics.Registry), mgr.Add(files)); err != nil {

@@ -8,7 +8,6 @@ package controller
 
 import (
 	"fmt"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -24,11 +23,13 @@ import (
 
 // CacheOptions returns the options of the manager's cache. The cache holds only metadata of Secrets. Of
 // foreign Secrets it holds only the fields that identify the object and its version, and the Secret's
-// controller.
+// controller. Of all metadata it holds only what the operator uses, and that is bounded: who may write
+// an object must not fill the operator's memory.
 func CacheOptions() cache.Options {
 	return cache.Options{
 		ReaderFailOnMissingInformer: true,
-		DefaultTransform:            stripMetadata,
+		DefaultTransform:            stripObject,
+		NewInformer:                 newInformer,
 		ByObject:                    map[client.Object]cache.ByObject{&corev1.Secret{}: {Transform: stripSecret}},
 	}
 }
@@ -61,15 +62,24 @@ func WatchedKinds() []client.Object {
 	return []client.Object{&v1alpha1.PipedreamToken{}, secret}
 }
 
-// stripMetadata removes the managed fields and the last-applied annotation, which the operator does not use.
-// The last-applied annotation of a Secret contains the Secret's data in plain text.
-func stripMetadata(object any) (any, error) {
-	if metadata, ok := object.(metav1.Object); ok {
-		metadata.SetManagedFields(nil)
-		annotations := metadata.GetAnnotations()
-		delete(annotations, corev1.LastAppliedConfigAnnotation)
-		metadata.SetAnnotations(annotations)
+// stripObject keeps of an object's metadata what identifies the object and its version, the times, and
+// the request to renew. It removes labels and all other annotations, and bounds the finalizers. The
+// operator never writes such an object from the cache.
+func stripObject(object any) (any, error) {
+	accessor, ok := object.(metav1.ObjectMetaAccessor)
+	if !ok {
+		return object, nil
 	}
+	metadata := accessor.GetObjectMeta()
+	annotations := map[string]string(nil)
+	if request, isRequested := metadata.GetAnnotations()[v1alpha1.RenewRequestAnnotation]; isRequested {
+		annotations = map[string]string{v1alpha1.RenewRequestAnnotation: ownedsecret.BoundRequest(request)}
+	}
+	metadata.SetAnnotations(annotations)
+	metadata.SetLabels(nil)
+	metadata.SetManagedFields(nil)
+	metadata.SetOwnerReferences(nil)
+	metadata.SetFinalizers(ownedsecret.BoundFinalizers(metadata.GetFinalizers()))
 	return object, nil
 }
 
@@ -77,31 +87,27 @@ func stripMetadata(object any) (any, error) {
 // cache keeps.
 const longestKept = 253
 
-// mostFinalizers is the maximum number of finalizers of a foreign Secret that the cache keeps.
-const mostFinalizers = 10
-
 // stripSecret keeps of a foreign Secret only the fields that identify the object and its version, and the
-// controller.
+// controller. Of a Secret with an owner it also keeps the record, and what others have set if that is little.
 func stripSecret(object any) (any, error) {
 	secret, ok := object.(*metav1.PartialObjectMetadata)
 	if !ok {
 		return nil, fmt.Errorf("a Secret must be cached as metadata only, not as %T", object)
 	}
 	if _, ours := secret.Annotations[v1alpha1.OwnerAnnotation]; ours {
-		return stripMetadata(secret)
+		secret.ObjectMeta = ownedsecret.Bounded(&secret.ObjectMeta)
+		return secret, nil
 	}
 	kept := metav1.ObjectMeta{
-		Namespace:       secret.Namespace,
-		Name:            secret.Name,
-		UID:             secret.UID,
-		ResourceVersion: secret.ResourceVersion,
+		Namespace:         secret.Namespace,
+		Name:              secret.Name,
+		UID:               secret.UID,
+		ResourceVersion:   secret.ResourceVersion,
+		DeletionTimestamp: secret.DeletionTimestamp,
 	}
 	// A message says whether the Secret is being deleted, and which finalizers hold it.
 	if ownedsecret.IsTerminating(secret) {
-		kept.DeletionTimestamp = secret.DeletionTimestamp
-		for _, finalizer := range secret.Finalizers[:min(len(secret.Finalizers), mostFinalizers)] {
-			kept.Finalizers = append(kept.Finalizers, strings.Clone(finalizer[:min(len(finalizer), longestKept)]))
-		}
+		kept.Finalizers = ownedsecret.BoundFinalizers(secret.Finalizers)
 	}
 	// If a PipedreamToken wants to write a Secret that has another owner, a message names that owner.
 	owner := metav1.GetControllerOfNoCopy(secret)

@@ -4,12 +4,14 @@
 package controller
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
@@ -62,7 +64,7 @@ func TestCacheShowsDeletions(t *testing.T) {
 	}{
 		"a Secret of ours": {stripSecret, &metav1.PartialObjectMetadata{ObjectMeta: ours}},
 		"a foreign Secret": {stripSecret, &metav1.PartialObjectMetadata{ObjectMeta: *metadata.DeepCopy()}},
-		"a PipedreamToken": {stripMetadata, &v1alpha1.PipedreamToken{ObjectMeta: *metadata.DeepCopy()}},
+		"a PipedreamToken": {stripObject, &v1alpha1.PipedreamToken{ObjectMeta: *metadata.DeepCopy()}},
 	} {
 		if _, err := test.strip(test.object); err != nil {
 			t.Fatal(err)
@@ -85,5 +87,46 @@ func TestCacheShowsDeletions(t *testing.T) {
 	foreign = &metav1.PartialObjectMetadata{ObjectMeta: live}
 	if _, err := stripSecret(foreign); err != nil || len(foreign.Finalizers) > 0 {
 		t.Errorf("of a foreign Secret that is not being deleted the cache keeps %v, %v", foreign.Finalizers, err)
+	}
+}
+
+// TestOfAPipedreamTokenTheCacheKeepsTheRequestToRenew and nothing else that has no bound.
+func TestOfAPipedreamTokenTheCacheKeepsTheRequestToRenew(t *testing.T) {
+	t.Parallel()
+	junk := strings.Repeat("x", 200<<10)
+	for name, request := range map[string]string{"a time": "2026-01-02T03:04:05Z", "a long text": junk} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			token := &v1alpha1.PipedreamToken{
+				ObjectMeta: metav1.ObjectMeta{
+					Namespace: "shop", Name: "orders", UID: "1", ResourceVersion: "2", Generation: 3,
+					CreationTimestamp: metav1.Unix(1, 0), DeletionTimestamp: new(metav1.Unix(2, 0)),
+					Labels:          map[string]string{"a": "b"},
+					Annotations:     map[string]string{v1alpha1.RenewRequestAnnotation: request, "example.com/junk": junk},
+					ManagedFields:   []metav1.ManagedFieldsEntry{{Manager: junk}},
+					OwnerReferences: []metav1.OwnerReference{{Name: junk}},
+					Finalizers:      append(slices.Repeat([]string{"example.com/hold"}, 1000), junk),
+				},
+				Spec:   v1alpha1.PipedreamTokenSpec{ProjectID: "proj_abc123"},
+				Status: v1alpha1.PipedreamTokenStatus{ObservedGeneration: 3},
+			}
+			stripped, err := stripObject(token.DeepCopy())
+			if err != nil {
+				t.Fatal(err)
+			}
+			kept := stripped.(*v1alpha1.PipedreamToken)
+			if size := len(fmt.Sprint(*kept)); size > 4<<10 {
+				t.Errorf("the cache keeps %d bytes of it", size)
+			}
+			if got := kept.Annotations[v1alpha1.RenewRequestAnnotation]; len(kept.Annotations) != 1 || got == "" || len(request) < 100 && got != request {
+				t.Errorf("the cache keeps the annotations %v", kept.Annotations)
+			}
+			want := token.DeepCopy()
+			want.Labels, want.Annotations, want.ManagedFields, want.OwnerReferences = nil, kept.Annotations, nil, nil
+			want.Finalizers = slices.Repeat([]string{"example.com/hold"}, 8)
+			if !equality.Semantic.DeepEqual(kept, want) {
+				t.Errorf("the cache keeps\n%+v\nwant\n%+v", kept, want)
+			}
+		})
 	}
 }

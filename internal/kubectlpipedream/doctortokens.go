@@ -56,10 +56,22 @@ func (c *tokenCheck) run(ctx context.Context) []finding {
 	return append([]finding{summary}, bad...)
 }
 
+// suspendedState says what the token of a suspended PipedreamToken is worth.
+func suspendedState(one entry, now time.Time) string {
+	if one.readiness(now) == metav1.ConditionTrue && one.token.Status.ExpirationTime != nil {
+		return "its token expires " + moment(one.token.Status.ExpirationTime, now) + ", and is not renewed"
+	}
+	return "its Secret holds no token that works, and the operator asks for none"
+}
+
 // evaluate returns the finding about one PipedreamToken. The report does not show a finding that is ok.
 func (c *tokenCheck) evaluate(one entry) finding {
 	advice := "kubectl pipedream inspect " + one.token.Name + " --namespace " + one.token.Namespace
 	renewed := condition(one.token, v1alpha1.ConditionRenewed)
+	if renewed.Reason == v1alpha1.ReasonSuspended && one.readiness(c.now()) != metav1.ConditionUnknown {
+		return warning("kubectl patch pipedreamtoken "+one.token.Name+" --namespace "+one.token.Namespace+
+			" --type=merge --patch='{\"spec\":{\"suspend\":false}}'", "%s is suspended: %s", one.key(), suspendedState(one, c.now()))
+	}
 	switch one.readiness(c.now()) {
 	case metav1.ConditionFalse:
 		return failed(advice, "%s is not Ready: %s", one.key(), renewed.Reason)

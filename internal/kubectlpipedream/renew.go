@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 )
 
 // fieldManager is the field manager that the annotation gets in metadata.managedFields.
@@ -254,9 +255,12 @@ func (r *renewal) look(ctx context.Context, one *request) (isDone bool, err erro
 	return true, &verdict{code: exitNo}
 }
 
-// isHopeless reports whether the renewal needs a person. A status that was Stalled before the request counts
-// only after more than stalledLooks reads.
+// isHopeless reports whether the renewal needs a person: the PipedreamToken is suspended or Stalled. A status
+// that was Stalled before the request counts only after more than stalledLooks reads.
 func (r *request) isHopeless() bool {
+	if r.now.Spec.Suspend && condition(r.now, v1alpha1.ConditionRenewed).Reason == v1alpha1.ReasonSuspended {
+		return true
+	}
 	isNews := !equality.Semantic.DeepEqual(r.token.Status, r.now.Status)
 	return condition(r.now, v1alpha1.ConditionStalled).Status == metav1.ConditionTrue && (isNews || r.looks > stalledLooks)
 }
@@ -273,8 +277,8 @@ func (c *cluster) holdsTokenFor(ctx context.Context, r *request) (bool, error) {
 	case err != nil:
 		return false, err
 	}
-	issuedFor := secret.Annotations[v1alpha1.RenewRequestAnnotation]
-	return issuedFor == r.value || issuedFor != "" && issuedFor == r.now.Annotations[v1alpha1.RenewRequestAnnotation], nil
+	issuedFor := ownedsecret.BoundRequest(secret.Annotations[v1alpha1.RenewRequestAnnotation])
+	return issuedFor == r.value || issuedFor != "" && issuedFor == ownedsecret.BoundRequest(r.now.Annotations[v1alpha1.RenewRequestAnnotation]), nil
 }
 
 // situation returns the state of a request, and the error of the last read.

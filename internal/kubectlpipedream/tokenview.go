@@ -57,6 +57,8 @@ func (v *tokenView) summary() {
 		v.field("Note", ownedsecret.DescribeDeletion(v1alpha1.KindPipedreamToken, token)+": it gets no other token")
 	case status.ObservedGeneration == 0:
 		v.field("Note", "the operator has not seen this PipedreamToken yet")
+	case status.ObservedGeneration == token.Generation && spec.Suspend:
+		v.field("Note", "suspended by spec.suspend: the operator neither renews nor verifies the token")
 	case status.ObservedGeneration != token.Generation:
 		v.field("Note", fmt.Sprintf("the operator has not seen the last change of the spec yet (generation %d, the status is of %d)",
 			token.Generation, status.ObservedGeneration))

@@ -11,8 +11,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// mostFinalizers bounds how many finalizers a message names.
-const mostFinalizers = 3
+// mostNamed bounds how many finalizers a message names.
+const mostNamed = 3
 
 // shortFinalizer is a finalizer that a message can show: others may set any finalizer.
 var shortFinalizer = regexp.MustCompile(`^[A-Za-z0-9._/-]{1,100}$`)
@@ -27,7 +27,7 @@ func DescribeDeletion(kind string, object metav1.Object) string {
 	var named []string
 	finalizers := object.GetFinalizers()
 	for _, finalizer := range finalizers {
-		if len(named) < mostFinalizers && shortFinalizer.MatchString(finalizer) {
+		if len(named) < mostNamed && shortFinalizer.MatchString(finalizer) {
 			named = append(named, "`"+finalizer+"`")
 		}
 	}

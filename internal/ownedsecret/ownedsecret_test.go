@@ -159,6 +159,9 @@ func TestRefusalNamesFieldsAndQuotesNothing(t *testing.T) {
 		"an outage":           {apierrors.NewServiceUnavailable("hush"), ""},
 		"an outage of etcd":   {apierrors.NewTimeoutError("hush", 1), ""},
 		"a broken connection": {errors.New("hush"), ""},
+		"a read before the write": {
+			&readError{apierrors.NewForbidden(schema.GroupResource{}, "orders", errors.New("hush"))}, "",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

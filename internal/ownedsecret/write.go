@@ -68,8 +68,9 @@ var fieldPath = regexp.MustCompile(`^[A-Za-z0-9_.\[\]/-]{1,128}$`)
 // with the HTTP status, the reason and the fields that the API server complains about. It is safe
 // to show, because the API server's own text, which may quote the Secret, is left out.
 func Refusal(err error) (description string, ok bool) {
+	_, isRead := errors.AsType[*readError](err)
 	status, isStatus := errors.AsType[*apierrors.StatusError](err)
-	if !isStatus {
+	if isRead || !isStatus {
 		return "", false
 	}
 	switch status.ErrStatus.Code {

@@ -15,6 +15,7 @@ import (
 var (
 	NotAttempted = Mechanics{Reason: v1alpha1.ReasonNotAttempted, Class: NoFailure}
 	Queued       = Mechanics{Reason: v1alpha1.ReasonQueued, Class: NoFailure}
+	Suspended    = Mechanics{Reason: v1alpha1.ReasonSuspended, Class: NoFailure}
 
 	// CredentialsMissing calls a person a little later: credentials are often delivered
 	// after the object that names them.

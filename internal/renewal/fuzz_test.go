@@ -42,6 +42,7 @@ func FuzzDecide(f *testing.F) {
 		has := func(bit int) bool { return flags>>bit&1 == 1 }
 		record := renewal.Record{IssueTime: moment(issued), ExpirationTime: moment(issued + life)}
 		desired := renewal.Desired{Identity: identity, RenewBefore: time.Duration(renewBefore), VerifyEvery: time.Duration(verifyEvery)}
+		desired.Suspended = check >= 128
 		if has(6) {
 			desired.Scopes = "other"
 		}
@@ -96,6 +97,9 @@ func checkDecision(t *testing.T, desired renewal.Desired, facts renewal.Facts, d
 	if isTerminating && !slices.Contains([]renewal.Action{renewal.Blocked, renewal.Read, renewal.Verify, renewal.Wait}, decision.Action) {
 		t.Errorf("%+v, although the target or its owner is being deleted", decision)
 	}
+	if !facts.OwnerTerminating && desired.Suspended != (decision.Action == renewal.Rest) && decision.Action != renewal.Read {
+		t.Errorf("%+v, though suspended is %v", decision, desired.Suspended)
+	}
 	switch decision.Action {
 	case renewal.Issue:
 		if !facts.HasCredentials || facts.Target == renewal.Foreign {
@@ -120,7 +124,7 @@ func checkDecision(t *testing.T, desired renewal.Desired, facts renewal.Facts, d
 		if again := renewal.Decide(desired, facts, now); again.Action == renewal.Verify {
 			t.Error("the token is verified twice at the same time")
 		}
-	case renewal.Keep, renewal.Read, renewal.Blocked:
+	case renewal.Keep, renewal.Read, renewal.Blocked, renewal.Rest:
 	default:
 		t.Errorf("Decide returned the unknown action %+v", decision)
 	}

@@ -27,6 +27,9 @@ type Desired struct {
 	RenewBefore time.Duration
 	// VerifyEvery is the time between two verifications of the token; 0 means never.
 	VerifyEvery time.Duration
+	// Suspended asks for nothing at all: no token is issued, written or verified. What was issued
+	// and not written yet is kept, and a request to renew waits.
+	Suspended bool
 }
 
 // Record is what is known of a stored token without reading it.
@@ -164,6 +167,8 @@ const (
 	Wait Action = "Wait"
 	// Blocked: something is due that only a change elsewhere makes possible.
 	Blocked Action = "Blocked"
+	// Rest: the owner wants nothing to be done. Why says what would be due.
+	Rest Action = "Rest"
 )
 
 // Why is the reason to issue a token, or what makes that impossible.
@@ -207,7 +212,11 @@ const maxSleep = 5 * time.Minute
 // Decide returns the one thing to do now.
 func Decide(desired Desired, facts Facts, now time.Time) Decision {
 	switch {
-	case facts.OwnerTerminating, facts.Target == Terminating:
+	case facts.OwnerTerminating:
+		return decideTerminating(desired, facts, now)
+	case desired.Suspended:
+		return decideSuspended(desired, facts, now)
+	case facts.Target == Terminating:
 		return decideTerminating(desired, facts, now)
 	case facts.Target == Foreign:
 		return Decision{Action: Blocked, Why: NotOwned}
@@ -236,6 +245,20 @@ func decideTerminating(desired Desired, facts Facts, now time.Time) Decision {
 		return Decision{Action: Verify}
 	}
 	return Decision{Action: Blocked, Why: BeingDeleted}
+}
+
+// decideSuspended returns what to do while the owner wants nothing to be done: it must be known
+// whether the current token is worth anything, and all else waits.
+func decideSuspended(desired Desired, facts Facts, now time.Time) Decision {
+	switch {
+	case facts.Target == Owned && facts.Check == Unchecked:
+		return Decision{Action: Read}
+	case facts.Target == Terminating:
+		return Decision{Action: Rest, Why: Missing, Until: facts.CollectedBy}
+	case facts.Target == Foreign:
+		return Decision{Action: Rest, Why: NotOwned}
+	}
+	return Decision{Action: Rest, Why: dueFor(desired, facts, now)}
 }
 
 // decideMeanwhile returns what to do for the current token while the next one can't be had: it
@@ -519,7 +542,7 @@ func VerificationInterval(desired Desired, facts Facts) time.Duration {
 
 // canVerify reports whether the current token is verified at some time.
 func canVerify(desired Desired, facts Facts) bool {
-	return desired.VerifyEvery > 0 && !facts.CannotVerify && !facts.OwnerTerminating && facts.Record != nil
+	return desired.VerifyEvery > 0 && !desired.Suspended && !facts.CannotVerify && !facts.OwnerTerminating && facts.Record != nil
 }
 
 // nextVerification returns when the current token is to be verified: now if the spec has changed,

@@ -244,12 +244,15 @@ func (f *fleet) countQueued() int {
 	return f.queued
 }
 
+// memberName returns the name of a member by its number. Its Secret has the same name.
+func memberName(number int) string { return fmt.Sprintf("token-%05d", number) }
+
 // add creates PipedreamTokens, as fast as that goes.
 func (f *fleet) add(ctx context.Context, count int) error {
 	first := f.size
 	f.size += count
 	return inParallel(count, func(i int) error {
-		name := fmt.Sprintf("token-%05d", first+i)
+		name := memberName(first + i)
 		f.mu.Lock()
 		f.of(name).created = time.Now()
 		f.mu.Unlock()

@@ -37,6 +37,7 @@ func measurements() []measurement {
 		{"badscope", (*bench).measureBadScope},
 		{"latecache", (*bench).measureLateCache},
 		{"neighbours", (*bench).measureNeighbours},
+		{"junk", (*bench).measureJunk},
 		{"growth", (*bench).measureGrowth},
 	}
 }

@@ -59,7 +59,7 @@ func (a actions) act(ctx context.Context, s snapshot, st state, decision renewal
 		return a.writePending(ctx, s, st, decision.Why)
 	case renewal.Rewrite:
 		return a.rewrite(ctx, s, st)
-	case renewal.Wait:
+	case renewal.Wait, renewal.Rest:
 	}
 	return noAction{}, nil
 }

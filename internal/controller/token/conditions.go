@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
@@ -51,6 +52,9 @@ func renewedCondition(v view, status *v1alpha1.PipedreamTokenStatus, failed *fai
 	previous := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRenewed)
 	waiting := explainWaiting(v, previous, isReady)
 	switch {
+	case v.desired.Suspended && !v.isTokenTerminating():
+		renewed.Status, renewed.Reason = metav1.ConditionUnknown, v1alpha1.ReasonSuspended
+		renewed.Message = explainSuspension(status)
 	case failed != nil:
 		renewed.Status, renewed.Reason = metav1.ConditionFalse, failed.reason
 		renewed.Message = failed.message(status)
@@ -61,7 +65,7 @@ func renewedCondition(v view, status *v1alpha1.PipedreamTokenStatus, failed *fai
 	case status.IssueTime != nil:
 		renewed.Status, renewed.Reason = metav1.ConditionTrue, v1alpha1.ReasonIssued
 		renewed.Message = "A token was issued at " + show(status.IssueTime) + ", and is renewed at " + show(status.RenewalTime) + "." + explainGrant(v) + explainDrift(v)
-	case previous != nil:
+	case previous != nil && previous.Reason != v1alpha1.ReasonSuspended:
 		return *previous
 	default:
 		renewed.Status, renewed.Reason = metav1.ConditionUnknown, v1alpha1.ReasonNotAttempted
@@ -148,7 +152,7 @@ func explainFailing(failing throttle.Failing) string {
 func explainInterval(v view) string {
 	message := "A token is due, and the operator waits until " + show(timestamp(v.decision.Until)) +
 		": it waits at least 10 s between two tokens of one PipedreamToken, and longer if changes keep causing new tokens."
-	if editor := v.state.check.editor; editor != "" && v.decision.Why == renewal.SecretEdited {
+	if editor := v.state.check.editor; editor != "" && (v.decision.Why == renewal.SecretEdited || isSuperseded(v.snapshot, v.state)) {
 		message += fmt.Sprintf(" The field manager %q has changed the Secret. It must leave the Secret's data and annotations to this operator.", editor)
 	}
 	return message
@@ -159,8 +163,8 @@ func explainInterval(v view) string {
 // message. Pipedream's answer may be any text: only scopes are shown.
 func explainGrant(v view) string {
 	record := v.record()
-	if record == nil || record.Scopes == "" {
-		return ""
+	if record == nil || record.Scopes == "" || len(v.target.Annotations[v1alpha1.GrantedScopeAnnotation]) > ownedsecret.LongestScope {
+		return "" // The cache does not have a longer one, and a message must not depend on who was asked.
 	}
 	granted := slices.DeleteFunc(strings.Fields(v.target.Annotations[v1alpha1.GrantedScopeAnnotation]), func(scope string) bool {
 		return !pipedream.IsScope(scope)

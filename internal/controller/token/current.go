@@ -45,7 +45,7 @@ func parseRecord(annotations map[string]string) *renewal.Record {
 		ExpirationTime: expires,
 		Scopes:         annotations[v1alpha1.ScopesAnnotation],
 		API:            annotations[v1alpha1.APIAnnotation],
-		RenewRequest:   annotations[v1alpha1.RenewRequestAnnotation],
+		RenewRequest:   ownedsecret.BoundRequest(annotations[v1alpha1.RenewRequestAnnotation]),
 	}
 }
 

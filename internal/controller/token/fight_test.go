@@ -120,6 +120,81 @@ func TestFightThatMakesTheTokenLookOldIsSpaced(t *testing.T) {
 	}
 }
 
+// TestWhoPutsBackAnOldSecretIsNamed has a copier put back a Secret as it was before somebody asked for
+// another token. Nothing in the Secret looks edited, and for each reason it is not what is asked for now.
+func TestWhoPutsBackAnOldSecretIsNamed(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		spec func(*v1alpha1.PipedreamToken)
+		ask  func(*world)
+	}{
+		"it has other scopes": {ask: func(w *world) {
+			change(w, w.token(), func(p *v1alpha1.PipedreamToken) { p.Spec.Scopes = []string{"connect:*"} })
+		}},
+		"it is from before a request to renew": {ask: func(w *world) {
+			change(w, w.token(), func(p *v1alpha1.PipedreamToken) {
+				p.Annotations = map[string]string{v1alpha1.RenewRequestAnnotation: "now"}
+			})
+		}},
+		"it is for other credentials": {ask: func(w *world) {
+			must(w.T, w.pipedream.SetClient("client-two", "another-secret"))
+			change(w, w.secret("credentials"), func(s *corev1.Secret) {
+				s.Data["client_id"], s.Data["client_secret"] = []byte("client-two"), []byte("another-secret")
+			})
+		}},
+		"it is of other templates": {
+			spec: withData(withoutTokenKey),
+			ask: func(w *world) {
+				change(w, w.token(), withData(templates{"header": `{{ .TokenType }}: {{ .AccessToken }}`}))
+			},
+		},
+		"it is from before the Secret was deleted, and from before other scopes": {ask: func(w *world) {
+			must(w.T, w.admin.Delete(w.Context(), w.target()))
+			w.reconcile()
+			w.pass(time.Minute)
+			change(w, w.token(), func(p *v1alpha1.PipedreamToken) { p.Spec.Scopes = []string{"connect:*"} })
+		}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.createCredentials()
+			w.create(func(p *v1alpha1.PipedreamToken) {
+				if test.spec != nil {
+					test.spec(p)
+				}
+			})
+			w.reconcile()
+			old := w.target()
+			w.pass(time.Minute)
+			test.ask(w)
+			w.reconcile()
+			w.pass(time.Minute)
+			before := w.exchanges()
+			for range 60 {
+				target := w.target()
+				target.Data, target.Annotations = old.Data, old.Annotations
+				must(t, w.admin.Update(t.Context(), target, client.FieldOwner("their-copier")))
+				w.reconcile()
+				w.pass(6 * time.Second)
+			}
+			if got := w.exchanges() - before; got < 3 || got > 6 {
+				t.Errorf("in six minutes %d tokens were issued, want fewer and fewer", got)
+			}
+			renewed := w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionUnknown, v1alpha1.ReasonQueued)
+			w.wantMessage(renewed, `The field manager "their-copier" has changed the Secret.`)
+			// When the copier gives up, nobody is named any longer.
+			w.pass(10 * time.Minute)
+			w.reconcile()
+			w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonTokenValid)
+			if got := w.condition(v1alpha1.ConditionRenewed); strings.Contains(got.Message, "their-copier") {
+				t.Errorf("Renewed still says: %s", got.Message)
+			}
+		})
+	}
+}
+
 func TestOneWhoOnlyLabelsIsNotTakenForTheEditor(t *testing.T) {
 	at := func(second int64) *metav1.Time { return &metav1.Time{Time: time.Unix(second, 0)} }
 	entry := func(manager string, second int64, fields string) metav1.ManagedFieldsEntry {

@@ -193,6 +193,17 @@ var life = []stage{
 		w.pass(time.Minute)
 		w.reconcile()
 	}, kstatus.InProgressStatus},
+	{"suspended", func(w *world) {
+		w.pipedream.ClearFaults()
+		w.pass(time.Minute)
+		w.reconcile()
+		w.suspend(true)
+	}, kstatus.CurrentStatus},
+	{"suspended-and-expired", func(w *world) {
+		w.passUntil(w.token().Status.ExpirationTime)
+		w.reconcile()
+	}, kstatus.InProgressStatus},
+	{"healthy-resumed", func(w *world) { w.suspend(false) }, kstatus.CurrentStatus},
 }
 
 // customization is the folder of Argo CD's health check and action.

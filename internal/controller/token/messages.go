@@ -37,11 +37,21 @@ const newTokenRefusedMessage = "Pipedream answers 401 to a token that it has jus
 // message says what happened, since when, until when the current token is good, and what to do.
 func (f *failure) message(status *v1alpha1.PipedreamTokenStatus) string {
 	happened, advice := f.row().Explain(f.detail)
-	held := "The Secret holds no usable token."
+	return happened + ", since " + f.since.UTC().Format(time.RFC3339) + ". " + explainCurrent(status) + " " + advice
+}
+
+// explainCurrent says what the current token is worth.
+func explainCurrent(status *v1alpha1.PipedreamTokenStatus) string {
 	if meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady) {
-		held = "The current token is valid until " + show(status.ExpirationTime) + "."
+		return "The current token is valid until " + show(status.ExpirationTime) + "."
 	}
-	return happened + ", since " + f.since.UTC().Format(time.RFC3339) + ". " + held + " " + advice
+	return "The Secret holds no usable token."
+}
+
+// explainSuspension returns the message of condition Renewed while the PipedreamToken is suspended.
+func explainSuspension(status *v1alpha1.PipedreamTokenStatus) string {
+	return "`spec.suspend` is true: the operator asks Pipedream for nothing, and does not write the Secret. " +
+		explainCurrent(status) + " To go on, set `spec.suspend` to false, or remove it."
 }
 
 // timestamp returns a time in the whole seconds of a status; nil for zero.

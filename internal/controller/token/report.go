@@ -90,7 +90,7 @@ func (r reporter) applyStatus(ctx context.Context, v view, status v1alpha1.Piped
 // isAboutToIssueFirst reports whether a first token is a few seconds away, so that a first status
 // would be outdated as soon as it is written.
 func isAboutToIssueFirst(v view) bool {
-	if v.previous.ObservedGeneration != 0 || v.state.attempt.activeFailure() != nil {
+	if v.previous.ObservedGeneration != 0 || v.desired.Suspended || v.state.attempt.activeFailure() != nil {
 		return false
 	}
 	return v.targetState() == renewal.Terminating ||
@@ -123,8 +123,8 @@ func saysNothingNew(v view, status v1alpha1.PipedreamTokenStatus) bool {
 // moment that was decided by: anything that has come due since is due at once.
 func sleepOf(v view) time.Duration {
 	wake := v.now.Add(renewal.Sleep(v.desired, factsOf(v.snapshot, v.state), v.decision, v.now))
-	moments := []time.Time{v.state.attempt.activeFailure().stallsAt(), nextAttempt(v)}
-	if failed := v.state.attempt.activeFailure(); failed.isDeletion() {
+	moments := []time.Time{v.failure().stallsAt(), nextAttempt(v)}
+	if failed := v.failure(); failed.isDeletion() {
 		moments = append(moments, failed.since.Add(longDeletion))
 	}
 	if isWaiting(v.ticket) {
@@ -162,9 +162,10 @@ func (r reporter) announce(ctx context.Context, v view, status v1alpha1.Pipedrea
 }
 
 // isWorthEvent reports whether a condition that has changed is worth an event. Unknown lasts until
-// something is known and is not, except when verification is suspended.
+// something is known and is not, except when verification or the whole PipedreamToken is suspended.
 func isWorthEvent(condition *metav1.Condition) bool {
-	return condition != nil && (condition.Status != metav1.ConditionUnknown || condition.Reason == v1alpha1.ReasonVerificationSuspended)
+	return condition != nil && (condition.Status != metav1.ConditionUnknown ||
+		condition.Reason == v1alpha1.ReasonVerificationSuspended || condition.Reason == v1alpha1.ReasonSuspended)
 }
 
 // sayLongUnknown says once, in an event and a log line, that condition Verified has been Unknown
@@ -172,8 +173,9 @@ func isWorthEvent(condition *metav1.Condition) bool {
 // process has recorded the event. It returns since when the condition is Unknown if it has said so now.
 func (r reporter) sayLongUnknown(ctx context.Context, v view, status v1alpha1.PipedreamTokenStatus) (since time.Time) {
 	verified := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionVerified)
-	if verified == nil || verified.Status != metav1.ConditionUnknown || status.IssueTime == nil || v.isTokenTerminating() {
-		return time.Time{} // Without a token, or on its way out, condition Renewed says what is wrong.
+	isQuiet := v.desired.Suspended || v.isTokenTerminating()
+	if verified == nil || verified.Status != metav1.ConditionUnknown || status.IssueTime == nil || isQuiet {
+		return time.Time{} // Without a token, while suspended, or on its way out, condition Renewed says why.
 	}
 	since = verified.LastTransitionTime.Time
 	if at := since.Add(longUnknown); v.at.Before(at) || !at.After(v.firstSeen) || v.state.reporting.saidUnknown.Equal(since) {
@@ -233,7 +235,7 @@ func changed(previous, status v1alpha1.PipedreamTokenStatus, kind string) *metav
 
 func (r reporter) recordEvent(ctx context.Context, token *v1alpha1.PipedreamToken, condition metav1.Condition) {
 	severity := corev1.EventTypeNormal
-	if condition.Status != metav1.ConditionTrue {
+	if condition.Status != metav1.ConditionTrue && condition.Reason != v1alpha1.ReasonSuspended {
 		severity = corev1.EventTypeWarning
 	}
 	log.FromContext(ctx).Info("condition changed", "condition", condition.Type, "status", condition.Status,

@@ -138,6 +138,12 @@ func standings() map[string]standing {
 				})
 			}}, slices.Repeat([]func(*world, string){proceed}, 20)...), nil,
 		},
+		"suspended":                 {renewed, v1alpha1.ReasonSuspended, withSuspend, []func(*world, string){proceed, proceed}, nil},
+		"suspended with a token":    {renewed, v1alpha1.ReasonSuspended, withVerification, []func(*world, string){proceed, edit(withSuspend), proceed}, nil},
+		"suspended after a failure": {renewed, v1alpha1.ReasonSuspended, nil, []func(*world, string){rejecting, edit(withSuspend), proceed}, nil},
+		"suspended, and the token is old": {ready, v1alpha1.ReasonTokenExpired, nil, []func(*world, string){proceed, edit(withSuspend), func(w *world, name string) {
+			once(w, name, func(w *world) { expire(w, name) })
+		}}, nil},
 		"a token waits for its turn": {
 			renewed, v1alpha1.ReasonQueued, nil,
 			[]func(*world, string){func(w *world, name string) { once(w, name, func(w *world) { w.occupy(time.Hour) }) }, proceed},

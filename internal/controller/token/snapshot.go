@@ -89,9 +89,10 @@ func desiredBy(token *v1alpha1.PipedreamToken, api string) renewal.Desired {
 		Identity:     token.Namespace + "/" + token.Name,
 		Scopes:       strings.Join(slices.Sorted(slices.Values(token.Spec.Scopes)), " "),
 		API:          api,
-		RenewRequest: token.Annotations[v1alpha1.RenewRequestAnnotation],
+		RenewRequest: ownedsecret.BoundRequest(token.Annotations[v1alpha1.RenewRequestAnnotation]),
 		RenewBefore:  time.Duration(token.Spec.RenewBeforeSeconds) * time.Second,
 		VerifyEvery:  time.Duration(token.Spec.Verification.IntervalSeconds) * time.Second,
+		Suspended:    token.Spec.Suspend,
 	}
 }
 

@@ -28,6 +28,16 @@ type view struct {
 	at time.Time
 }
 
+// failure returns the failed attempt that the status is about; nil if there is none. While the
+// PipedreamToken is suspended, no attempt is made, so that none is failing; that it is being deleted is
+// said all the same.
+func (v view) failure() *failure {
+	if v.desired.Suspended && !v.isTokenTerminating() {
+		return nil
+	}
+	return v.state.attempt.activeFailure()
+}
+
 // project computes the status. It is pure.
 func project(v view) v1alpha1.PipedreamTokenStatus {
 	status := v1alpha1.PipedreamTokenStatus{
@@ -46,7 +56,7 @@ func project(v view) v1alpha1.PipedreamTokenStatus {
 		record := v.record()
 		status.IssueTime = timestamp(record.IssueTime)
 		status.ExpirationTime = timestamp(record.ExpirationTime)
-		if !v.isTokenTerminating() {
+		if !v.desired.Suspended && !v.isTokenTerminating() {
 			status.RenewalTime = timestamp(renewal.DueTime(v.desired, *record))
 		}
 	}
@@ -66,7 +76,7 @@ func projectConditions(v view, status *v1alpha1.PipedreamTokenStatus, current re
 	ready.Message = v.keptMessage(ready, status, true) // It says nothing but what the status says.
 	set(ready)
 
-	failed := v.state.attempt.activeFailure()
+	failed := v.failure()
 	renewed := renewedCondition(v, status, failed)
 	renewed.ObservedGeneration = generation
 	renewed.Message = v.keptMessage(renewed, status, isAttemptRestored(v, failed) || mayOtherKnowMore(v, renewed))
@@ -166,7 +176,7 @@ func knownConditions(conditions []metav1.Condition) []metav1.Condition {
 // credentialsVersionRead returns the version of the credentials that the last attempt or check was
 // made with.
 func credentialsVersionRead(v view) string {
-	failed := v.state.attempt.activeFailure()
+	failed := v.failure()
 	switch {
 	case failed != nil:
 		return failed.tried.credentialsVersion
@@ -179,7 +189,7 @@ func credentialsVersionRead(v view) string {
 // nextAttempt returns when a failed attempt is made again; zero if none has failed, or if that is
 // not a matter of time.
 func nextAttempt(v view) time.Time {
-	failed := v.state.attempt.activeFailure()
+	failed := v.failure()
 	switch {
 	case failed == nil, isWaiting(v.ticket):
 		return time.Time{}

@@ -4,6 +4,7 @@
 package token
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -129,7 +130,7 @@ func (w *world) restart() {
 	w.events = events.NewFakeRecorder(1000)
 	w.dispatcher = &controller.Dispatcher{}
 	w.reconciler = &Reconciler{
-		Cache:         w.admin,
+		Cache:         cached{w.admin},
 		Client:        live,
 		Events:        w.events,
 		Clock:         w.clock,
@@ -138,6 +139,23 @@ func (w *world) restart() {
 		Verifications: w.dispatcher.NewLimiter(w.limit(100, 100)),
 	}
 	w.reconciler.Metrics = w.newMetrics(true)
+}
+
+// cached shows objects as the product's cache has them, and never lags behind.
+type cached struct{ client.Reader }
+
+func (c cached) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+	if err := c.Reader.Get(ctx, key, object, options...); err != nil {
+		return err
+	}
+	transform := controller.CacheOptions().DefaultTransform
+	if object.GetObjectKind().GroupVersionKind().Kind == "Secret" {
+		for _, secrets := range controller.CacheOptions().ByObject {
+			transform = secrets.Transform
+		}
+	}
+	_, err := transform(object)
+	return err
 }
 
 func (w *world) newMetrics(perObject bool) *Metrics {
@@ -192,7 +210,24 @@ func (w *world) reconcile() ctrl.Result {
 	if result.RequeueAfter <= 0 {
 		w.Errorf("the visit ends with RequeueAfter %v, and nothing would bring the operator back", result.RequeueAfter)
 	}
+	w.wantRealTimes()
 	return result
+}
+
+// wantRealTimes checks that no condition that the operator has written has the time of the schema's
+// default.
+func (w *world) wantRealTimes() {
+	w.Helper()
+	token := &v1alpha1.PipedreamToken{}
+	if err := w.admin.Get(w.Context(), w.key("orders"), token); err != nil || token.Status.ObservedGeneration == 0 {
+		must(w.T, client.IgnoreNotFound(err))
+		return
+	}
+	for _, condition := range token.Status.Conditions {
+		if condition.LastTransitionTime.Year() < 2000 {
+			w.Errorf("condition %s %s %s is said to be so since %s", condition.Type, condition.Status, condition.Reason, condition.LastTransitionTime)
+		}
+	}
 }
 
 // create creates the PipedreamToken orders, as changed by the given functions.

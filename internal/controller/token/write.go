@@ -94,6 +94,10 @@ func (a actions) rewrite(ctx context.Context, s snapshot, st state) (outcome, er
 }
 
 func (a actions) write(ctx context.Context, s snapshot, st state, current recordedToken) (*corev1.Secret, error) {
+	var err error
+	if s.target, err = ownedsecret.Complete(ctx, a.client, s.target); err != nil {
+		return nil, err
+	}
 	secret, err := buildSecret(s, st.check.rendering, current)
 	if err != nil {
 		return nil, err

@@ -40,6 +40,16 @@ var attemptRows = []reason.Row{
 		},
 	},
 	{
+		Mechanics: reason.Suspended,
+		Places:    renewed(metav1.ConditionUnknown),
+		Words: reason.Words{
+			Meaning: "Somebody has set spec.suspend: the token is neither renewed nor verified, and the Secret is not written.",
+			Actor:   author + ", when the token is to be renewed again",
+			Short:   "`spec.suspend` is true: the operator asks Pipedream for nothing and does not write the Secret",
+			Retry:   "as soon as `spec.suspend` is false or absent",
+		},
+	},
+	{
 		Mechanics: reason.CredentialsMissing,
 		Places:    renewed(metav1.ConditionFalse),
 		Words: reason.Words{

@@ -108,6 +108,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: secret
       type:
         namedType: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.SecretTemplate
+    - name: suspend
+      type:
+        scalar: boolean
     - name: verification
       type:
         namedType: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.Verification

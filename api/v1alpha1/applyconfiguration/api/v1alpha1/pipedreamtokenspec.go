@@ -52,6 +52,13 @@ type PipedreamTokenSpecApplyConfiguration struct {
 	// include these. With other scopes only, the operator does not try the
 	// token, and condition Verified says which scope is missing.
 	Verification *VerificationApplyConfiguration `json:"verification,omitempty"`
+	// suspend stops all work for this PipedreamToken while it is true: the
+	// operator asks Pipedream for no token, verifies none, and does not write the
+	// Secret. The current token stays in the Secret until it expires, and condition
+	// Ready turns False then. When `suspend` is false or absent again, the operator
+	// goes on at once; a token that is still good is kept. A
+	// `pipedream-operator.io/renew-request` waits until then.
+	Suspend *bool `json:"suspend,omitempty"`
 }
 
 // PipedreamTokenSpecApplyConfiguration constructs a declarative configuration of the PipedreamTokenSpec type for use with
@@ -115,5 +122,13 @@ func (b *PipedreamTokenSpecApplyConfiguration) WithRenewBeforeSeconds(value int3
 // If called multiple times, the Verification field is set to the value of the last call.
 func (b *PipedreamTokenSpecApplyConfiguration) WithVerification(value *VerificationApplyConfiguration) *PipedreamTokenSpecApplyConfiguration {
 	b.Verification = value
+	return b
+}
+
+// WithSuspend sets the Suspend field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Suspend field is set to the value of the last call.
+func (b *PipedreamTokenSpecApplyConfiguration) WithSuspend(value bool) *PipedreamTokenSpecApplyConfiguration {
+	b.Suspend = &value
 	return b
 }

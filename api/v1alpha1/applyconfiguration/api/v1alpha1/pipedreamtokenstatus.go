@@ -30,8 +30,8 @@ type PipedreamTokenStatusApplyConfiguration struct {
 	IssueTime *metav1.Time `json:"issueTime,omitempty"`
 	// expirationTime is when the current token expires.
 	ExpirationTime *metav1.Time `json:"expirationTime,omitempty"`
-	// renewalTime is when the current token is to be renewed. It is absent while the
-	// PipedreamToken is being deleted.
+	// renewalTime is when the current token is to be renewed. It is absent while
+	// `spec.suspend` is true, and while the PipedreamToken is being deleted.
 	RenewalTime *metav1.Time `json:"renewalTime,omitempty"`
 	// nextAttemptTime is when the operator tries again. It is set only after a
 	// failed attempt that is tried again at a time, not at an event.

@@ -1,6 +1,7 @@
 -- Healthy: the Secret holds a valid token, and no user must act.
 -- Progressing: the operator is working on a new object or a changed spec.
--- Degraded: a user must act, or there is no valid token. The script never returns Suspended or Unknown.
+-- Degraded: a user must act, or there is no valid token.
+-- Suspended: spec.suspend is true, whether or not the token is valid. The script never returns Unknown.
 local hs = {}
 local conditions = {}
 if obj.status ~= nil and obj.status.conditions ~= nil then
@@ -15,6 +16,13 @@ local stalled = conditions["Stalled"]
 if ready == nil or renewed == nil or obj.status.observedGeneration ~= obj.metadata.generation then
   hs.status = "Progressing"
   hs.message = "The operator has not seen generation " .. tostring(obj.metadata.generation) .. " yet."
+  return hs
+end
+
+-- The operator does nothing for this object. The message says whether the token is valid.
+if renewed.reason == "Suspended" then
+  hs.status = "Suspended"
+  hs.message = ready.message .. " " .. renewed.message
   return hs
 end
 
