@@ -119,7 +119,9 @@ const (
 	// token requests of the operator pause until then.
 	ReasonRateLimited = "RateLimited"
 	// ReasonEndpointUnavailable (Renewed=False): Pipedream's API is unreachable
-	// (network, TLS, timeout) or answered with status 408, 425 or 5xx.
+	// (network, TLS, timeout) or answered with status 408, 425 or 5xx. A token that
+	// is due has this reason also while it waits because the token requests before it
+	// have failed so.
 	ReasonEndpointUnavailable = "EndpointUnavailable"
 	// ReasonMalformedResponse (Renewed=False): Pipedream answered with success, and
 	// the answer contains no usable token.

@@ -23,7 +23,10 @@ func FuzzLimiter(f *testing.F) {
 		var flights []*flight
 		for _, call := range calls[:min(len(calls), 1000)] {
 			name, kind := fmt.Sprint(call%8), call>>3%8
-			ticket := l.reserve(shop(name), throttle.Lane(kind%4))
+			ticket := l.Reserve(shop(name), throttle.ReserveOptions{
+				Lane: throttle.Lane(kind % 4), Expiry: l.now.Add(time.Duration(call%5-2) * time.Minute),
+				CredentialReference: []string{"", "a", "b"}[call%3], Scopes: []string{"x", "y"}[:call%3],
+			})
 			if left := ticket.PausedUntil.Sub(l.now); !ticket.PausedUntil.IsZero() && (left <= 0 || left > 15*time.Minute) {
 				t.Errorf("there is a pause for another %s", left)
 			}

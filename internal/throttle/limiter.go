@@ -12,6 +12,7 @@ package throttle
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -230,7 +231,7 @@ func (r *Ready) Next() (requesters []Requester, wait time.Duration) {
 	s.expire(now)
 	s.wake(now)
 	s.advance(now)
-	requesters, s.unreported = append(s.unreported, s.tell(now)...), nil
+	requesters, s.unreported = slices.Concat(s.unreported, s.tell(now)), nil
 	if len(s.entries) == 0 {
 		return requesters, s.outage.untilWake(now)
 	}

@@ -47,14 +47,14 @@ type objects struct {
 	gaps []time.Duration
 }
 
-func keepTokens(t *testing.T, options throttle.Options, workers int, api *remote) *objects {
+func keepTokens(t *testing.T, options throttle.Options, api *remote) *objects {
 	t.Helper()
 	options.Now = time.Now
 	o := &objects{
 		l: newLimiter(t, options), api: api, life: time.Hour, known: map[throttle.Requester]*object{},
 		clientOf: func(requester throttle.Requester) string { return requester.Group },
 	}
-	o.staff = hire(t, o.l, workers, nil)
+	o.staff = hire(t, o.l, 10, nil)
 	o.serve = o.reconcile
 	return o
 }
@@ -169,8 +169,6 @@ func failBetween(from, to time.Duration, outcome error, hang time.Duration) *rem
 	return api
 }
 
-func isFailed(s sent) bool { return s.err != nil }
-
 // In an outage of 15 minutes, few requests are sent. An earlier version of the Limiter knew
 // no outages: objects waited for themselves only. The numbers are from this simulation.
 func TestFewRequestsAreSentInAnOutage(t *testing.T) {
@@ -196,7 +194,7 @@ func TestFewRequestsAreSentInAnOutage(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				begun := time.Now()
 				const from = 5 * time.Minute
-				o := keepTokens(t, throttle.Options{InFlight: 4}, 10, failBetween(from, from+outage, test.outcome, test.hang))
+				o := keepTokens(t, throttle.Options{InFlight: 4}, failBetween(from, from+outage, test.outcome, test.hang))
 				o.clientOf = func(requester throttle.Requester) string {
 					var i int
 					_, _ = fmt.Sscanf(requester.Name, "token-%d", &i)
@@ -233,7 +231,7 @@ func TestATokenIsRenewedWhenAnOutageEndsShortlyBeforeItsExpiry(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					const outage, left = 14 * time.Minute, 40 * time.Second
-					o := keepTokens(t, throttle.Options{InFlight: 4}, 10, failBetween(0, outage, errNoAnswer, hang))
+					o := keepTokens(t, throttle.Options{InFlight: 4}, failBetween(0, outage, errNoAnswer, hang))
 					o.clientOf = func(requester throttle.Requester) string {
 						return fmt.Sprint("client-", retry.Spread(requester.Name, time.Duration(clients)))
 					}
@@ -288,7 +286,7 @@ func TestRequestsThatAlwaysFailCostOneProbeForEachWait(t *testing.T) {
 					return nil
 				})
 				api.hang = test.hang
-				o := keepTokens(t, throttle.Options{InFlight: 4}, 10, api)
+				o := keepTokens(t, throttle.Options{InFlight: 4}, api)
 				o.clientOf = func(requester throttle.Requester) string {
 					if !isSick(requester) {
 						return "good"
@@ -342,7 +340,7 @@ func TestAnOutageThatEndsAgainAndAgainWakesSeldom(t *testing.T) {
 			}
 			return errNoAnswer
 		})
-		o := keepTokens(t, throttle.Options{InFlight: 4}, 10, api)
+		o := keepTokens(t, throttle.Options{InFlight: 4}, api)
 		var ends []time.Time
 		for i := range 1000 {
 			o.hold(shop(fmt.Sprint("token-", i)), 0)

@@ -53,7 +53,7 @@ func (b *bench) measureRefused(ctx context.Context, f *fleet, of string) (*manag
 		return nil, err
 	}
 	if members, _ := f.issued(1); members > 0 {
-		return nil, errors.New("Pipedream has issued a token")
+		return nil, errors.New("a token was issued, though the request is wrong")
 	}
 	b.report.add(of, "exchanges in the first "+b.options.minute.String(), float64(refused.exchanges), "", atMost(3))
 	refused.requests.addTo(&b.report, of, "object", float64(f.size))

@@ -105,23 +105,33 @@ func verifiedCondition(v view) metav1.Condition {
 // explainWaiting returns condition Renewed of a token that is due and waits; nil if the wait is over
 // soon. The previous condition is nil if there is none.
 func explainWaiting(v view, previous *metav1.Condition, isReady bool) *metav1.Condition {
-	queued := metav1.Condition{Type: v1alpha1.ConditionRenewed, Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonQueued}
+	queued := &metav1.Condition{Type: v1alpha1.ConditionRenewed, Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonQueued}
 	switch {
 	case isWaiting(v.ticket) && (!isReady || isLongQueue(v.ticket, v.at)):
-		if failing := v.ticket.Failing; !failing.Since.IsZero() && v.ticket.PausedUntil.IsZero() {
-			return &metav1.Condition{
-				Type: v1alpha1.ConditionRenewed, Status: metav1.ConditionFalse,
-				Reason: reasonOf(failing.Kind), Message: explainFailing(failing),
-			}
-		}
-		if previous != nil && previous.Status == metav1.ConditionFalse && isUnanswered(previous.Reason) && v.ticket.PausedUntil.IsZero() {
-			return previous // Pipedream answers again, and nothing was tried since.
+		if unanswered := explainUnanswered(v.ticket, previous); unanswered != nil {
+			return unanswered
 		}
 		queued.Message = explainQueue(v.ticket)
-		return &queued
 	case v.decision.Action == renewal.Wait && v.decision.Why != "" && (!isReady || v.decision.Until.Sub(v.at) > longQueue):
 		queued.Message = explainInterval(v)
-		return &queued
+	default:
+		return nil
+	}
+	return queued
+}
+
+// explainUnanswered returns condition Renewed of a token that waits because Pipedream does not answer
+// the requests before; nil if it waits for something else.
+func explainUnanswered(ticket throttle.Ticket, previous *metav1.Condition) *metav1.Condition {
+	switch failing := ticket.Failing; {
+	case !ticket.PausedUntil.IsZero():
+	case !failing.Since.IsZero():
+		return &metav1.Condition{
+			Type: v1alpha1.ConditionRenewed, Status: metav1.ConditionFalse,
+			Reason: reasonOf(failing.Kind), Message: explainFailing(failing),
+		}
+	case previous != nil && previous.Status == metav1.ConditionFalse && isUnanswered(previous.Reason):
+		return previous // Pipedream answers again, and nothing was tried since.
 	}
 	return nil
 }
