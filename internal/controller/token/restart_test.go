@@ -184,6 +184,7 @@ func (w *world) reconcileNamed(name string) {
 	if _, ok := errors.AsType[*ownedsecret.RequestError](err); !ok { // These are in the status.
 		must(w.T, err)
 	}
+	w.wantRealTimes(name)
 }
 
 // bring makes ten objects, and brings them into the state.

@@ -210,16 +210,16 @@ func (w *world) reconcile() ctrl.Result {
 	if result.RequeueAfter <= 0 {
 		w.Errorf("the visit ends with RequeueAfter %v, and nothing would bring the operator back", result.RequeueAfter)
 	}
-	w.wantRealTimes()
+	w.wantRealTimes("orders")
 	return result
 }
 
 // wantRealTimes checks that no condition that the operator has written has the time of the schema's
 // default.
-func (w *world) wantRealTimes() {
+func (w *world) wantRealTimes(name string) {
 	w.Helper()
 	token := &v1alpha1.PipedreamToken{}
-	if err := w.admin.Get(w.Context(), w.key("orders"), token); err != nil || token.Status.ObservedGeneration == 0 {
+	if err := w.admin.Get(w.Context(), w.key(name), token); err != nil || token.Status.ObservedGeneration == 0 {
 		must(w.T, client.IgnoreNotFound(err))
 		return
 	}
