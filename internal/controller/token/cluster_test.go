@@ -80,6 +80,7 @@ var clusterFailures = map[string]clusterFailure{
 
 // readFailures are the failures that only reads have.
 var readFailures = map[string]clusterFailure{
+	"200 with a page":    {page(200), "no usable answer"},
 	"400":                {says(400, metav1.StatusReasonBadRequest), "HTTP status 400 BadRequest"},
 	"403":                {says(403, metav1.StatusReasonForbidden), "HTTP status 403 Forbidden"},
 	"410":                {says(410, metav1.StatusReasonExpired), "HTTP status 410 Expired"},
@@ -572,6 +573,9 @@ func TestFailuresOfPipedreamDoNotDelayAWrite(t *testing.T) {
 		t.Fatalf("the reconcile ends with %v", err)
 	}
 	w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionFalse, v1alpha1.ReasonClusterUnavailable)
+	if got, want := scrape(t, w.reconciler.Metrics), `pipedream_token_renewals_total{reason="Due",result="ClusterUnavailable"} 1`; !strings.Contains(got, want) {
+		t.Errorf("the metrics do not have %s", want)
+	}
 	if wait := w.token().Status.NextAttemptTime.Sub(w.clock.Now()); wait > time.Second {
 		t.Errorf("the write is tried again in %s, want in a second", wait)
 	}
