@@ -117,7 +117,7 @@ func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.PipedreamToken
 	}
 	target, isLive, failed := ownedsecret.Observe(ctx, r.Cache, r.Client, ownedsecret.Key(token), seen)
 	if failed != nil && (!isLive || ownedsecret.IsOlder(ownedsecret.Version(target), seen.Version)) {
-		return snapshot{}, nil, failed // There is nothing to tell the truth from.
+		return snapshot{}, nil, failed // What the cache shows is known to be outdated: a status from it would not be true.
 	}
 	s.target = target
 	reference := types.NamespacedName{Namespace: token.Namespace, Name: token.Spec.ClientSecretRef.Name}
