@@ -19,8 +19,8 @@ const (
 	// freshEvery is the shortest time between two tokens of a client if the second one is only issued
 	// because the first one was refused.
 	freshEvery = time.Minute
-	// knownAfter is the age until which a refused token may be good: Pipedream may need a few seconds to
-	// know a token that it has issued.
+	// knownAfter is the age until which a token may be refused although it is good: Pipedream may need a
+	// few seconds to know a token that it has issued.
 	knownAfter = 10 * time.Second
 	// firstDenial is how long a project that denies access is not asked again. The time doubles with
 	// each further denial in a row, up to retry.LongestWait.
@@ -43,8 +43,9 @@ type digest [sha256.Size]byte
 // yet.
 type client struct {
 	digest digest
-	// current is the token that is lent; nil if there is none.
-	current *token
+	// current is the newest token; nil if there is none. previous is the one before, as long as that is
+	// lent; else nil.
+	current, previous *token
 	// serial counts the tokens of the client.
 	serial int
 	flight *flight
@@ -106,19 +107,33 @@ func (c *client) lend(need Need, now time.Time) (*token, error) {
 	if c == nil {
 		return nil, nil
 	}
-	if denied := c.denials[need.Project]; denied != nil && denied.prober != need.Requester {
-		if until := denied.untilFor(c, need); now.Before(retry.Believe(until, now)) {
-			return nil, denied.err.WithRetryAt(until)
-		}
+	if err := c.denialOf(need, now); err != nil {
+		return nil, err
 	}
-	current := c.current
-	if current.isGood(now) && !current.isDoubted && !c.isRefusedFor(need) {
-		return current, nil
+	if c.isPreviousLent(now) {
+		return c.previous, nil
+	}
+	c.previous = nil
+	if c.current.isGood(now) && !c.current.isDoubted && !c.isRefusedFor(need) {
+		return c.current, nil
 	}
 	if c.isFailing(now) && (!need.BypassRefusalCache || now.Before(c.failure.at.Add(bypassAfter))) {
 		return nil, c.failure.err.WithRetryAt(c.failure.until)
 	}
 	return nil, nil
+}
+
+// denialOf returns the error for a need that must not ask its project now.
+func (c *client) denialOf(need Need, now time.Time) error {
+	denied := c.denials[need.Project]
+	if denied == nil || denied.prober == need.Requester {
+		return nil
+	}
+	until := denied.untilFor(c, need)
+	if !now.Before(retry.Believe(until, now)) {
+		return nil
+	}
+	return denied.err.WithRetryAt(until)
 }
 
 // lease lends a token. The first one who asks a project again that denied access asks for all.
@@ -143,6 +158,12 @@ func (d *denial) untilFor(c *client, need Need) time.Time {
 
 func (t *token) isGood(now time.Time) bool { return t != nil && now.Before(t.expires) }
 
+// isPreviousLent reports whether the token before the current one is lent still, because Pipedream may not
+// know the current one yet.
+func (c *client) isPreviousLent(now time.Time) bool {
+	return c.previous.isGood(now) && now.Before(c.current.issued.Add(knownAfter))
+}
+
 // isReplaced reports whether a token is to be issued although the current one is good.
 func (c *client) isReplaced(now time.Time) bool {
 	life := c.current.expires.Sub(c.current.issued)
@@ -162,6 +183,10 @@ func (c *client) isFailing(now time.Time) bool {
 // accept records a token that was issued.
 func (c *client) accept(issued pipedream.Token, now time.Time) {
 	c.serial++
+	c.previous = nil
+	if c.current.isGood(now) && !c.wantsFresh {
+		c.previous = c.current
+	}
 	c.current = &token{
 		value: issued.AccessToken, serial: c.serial, issued: now, expires: issued.ExpirationTime,
 		accepted: map[string]time.Time{},
@@ -208,6 +233,9 @@ func (c *client) acceptedBy(b Bearer, now time.Time) {
 // refusedBy records that a token was refused, and returns whether another token may help, and else the
 // error.
 func (c *client) refusedBy(b Bearer, failed *pipedream.Error, now time.Time) (again bool, err error) {
+	if b.token == c.previous {
+		c.previous = nil
+	}
 	if b.token != c.current || !b.token.isGood(now) {
 		return true, failed // There is another token by now, or there will be.
 	}
@@ -244,12 +272,7 @@ func (c *client) isFreshUseful(b Bearer, now time.Time) bool {
 // while, unless the refusal may be about the account alone.
 func (c *client) deny(b Bearer, failed *pipedream.Error, now time.Time) error {
 	isAboutAccount := !b.token.accepted[b.project].IsZero() && failed.Kind == pipedream.AccessDenied
-	if failed.Kind != pipedream.AccountNotFound {
-		denied := *failed
-		denied.Kind = pipedream.AccessDenied
-		failed = &denied
-	}
-	if failed.Kind == pipedream.AccountNotFound || isAboutAccount {
+	if isAboutAccount || failed.Kind == pipedream.AccountNotFound {
 		return failed
 	}
 	d := c.denials[b.project]
@@ -258,17 +281,30 @@ func (c *client) deny(b Bearer, failed *pipedream.Error, now time.Time) error {
 		d = &denial{}
 		c.denials[b.project] = d
 	}
-	d.err, d.prober, d.refusal = failed, throttle.Requester{}, refusal{serial: b.token.serial, at: now}
-	if known := b.token.issued.Add(knownAfter); d.count == 0 && b.lentAt.Before(known) && len(b.token.accepted) == 0 {
+	d.prober, d.refusal = throttle.Requester{}, refusal{serial: b.token.serial, at: now}
+	if known := b.token.issued.Add(knownAfter); d.count == 0 && b.isUnknown(failed) && now.Before(known) {
 		d.until = known
-		if now.After(known) {
-			d.until = now
+		d.err = &pipedream.Error{
+			Kind: pipedream.Unavailable, StatusCode: failed.StatusCode, Detail: "Pipedream may not know the new access token yet",
 		}
 	} else {
 		d.count++
 		d.until = now.Add(retry.Doubled(firstDenial, retry.LongestWait-refusedLater, d.count))
+		d.err = denied(failed)
 	}
-	return failed.WithRetryAt(d.until.Add(refusedLater))
+	return d.err.WithRetryAt(d.until.Add(refusedLater))
+}
+
+// isUnknown reports whether a refusal may mean that Pipedream does not know the token yet.
+func (b Bearer) isUnknown(failed *pipedream.Error) bool {
+	return failed.Kind == pipedream.TokenRejected && len(b.token.accepted) == 0
+}
+
+// denied returns the error for a token that is good, and that was refused all the same.
+func denied(failed *pipedream.Error) *pipedream.Error {
+	e := *failed
+	e.Kind = pipedream.AccessDenied
+	return &e
 }
 
 // isAcceptedSince reports whether any project has accepted the token since a time.

@@ -35,8 +35,11 @@ func (s *Store) sweep(now time.Time) {
 			delete(s.clients, d)
 			continue
 		}
+		if !c.isPreviousLent(now) {
+			c.previous = nil
+		}
 		if !c.current.isGood(now) {
-			c.current = nil
+			c.current, c.previous = nil, nil
 		}
 	}
 }

@@ -129,7 +129,8 @@ func New(options Options) (*Store, *Ready) {
 //     access to every token of this client. RetryAt is when it is worth while to try again.
 //
 // From two thirds of its life on, a token is replaced by who asks for it and need not wait for that.
-// Until it expires, all others use it. The caller that has the token issued waits for the answer.
+// Until it expires, all others use it, and for ten seconds after it was replaced, because Pipedream may
+// not know the new one at once. The caller that has the token issued waits for the answer.
 func (s *Store) Acquire(ctx context.Context, need Need) (Bearer, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -223,8 +224,9 @@ func (s *Store) land(c *client, f *flight, issued pipedream.Token, err error) er
 type Advice struct {
 	// FetchAgain is true if the request is to be made again, with another token from Acquire.
 	FetchAgain bool
-	// Err is the error of the request. It may be an AccessDenied with a RetryAt, if the project
-	// denies access to a token that is good.
+	// Err is the error of the request. It is AccessDenied with a RetryAt if the project denies access
+	// to a token that is good, and Unavailable with a RetryAt if Pipedream may not know a new token
+	// yet.
 	Err error
 	// IsProjectFine is true if the project has answered to the same token for another account or
 	// before. Without that, a 404 may mean that the token must not read the project.

@@ -301,9 +301,26 @@ func TestATokenIsReplacedInTime(t *testing.T) {
 		t.Fatalf("the error is %v", err)
 	}
 	w.must(need("b"), "acme", "acme-1")
-	w.must(with(need("a"), "acme"), "", "acme-2")
+	// Pipedream may not know the new one at once.
+	w.must(with(need("a"), "acme"), "", "acme-1")
+	w.wantIssued(2)
+	w.now = w.now.Add(10*time.Second - 1)
+	w.must(need("b"), "acme", "acme-1")
+	w.now = w.now.Add(1)
 	w.must(need("b"), "acme", "acme-2")
 	w.wantWoken()
+	w.wantIssued(2)
+}
+
+func TestTheTokenBeforeIsNotLentWhenItIsRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.must(need("a"), "acme", "acme-1")
+	w.now = begin.Add(50 * time.Minute)
+	b := w.must(need("a"), "acme", "acme-1")
+	w.report(b, errTokenRejected, true)
+	w.must(need("a"), "acme", "acme-2")
+	w.must(need("b"), "acme", "acme-2")
 	w.wantIssued(2)
 }
 
@@ -352,7 +369,7 @@ func TestOnlyTheCurrentToken(t *testing.T) {
 		t.Errorf("the error is %v", err)
 	}
 	w.must(only, "never read", "acme-1") // It could not read its credentials.
-	w.must(need("b"), "acme", "acme-2")
+	w.must(need("b"), "acme", "acme-1")
 	w.wantIssued(2)
 }
 
