@@ -206,13 +206,14 @@ func (c *client) fail(err error, now time.Time) error {
 		next.count += c.failure.count
 	}
 	switch {
-	case !failed.RetryAt.IsZero():
-		next.until = failed.RetryAt
 	case failed.Kind == pipedream.Unavailable, failed.Kind == pipedream.Malformed:
 		wait := retry.After(retry.Transient, string(c.digest[:]), next.count)
 		next.until = now.Add(min(wait, longestFailure))
-	default:
+	case failed.RetryAt.IsZero():
 		next.until = now.Add(retry.After(retry.Refused, "", next.count))
+	}
+	if failed.RetryAt.After(next.until) {
+		next.until = failed.RetryAt
 	}
 	c.failure = &next
 	if c.current != nil {

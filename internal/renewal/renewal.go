@@ -251,7 +251,7 @@ func decideTerminating(desired Desired, facts Facts, now time.Time) Decision {
 // whether the current token is worth anything, and all else waits.
 func decideSuspended(desired Desired, facts Facts, now time.Time) Decision {
 	switch {
-	case facts.Target == Owned && facts.Check == Unchecked:
+	case (facts.Target == Owned || facts.Record != nil) && facts.Check == Unchecked:
 		return Decision{Action: Read}
 	case facts.Target == Terminating:
 		return Decision{Action: Rest, Why: Missing, Until: facts.CollectedBy}

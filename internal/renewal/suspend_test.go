@@ -15,68 +15,68 @@ import (
 func TestDecideWhileSuspended(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		given func(*scene)
+		given func(*inputs)
 		want  renewal.Decision
 	}{
 		"nothing is due": {
-			given: func(*scene) {},
+			given: func(*inputs) {},
 			want:  renewal.Decision{Action: renewal.Rest},
 		},
 		"nothing was looked at yet": {
-			given: func(s *scene) { s.facts.Check = renewal.Unchecked },
+			given: func(s *inputs) { s.facts.Check = renewal.Unchecked },
 			want:  renewal.Decision{Action: renewal.Read},
 		},
 		"nothing was looked at yet, and the token has expired": {
-			given: func(s *scene) { s.facts.Check, s.facts.Record.ExpirationTime = renewal.Unchecked, now },
+			given: func(s *inputs) { s.facts.Check, s.facts.Record.ExpirationTime = renewal.Unchecked, now },
 			want:  renewal.Decision{Action: renewal.Read},
 		},
 		"a token waits to be written": {
-			given: func(s *scene) { s.facts.Target, s.facts.Record, s.facts.HasPending = renewal.Absent, nil, true },
+			given: func(s *inputs) { s.facts.Target, s.facts.Record, s.facts.HasPending = renewal.Absent, nil, true },
 			want:  renewal.Decision{Action: renewal.Rest, Why: renewal.Missing},
 		},
 		"verification is due": {
-			given: func(s *scene) { s.desired.VerifyEvery = time.Minute },
+			given: func(s *inputs) { s.desired.VerifyEvery = time.Minute },
 			want:  renewal.Decision{Action: renewal.Rest},
 		},
 		"the spec has changed, so that the token is to be verified now": {
-			given: func(s *scene) { s.desired.VerifyEvery, s.facts.VerifyNow = day, true },
+			given: func(s *inputs) { s.desired.VerifyEvery, s.facts.VerifyNow = day, true },
 			want:  renewal.Decision{Action: renewal.Rest},
 		},
 		"the Secret is not as the spec asks": {
-			given: func(s *scene) { s.facts.Check = renewal.Drifted },
+			given: func(s *inputs) { s.facts.Check = renewal.Drifted },
 			want:  renewal.Decision{Action: renewal.Rest},
 		},
 		"a foreign Secret stands in the way": {
-			given: func(s *scene) { s.facts.Target, s.facts.Record = renewal.Foreign, nil },
+			given: func(s *inputs) { s.facts.Target, s.facts.Record = renewal.Foreign, nil },
 			want:  renewal.Decision{Action: renewal.Rest, Why: renewal.NotOwned},
 		},
 		"the target is about to be removed": {
-			given: func(s *scene) { s.facts.Target, s.facts.CollectedBy = renewal.Terminating, later },
+			given: func(s *inputs) { s.facts.Target, s.facts.CollectedBy = renewal.Terminating, later },
 			want:  renewal.Decision{Action: renewal.Rest, Why: renewal.Missing, Until: later},
 		},
 		"there are no credentials": {
-			given: func(s *scene) { s.facts.HasCredentials = false },
+			given: func(s *inputs) { s.facts.HasCredentials = false },
 			want:  renewal.Decision{Action: renewal.Rest},
 		},
 		"the last attempt has failed": {
-			given: func(s *scene) { s.desired.RenewRequest, s.facts.NotBefore = "2", later },
+			given: func(s *inputs) { s.desired.RenewRequest, s.facts.NotBefore = "2", later },
 			want:  renewal.Decision{Action: renewal.Rest, Why: renewal.Requested},
 		},
 		"the templates are broken": {
-			given: func(s *scene) { s.facts.TemplateInvalid = true },
+			given: func(s *inputs) { s.facts.TemplateInvalid = true },
 			want:  renewal.Decision{Action: renewal.Rest},
 		},
 	}
 	for _, due := range dues {
 		tests["a token is due: "+string(due.why)] = struct {
-			given func(*scene)
+			given func(*inputs)
 			want  renewal.Decision
 		}{due.make, renewal.Decision{Action: renewal.Rest, Why: due.why}}
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := quiet()
+			s := nothingDue()
 			s.desired.Suspended = true
 			test.given(s)
 			decision := s.decide()
@@ -96,7 +96,7 @@ func TestDecideWhileSuspended(t *testing.T) {
 
 func TestASuspendedTokenExpiresAtItsSecond(t *testing.T) {
 	t.Parallel()
-	s := quiet()
+	s := nothingDue()
 	s.desired.Suspended = true
 	at := expires.Add(-2 * time.Minute)
 	decision := renewal.Decide(s.desired, s.facts, at)

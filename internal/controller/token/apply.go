@@ -67,7 +67,8 @@ func (st *state) applyObserved(s snapshot, o observed) {
 		st.reporting.status = nil
 	}
 	st.findOther(s)
-	// The outcome of a write of the pending token was unknown, and is settled by looking.
+	// The outcome of a write of the pending token was unknown, and is settled by looking. For a
+	// PipedreamToken that is being deleted, nothing is written any longer.
 	switch pending := st.attempt.pending; {
 	case pending == nil:
 	case s.currentInputs() == pending.inputs:
@@ -75,7 +76,7 @@ func (st *state) applyObserved(s snapshot, o observed) {
 		if failed := st.attempt.failure; failed != nil && failed.isOfCluster() {
 			st.attempt.failure = nil
 		}
-	case !s.now.Before(pending.token.ExpirationTime):
+	case s.isTokenTerminating(), !s.now.Before(pending.token.ExpirationTime):
 		st.attempt.pending = nil
 	}
 }

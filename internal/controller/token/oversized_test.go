@@ -18,10 +18,10 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 )
 
-// theirs is what others put on a Secret.
-type theirs struct{ labels, annotations, finalizers, owners int }
+// ofOthers is what others put on a Secret.
+type ofOthers struct{ labels, annotations, finalizers, owners int }
 
-func (o theirs) add(w *world, secret *corev1.Secret) {
+func (o ofOthers) add(w *world, secret *corev1.Secret) {
 	w.Helper()
 	if secret.Labels == nil {
 		secret.Labels = map[string]string{}
@@ -67,16 +67,16 @@ func (w *world) wantKept(before, after *corev1.Secret) {
 
 // holdings are what others may put on a Secret, and whether the cache holds all of it.
 var holdings = map[string]struct {
-	theirs
+	ofOthers
 	isOversized bool
 }{
-	"little":            {theirs{3, 0, 1, 1}, false},
-	"a long note":       {theirs{0, 1, 0, 0}, true},
-	"250 kB of notes":   {theirs{2, 34, 1, 1}, true},
-	"many labels":       {theirs{500, 0, 0, 0}, true},
-	"many finalizers":   {theirs{0, 0, 500, 0}, true},
-	"some of each":      {theirs{100, 2, 20, 1}, true},
-	"nothing of theirs": {theirs{}, false},
+	"little":            {ofOthers{3, 0, 1, 1}, false},
+	"a long note":       {ofOthers{0, 1, 0, 0}, true},
+	"250 kB of notes":   {ofOthers{2, 34, 1, 1}, true},
+	"many labels":       {ofOthers{500, 0, 0, 0}, true},
+	"many finalizers":   {ofOthers{0, 0, 500, 0}, true},
+	"some of each":      {ofOthers{100, 2, 20, 1}, true},
+	"nothing of theirs": {ofOthers{}, false},
 }
 
 // TestWhatOthersHaveSetSurvives renews, rewrites and repairs Secrets with little and with much of
@@ -150,7 +150,7 @@ func TestAnEditOfAnOversizedSecretIsSeen(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			w.issued(withTeam)
-			change(w, w.target(), theirs{labels: 100, annotations: 10}.addTo(w))
+			change(w, w.target(), ofOthers{labels: 100, annotations: 10}.addTo(w))
 			w.reconcile()
 			w.restart()
 			w.pass(time.Minute)
@@ -171,7 +171,7 @@ func TestAnEditOfAnOversizedSecretIsSeen(t *testing.T) {
 	}
 }
 
-func (o theirs) addTo(w *world) func(*corev1.Secret) {
+func (o ofOthers) addTo(w *world) func(*corev1.Secret) {
 	return func(s *corev1.Secret) { o.add(w, s) }
 }
 
@@ -188,7 +188,7 @@ func TestAnOversizedSecretThatChangesBeforeTheWrite(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			w.issued()
-			change(w, w.target(), theirs{labels: 100, annotations: 10}.addTo(w))
+			change(w, w.target(), ofOthers{labels: 100, annotations: 10}.addTo(w))
 			w.reconcile()
 			w.passUntil(w.token().Status.RenewalTime)
 			reads := 0
@@ -221,7 +221,7 @@ func TestAnOversizedSecretThatCantBeRead(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.issued()
-	change(w, w.target(), theirs{labels: 100, annotations: 10}.addTo(w))
+	change(w, w.target(), ofOthers{labels: 100, annotations: 10}.addTo(w))
 	w.reconcile()
 	before := w.target()
 	w.passUntil(w.token().Status.RenewalTime)

@@ -407,6 +407,32 @@ func TestPendingTokenOutlastsASecretThatIsHeld(t *testing.T) {
 	w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionTrue, v1alpha1.ReasonIssued)
 }
 
+// TestPendingTokenOfAnObjectThatIsHeldIsDropped has a token issued that can't be written, and the PipedreamToken deleted.
+func TestPendingTokenOfAnObjectThatIsHeldIsDropped(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.issued()
+	w.passUntil(w.token().Status.RenewalTime)
+	w.failWrites("PUT secrets")
+	w.reconcile()
+	w.wantExchanges(2)
+	w.wire.cut(nil)
+	before := w.target()
+	hold(w, w.token())
+	for range 3 {
+		w.pass(time.Minute)
+		w.reconcile()
+	}
+	w.wantExchanges(2)
+	w.wantHeld("PipedreamToken `orders` is being deleted")
+	if got := w.target(); got.ResourceVersion != before.ResourceVersion {
+		t.Error("the pending token was written")
+	}
+	if known := w.reconciler.states.of(w.key("orders"), w.token().UID); known == nil || known.attempt.pending != nil {
+		t.Error("a token that is never written is kept in memory")
+	}
+}
+
 // TestForeignSecretThatIsHeldIsNeverTouched takes the name of the Secret by one that is being deleted.
 func TestForeignSecretThatIsHeldIsNeverTouched(t *testing.T) {
 	t.Parallel()
