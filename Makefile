@@ -93,10 +93,10 @@ generate: manifests ## Generate files from code: all of make manifests, deepcopy
 	go run ./hack/reasons
 
 .PHONY: manifests
-manifests: ## Generate the CRD and the RBAC rules, and copy files into the chart.
+manifests: ## Generate the CRDs and the RBAC rules, and copy files into the chart.
 	$(TOOL) controller-gen crd rbac:roleName=manager paths=./... output:crd:dir=config/crd/bases output:rbac:dir=config/rbac
 	@# Helm reads no file outside of a chart, so the chart needs copies.
-	cp config/crd/bases/pipedream-operator.io_pipedreamtokens.yaml charts/pipedream-operator/files/crd.yaml
+	cp config/crd/bases/*.yaml charts/pipedream-operator/files/crds/
 	cp config/rbac/role.yaml config/rbac/aggregated_roles.yaml config/policy/require_scopes.yaml charts/pipedream-operator/files/
 	cp config/prometheus/rule.yaml config/prometheus/dashboard.json charts/pipedream-operator/files/
 

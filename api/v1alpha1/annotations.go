@@ -64,6 +64,28 @@ const OperatorAnnotation = "pipedream-operator.io/operator"
 // write. It is repeated each hour while they do. It is no reason of a condition.
 const EventTwoOperators = "TwoOperators"
 
+// The annotations on the written Secret of a PipedreamAccount, beside OwnerAnnotation,
+// ExpiresAtAnnotation (empty when the credentials do not expire), RenewRequestAnnotation,
+// LabelsAnnotation, AnnotationsAnnotation, RenderingAnnotation (here a digest of
+// spec.secret) and ContentAnnotation. Editing one of them counts as editing the Secret,
+// and the credentials are fetched again.
+const (
+	// FetchedAtAnnotation is when the credentials in the Secret were fetched for the
+	// first time, in RFC 3339.
+	FetchedAtAnnotation = "pipedream-operator.io/fetched-at"
+	// NextRefreshAtAnnotation is when Pipedream says that it refreshes the credentials,
+	// in RFC 3339; empty when it does not say.
+	NextRefreshAtAnnotation = "pipedream-operator.io/next-refresh-at"
+	// AccountAnnotation is the ID of the account, and AppAnnotation the name slug of its
+	// app; empty when Pipedream does not say.
+	AccountAnnotation = "pipedream-operator.io/account"
+	AppAnnotation     = "pipedream-operator.io/app"
+	// RequestAnnotation is an HMAC-SHA-256, keyed with the UID of the PipedreamAccount,
+	// over the API address, the project, the environment, and the account that was asked
+	// for.
+	RequestAnnotation = "pipedream-operator.io/request"
+)
+
 // OwnerValue returns the value of OwnerAnnotation for an object: the name of a
 // PipedreamToken, and the kind and the name of an object of any other kind, such as
 // PipedreamAccount/orders. So the Secret of an object of one kind never passes for the

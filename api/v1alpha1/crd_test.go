@@ -140,6 +140,11 @@ func TestDiscovery(t *testing.T) {
 	}
 	want := []metav1.APIResource{
 		{
+			Name: "pipedreamaccounts", SingularName: "pipedreamaccount", Namespaced: true, Kind: "PipedreamAccount",
+			ShortNames: []string{"pda"}, Categories: []string{"pipedream"},
+		},
+		{Name: "pipedreamaccounts/status", Namespaced: true, Kind: "PipedreamAccount"},
+		{
 			Name: "pipedreamtokens", SingularName: "pipedreamtoken", Namespaced: true, Kind: "PipedreamToken",
 			ShortNames: []string{"pdt"}, Categories: []string{"pipedream"},
 		},
@@ -152,31 +157,35 @@ func TestDiscovery(t *testing.T) {
 
 func TestEveryFieldIsDescribed(t *testing.T) {
 	t.Parallel()
-	root := schema(t)
-	// The API server describes it itself, and a CRD must not.
-	delete(root["properties"].(map[string]any), "metadata")
-	described := 0
-	walk("PipedreamToken", root, func(path string, schema map[string]any) {
-		if strings.HasSuffix(path, "[]") {
-			return // its list is described
+	for kind := range invalidManifests {
+		root := schema(t, kind)
+		// The API server describes it itself, and a CRD must not.
+		delete(root["properties"].(map[string]any), "metadata")
+		described := 0
+		walk(kind, root, func(path string, schema map[string]any) {
+			if strings.HasSuffix(path, "[]") {
+				return // its list is described
+			}
+			if description, _ := schema["description"].(string); strings.TrimSpace(description) == "" {
+				t.Errorf("%s has no description: kubectl explain says nothing of it", path)
+			}
+			described++
+		})
+		if described < 25 {
+			t.Errorf("found only %d fields of %s", described, kind)
 		}
-		if description, _ := schema["description"].(string); strings.TrimSpace(description) == "" {
-			t.Errorf("%s has no description: kubectl explain says nothing of it", path)
-		}
-		described++
-	})
-	if described < 25 {
-		t.Errorf("found only %d fields", described)
 	}
 }
 
 func TestTheSchemaWritesNoDefaultIntoASpec(t *testing.T) {
 	t.Parallel()
-	walk("spec", property(t, schema(t), "spec"), func(path string, schema map[string]any) {
-		if byDefault, ok := schema["default"]; ok {
-			t.Errorf("%s has the default %v: a delivering tool would find in the cluster what it did not put there", path, byDefault)
-		}
-	})
+	for kind := range invalidManifests {
+		walk(kind+".spec", property(t, schema(t, kind), "spec"), func(path string, schema map[string]any) {
+			if byDefault, ok := schema["default"]; ok {
+				t.Errorf("%s has the default %v: a delivering tool would find in the cluster what it did not put there", path, byDefault)
+			}
+		})
+	}
 }
 
 func TestTheSchemeKnowsTheKinds(t *testing.T) {
@@ -188,6 +197,9 @@ func TestTheSchemeKnowsTheKinds(t *testing.T) {
 	for kind, object := range map[string]runtime.Object{
 		"PipedreamToken":     &v1alpha1.PipedreamToken{},
 		"PipedreamTokenList": &v1alpha1.PipedreamTokenList{},
+
+		"PipedreamAccount":     &v1alpha1.PipedreamAccount{},
+		"PipedreamAccountList": &v1alpha1.PipedreamAccountList{},
 	} {
 		kinds, _, err := scheme.ObjectKinds(object)
 		if err != nil || len(kinds) != 1 || kinds[0] != v1alpha1.SchemeGroupVersion.WithKind(kind) {
@@ -213,10 +225,10 @@ func TestTargetName(t *testing.T) {
 	}
 }
 
-// schema returns the schema of a PipedreamToken as the API server has it.
-func schema(t *testing.T) map[string]any {
+// schema returns the schema of a kind, by its plural name, as the API server has it.
+func schema(t *testing.T, kind string) map[string]any {
 	t.Helper()
-	content, err := request(t, http.MethodGet, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/pipedreamtokens.pipedream-operator.io", nil)
+	content, err := request(t, http.MethodGet, definitions+"/"+kind+".pipedream-operator.io", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

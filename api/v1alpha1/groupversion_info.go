@@ -31,7 +31,7 @@ var (
 )
 
 func addKnownTypes(scheme *runtime.Scheme) error {
-	scheme.AddKnownTypes(SchemeGroupVersion, &PipedreamToken{}, &PipedreamTokenList{})
+	scheme.AddKnownTypes(SchemeGroupVersion, &PipedreamToken{}, &PipedreamTokenList{}, &PipedreamAccount{}, &PipedreamAccountList{})
 	metav1.AddToGroupVersion(scheme, SchemeGroupVersion)
 	return nil
 }

@@ -83,6 +83,8 @@ func collectionOf(t *testing.T, namespace string, manifest []byte) string {
 	switch object := parse(t, manifest); object.GroupVersionKind() {
 	case v1alpha1.SchemeGroupVersion.WithKind("PipedreamToken"):
 		return tokensIn(namespace)
+	case v1alpha1.SchemeGroupVersion.WithKind("PipedreamAccount"):
+		return accountsIn(namespace)
 	case corev1.SchemeGroupVersion.WithKind("Secret"):
 		return path.Join("/api/v1/namespaces", namespace, "secrets")
 	default:
@@ -93,6 +95,10 @@ func collectionOf(t *testing.T, namespace string, manifest []byte) string {
 
 func tokensIn(namespace string) string {
 	return path.Join("/apis", v1alpha1.SchemeGroupVersion.String(), "namespaces", namespace, "pipedreamtokens")
+}
+
+func accountsIn(namespace string) string {
+	return path.Join("/apis", v1alpha1.SchemeGroupVersion.String(), "namespaces", namespace, "pipedreamaccounts")
 }
 
 // parse reads a manifest without looking at what it may hold.
@@ -118,6 +124,29 @@ func tokenOf(t *testing.T, manifest []byte) v1alpha1.PipedreamToken {
 	var token v1alpha1.PipedreamToken
 	decode(t, encode(t, parse(t, manifest).Object), &token)
 	return token
+}
+
+// accountNamed returns the manifest of a PipedreamAccount.
+func accountNamed(name, spec string) string {
+	return fmt.Sprintf(`{"apiVersion":%q,"kind":"PipedreamAccount","metadata":{"name":%q},"spec":%s}`, v1alpha1.SchemeGroupVersion, name, spec)
+}
+
+// accountOf reads a manifest of a PipedreamAccount.
+func accountOf(t *testing.T, manifest []byte) v1alpha1.PipedreamAccount {
+	t.Helper()
+	var account v1alpha1.PipedreamAccount
+	decode(t, encode(t, parse(t, manifest).Object), &account)
+	return account
+}
+
+// createAccount creates a PipedreamAccount, and returns it as the API server shows it.
+func createAccount(t *testing.T, namespace, manifest string) v1alpha1.PipedreamAccount {
+	t.Helper()
+	created, err := create(t, namespace, []byte(manifest))
+	if err != nil {
+		t.Fatalf("create a PipedreamAccount: %v", err)
+	}
+	return accountOf(t, created)
 }
 
 func encode(t *testing.T, object any) []byte {

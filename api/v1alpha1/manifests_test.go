@@ -19,7 +19,12 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
-const invalidManifests = "testdata/invalid/*.yaml"
+// invalidManifests has for each kind the manifests that the API server must refuse, by the plural
+// name of the kind.
+var invalidManifests = map[string]string{
+	"pipedreamtokens":   "testdata/invalid/*.yaml",
+	"pipedreamaccounts": "testdata/invalid/pipedreamaccount/*.yaml",
+}
 
 func samplesFolder() string { return filepath.Join(harness.Root(), "config", "samples") }
 
@@ -67,6 +72,9 @@ func TestNoSampleWritesToTheSecretOfAnother(t *testing.T) {
 		case "PipedreamToken":
 			token := tokenOf(t, manifest)
 			target = token.TargetName()
+		case "PipedreamAccount":
+			account := accountOf(t, manifest)
+			target = account.TargetName()
 		case "Secret":
 			target = object.GetName()
 		default:
@@ -82,12 +90,14 @@ func TestNoSampleWritesToTheSecretOfAnother(t *testing.T) {
 func TestTheAPIServerRejectsEveryInvalidManifest(t *testing.T) {
 	t.Parallel()
 	namespace := newNamespace(t)
-	for name, manifest := range read(t, invalidManifests) {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			_, err := create(t, namespace, manifest)
-			wantRejected(t, err, wantedBy(t, manifest))
-		})
+	for kind, manifests := range invalidManifests {
+		for name, manifest := range read(t, manifests) {
+			t.Run(kind+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				_, err := create(t, namespace, manifest)
+				wantRejected(t, err, wantedBy(t, manifest))
+			})
+		}
 	}
 }
 
@@ -96,22 +106,24 @@ func TestTheAPIServerRejectsEveryInvalidManifest(t *testing.T) {
 func TestEveryRuleOfTheSpecHasAnInvalidManifest(t *testing.T) {
 	t.Parallel()
 	element := regexp.MustCompile(`(\b(?:labels|annotations|data))\.\w+|\[\w+\]`)
-	var wanted []string
-	for _, manifest := range read(t, invalidManifests) {
-		wanted = append(wanted, element.ReplaceAllString(wantedBy(t, manifest), "$1[]"))
-	}
-	root := schema(t)
-	rules := append(rulesInCEL("", root), rulesOf("spec", property(t, root, "spec"))...)
-	for _, rule := range rules {
-		isShown := func(want string) bool {
-			return strings.HasPrefix(want, rule.path+": ") && strings.Contains(want, rule.message)
+	for kind, manifests := range invalidManifests {
+		var wanted []string
+		for _, manifest := range read(t, manifests) {
+			wanted = append(wanted, element.ReplaceAllString(wantedBy(t, manifest), "$1[]"))
 		}
-		if !slices.ContainsFunc(wanted, isShown) && !rule.needsUpdate() {
-			t.Errorf("no manifest in %s breaks the rule of %s with the message %q", invalidManifests, rule.path, rule.message)
+		root := schema(t, kind)
+		rules := append(rulesInCEL("", root), rulesOf("spec", property(t, root, "spec"))...)
+		for _, rule := range rules {
+			isShown := func(want string) bool {
+				return strings.HasPrefix(want, rule.path+": ") && strings.Contains(want, rule.message)
+			}
+			if !slices.ContainsFunc(wanted, isShown) && !rule.needsUpdate() {
+				t.Errorf("no manifest in %s breaks the rule of %s with the message %q", manifests, rule.path, rule.message)
+			}
 		}
-	}
-	if len(rules) < 30 {
-		t.Errorf("found only %d rules: %v", len(rules), rules)
+		if len(rules) < 30 {
+			t.Errorf("found only %d rules of %s: %v", len(rules), kind, rules)
+		}
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
+	"github.com/pipedream-operator/pipedream-operator/internal/bearer"
 	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
 )
 
@@ -42,20 +43,46 @@ const (
 type Dispatcher struct {
 	mu        sync.Mutex
 	isStarted bool
-	readers   []*throttle.Ready
+	readers   []turns
 	sources   map[string]*turnSource
 }
 
 var _ manager.Runnable = (*Dispatcher)(nil)
 
+// turns reports whose turn has come, as throttle.Ready does.
+type turns interface {
+	Next() (requesters []throttle.Requester, wait time.Duration)
+	Changed() <-chan struct{}
+}
+
 // NewLimiter returns a Limiter. The Dispatcher wakes the requesters of the Limiter if
 // NewLimiter is called before Start.
 func (d *Dispatcher) NewLimiter(options throttle.Options) *throttle.Limiter {
 	limiter, ready := throttle.NewLimiter(options)
+	d.read(ready)
+	return limiter
+}
+
+// NewProjects returns the limiters of the projects of Pipedream Connect. The Dispatcher wakes their
+// requesters if NewProjects is called before Start.
+func (d *Dispatcher) NewProjects(options throttle.ProjectsOptions) *throttle.Projects {
+	projects, ready := throttle.NewProjects(options)
+	d.read(ready)
+	return projects
+}
+
+// NewBearers returns a store of access tokens. The Dispatcher wakes who waits for one of them if
+// NewBearers is called before Start.
+func (d *Dispatcher) NewBearers(options bearer.Options) *bearer.Store {
+	store, ready := bearer.New(options)
+	d.read(ready)
+	return store
+}
+
+func (d *Dispatcher) read(ready turns) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.readers = append(d.readers, ready)
-	return limiter
 }
 
 // Source returns the source of reconciles for the controller of one kind. The controller
@@ -94,7 +121,7 @@ func (d *Dispatcher) Start(ctx context.Context) error {
 }
 
 // dispatch wakes the requesters of one Limiter until ctx ends.
-func (d *Dispatcher) dispatch(ctx context.Context, ready *throttle.Ready) {
+func (d *Dispatcher) dispatch(ctx context.Context, ready turns) {
 	for ctx.Err() == nil {
 		requesters, wait := ready.Next()
 		for _, requester := range requesters {
@@ -118,7 +145,7 @@ func (d *Dispatcher) wake(ctx context.Context, requester throttle.Requester) {
 
 // sleepUntilChanged returns when the Limiter has changed, when the wait is over, or when ctx
 // ends. A wait of zero has no end.
-func sleepUntilChanged(ctx context.Context, ready *throttle.Ready, wait time.Duration) {
+func sleepUntilChanged(ctx context.Context, ready turns, wait time.Duration) {
 	var over <-chan time.Time
 	if wait > 0 {
 		timer := time.NewTimer(wait)

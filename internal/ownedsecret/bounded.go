@@ -49,18 +49,23 @@ const LongestScope = 64*(128+1) - 1
 // be. LabelsAnnotation and AnnotationsAnnotation are not among them: a write needs them to tell the
 // spec's labels and annotations from the ones of others, and the cache has only the ones of others.
 var longestValues = map[string]int{
-	v1alpha1.OwnerAnnotation:        2*longestName + 1,
-	v1alpha1.IssuedAtAnnotation:     longestName,
-	v1alpha1.ExpiresAtAnnotation:    longestName,
-	v1alpha1.ScopesAnnotation:       LongestScope,
-	v1alpha1.GrantedScopeAnnotation: LongestScope,
-	v1alpha1.APIAnnotation:          2 << 10,
-	v1alpha1.RenewRequestAnnotation: longestRequest,
-	v1alpha1.InputsAnnotation:       longestName,
-	v1alpha1.CredentialsAnnotation:  4 * (longestName + 1),
-	v1alpha1.TokenKeyAnnotation:     longestName,
-	v1alpha1.RenderingAnnotation:    longestName,
-	v1alpha1.ContentAnnotation:      longestName,
+	v1alpha1.OwnerAnnotation:         2*longestName + 1,
+	v1alpha1.IssuedAtAnnotation:      longestName,
+	v1alpha1.FetchedAtAnnotation:     longestName,
+	v1alpha1.ExpiresAtAnnotation:     longestName,
+	v1alpha1.NextRefreshAtAnnotation: longestName,
+	v1alpha1.ScopesAnnotation:        LongestScope,
+	v1alpha1.GrantedScopeAnnotation:  LongestScope,
+	v1alpha1.APIAnnotation:           2 << 10,
+	v1alpha1.RenewRequestAnnotation:  longestRequest,
+	v1alpha1.AccountAnnotation:       longestName,
+	v1alpha1.AppAnnotation:           longestName,
+	v1alpha1.RequestAnnotation:       longestName,
+	v1alpha1.InputsAnnotation:        longestName,
+	v1alpha1.CredentialsAnnotation:   4 * (longestName + 1),
+	v1alpha1.TokenKeyAnnotation:      longestName,
+	v1alpha1.RenderingAnnotation:     longestName,
+	v1alpha1.ContentAnnotation:       longestName,
 }
 
 // errOtherVersion is the cause of the conflict that Complete returns.

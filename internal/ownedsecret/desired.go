@@ -90,6 +90,14 @@ func IsApplied(desired, existing *corev1.Secret, owner Owner, ignoredAnnotations
 		maps.Equal(without(desired.Annotations, ignored), without(existing.Annotations, ignored))
 }
 
+// IsUpToDate reports whether an existing Secret, which is as the operator wrote it, is as it would be
+// written: with the same record and content digest, labels and annotations, and controlled by the
+// owner. Kubectl's last-applied annotation is no reason to write.
+func IsUpToDate(desired *corev1.Secret, existing *metav1.PartialObjectMetadata, owner Owner) bool {
+	return isControlledBy(existing, owner) && maps.Equal(desired.Labels, existing.Labels) &&
+		maps.Equal(desired.Annotations, without(existing.Annotations, []string{corev1.LastAppliedConfigAnnotation}))
+}
+
 func without(annotations map[string]string, ignored []string) map[string]string {
 	rest := maps.Clone(annotations)
 	for _, key := range ignored {

@@ -132,7 +132,7 @@ func (c *Client) Account(ctx context.Context, token Sensitive, query AccountQuer
 // check returns an error if the API must not be asked.
 func (q AccountQuery) check() error {
 	switch {
-	case q.AccountID != "" && !isAccountID(q.AccountID):
+	case q.AccountID != "" && !IsAccountID(q.AccountID):
 		return &Error{Kind: RequestRejected, Detail: "the account ID must have only letters, digits, _ and -, and at most 64 of them"}
 	case q.AccountID == "" && (q.ExternalUserID == "" || q.App == "" || q.ProjectID == ""):
 		return &Error{Kind: RequestRejected, Detail: "the query names no account"}
@@ -283,15 +283,15 @@ func accountRejection(got answer, now time.Time) *Error {
 	return e
 }
 
-// isAccountID reports whether a text can be the ID of an account.
-func isAccountID(text string) bool {
+// IsAccountID reports whether a text can be the ID of an account.
+func IsAccountID(text string) bool {
 	return text != "" && len(text) <= longestAccountID && consistsOf(text, func(r rune) bool {
 		return isSlugRune(r) || r >= 'A' && r <= 'Z'
 	})
 }
 
-// isAppSlug reports whether a text can be the name slug of an app.
-func isAppSlug(text string) bool {
+// IsAppSlug reports whether a text can be the name slug of an app.
+func IsAppSlug(text string) bool {
 	return text != "" && len(text) <= longestAccountID && !strings.ContainsAny(text[:1], "_-") && consistsOf(text, isSlugRune)
 }
 

@@ -160,7 +160,7 @@ func parseAccount(raw json.RawMessage) (rawAccount, error) {
 		return rawAccount{}, errNoAccount
 	}
 	id, _ := asString(fields.ID)
-	if !isAccountID(id) {
+	if !IsAccountID(id) {
 		return rawAccount{}, errors.New("the answer has an account without a usable id")
 	}
 	account := rawAccount{
@@ -183,7 +183,7 @@ func (a *rawAccount) parseApp(raw json.RawMessage) {
 	}
 	a.appID, _ = asString(app.ID)
 	a.authType, _ = asString(app.AuthType)
-	if slug, _ := asString(app.NameSlug); isAppSlug(slug) {
+	if slug, _ := asString(app.NameSlug); IsAppSlug(slug) {
 		a.appSlug = slug
 	}
 }

@@ -70,7 +70,8 @@ const (
 	Foreign Target = "Foreign"
 	// Owned: the Secret belongs to the owner of the credentials.
 	Owned Target = "Owned"
-	// Terminating: the Secret belonged to the owner, and is about to be removed.
+	// Terminating: the Secret belongs to the owner, and is about to be removed. Credentials that are
+	// written to it are lost.
 	Terminating Target = "Terminating"
 )
 
@@ -90,9 +91,14 @@ const (
 // Facts are the state of the world, and what is remembered of earlier looks.
 type Facts struct {
 	Target Target
-	// CollectedBy is when a Terminating target is gone, or is not waited for any longer.
+	// CollectedBy is when a Terminating target is gone, or is not waited for any longer. It is zero if
+	// only the removal of the target ends the wait.
 	CollectedBy time.Time
-	// Record is the record of an Owned target; nil if it can't be read.
+	// OwnerTerminating is true if the owner itself is being deleted. Nothing is fetched for it any
+	// longer.
+	OwnerTerminating bool
+	// Record is the record of an Owned target, or of a Terminating one that still counts; nil if it
+	// can't be read.
 	Record *Record
 	Check  Check
 	// HasCredentials is true if there is something to ask Pipedream with.
@@ -112,6 +118,9 @@ type Facts struct {
 	// Changed is true if a request or another spec has come since the failure or the verdict, so that
 	// the next fetch need not wait. It must be false while Pipedream asks for fewer requests.
 	Changed bool
+	// ClusterFailed is true if the attempt failed because a request to the cluster did. The target is
+	// then not read again before the wait ends.
+	ClusterFailed bool
 	// HasFreshBearer is true if the last fetch was refused because of its access token, and there is
 	// another access token, which was issued after that. The next fetch waits neither for NotBefore
 	// nor for the shortest interval.
@@ -166,6 +175,7 @@ const (
 	NoCredentials Why = "NoCredentials" // there is nothing to ask Pipedream with
 	BadTemplate   Why = "BadTemplate"   // the templates fail whatever the credentials are
 	OtherType     Why = "OtherType"     // the Secret is of another type, which never changes
+	BeingDeleted  Why = "BeingDeleted"  // the Secret or its owner is being deleted, and is not gone yet
 )
 
 // Decision is one thing to do.
@@ -184,22 +194,43 @@ const maxSleep = 5 * time.Minute
 func Decide(desired Desired, facts Facts, now time.Time) Decision {
 	decision := decideTarget(desired, facts, now)
 	isIdle := decision.Action != Fetch || facts.Queued
-	if isIdle && facts.Target == Owned && facts.Check == Unchecked {
+	if !isIdle || facts.Check != Unchecked || facts.Target != Owned && facts.Record == nil {
+		return decision
+	}
+	switch until := clusterNotBefore(facts, now); {
+	case !now.Before(until):
 		return Decision{Action: Read}
+	case decision.Action == Keep:
+		return Decision{Action: Wait, Until: until}
 	}
 	return decision
 }
 
-func decideTarget(desired Desired, facts Facts, now time.Time) Decision {
-	if desired.Suspended {
-		return decideSuspended(desired, facts, now)
+// clusterNotBefore returns when the cluster is asked again after a request to it has failed; zero if
+// none has.
+func clusterNotBefore(facts Facts, now time.Time) time.Time {
+	if !facts.ClusterFailed {
+		return time.Time{}
 	}
-	switch facts.Target {
-	case Foreign:
+	until := retry.Believe(facts.NotBefore, now)
+	if facts.Changed {
+		until = earliest(until, facts.Triggered.NotBefore(now))
+	}
+	return until
+}
+
+func decideTarget(desired Desired, facts Facts, now time.Time) Decision {
+	switch {
+	case facts.OwnerTerminating:
+		return Decision{Action: Blocked, Why: BeingDeleted}
+	case desired.Suspended:
+		return decideSuspended(desired, facts, now)
+	case facts.Target == Foreign:
 		return Decision{Action: Blocked, Why: NotOwned}
-	case Terminating:
+	case facts.Target == Terminating && facts.CollectedBy.IsZero():
+		return Decision{Action: Blocked, Why: BeingDeleted}
+	case facts.Target == Terminating:
 		return Decision{Action: Wait, Why: Missing, Until: facts.CollectedBy}
-	case Absent, Owned:
 	}
 	dues := duesOf(desired, facts, now)
 	switch {
@@ -262,7 +293,7 @@ const (
 func CurrentCredentials(desired Desired, facts Facts, now time.Time) State {
 	record := facts.Record
 	switch {
-	case facts.Target != Owned, record == nil, facts.Check == Edited:
+	case facts.Target == Absent, facts.Target == Foreign, record == nil, facts.Check == Edited:
 		return StateNone
 	case record.isExpired(now):
 		return StateExpired
@@ -282,7 +313,7 @@ func (w Why) IsTriggered() bool {
 	switch w {
 	case Missing, SecretEdited, Outdated, Requested, TemplateChanged:
 		return true
-	case Expired, Expiring, IntervalElapsed, NotOwned, NoCredentials, BadTemplate, OtherType:
+	case Expired, Expiring, IntervalElapsed, NotOwned, NoCredentials, BadTemplate, OtherType, BeingDeleted:
 	}
 	return false
 }
@@ -301,7 +332,10 @@ func Sleep(desired Desired, facts Facts, decision Decision, now time.Time) time.
 		consider(facts.Record.ExpirationTime)
 		consider(facts.Record.ExpirationTime.Add(afterExpiry))
 	}
-	if desired.Suspended {
+	if facts.Check == Unchecked {
+		consider(clusterNotBefore(facts, now))
+	}
+	if desired.Suspended || facts.OwnerTerminating || facts.Target == Terminating {
 		return wake.Sub(now)
 	}
 	for _, d := range duesOf(desired, facts, now) {

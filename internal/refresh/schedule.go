@@ -87,7 +87,7 @@ func agingOf(desired Desired, facts Facts, now time.Time) []due {
 	if at, ok := nextByInterval(desired, record, facts.Looks, now); ok {
 		add(IntervalElapsed, at, at)
 	}
-	if at := facts.Verdict.notBefore(now); facts.Verdict.Kind != "" {
+	if at := facts.Verdict.NotBefore(now); facts.Verdict.Kind != "" {
 		add(IntervalElapsed, at, at)
 	}
 	return dues
@@ -190,7 +190,7 @@ func notBefore(facts Facts, now time.Time) time.Time {
 	if facts.HasFreshBearer {
 		return time.Time{}
 	}
-	until := latest(retry.Believe(facts.NotBefore, now), facts.Verdict.notBefore(now))
+	until := latest(retry.Believe(facts.NotBefore, now), facts.Verdict.NotBefore(now))
 	if facts.Changed {
 		until = earliest(until, facts.Triggered.NotBefore(now))
 	}

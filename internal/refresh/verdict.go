@@ -26,9 +26,9 @@ const (
 	Mismatch VerdictKind = "Mismatch"
 )
 
-// isDoubtful reports whether a verdict may be a fault on the way: a gateway may answer 404 for a
+// IsDoubtful reports whether a verdict may be a fault on the way: a gateway may answer 404 for a
 // minute.
-func (k VerdictKind) isDoubtful() bool { return k == NotFound || k == NotExportable }
+func (k VerdictKind) IsDoubtful() bool { return k == NotFound || k == NotExportable }
 
 const (
 	firstDoubtWait    = 30 * time.Second
@@ -54,7 +54,7 @@ type Verdict struct {
 // again, two minutes later or while the project is fine; each other verdict is confirmed at once.
 func (v *Verdict) Add(kind VerdictKind, isProjectFine bool, now time.Time) {
 	if v.Kind != kind {
-		*v = Verdict{Kind: kind, Since: now, IsConfirmed: !kind.isDoubtful()}
+		*v = Verdict{Kind: kind, Since: now, IsConfirmed: !kind.IsDoubtful()}
 		isProjectFine = false
 	}
 	v.Count++
@@ -64,15 +64,15 @@ func (v *Verdict) Add(kind VerdictKind, isProjectFine bool, now time.Time) {
 	}
 }
 
-// notBefore returns when Pipedream is asked again: a minute after the verdict, doubling to
+// NotBefore returns when Pipedream is asked again: a minute after the verdict, doubling to
 // retry.LongestWait; after the first doubtful verdict, 30 seconds. It returns zero if there is
 // nothing to wait for.
-func (v Verdict) notBefore(now time.Time) time.Time {
+func (v Verdict) NotBefore(now time.Time) time.Time {
 	if v.Kind == "" {
 		return time.Time{}
 	}
 	count := v.Count
-	if v.Kind.isDoubtful() {
+	if v.Kind.IsDoubtful() {
 		if count <= 1 {
 			return retry.EndOf(v.Last, firstDoubtWait, now)
 		}

@@ -204,6 +204,14 @@ func (l *Limiter) OutageEnded() time.Time {
 	return l.clock.toExternal(l.schedule.outage.wokenAt)
 }
 
+// isIdle reports whether nobody has a ticket or waits for an answer, and there is no pause.
+func (l *Limiter) isIdle() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := &l.schedule
+	return len(s.entries) == 0 && len(s.flights) == 0 && !s.pause.isOn(l.clock.now())
+}
+
 // isBusy reports whether a requester could send a request now if the pace allowed it.
 func (l *Limiter) isBusy() bool {
 	l.mu.Lock()

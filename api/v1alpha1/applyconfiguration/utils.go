@@ -19,10 +19,20 @@ import (
 func ForKind(kind schema.GroupVersionKind) interface{} {
 	switch kind {
 	// Group=pipedream-operator.io, Version=v1alpha1
+	case v1alpha1.SchemeGroupVersion.WithKind("AccountSecretTemplate"):
+		return &apiv1alpha1.AccountSecretTemplateApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("CheckedSecret"):
 		return &apiv1alpha1.CheckedSecretApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ClientSecretReference"):
 		return &apiv1alpha1.ClientSecretReferenceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("FetchedAccount"):
+		return &apiv1alpha1.FetchedAccountApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("PipedreamAccount"):
+		return &apiv1alpha1.PipedreamAccountApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("PipedreamAccountSpec"):
+		return &apiv1alpha1.PipedreamAccountSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("PipedreamAccountStatus"):
+		return &apiv1alpha1.PipedreamAccountStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PipedreamToken"):
 		return &apiv1alpha1.PipedreamTokenApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PipedreamTokenSpec"):

@@ -52,6 +52,13 @@ func Keys(reference v1alpha1.ClientSecretReference) (clientID, clientSecret stri
 	return orDefault(reference.ClientIDKey, v1alpha1.DefaultClientIDKey), orDefault(reference.ClientSecretKey, v1alpha1.DefaultClientSecretKey)
 }
 
+// Reference tells one version of the client credentials that a reference names, and where they are, from
+// any other.
+func Reference(namespace string, reference v1alpha1.ClientSecretReference, version string) string {
+	clientID, clientSecret := Keys(reference)
+	return strings.Join([]string{namespace, reference.Name, clientID, clientSecret, version}, "/")
+}
+
 func parse(secret *corev1.Secret, reference v1alpha1.ClientSecretReference) Found {
 	clientID, clientSecret := Keys(reference)
 	var values, problems []string

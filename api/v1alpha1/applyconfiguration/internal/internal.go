@@ -26,6 +26,33 @@ func Parser() *typed.Parser {
 var parserOnce sync.Once
 var parser *typed.Parser
 var schemaYAML = typed.YAMLObject(`types:
+- name: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.AccountSecretTemplate
+  map:
+    fields:
+    - name: annotations
+      type:
+        map:
+          elementType:
+            namedType: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.AnnotationValue
+          elementRelationship: atomic
+    - name: data
+      type:
+        map:
+          elementType:
+            namedType: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.ValueTemplate
+          elementRelationship: atomic
+    - name: labels
+      type:
+        map:
+          elementType:
+            namedType: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.LabelValue
+          elementRelationship: atomic
+    - name: name
+      type:
+        scalar: string
+    - name: type
+      type:
+        scalar: string
 - name: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.AnnotationValue
   scalar: string
 - name: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.CheckedSecret
@@ -51,8 +78,110 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: string
 - name: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.Environment
   scalar: string
+- name: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.FetchedAccount
+  map:
+    fields:
+    - name: app
+      type:
+        scalar: string
+    - name: id
+      type:
+        scalar: string
 - name: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.LabelValue
   scalar: string
+- name: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.PipedreamAccount
+  map:
+    fields:
+    - name: apiVersion
+      type:
+        scalar: string
+    - name: kind
+      type:
+        scalar: string
+    - name: metadata
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta
+    - name: spec
+      type:
+        namedType: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.PipedreamAccountSpec
+    - name: status
+      type:
+        namedType: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.PipedreamAccountStatus
+      default:
+        conditions:
+        - lastTransitionTime: "1970-01-01T00:00:00Z"
+          message: The operator has not seen this PipedreamAccount yet. If this stays,
+            check that the operator runs and watches this namespace.
+          reason: NotFetched
+          status: "False"
+          type: Ready
+        - lastTransitionTime: "1970-01-01T00:00:00Z"
+          message: The operator has not seen this PipedreamAccount yet.
+          reason: NotAttempted
+          status: Unknown
+          type: Fetched
+- name: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.PipedreamAccountSpec
+  map:
+    fields:
+    - name: accountID
+      type:
+        scalar: string
+    - name: app
+      type:
+        scalar: string
+    - name: clientSecretRef
+      type:
+        namedType: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.ClientSecretReference
+    - name: environment
+      type:
+        namedType: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.Environment
+    - name: externalUserID
+      type:
+        scalar: string
+    - name: fetchIntervalSeconds
+      type:
+        scalar: numeric
+    - name: projectID
+      type:
+        scalar: string
+    - name: secret
+      type:
+        namedType: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.AccountSecretTemplate
+    - name: suspend
+      type:
+        scalar: boolean
+- name: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.PipedreamAccountStatus
+  map:
+    fields:
+    - name: account
+      type:
+        namedType: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.FetchedAccount
+    - name: conditions
+      type:
+        list:
+          elementType:
+            namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Condition
+          elementRelationship: associative
+          keys:
+          - type
+    - name: expirationTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: fetchTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: nextAttemptTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: observedGeneration
+      type:
+        scalar: numeric
+    - name: referencedSecretResourceVersion
+      type:
+        scalar: string
+    - name: secret
+      type:
+        namedType: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.CheckedSecret
 - name: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.PipedreamToken
   map:
     fields:

@@ -1,0 +1,258 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package account
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller/attempt"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller/credentials"
+	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
+	"github.com/pipedream-operator/pipedream-operator/internal/refresh"
+	"github.com/pipedream-operator/pipedream-operator/internal/retry"
+)
+
+// apply remembers an outcome. After restore, nothing else writes the state.
+func (st *state) apply(s snapshot, o outcome) {
+	switch o := o.(type) {
+	case observed:
+		st.applyObserved(s, o)
+	case decided:
+		if o.action != refresh.Blocked && o.action != refresh.Read {
+			st.attempt.blocker = nil
+		}
+	case reported:
+		st.reporting.apply(o)
+	case blocked:
+		st.setBlocker(s, o.why)
+	case credentialsRead:
+		st.check.applyCredentials(s, o.found)
+	case targetChecked:
+		st.applyCheck(s, o)
+		limitWait(st, s.after(o))
+	case kept:
+		st.attempt.failure, st.attempt.overtaken = nil, 0
+	default:
+		st.applyAttempt(s, o)
+	}
+}
+
+// applyObserved remembers what a new snapshot shows by itself.
+func (st *state) applyObserved(s snapshot, o observed) {
+	if o.isLive {
+		st.cache.target = ownedsecret.Seen{Version: s.targetVersion()}
+	}
+	st.check.templates = o.templates
+	if !isUnseen(s, st.reporting) {
+		st.reporting.status = nil
+	}
+	if st.attempt.verdictFor != s.desired.Request {
+		st.attempt.verdict, st.attempt.verdictFailure, st.attempt.verdictFor = refresh.Verdict{}, nil, s.desired.Request
+	}
+	limitWait(st, s)
+}
+
+// limitWait remembers when the credentials in the Secret expire, and cuts a wait short that has become too
+// long for them.
+func limitWait(st *state, s snapshot) {
+	st.goodUntil = goodUntil(s, *st)
+	if failed := st.attempt.failure; failed != nil && s.now.Before(failed.NotBefore) {
+		failed.LimitWait(st.goodUntil, s.now)
+	}
+}
+
+func (c *checkState) applyCredentials(s snapshot, found credentials.Found) {
+	if found.Secret == nil {
+		return
+	}
+	c.unusable = unusable{}
+	if found.Credentials == nil {
+		c.unusable = unusable{
+			credentialsVersion: found.Secret.ResourceVersion, generation: s.account.Generation,
+			reason: found.Reason, detail: found.Detail,
+		}
+	}
+}
+
+func (st *state) applyCheck(s snapshot, o targetChecked) {
+	if o.target == nil {
+		st.cache.target.Version = ""
+		return
+	}
+	st.cache.target.Version = o.target.ResourceVersion
+	st.cache.targetType = targetType{uid: o.target.UID, name: string(o.target.Type)}
+	st.check.last = lastCheck{
+		targetVersion: o.target.ResourceVersion, generation: s.account.Generation,
+		outcome: o.check, isDrifted: o.isDrifted, lists: o.lists,
+	}
+	if st.check.editor = ""; o.check == refresh.Edited || o.isDrifted || isSuperseded(s.after(o), *st) {
+		st.check.editor = o.editor
+	}
+}
+
+// applyAttempt remembers the outcome of an attempt to look at the account and to write the Secret.
+func (st *state) applyAttempt(s snapshot, o outcome) {
+	switch o := o.(type) {
+	case foreign:
+		st.setBlocker(s.after(o), refresh.NotOwned)
+	case terminating:
+		st.cache.target.Version = ownedsecret.Version(o.target)
+	case lookFailed:
+		st.applyLookFailed(s, o)
+	case verdictGiven:
+		st.applyVerdict(s, o)
+	case unchanged:
+		st.applyLook(s, o.look, o.why)
+	case written:
+		st.applyWritten(s, o)
+	case unrenderable:
+		failed := st.fail(s, v1alpha1.ReasonTemplateInvalid, o.err.Error(), o.at)
+		failed.NotBefore = failed.Paced(s.identity(), goodUntil(s, *st), o.at)
+		st.countTriggered(o.why, o.at)
+	case writeRefused:
+		failed := st.fail(s, v1alpha1.ReasonSecretWriteRefused, o.detail, o.at)
+		failed.RefusedOver, failed.IsOutage = ownedsecret.Version(o.target), o.isOutage
+		failed.NotBefore = failed.Paced(s.identity(), goodUntil(s, *st), o.at)
+		st.cache.target.IsUncertain = true
+	case clusterFailed:
+		st.applyClusterFailed(s, o)
+	case overtaken:
+		st.check.last, st.cache.target.IsUncertain = lastCheck{}, true
+		if st.attempt.overtaken++; st.attempt.overtaken >= maxOvertaken {
+			st.applyClusterFailed(s, clusterFailed{detail: o.detail, isWrite: true, at: o.at})
+		}
+	default:
+		return
+	}
+	st.attempt.isRestored = false
+}
+
+// fail remembers a failed attempt. An attempt that was made before its time was triggered by somebody.
+func (st *state) fail(s snapshot, because, detail string, now time.Time) *attempt.Failure {
+	if last := st.attempt.failure; last != nil && now.Before(last.WaitsUntil(s.outageEnded)) {
+		st.attempt.triggered.Add(now)
+	}
+	st.attempt.failure = attempt.New(rows.Of(because), detail, s.inputs(), now).After(st.attempt.failure)
+	return st.attempt.failure
+}
+
+func (st *state) applyLookFailed(s snapshot, o lookFailed) {
+	failed := st.fail(s, reasonOf(o.cause.Kind), o.cause.Error(), o.at)
+	failed.SentAt = o.sentAt
+	failed.NotBefore = failed.Paced(s.identity(), goodUntil(s, *st), o.at)
+	// The limiter and the store of access tokens decide for all who are concerned. After an answer that says
+	// nothing they only say when the next request may be sent.
+	if at := o.cause.RetryAt; !at.IsZero() && (!failed.IsTransient() || at.After(failed.NotBefore)) {
+		failed.NotBefore = at
+	}
+}
+
+func (st *state) applyClusterFailed(s snapshot, o clusterFailed) {
+	if o.isWrite {
+		st.cache.target.IsUncertain = true
+	}
+	failed := st.fail(s, v1alpha1.ReasonClusterUnavailable, o.detail, o.at)
+	failed.NotBefore = failed.Paced(s.identity(), goodUntil(s, *st), o.at)
+}
+
+// applyVerdict remembers what Pipedream says about the account. It is no failed attempt: Pipedream has
+// answered.
+func (st *state) applyVerdict(s snapshot, o verdictGiven) {
+	st.countTriggered(o.why, o.at)
+	a := &st.attempt
+	a.verdict.Add(verdictKindOf(o.cause.Kind), o.isProjectFine, o.at)
+	a.verdictFailure = attempt.New(rows.Of(reasonOf(o.cause.Kind)), o.cause.Error(), s.inputs(), o.at).After(a.verdictFailure)
+	a.verdictFor, a.failure, a.overtaken = s.desired.Request, nil, 0
+	a.looks.Add(s.desired, nil, false, o.at)
+	a.isRestored = false
+}
+
+// applyLook remembers that the account was looked at, and that Pipedream gives its credentials out.
+func (st *state) applyLook(s snapshot, seen look, why refresh.Why) {
+	st.countTriggered(why, seen.at)
+	var before *refresh.Record
+	if r := s.record(); r != nil {
+		before = &r.Record
+	}
+	a := &st.attempt
+	a.looks.Add(s.desired, before, seen.isNewer && !seen.isStale, seen.at)
+	a.verdict, a.verdictFailure, a.overtaken = refresh.Verdict{}, nil, 0
+	a.health, a.omitted = seen.health, seen.omitted
+	if !seen.isStale {
+		a.failure = nil
+		return
+	}
+	failed := st.fail(s, v1alpha1.ReasonCredentialsStale, "they expired at "+seen.record.ExpirationTime.UTC().Format(time.RFC3339), seen.at)
+	failed.NotBefore = seen.at.Add(retry.Doubled(firstStaleWait, longestStaleWait, failed.Count))
+}
+
+func (st *state) applyWritten(s snapshot, o written) {
+	st.applyLook(s, o.look, o.why)
+	version := o.target.ResourceVersion
+	st.cache.target = ownedsecret.Seen{Version: version}
+	st.cache.targetType = targetType{uid: o.target.UID, name: s.account.TargetType()}
+	st.check.last = lastCheck{targetVersion: version, generation: s.account.Generation, outcome: refresh.Good, lists: listsOf(o.target.Annotations)}
+	st.attempt.written = writtenRecord{
+		content:   o.target.Annotations[v1alpha1.ContentAnnotation],
+		fetchTime: o.look.record.FetchTime, expirationTime: o.look.record.ExpirationTime,
+		nextRefreshTime: o.look.record.NextRefreshTime,
+	}
+}
+
+// countTriggered counts a look that somebody's change has triggered. The first look is none.
+func (st *state) countTriggered(why refresh.Why, at time.Time) {
+	if why.IsTriggered() && !st.attempt.looks.Last.IsZero() {
+		st.attempt.triggered.Add(at)
+	}
+}
+
+// setBlocker remembers what makes an attempt impossible, until a watch reports a change. How the last
+// attempt failed stays.
+func (st *state) setBlocker(s snapshot, why refresh.Why) {
+	because, detail := st.explainBlocker(s, why)
+	before := st.attempt.blocker
+	blocker := attempt.New(rows.Of(because), detail, s.inputs(), s.now).After(st.attempt.activeFailure())
+	if at := deletionOf(s).at; why == refresh.BeingDeleted && !at.After(s.now) { // The API server's clock may be ahead.
+		blocker.Since = at
+	}
+	if before.IsStill(blocker) && isAboutSameObjects(before, s, why) {
+		blocker.RefusedOver = before.RefusedOver
+		blocker.IsRestored, blocker.WasReady = true, before.WasReady
+	}
+	st.attempt.blocker = blocker
+}
+
+// isAboutSameObjects reports whether a blocker that is known from the status names what is there now:
+// whose a Secret is may have changed with the Secret, and so may the finalizers that hold an object.
+func isAboutSameObjects(before *attempt.Failure, s snapshot, why refresh.Why) bool {
+	if why == refresh.NotOwned {
+		return before.RefusedOver == s.targetVersion()
+	}
+	return why != refresh.BeingDeleted || before.RefusedOver == deletionOf(s).held
+}
+
+func (st *state) explainBlocker(s snapshot, why refresh.Why) (because, detail string) {
+	name := s.account.Spec.ClientSecretRef.Name
+	switch {
+	case why == refresh.BeingDeleted:
+		return v1alpha1.ReasonSecretTerminating, deletionOf(s).held
+	case why == refresh.NotOwned:
+		detail = ownedsecret.DescribeOwner(s.target, s.account)
+		if ownedsecret.IsTerminating(s.target) {
+			detail += "; " + ownedsecret.DescribeDeletion("Secret", s.target)
+		}
+		return v1alpha1.ReasonSecretNotOwned, detail
+	case why == refresh.BadTemplate:
+		return v1alpha1.ReasonTemplateInvalid, st.check.templateError(s.account.Generation).Error()
+	case why == refresh.OtherType:
+		return v1alpha1.ReasonSecretWriteRefused, "it exists already, and is of another type than `spec.secret.type`"
+	case s.credentialsSecret == nil:
+		return v1alpha1.ReasonCredentialsMissing, "Secret `" + name + "` (`spec.clientSecretRef.name`) does not exist"
+	case st.check.unusable.detail != "":
+		return st.check.unusable.reason, st.check.unusable.detail
+	}
+	return st.check.unusable.reason, fmt.Sprintf("Secret `%s` holds no usable client credentials", name)
+}

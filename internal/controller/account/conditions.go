@@ -1,0 +1,197 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package account
+
+import (
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller/attempt"
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/refresh"
+	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
+)
+
+func readyCondition(v view, status *v1alpha1.PipedreamAccountStatus, current refresh.State) metav1.Condition {
+	ready := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse}
+	switch current {
+	case refresh.StateValid:
+		if because := unreadyVerdict(v.state); because != "" {
+			row := rows.Of(because)
+			ready.Reason = because
+			ready.Message = row.Meaning + " The Secret holds credentials from " + show(status.FetchTime) + ". Condition Fetched says who must act."
+			break
+		}
+		ready.Status, ready.Reason = metav1.ConditionTrue, v1alpha1.ReasonCredentialsValid
+		ready.Message = "The Secret holds credentials of the account that do not expire."
+		if status.ExpirationTime != nil {
+			ready.Message = "The Secret holds credentials of the account that are valid until " + show(status.ExpirationTime) + "."
+		}
+	case refresh.StateExpired:
+		ready.Reason = v1alpha1.ReasonCredentialsExpired
+		ready.Message = "The credentials in the Secret expired at " + show(status.ExpirationTime) + ", and the operator has no newer ones yet. Condition Fetched says why."
+	case refresh.StateOutdated:
+		ready.Reason = v1alpha1.ReasonAccountOutdated
+		ready.Message = "The credentials in the Secret are of another account, project, environment or API address than the ones that are asked for now, " +
+			"and the operator has no newer ones yet. Condition Fetched says why."
+	case refresh.StateNone:
+		ready.Reason = v1alpha1.ReasonNotFetched
+		ready.Message = "There is no Secret with credentials for this PipedreamAccount. Condition Fetched says why."
+		if v.targetState() == refresh.Owned {
+			ready.Message = "Somebody has changed the Secret, so it does not hold what the operator wrote. Condition Fetched says what follows."
+		}
+	}
+	return ready
+}
+
+func fetchedCondition(v view, status *v1alpha1.PipedreamAccountStatus, failed *attempt.Failure) metav1.Condition {
+	fetched := metav1.Condition{Type: v1alpha1.ConditionFetched, Status: metav1.ConditionUnknown}
+	// Ready says that this condition tells why it is False: it must, and at once.
+	isReady := meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady)
+	previous := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionFetched)
+	waiting := waitingCondition(v, previous, isReady)
+	switch {
+	case v.isSuspended():
+		fetched.Reason, fetched.Message = v1alpha1.ReasonSuspended, explainSuspension(status)
+	case failed != nil:
+		fetched.Status, fetched.Reason, fetched.Message = metav1.ConditionFalse, failed.Row.Reason, messageOf(failed, status)
+	case waiting != nil:
+		return *waiting
+	case isWaiting(v.ticket) && meta.IsStatusConditionFalse(status.Conditions, v1alpha1.ConditionFetched):
+		return *previous // Nothing was tried since it failed.
+	case status.FetchTime != nil:
+		fetched.Status, fetched.Reason = metav1.ConditionTrue, v1alpha1.ReasonAccountFetched
+		fetched.Message = "Pipedream answered the last look at the account, and the Secret holds the credentials that were fetched at " + show(status.FetchTime) + "." +
+			explainOmitted(v) + explainDrift(v)
+	case previous != nil && previous.Reason != v1alpha1.ReasonSuspended:
+		return *previous
+	default:
+		fetched.Reason, fetched.Message = v1alpha1.ReasonNotAttempted, "The operator has not asked Pipedream for the account yet."
+	}
+	return fetched
+}
+
+// healthyCondition returns condition Healthy. Its type is empty while there was no answer yet.
+func healthyCondition(v view) metav1.Condition {
+	healthy := metav1.Condition{Type: v1alpha1.ConditionHealthy, Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonHealthUnknown}
+	switch known := v.state.attempt; {
+	case known.verdict.Kind == refresh.Dead:
+		healthy.Status, healthy.Reason = metav1.ConditionFalse, v1alpha1.ReasonAccountDead
+		healthy.Message = "Pipedream says that the account is dead."
+	case known.verdict.Kind != "":
+		healthy.Message = "Pipedream says nothing about the health of the account. Condition Fetched says what it says."
+	case known.health == pipedream.Healthy:
+		healthy.Status, healthy.Reason = metav1.ConditionTrue, v1alpha1.ReasonAccountHealthy
+		healthy.Message = "Pipedream says that the account is healthy."
+	case known.health == pipedream.Unhealthy:
+		healthy.Status, healthy.Reason = metav1.ConditionFalse, v1alpha1.ReasonAccountUnhealthy
+		healthy.Message = "Pipedream says that the account is not healthy: its credentials may not work. " +
+			"If the app refuses them, the end user must connect the account again."
+	case known.health == pipedream.HealthUnknown:
+		healthy.Message = "Pipedream does not say whether the account is healthy."
+	default:
+		return metav1.Condition{}
+	}
+	return healthy
+}
+
+// messageOf says what happened, since when, until when the current credentials are good, and what to do.
+func messageOf(failed *attempt.Failure, status *v1alpha1.PipedreamAccountStatus) string {
+	happened, advice := failed.Row.Explain(failed.Detail)
+	return happened + ", since " + failed.Since.UTC().Format(time.RFC3339) + ". " + explainHeld(status) + " " + advice
+}
+
+// explainHeld says what the credentials in the Secret are worth.
+func explainHeld(status *v1alpha1.PipedreamAccountStatus) string {
+	switch {
+	case !meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady):
+		return "The Secret holds no usable credentials."
+	case status.ExpirationTime == nil:
+		return "The credentials in the Secret do not expire."
+	}
+	return "The credentials in the Secret are valid until " + show(status.ExpirationTime) + "."
+}
+
+func explainSuspension(status *v1alpha1.PipedreamAccountStatus) string {
+	return "`spec.suspend` is true: the operator asks Pipedream for nothing, and does not write the Secret. " +
+		explainHeld(status) + " To go on, set `spec.suspend` to false, or remove it."
+}
+
+// waitingCondition returns condition Fetched of an account that is due for a look and waits; nil if the
+// wait is over soon. The previous condition is nil if there is none.
+func waitingCondition(v view, previous *metav1.Condition, isReady bool) *metav1.Condition {
+	waiting := &metav1.Condition{Type: v1alpha1.ConditionFetched, Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonQueued}
+	switch {
+	case isWaiting(v.ticket) && (!isReady || isLongQueue(v.ticket, v.at)):
+		if unanswered := unansweredCondition(v.ticket, previous); unanswered != nil {
+			return unanswered
+		}
+		waiting.Message = explainQueue(v.ticket)
+	case v.decision.Action == refresh.Wait && v.decision.Why.IsTriggered() && (!isReady || v.decision.Until.Sub(v.at) > longQueue):
+		waiting.Message = explainInterval(v)
+	default:
+		return nil
+	}
+	return waiting
+}
+
+// unansweredCondition returns condition Fetched of an account that waits because Pipedream does not answer
+// the requests before; nil if it waits for something else.
+func unansweredCondition(ticket throttle.Ticket, previous *metav1.Condition) *metav1.Condition {
+	switch failing := ticket.Failing; {
+	case !ticket.PausedUntil.IsZero():
+	case !failing.Since.IsZero():
+		return &metav1.Condition{
+			Type: v1alpha1.ConditionFetched, Status: metav1.ConditionFalse, Reason: reasonOf(failing.Kind),
+			Message: "The account is due for a look. Pipedream has not answered since " + show(timestamp(failing.Since)) + ", or only with errors. " +
+				"The operator sends one such request at a time until Pipedream answers, and this PipedreamAccount waits for its turn.",
+		}
+	case previous != nil && previous.Status == metav1.ConditionFalse && attempt.IsUnanswered(previous.Reason):
+		return previous // Pipedream answers again, and nothing was tried since.
+	}
+	return nil
+}
+
+func isLongQueue(ticket throttle.Ticket, now time.Time) bool {
+	return now.Sub(ticket.Since) >= longQueue || ticket.PausedUntil.Sub(now) > longQueue
+}
+
+func explainQueue(ticket throttle.Ticket) string {
+	if paused := ticket.PausedUntil; !paused.IsZero() {
+		return "The account is due for a look. Pipedream limits the rate of requests, and the operator sends none before " + show(timestamp(paused)) + "."
+	}
+	return "The account is due for a look. The request waits for its turn since " + show(timestamp(ticket.Since)) +
+		": the operator paces the requests of all PipedreamAccounts, and sends the most urgent ones first."
+}
+
+func explainInterval(v view) string {
+	message := "The account is due for a look, and the operator waits until " + show(timestamp(v.decision.Until)) +
+		": it waits at least 10 s between two looks at one account, and longer if changes keep causing new looks."
+	if editor := v.state.check.editor; editor != "" {
+		message += fmt.Sprintf(" The field manager %q has changed the Secret. It must leave the Secret to this operator.", editor)
+	}
+	return message
+}
+
+// explainOmitted says how many fields of the credentials the Secret does not hold.
+func explainOmitted(v view) string {
+	if v.state.attempt.omitted == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" %d fields of the credentials are not in the Secret, because no key of a Secret can have their names: "+
+		"`spec.secret.data` can give them other keys.", v.state.attempt.omitted)
+}
+
+// explainDrift says who changes the Secret again and again.
+func explainDrift(v view) string {
+	if v.decision.Action != refresh.Wait || v.state.check.editor == "" {
+		return ""
+	}
+	return fmt.Sprintf(" The field manager %q has changed labels or annotations of the Secret that `spec.secret` sets. "+
+		"The operator sets them again at ", v.state.check.editor) + show(timestamp(v.decision.Until)) + "."
+}

@@ -1,0 +1,215 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package account
+
+import (
+	"time"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/reason"
+	reasons "github.com/pipedream-operator/pipedream-operator/internal/reason/account"
+	"github.com/pipedream-operator/pipedream-operator/internal/refresh"
+	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
+)
+
+// rows are the rows of the reasons.
+var rows = reasons.Rows
+
+const (
+	// firstStaleWait and longestStaleWait limit the time between two looks while Pipedream gives out
+	// credentials that have expired.
+	firstStaleWait   = 30 * time.Second
+	longestStaleWait = 5 * time.Minute
+	// nearEnd is how long before their expiry credentials are in danger.
+	nearEnd = time.Minute
+)
+
+// factsOf gathers what the decision is made from.
+func factsOf(s snapshot, st state) refresh.Facts {
+	a := st.attempt
+	facts := refresh.Facts{
+		Target:           s.targetState(),
+		CollectedBy:      s.collectedBy(),
+		OwnerTerminating: ownedsecret.IsTerminating(s.account),
+		Check:            checkOf(s, st),
+		HasCredentials:   hasCredentials(s, st.check.unusable),
+		Superseded:       isSuperseded(s, st),
+		Queued:           s.isQueued,
+		Looks:            a.looks,
+		Verdict:          a.verdict,
+		Triggered:        a.triggered,
+		TemplateInvalid:  st.check.templateError(s.account.Generation) != nil,
+		OtherType:        isOfOtherType(s, st.cache.targetType),
+	}
+	if r := s.record(); r != nil {
+		held := r.Record
+		facts.Record = &held
+		if facts.Check == refresh.Good && st.check.last.isDrifted {
+			held.Rendering = "" // Labels or annotations are to be written again, which needs the credentials.
+		}
+	}
+	if failed := a.failure; failed != nil {
+		facts.NotBefore = failed.WaitsUntil(s.outageEnded)
+		facts.ClusterFailed = failed.Row.Reason == v1alpha1.ReasonClusterUnavailable
+		facts.Changed = failed.Row.Class != reason.Paused && !failed.HasSameInputs(s.inputs(), s.targetVersion())
+	}
+	if given := a.verdictFailure; given != nil {
+		facts.NotBefore = later(facts.NotBefore, given.NotBefore)
+		facts.Changed = facts.Changed || a.failure == nil && !given.Tried.IsSameAs(s.inputs())
+	}
+	return facts
+}
+
+// checkOf returns the outcome of the last check if it was about the Secret that is there now.
+func checkOf(s snapshot, st state) refresh.Check {
+	last := st.check.last
+	switch {
+	case last.outcome == "", last.targetVersion != s.targetVersion():
+		return refresh.Unchecked
+	case ownedsecret.IsTerminating(s.account), s.isTargetTerminating():
+		return last.outcome // It is not written again, whatever the spec asks for.
+	case last.generation != s.account.Generation:
+		return refresh.Unchecked
+	}
+	return last.outcome
+}
+
+// isSuperseded reports whether the Secret holds another record than the one that was written last, and
+// the one that was written last is not due: somebody has put an older Secret back.
+func isSuperseded(s snapshot, st state) bool {
+	held, last := s.record(), st.attempt.written
+	if held == nil || last.content == "" || last.content == s.target.Annotations[v1alpha1.ContentAnnotation] {
+		return false
+	}
+	if last.expirationTime.IsZero() {
+		return true
+	}
+	due := refresh.DueTime(refresh.Record{
+		FetchTime: last.fetchTime, ExpirationTime: last.expirationTime, NextRefreshTime: last.nextRefreshTime,
+	})
+	return s.now.Before(due)
+}
+
+// isOfOtherType reports whether the Secret is known to be of another type than is desired, which the API
+// server never changes.
+func isOfOtherType(s snapshot, known targetType) bool {
+	return s.target != nil && isTypeKnown(s, known) && known.name != s.account.TargetType()
+}
+
+// isTypeKnown reports whether there is no Secret, or one whose type was read.
+func isTypeKnown(s snapshot, known targetType) bool {
+	return s.target == nil || known.uid == s.target.UID
+}
+
+// hasCredentials reports whether there are client credentials, as far as is known without reading them.
+func hasCredentials(s snapshot, known unusable) bool {
+	return s.credentialsSecret != nil &&
+		(s.credentialsVersion() != known.credentialsVersion || s.account.Generation != known.generation)
+}
+
+// bypassesRefusals reports whether the attempt is made before its time, because something has changed
+// since the last one failed.
+func bypassesRefusals(s snapshot, st state) bool {
+	failed := st.attempt.failure
+	return failed != nil && s.now.Before(failed.WaitsUntil(s.outageEnded))
+}
+
+// goodUntil returns when the credentials in the Secret expire; zero if there are none that are worth
+// anything. Credentials that do not expire are good for long.
+func goodUntil(s snapshot, st state) time.Time {
+	held := s.record()
+	switch {
+	case refresh.CurrentCredentials(s.desired, factsOf(s, st), s.now) != refresh.StateValid:
+		return time.Time{}
+	case held.ExpirationTime.IsZero():
+		return s.now.Add(24 * time.Hour)
+	}
+	return held.ExpirationTime
+}
+
+// isReady reports whether condition Ready is True now.
+func isReady(s snapshot, st state) bool {
+	return refresh.CurrentCredentials(s.desired, factsOf(s, st), s.now) == refresh.StateValid && unreadyVerdict(st) == ""
+}
+
+// unreadyVerdict returns the reason for which the credentials in the Secret must not be called good
+// although they have not expired; empty if there is none.
+func unreadyVerdict(st state) string {
+	given := st.attempt.verdict
+	if !given.IsConfirmed {
+		return ""
+	}
+	switch given.Kind {
+	case refresh.Dead:
+		return v1alpha1.ReasonAccountDead
+	case refresh.NotFound:
+		return v1alpha1.ReasonAccountNotFound
+	case refresh.NotExportable:
+		return v1alpha1.ReasonAccountNotExportable
+	case refresh.Ambiguous, refresh.Mismatch:
+	}
+	return ""
+}
+
+// nearEndOf returns from when on the credentials in the Secret are in danger; zero if there are none that
+// expire.
+func nearEndOf(s snapshot) time.Time {
+	if held := s.record(); held != nil && !held.ExpirationTime.IsZero() {
+		return held.ExpirationTime.Add(-nearEnd)
+	}
+	return time.Time{}
+}
+
+// laneOf returns the lane of the limiters in which a look waits.
+func laneOf(s snapshot, why refresh.Why) throttle.Lane {
+	switch {
+	case why == refresh.Expired, why == refresh.Expiring && !s.now.Before(nearEndOf(s)):
+		return throttle.NearEnd
+	case why == refresh.Missing, why == refresh.SecretEdited:
+		return throttle.FirstToken
+	case why == refresh.Expiring, why == refresh.IntervalElapsed:
+		return throttle.DueRenewal
+	}
+	return throttle.OnDemand
+}
+
+// expiryOf returns when the credentials in the Secret expire; zero if there are none of any use.
+func expiryOf(s snapshot, why refresh.Why) time.Time {
+	held := s.record()
+	if held == nil || why == refresh.SecretEdited {
+		return time.Time{}
+	}
+	return held.ExpirationTime
+}
+
+// reasonOf returns the reason of condition Fetched for a failed request.
+func reasonOf(failed pipedream.Kind) string {
+	if failed == pipedream.TokenRejected {
+		failed = pipedream.AccessDenied
+	}
+	if row, ok := rows.OfKind(failed); ok {
+		return row.Reason
+	}
+	return v1alpha1.ReasonEndpointUnavailable
+}
+
+// verdicts are the verdicts of package refresh, by the failures of package pipedream.
+var verdicts = map[pipedream.Kind]refresh.VerdictKind{
+	pipedream.AccountDead:          refresh.Dead,
+	pipedream.AccountNotFound:      refresh.NotFound,
+	pipedream.AccountNotExportable: refresh.NotExportable,
+	pipedream.AccountAmbiguous:     refresh.Ambiguous,
+	pipedream.AccountMismatch:      refresh.Mismatch,
+}
+
+func verdictKindOf(given pipedream.Kind) refresh.VerdictKind { return verdicts[given] }
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

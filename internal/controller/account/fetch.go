@@ -1,0 +1,95 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package account
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/pipedream-operator/pipedream-operator/internal/bearer"
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/refresh"
+	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
+)
+
+const (
+	// requestTimeout is how long the requests for an account may take, and writeTimeout how long the
+	// write of its credentials after them. Both go on when the process is told to stop. Together with a
+	// report they take less than the time that the manager has for its shutdown.
+	requestTimeout = 12 * time.Second
+	writeTimeout   = 10 * time.Second
+)
+
+// fetch looks at the account when the turn of the PipedreamAccount has come, and writes its credentials
+// if anything is new.
+func (a actions) fetch(ctx context.Context, s snapshot, st state, why refresh.Why) (outcome, error) {
+	if s.isQueued {
+		return noAction{}, nil // A limiter wakes the PipedreamAccount when its turn has come.
+	}
+	if !isTypeKnown(s, st.cache.targetType) {
+		return a.check(ctx, s) // Pipedream is not asked for a Secret that can't be written.
+	}
+	if a.isGone(ctx, s) {
+		return abandoned{}, nil
+	}
+	lane := laneOf(s, why)
+	lent, err := a.bearers.Acquire(ctx, bearer.Need{
+		Requester: s.requester(), Lane: lane, CredentialReference: s.credentialsReference(), Credentials: s.clientCredentials,
+		Project: s.account.Spec.ProjectID, Account: s.subject(), BypassRefusalCache: bypassesRefusals(s, st),
+	})
+	waiting, isWaiting := errors.AsType[*bearer.WaitingError](err)
+	switch {
+	case isWaiting:
+		return queued{waiting.Ticket}, nil
+	case errors.Is(err, bearer.ErrCredentialsNeeded) && s.areCredentialsRead:
+		return blocked{refresh.NoCredentials}, nil
+	case errors.Is(err, bearer.ErrCredentialsNeeded):
+		return a.readCredentials(ctx, s)
+	case err != nil:
+		return lookFailed{cause: causeOf(err), sentAt: s.now, why: why, at: a.clock.Now()}, nil
+	}
+	ticket := a.requests.Reserve(s.account.Spec.ProjectID, s.requester(), throttle.ReserveOptions{Lane: lane, Expiry: expiryOf(s, why)})
+	if !ticket.IsReady {
+		return queued{ticket}, nil
+	}
+	return a.request(ctx, s, st, why, lent, ticket)
+}
+
+// request asks Pipedream for the account.
+func (a actions) request(ctx context.Context, s snapshot, st state, why refresh.Why, lent bearer.Bearer, ticket throttle.Ticket) (outcome, error) {
+	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
+	defer cancel()
+	sentAt := a.clock.Now()
+	var fetched pipedream.Account
+	err := a.requests.Do(s.account.Spec.ProjectID, s.requester(), throttle.DoOptions{}, func() (err error) {
+		fetched, err = a.pipedream.Account(asking, lent.Token(), s.query())
+		a.metrics.requested(err, a.clock.Since(sentAt))
+		return err
+	})
+	if errors.Is(err, throttle.ErrNotReady) {
+		ticket.IsReady = false
+		return queued{ticket}, nil
+	}
+	advice := a.bearers.Report(lent, s.record() != nil, err)
+	switch {
+	case advice.FetchAgain:
+		return bearerRefused{}, nil
+	case advice.Err == nil:
+		return a.store(ctx, s, st, why, fetched)
+	}
+	cause := causeOf(advice.Err)
+	if !cause.Kind.IsAboutAccount() {
+		return lookFailed{cause: cause, sentAt: sentAt, why: why, at: a.clock.Now()}, nil
+	}
+	return verdictGiven{cause: cause, why: why, isProjectFine: advice.IsProjectFine, at: a.clock.Now()}, nil
+}
+
+// causeOf returns an error as one of Pipedream's API.
+func causeOf(err error) *pipedream.Error {
+	if cause, ok := errors.AsType[*pipedream.Error](err); ok {
+		return cause
+	}
+	return &pipedream.Error{Kind: pipedream.Unavailable, Detail: "no answer"}
+}

@@ -1,0 +1,173 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package account
+
+import (
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller/attempt"
+	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/refresh"
+	"github.com/pipedream-operator/pipedream-operator/internal/retry"
+)
+
+// state is what the reconciler remembers of one PipedreamAccount between two reconciles. Only apply,
+// restore and their methods write it. It never holds credentials. After a restart, restore fills it
+// from the record on the Secret and from the reasons and times of the status; losing the rest costs a
+// read or an early look.
+type state struct {
+	uid types.UID
+	// firstSeen is when this process has first seen the object.
+	firstSeen time.Time
+	// goodUntil is when the credentials in the Secret expire, as far as the last snapshot shows; zero if
+	// they are worth nothing.
+	goodUntil time.Time
+
+	cache     cacheState
+	check     checkState
+	attempt   attemptState
+	reporting reportingState
+}
+
+// cacheState is what this process knows beyond a cache that may lag behind.
+type cacheState struct {
+	// target is the version of the Secret that was last written or read live.
+	target ownedsecret.Seen
+	// targetType is the type of the Secret that was last written or read.
+	targetType targetType
+}
+
+// targetType is the type of the Secret with a UID. The type of a Secret never changes.
+type targetType struct {
+	uid  types.UID
+	name string
+}
+
+// checkState is what reading the Secret and the client credentials has shown.
+type checkState struct {
+	last lastCheck
+	// editor is the field manager that has last changed the Secret, as far as the API server tells;
+	// empty if nobody is known to have.
+	editor string
+	// unusable are the last client credentials that could not be used.
+	unusable unusable
+	// templates is what is wrong with the templates of a generation, whatever the account is.
+	templates templateCheck
+}
+
+// lastCheck is the outcome of the last check, and what it was about.
+type lastCheck struct {
+	targetVersion string
+	generation    int64
+	outcome       refresh.Check
+	// isDrifted is true if only labels, annotations or the owner reference are not as desired.
+	isDrifted bool
+	// lists are the recorded lists of labels and annotations, which the cache does not keep. They are nil
+	// if they were not read: then they are as desired.
+	lists map[string]string
+}
+
+// unusable describes client credentials that can't be used, because a key is absent or its value can't
+// be a credential.
+type unusable struct {
+	// credentialsVersion and generation are of the Secret, and of the spec that names it.
+	credentialsVersion string
+	generation         int64
+	// reason is a reason of condition Fetched. detail says which key it is; it is empty if only the
+	// status says that the credentials can't be used.
+	reason, detail string
+}
+
+// templateCheck says whether the templates of a generation are invalid.
+type templateCheck struct {
+	generation int64
+	err        error
+}
+
+// attemptState is what is known of the looks at the account and of the writes of the Secret.
+type attemptState struct {
+	// isRestored is true if this process has not tried anything yet: what it knows of attempts is from
+	// the status.
+	isRestored bool
+	// written tells the credentials that this process has last written from any others.
+	written writtenRecord
+	// failure is the last failed attempt; nil after an attempt that worked.
+	failure *attempt.Failure
+	// blocker is what makes an attempt impossible now; nil if nothing does.
+	blocker *attempt.Failure
+	// verdict is what Pipedream says about the account with the request digest verdictFor.
+	// verdictFailure is the failure that it shows as; nil while there is no verdict.
+	verdict        refresh.Verdict
+	verdictFor     string
+	verdictFailure *attempt.Failure
+	// looks are the looks that this process has made.
+	looks refresh.Looks
+	// health is what Pipedream last said about the account; empty if it has said nothing to this
+	// process, and the status did not tell either.
+	health pipedream.Health
+	// omitted is how many fields of the credentials no key of a Secret can have.
+	omitted int
+	// triggered are the looks that were triggered by somebody, and not by the time.
+	triggered retry.Triggers
+	// overtaken is how many writes in a row have failed because another writer was faster.
+	overtaken int
+}
+
+// writtenRecord tells one written record from another.
+type writtenRecord struct {
+	content                                    string
+	fetchTime, expirationTime, nextRefreshTime time.Time
+}
+
+// reportingState is what was reported of the object.
+type reportingState struct {
+	// status is the last status that was applied, until the cache shows it. version is the
+	// resourceVersion of the object with it.
+	status  *v1alpha1.PipedreamAccountStatus
+	version string
+	// saidFailure is true if the last event about the attempts was about one that failed.
+	saidFailure bool
+}
+
+// templateError returns what is wrong with the templates of a generation whatever the account is; nil if
+// nothing is.
+func (c *checkState) templateError(generation int64) error {
+	if c.templates.generation != generation {
+		return nil
+	}
+	return c.templates.err
+}
+
+// activeFailure returns the failure that condition Fetched is about; nil if there is none.
+func (a attemptState) activeFailure() *attempt.Failure {
+	switch {
+	case a.blocker != nil:
+		return a.blocker
+	case a.failure != nil:
+		return a.failure
+	}
+	return a.verdictFailure
+}
+
+// waitsForCluster reports whether a request to the API server has failed, and the next one is not to be
+// made yet.
+func (a attemptState) waitsForCluster(now time.Time) bool {
+	return a.failure != nil && a.failure.IsOfCluster() && now.Before(a.failure.NotBefore)
+}
+
+// apply remembers what was reported.
+func (p *reportingState) apply(o reported) {
+	p.status = &o.status
+	if o.version != "" {
+		p.version = o.version
+	}
+	if o.fetched != nil && o.fetched.Status != metav1.ConditionUnknown {
+		p.saidFailure = o.fetched.Status == metav1.ConditionFalse
+	}
+}

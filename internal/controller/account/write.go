@@ -1,0 +1,141 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package account
+
+import (
+	"context"
+	"maps"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/refresh"
+)
+
+// maxOvertaken is how often a write is tried when another writer is faster.
+const maxOvertaken = 3
+
+// store writes the credentials of an account to the Secret, if the Secret does not hold all of them
+// already. Credentials that have expired are not written: a consumer could do nothing with them.
+func (a actions) store(ctx context.Context, s snapshot, st state, why refresh.Why, fetched pipedream.Account) (outcome, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
+	defer cancel()
+	seen := look{
+		record: recordOf(fetched, s.desired), health: fetched.Health, omitted: omitted(s.account, fetched.Credentials),
+		isNewer: true, at: a.clock.Now(),
+	}
+	seen.isStale = !seen.record.ExpirationTime.IsZero() && !seen.at.Before(seen.record.ExpirationTime)
+	var err error
+	for range maxOvertaken {
+		switch {
+		case a.isGone(ctx, s):
+			return abandoned{}, nil
+		case s.targetState() == refresh.Foreign:
+			return foreign{s.target}, nil
+		case s.targetState() == refresh.Terminating:
+			return terminating{s.target}, nil
+		}
+		var secret *corev1.Secret
+		if secret, seen, err = built(s, st, seen, fetched); err != nil {
+			return unrenderable{err: err, why: why, at: seen.at}, nil
+		}
+		if secret == nil || seen.isStale {
+			return unchanged{look: seen, why: why}, nil
+		}
+		secret, err = a.write(ctx, s, seen.record, fetched.Credentials)
+		switch {
+		case err == nil:
+			return written{look: seen, target: metadataOf(secret), why: why}, nil
+		case ownedsecret.IsNamespaceTerminating(err):
+			return abandoned{}, nil
+		case !ownedsecret.IsOvertaken(err):
+			return a.failedWrite(s, err)
+		}
+		live, readErr := ownedsecret.Metadata(ctx, a.client, ownedsecret.Key(s.account))
+		if readErr != nil {
+			return a.uncertain(readErr)
+		}
+		s.target = live
+	}
+	return overtaken{detail: err.Error(), at: a.clock.Now()}, err
+}
+
+// write writes the Secret with the credentials of an account, and returns it. It reads first what the cache
+// has left out of the Secret that it replaces.
+func (a actions) write(ctx context.Context, s snapshot, r record, credentials map[string]pipedream.Sensitive) (*corev1.Secret, error) {
+	var err error
+	if s.target, err = ownedsecret.Complete(ctx, a.client, s.target); err != nil {
+		return nil, err
+	}
+	secret, err := buildSecret(s, r, credentials)
+	if err != nil {
+		return nil, err
+	}
+	if err := ownedsecret.Write(ctx, a.client, s.account, s.target, secret); err != nil {
+		return nil, err
+	}
+	return secret, nil
+}
+
+// built returns the Secret with the credentials of an account; nil if the Secret that is there holds all
+// of them already. The fetch time of credentials that are the same stays as it is.
+//
+// The Secret that is there may be known from the cache only, which has no more of it than the record. The
+// digest of its content tells whether its data and its record are the same; the last check, whether its
+// labels and annotations are as desired.
+func built(s snapshot, st state, seen look, fetched pipedream.Account) (*corev1.Secret, look, error) {
+	if before := s.record(); before != nil && checkOf(s, st) == refresh.Good && seen.record.account == before.account {
+		settled := seen
+		settled.record, settled.isNewer = seen.record.settledBy(*before), false
+		secret, err := buildSecret(s, settled.record, fetched.Credentials)
+		switch {
+		case err != nil:
+			return nil, seen, err
+		case !st.check.last.isDrifted && contentOf(secret.Annotations) == contentOf(s.target.Annotations):
+			return nil, settled, nil
+		case layout.Digest(recorded(s, st, secret), secret.Data) == contentOf(s.target.Annotations):
+			return secret, settled, nil // Only the record has changed, or labels and annotations.
+		}
+	}
+	secret, err := buildSecret(s, seen.record, fetched.Credentials)
+	return secret, seen, err
+}
+
+// recorded returns the record of the Secret that is there, with its lists of labels and annotations.
+func recorded(s snapshot, st state, desired *corev1.Secret) map[string]string {
+	all := maps.Clone(s.target.Annotations)
+	lists := st.check.last.lists
+	if lists == nil {
+		lists = listsOf(desired.Annotations)
+	}
+	maps.Copy(all, lists)
+	return all
+}
+
+func contentOf(annotations map[string]string) string { return annotations[v1alpha1.ContentAnnotation] }
+
+// listsOf returns the recorded lists of labels and annotations.
+func listsOf(annotations map[string]string) map[string]string {
+	lists := map[string]string{}
+	for _, key := range []string{v1alpha1.LabelsAnnotation, v1alpha1.AnnotationsAnnotation} {
+		lists[key] = annotations[key]
+	}
+	return lists
+}
+
+// failedWrite returns the outcome of a write that has failed: the API server refuses the Secret, or it
+// is not known whether the write was done. Only then there is an error.
+func (a actions) failedWrite(s snapshot, err error) (outcome, error) {
+	if detail, ok := ownedsecret.Refusal(err); ok {
+		return writeRefused{detail: detail, isOutage: ownedsecret.IsOutage(err), target: s.target, at: a.clock.Now()}, nil
+	}
+	return a.uncertain(err)
+}
+
+// uncertain returns the outcome of a write of which it is not known whether it was done.
+func (a actions) uncertain(err error) (outcome, error) {
+	return clusterFailed{detail: err.Error(), isWrite: true, at: a.clock.Now()}, err
+}
