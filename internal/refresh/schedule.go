@@ -90,6 +90,9 @@ func agingOf(desired Desired, facts Facts, now time.Time) []due {
 	if at := facts.Verdict.NotBefore(now); facts.Verdict.Kind != "" {
 		add(IntervalElapsed, at, at)
 	}
+	if at := retry.Believe(facts.LookAgainAt, now); !at.IsZero() {
+		dues = append(dues, due{why: IntervalElapsed, notBefore: latest(at, notBefore(facts, now))})
+	}
 	return dues
 }
 

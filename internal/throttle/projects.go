@@ -9,7 +9,8 @@ import (
 )
 
 const (
-	// mostProjects is the number of projects that Projects remembers at most.
+	// mostProjects is the number of projects that have a limiter of their own at most. All further ones
+	// share one limiter.
 	mostProjects = 1024
 	// idleTime is after how long without a requester a project is forgotten.
 	idleTime = 30 * time.Minute
@@ -35,18 +36,23 @@ type ProjectsOptions struct {
 // them so: a project that is paused, or that fails, delays no other one. A bound on all projects together
 // gives turns by group, so that a group gains nothing by naming many projects.
 //
+// A requester has its turn when it is its turn both at its project and among all projects. It first waits
+// at its project, and then among all.
+//
 // Projects is safe for concurrent use.
 type Projects struct {
 	options ProjectsOptions
 	// total has the turns of all projects together. It never learns how a request has ended.
 	total      *Limiter
 	totalReady *Ready
-	changed    chan struct{}
+	// rest is shared by the projects beyond the most that have a limiter of their own.
+	rest    *project
+	changed chan struct{}
 
 	mu       sync.Mutex
 	projects map[string]*project
-	// of is the project at which a requester has a ticket.
-	of map[Requester]string
+	// of is the limiter at which each requester has a ticket.
+	of map[Requester]*project
 }
 
 // project is the limiter of a project.
@@ -58,32 +64,36 @@ type project struct {
 
 // NewProjects returns Projects at which nobody waits, and its only ProjectsReady.
 func NewProjects(options ProjectsOptions) (*Projects, *ProjectsReady) {
-	p := &Projects{options: options, changed: make(chan struct{}, 1), projects: map[string]*project{}, of: map[Requester]string{}}
-	p.total, p.totalReady = p.newLimiter(Options{
-		PerSecond: options.PerSecond * allProjects, Burst: options.Burst * allProjects, InFlight: options.InFlight, Now: options.Now,
-	})
+	p := &Projects{options: options, changed: make(chan struct{}, 1), projects: map[string]*project{}, of: map[Requester]*project{}}
+	all := p.newProject(allProjects)
+	p.total, p.totalReady = all.limiter, all.ready
+	p.rest = p.newProject(1)
 	return p, &ProjectsReady{projects: p}
 }
 
-// newLimiter returns a Limiter that shares one channel for changes with the others.
-func (p *Projects) newLimiter(options Options) (*Limiter, *Ready) {
-	limiter, ready := NewLimiter(options)
+// newProject returns a limiter of some times the rate of a project. It shares one channel for changes with
+// the others.
+func (p *Projects) newProject(times int) *project {
+	limiter, ready := NewLimiter(Options{
+		PerSecond: p.options.PerSecond * float64(times), Burst: p.options.Burst * times, InFlight: p.options.InFlight, Now: p.options.Now,
+	})
 	limiter.schedule.changed = p.changed
-	return limiter, ready
+	return &project{limiter: limiter, ready: ready}
 }
 
 // Reserve returns the requester's ticket at a project, as Limiter.Reserve does. A requester has a ticket
 // at one project at a time: it gives up the ticket at any other project.
 func (p *Projects) Reserve(name string, requester Requester, options ReserveOptions) Ticket {
-	limiter, before := p.enter(name, requester)
+	at, before := p.enter(name, requester)
 	if before != nil {
-		before.Cancel(requester)
+		before.limiter.Cancel(requester)
 	}
-	ticket := limiter.Reserve(requester, options)
+	ticket := at.limiter.Reserve(requester, options)
 	if !ticket.IsReady {
+		p.total.Cancel(requester) // Its turn at the project may have ended while it waited among all.
 		return ticket
 	}
-	if total := p.total.Reserve(requester, ReserveOptions{Lane: options.Lane}); !total.IsReady {
+	if among := p.total.Reserve(requester, options); !among.IsReady {
 		ticket.IsReady = false
 	}
 	return ticket
@@ -92,14 +102,15 @@ func (p *Projects) Reserve(name string, requester Requester, options ReserveOpti
 // Do sends the requester's request if its ticket at the project is ready, as Limiter.Do does.
 func (p *Projects) Do(name string, requester Requester, options DoOptions, request func() error) error {
 	p.mu.Lock()
-	known := p.projects[name]
+	at := p.of[requester]
+	isAt := at != nil && at == p.find(name)
 	p.mu.Unlock()
-	if known == nil {
+	if !isAt {
 		return ErrNotReady
 	}
 	var err error
 	if notReady := p.total.Do(requester, DoOptions{}, func() error {
-		err = known.limiter.Do(requester, options, request)
+		err = at.limiter.Do(requester, options, request)
 		return nil
 	}); notReady != nil {
 		return notReady
@@ -110,53 +121,66 @@ func (p *Projects) Do(name string, requester Requester, options DoOptions, reque
 // Cancel gives up the requester's ticket, if it has one.
 func (p *Projects) Cancel(requester Requester) {
 	p.mu.Lock()
-	known := p.projects[p.of[requester]]
+	at := p.of[requester]
 	delete(p.of, requester)
 	p.mu.Unlock()
-	if known != nil {
-		known.limiter.Cancel(requester)
+	if at != nil {
+		at.limiter.Cancel(requester)
 		p.total.Cancel(requester)
 	}
 }
 
 // enter returns the limiter of a project, and the one of another project at which the requester has had a
 // ticket until now; nil if there is none.
-func (p *Projects) enter(name string, requester Requester) (at, before *Limiter) {
+func (p *Projects) enter(name string, requester Requester) (at, before *project) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now := p.options.Now()
-	known := p.projects[name]
-	if known == nil {
-		p.makeRoom(now)
-		known = &project{}
-		known.limiter, known.ready = p.newLimiter(Options{
-			PerSecond: p.options.PerSecond, Burst: p.options.Burst, InFlight: p.options.InFlight, Now: p.options.Now,
-		})
-		p.projects[name] = known
+	at = p.use(name)
+	if before = p.of[requester]; before == at {
+		before = nil
 	}
-	known.usedAt = now
-	if other, ok := p.of[requester]; ok && other != name && p.projects[other] != nil {
-		before = p.projects[other].limiter
-	}
-	p.of[requester] = name
-	return known.limiter, before
+	p.of[requester] = at
+	return at, before
 }
 
-// makeRoom forgets the projects that nobody uses, and the one that was not used for the longest time if
-// there are too many all the same.
-func (p *Projects) makeRoom(now time.Time) {
-	var oldest string
+// use returns the limiter of a project, and makes one if there is room. The caller holds the lock.
+func (p *Projects) use(name string) *project {
+	now := p.options.Now()
+	if _, isKnown := p.projects[name]; !isKnown {
+		p.forgetIdle(now)
+		if len(p.projects) < mostProjects {
+			p.projects[name] = p.newProject(1)
+		}
+	}
+	at := p.find(name)
+	at.usedAt = now
+	return at
+}
+
+// find returns the limiter of a project. The caller holds the lock.
+func (p *Projects) find(name string) *project {
+	if known := p.projects[name]; known != nil {
+		return known
+	}
+	return p.rest
+}
+
+// forgetIdle forgets the projects that nobody uses.
+func (p *Projects) forgetIdle(now time.Time) {
 	for name, known := range p.projects {
 		if now.Sub(known.usedAt) > idleTime && known.limiter.isIdle() {
 			delete(p.projects, name)
-			continue
-		}
-		if oldest == "" || known.usedAt.Before(p.projects[oldest].usedAt) {
-			oldest = name
 		}
 	}
-	if len(p.projects) >= mostProjects {
-		delete(p.projects, oldest)
+}
+
+// Pause lets no request of a project be sent until the given time, as Limiter.Pause does.
+func (p *Projects) Pause(name string, until time.Time) {
+	p.mu.Lock()
+	at := p.use(name)
+	p.mu.Unlock()
+	if at != p.rest { // It is not known which of the projects there is meant to pause.
+		at.limiter.Pause(until)
 	}
 }
 
@@ -164,12 +188,9 @@ func (p *Projects) makeRoom(now time.Time) {
 // Limiter.OutageEnded does.
 func (p *Projects) OutageEnded(name string) time.Time {
 	p.mu.Lock()
-	known := p.projects[name]
+	at := p.find(name)
 	p.mu.Unlock()
-	if known == nil {
-		return time.Time{}
-	}
-	return known.limiter.OutageEnded()
+	return at.limiter.OutageEnded()
 }
 
 // Load returns how busy all projects together are: the requesters that wait, and the longest pause.
@@ -182,13 +203,17 @@ func (p *Projects) Load() Load {
 			load.Waiting[lane] += waiting
 		}
 	}
+	for lane, waiting := range p.total.Load().Waiting {
+		load.Waiting[lane] += waiting // Their turn at their project has come, so that they count once.
+	}
 	return load
 }
 
+// list returns the limiters of all projects.
 func (p *Projects) list() []*project {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	all := make([]*project, 0, len(p.projects))
+	all := []*project{p.rest}
 	for _, known := range p.projects {
 		all = append(all, known)
 	}

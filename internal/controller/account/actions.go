@@ -38,6 +38,8 @@ type Requests interface {
 	Do(project string, requester throttle.Requester, options throttle.DoOptions, request func() error) error
 	// Cancel gives up the ticket of a requester, if it has one.
 	Cancel(requester throttle.Requester)
+	// Pause lets no request of a project be sent until the given time.
+	Pause(project string, until time.Time)
 	// OutageEnded returns when the limiter of a project has last found that Pipedream answers again; zero
 	// if it has found no outage.
 	OutageEnded(project string) time.Time

@@ -53,6 +53,9 @@ func factsOf(s snapshot, st state) refresh.Facts {
 	}
 	if failed := a.failure; failed != nil {
 		facts.NotBefore = failed.WaitsUntil(s.outageEnded)
+		if failed.Row.Reason == v1alpha1.ReasonCredentialsStale {
+			facts.LookAgainAt = failed.NotBefore
+		}
 		facts.ClusterFailed = failed.Row.Reason == v1alpha1.ReasonClusterUnavailable
 		facts.Changed = failed.Row.Class != reason.Paused && !failed.HasSameInputs(s.inputs(), s.targetVersion())
 	}

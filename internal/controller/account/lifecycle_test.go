@@ -75,10 +75,10 @@ func TestALookThatBringsNothingNewCostsNoRequest(t *testing.T) {
 func TestNewCredentialsCostTwoRequests(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.fetched()
+	w.fetched(eachTenMinutes)
 	before := w.target()
 	must(t, w.pipedream.Accounts.Refresh(accountID))
-	w.pass(50 * time.Minute)
+	w.pass(11 * time.Minute)
 
 	w.reconcile()
 
@@ -213,7 +213,9 @@ func TestAnAccountWithoutAnExpiry(t *testing.T) {
 	}
 	w.live(4*time.Hour + time.Minute)
 	w.wantFetches(5)
-	w.wantRequests(map[string]int{})
+	// An access token lives an hour, so that each look needs another one.
+	w.wantExchanges(5)
+	w.wantRequests(map[string]int{"GET secrets": 4})
 }
 
 func TestARequestForALook(t *testing.T) {

@@ -127,8 +127,7 @@ func (r *Reconciler) observe(ctx context.Context, account *v1alpha1.PipedreamAcc
 		return snapshot{}, nil, err
 	}
 	if !isKnown {
-		st = restore(s)
-		r.states.Put(name, account.UID, st)
+		st = r.restore(name, s)
 	}
 	templates := st.check.templates
 	if templates.generation != account.Generation {
@@ -140,6 +139,17 @@ func (r *Reconciler) observe(ctx context.Context, account *v1alpha1.PipedreamAcc
 		st.apply(s, done)
 	}
 	return s, st, failed
+}
+
+// restore makes the state of an object that this process sees for the first time. If Pipedream wanted all
+// requests about the project to wait, its limiter is told.
+func (r *Reconciler) restore(name types.NamespacedName, s snapshot) *state {
+	st := restore(s)
+	r.states.Put(name, s.account.UID, st)
+	if failed := st.attempt.failure; failed != nil && failed.Row.Reason == v1alpha1.ReasonRateLimited && failed.NotBefore.After(s.now) {
+		r.Requests.Pause(s.account.Spec.ProjectID, failed.NotBefore)
+	}
+	return st
 }
 
 // work decides and acts until there is nothing more to do now. It returns the last snapshot and the

@@ -44,7 +44,7 @@ func (st *state) restoreFailure(s snapshot, failed *attempt.Failure) {
 			generation:         status.ObservedGeneration,
 			reason:             because,
 		}
-	case v1alpha1.ReasonSecretNotOwned:
+	case v1alpha1.ReasonSecretNotOwned, v1alpha1.ReasonSecretTerminating:
 		st.attempt.blocker = failed
 	default:
 		if given := verdictKindOf(failed.Row.Kind); given != "" && failed.Row.Reason != v1alpha1.ReasonAccessDenied {
@@ -132,6 +132,9 @@ func restoreFailure(s snapshot) *attempt.Failure {
 		RenewRequest:       renewRequest,
 	}, earlier(fetched.LastTransitionTime.Time, s.now))
 	restored.IsRestored, restored.RefusedOver = true, s.targetVersion()
+	if restored.IsDeletion() {
+		restored.RefusedOver = deletionOf(s).held
+	}
 	restored.WasReady = meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady)
 	if status.NextAttemptTime != nil {
 		// The clock may have been wrong then.

@@ -43,7 +43,7 @@ import (
 const (
 	clientID     = "client-one"
 	clientSecret = "the-client-secret-that-must-never-be-seen"
-	project      = "proj_abc123"
+	projectID    = "proj_abc123"
 	accountID    = "apn_WYhMlrz"
 )
 
@@ -114,7 +114,7 @@ func newWorld(t *testing.T) *world {
 // connect connects an account of the app slack, whose credentials live an hour.
 func (w *world) connect(id, refresh string, changes ...func(*simulator.Account)) {
 	w.Helper()
-	connected := simulator.NewAccount(project, "acme-prod", "slack")
+	connected := simulator.NewAccount(projectID, "acme-prod", "slack")
 	connected.Refresh = refresh
 	for _, change := range changes {
 		change(&connected)
@@ -196,7 +196,7 @@ func (w *world) create(changes ...func(*v1alpha1.PipedreamAccount)) {
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "slack"},
 		Spec: v1alpha1.PipedreamAccountSpec{
 			ClientSecretRef: v1alpha1.ClientSecretReference{Name: "credentials"},
-			ProjectID:       project,
+			ProjectID:       projectID,
 			AccountID:       accountID,
 			Secret:          v1alpha1.AccountSecretTemplate{Name: "slack-credentials"},
 		},
