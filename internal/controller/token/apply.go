@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller/attempt"
 	"github.com/pipedream-operator/pipedream-operator/internal/controller/credentials"
 	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
@@ -73,7 +74,7 @@ func (st *state) applyObserved(s snapshot, o observed) {
 	case pending == nil:
 	case s.currentInputs() == pending.inputs:
 		st.attempt.pending = nil
-		if failed := st.attempt.failure; failed != nil && failed.isOfCluster() {
+		if failed := st.attempt.failure; failed != nil && failed.IsOfCluster() {
 			st.attempt.failure = nil
 		}
 	case s.isTokenTerminating(), !s.now.Before(pending.token.ExpirationTime):
@@ -85,9 +86,9 @@ func (st *state) applyObserved(s snapshot, o observed) {
 // for it.
 func limitWaits(st *state, s snapshot) {
 	st.goodUntil = goodUntil(s, *st)
-	for _, failed := range []*failure{st.attempt.failure, st.attempt.rewriteFailure} {
-		if failed != nil && s.now.Before(failed.notBefore) {
-			failed.limitWait(st.goodUntil, s.now)
+	for _, failed := range []*attempt.Failure{st.attempt.failure, st.attempt.rewriteFailure} {
+		if failed != nil && s.now.Before(failed.NotBefore) {
+			failed.LimitWait(st.goodUntil, s.now)
 		}
 	}
 }
@@ -128,7 +129,7 @@ func (st *state) applyAttempt(s snapshot, o outcome) {
 		st.attempt.overtaken = 0
 		return
 	case sameCredentials:
-		st.attempt.failure.tried.credentialsVersion = s.credentialsVersion()
+		st.attempt.failure.Tried.CredentialsVersion = s.credentialsVersion()
 		return
 	case foreign:
 		st.setBlocker(s.after(o), renewal.NotOwned)
@@ -160,7 +161,7 @@ func (st *state) applyWrite(s snapshot, o outcome) bool {
 		st.applyWritten(s, o)
 	case writeRefused:
 		failed := newFailure(s, v1alpha1.ReasonSecretWriteRefused, o.detail, o.at)
-		failed.refusedOver, failed.isOutage = ownedsecret.Version(o.target), o.isOutage
+		failed.RefusedOver, failed.IsOutage = ownedsecret.Version(o.target), o.isOutage
 		st.applyFailedStep(s, failed, o.kind, !o.kind.isRewrite && !o.kind.isDryRun, o.at)
 	case unrenderable:
 		st.attempt.countRewrite(o.kind, s.now)
@@ -244,23 +245,23 @@ func (st *state) applyRequestFailed(s snapshot, o requestFailed) {
 		detail = pipedream.ShowScopes(s.token.Spec.Scopes) + "; " + detail
 	}
 	failed := st.attempt.fail(s, newFailure(s, reasonOf(o.cause.Kind), detail, o.at), o.at)
-	failed.sentAt = o.sentAt
-	failed.credentialsDigest = digestOf(st.uid, *s.clientCredentials)
-	failed.notBefore = failed.paced(s, goodUntil(s, *st), o.at)
+	failed.SentAt = o.sentAt
+	failed.CredentialsDigest = digestOf(st.uid, *s.clientCredentials)
+	failed.NotBefore = failed.Paced(s.desired.Identity, goodUntil(s, *st), o.at)
 	// The limiter decides for all who are concerned.
 	isCommon := o.cause.Kind == pipedream.RateLimited || o.cause.Kind == pipedream.CredentialsRejected
-	if at := o.cause.RetryAt; !at.IsZero() && (isCommon || at.After(failed.notBefore)) {
-		failed.notBefore = at
+	if at := o.cause.RetryAt; !at.IsZero() && (isCommon || at.After(failed.NotBefore)) {
+		failed.NotBefore = at
 	}
 }
 
 // fail remembers a failed attempt. An attempt that was made before its time was triggered by
 // somebody.
-func (a *attemptState) fail(s snapshot, failed *failure, now time.Time) *failure {
-	if last := a.failure; last != nil && now.Before(last.waitsUntil(s)) {
+func (a *attemptState) fail(s snapshot, failed *attempt.Failure, now time.Time) *attempt.Failure {
+	if last := a.failure; last != nil && now.Before(last.WaitsUntil(s.outageEnded)) {
 		a.triggered.Add(now)
 	}
-	a.failure = failed.after(a.failure)
+	a.failure = failed.After(a.failure)
 	return a.failure
 }
 
@@ -296,7 +297,7 @@ func (st *state) applyWritten(s snapshot, o written) {
 		st.rememberWritten(s, o)
 	}
 	if o.kind.isRewrite {
-		if failed := st.attempt.failure; failed != nil && failed.reason == v1alpha1.ReasonSecretWriteRefused {
+		if failed := st.attempt.failure; failed != nil && failed.Row.Reason == v1alpha1.ReasonSecretWriteRefused {
 			st.attempt.failure = nil
 		}
 		return
@@ -326,18 +327,18 @@ func (st *state) rememberWritten(s snapshot, o written) {
 
 // applyFailedStep remembers how an attempt to get or to write a token has failed, or a write of the
 // Secret with the current token. A token that is pending stays so: it is written later.
-func (st *state) applyFailedStep(s snapshot, failed *failure, kind writeKind, isUncertain bool, at time.Time) {
+func (st *state) applyFailedStep(s snapshot, failed *attempt.Failure, kind writeKind, isUncertain bool, at time.Time) {
 	st.attempt.countRewrite(kind, s.now)
 	if isUncertain {
 		st.cache.target.IsUncertain = true
 	}
 	if kind.isRewrite {
-		failed = failed.after(st.attempt.rewriteFailure)
+		failed = failed.After(st.attempt.rewriteFailure)
 		st.attempt.rewriteFailure = failed
 	} else {
 		failed = st.attempt.fail(s, failed, at)
 	}
-	failed.notBefore = failed.paced(s, goodUntil(s, *st), at)
+	failed.NotBefore = failed.Paced(s.desired.Identity, goodUntil(s, *st), at)
 }
 
 // setBlocker remembers what makes an attempt impossible, until the watch reports a change of a
@@ -345,24 +346,24 @@ func (st *state) applyFailedStep(s snapshot, failed *failure, kind writeKind, is
 func (st *state) setBlocker(s snapshot, why renewal.Why) {
 	reason, detail := st.explainBlocker(s, why)
 	before := st.attempt.blocker
-	blocker := newFailure(s, reason, detail, s.now).after(st.attempt.activeFailure())
+	blocker := newFailure(s, reason, detail, s.now).After(st.attempt.activeFailure())
 	if at := s.deletedAt(); why == renewal.BeingDeleted && !at.After(s.now) { // The API server's clock may be ahead.
-		blocker.since = at
+		blocker.Since = at
 	}
-	if before.isStill(blocker) && isAboutSameObjects(before, s, why) {
-		blocker.refusedOver = before.refusedOver
-		blocker.isRestored, blocker.wasReady = true, before.wasReady
+	if before.IsStill(blocker) && isAboutSameObjects(before, s, why) {
+		blocker.RefusedOver = before.RefusedOver
+		blocker.IsRestored, blocker.WasReady = true, before.WasReady
 	}
 	st.attempt.blocker = blocker
 }
 
 // isAboutSameObjects reports whether a blocker that is known from the status names what is there now:
 // whose a Secret is may have changed with the Secret, and so may the finalizers that hold an object.
-func isAboutSameObjects(before *failure, s snapshot, why renewal.Why) bool {
+func isAboutSameObjects(before *attempt.Failure, s snapshot, why renewal.Why) bool {
 	if why == renewal.NotOwned {
-		return before.refusedOver == s.targetVersion()
+		return before.RefusedOver == s.targetVersion()
 	}
-	return why != renewal.BeingDeleted || before.refusedOver == s.describeDeletion()
+	return why != renewal.BeingDeleted || before.RefusedOver == s.describeDeletion()
 }
 
 func (st *state) explainBlocker(s snapshot, why renewal.Why) (reason, detail string) {

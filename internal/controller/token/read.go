@@ -40,7 +40,7 @@ func readCredentials(ctx context.Context, a actions, s snapshot) (outcome, error
 func (a actions) block(ctx context.Context, s snapshot, st state, why renewal.Why) (outcome, error) {
 	isUnread := why == renewal.NoCredentials && s.credentialsSecret != nil && st.check.unusable.detail == "" && !s.areCredentialsRead &&
 		!st.attempt.waitsForCluster(s.now)
-	if !isUnread || st.attempt.blocker.isRestoredWith(renewal.CurrentToken(s.desired, factsOf(s, st), s.now) == renewal.StateValid) {
+	if !isUnread || st.attempt.blocker.IsRestoredWith(renewal.CurrentToken(s.desired, factsOf(s, st), s.now) == renewal.StateValid) {
 		return blocked{why}, nil
 	}
 	return readCredentials(ctx, a, s)

@@ -17,7 +17,7 @@
 //	apply.go restore.go                          remembering outcomes, and restoring the state
 //	facts.go standing.go metrics.go              what is known from the snapshot and the state
 //	state.go verification.go operators.go        what is remembered between two reconciles
-//	failure.go messages.go templates.go          a failed attempt; the data of the Secret
+//	failure.go messages.go templates.go          how tokens fail, and its words; the data of the Secret
 //	snapshot.go                                  what one reconcile knows of the world
 //	outcome.go                                   what an action has found out or done
 //	current.go demand.go                         the current token and its record; the demand for tokens
@@ -145,8 +145,8 @@ func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.PipedreamToken
 func (r *Reconciler) restore(name types.NamespacedName, s snapshot) *state {
 	st := restore(s)
 	r.states.put(name, st)
-	if failed := st.attempt.failure; failed != nil && failed.reason == v1alpha1.ReasonRateLimited && failed.notBefore.After(s.now) {
-		r.TokenRequests.Pause(failed.notBefore)
+	if failed := st.attempt.failure; failed != nil && failed.Row.Reason == v1alpha1.ReasonRateLimited && failed.NotBefore.After(s.now) {
+		r.TokenRequests.Pause(failed.NotBefore)
 	}
 	return st
 }

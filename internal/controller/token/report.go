@@ -102,7 +102,7 @@ func isAboutToIssueFirst(v view) bool {
 // current token is worth is said at once.
 func isDeletionTooNew(v view, status v1alpha1.PipedreamTokenStatus) bool {
 	failed := v.state.attempt.activeFailure()
-	if !failed.isDeletion() || !v.at.Before(failed.since.Add(longDeletion)) {
+	if !failed.IsDeletion() || !v.at.Before(failed.Since.Add(longDeletion)) {
 		return false
 	}
 	isSaid := changed(v.previous, status, v1alpha1.ConditionRenewed) == nil
@@ -113,7 +113,7 @@ func isDeletionTooNew(v view, status v1alpha1.PipedreamTokenStatus) bool {
 // waits for its turn for a few seconds, or because an outage is over: many attempts then wait, and
 // each writes a status soon.
 func saysNothingNew(v view, status v1alpha1.PipedreamTokenStatus) bool {
-	if isWaiting(v.ticket) && (!isLongQueue(v.ticket, v.at) || v.state.attempt.failure.isOver(v.snapshot)) {
+	if isWaiting(v.ticket) && (!isLongQueue(v.ticket, v.at) || v.state.attempt.failure.IsOver(v.outageEnded)) {
 		status.NextAttemptTime = v.previous.NextAttemptTime
 	}
 	return equality.Semantic.DeepEqual(v.previous, status)
@@ -123,9 +123,9 @@ func saysNothingNew(v view, status v1alpha1.PipedreamTokenStatus) bool {
 // moment that was decided by: anything that has come due since is due at once.
 func sleepOf(v view) time.Duration {
 	wake := v.now.Add(renewal.Sleep(v.desired, factsOf(v.snapshot, v.state), v.decision, v.now))
-	moments := []time.Time{v.failure().stallsAt(), nextAttempt(v)}
-	if failed := v.failure(); failed.isDeletion() {
-		moments = append(moments, failed.since.Add(longDeletion))
+	moments := []time.Time{v.failure().StallsAt(), nextAttempt(v)}
+	if failed := v.failure(); failed.IsDeletion() {
+		moments = append(moments, failed.Since.Add(longDeletion))
 	}
 	if isWaiting(v.ticket) {
 		// The limiter wakes the object when its turn has come; this is when there is something else to

@@ -66,23 +66,6 @@ type snapshot struct {
 	issuedBecause renewal.Why
 }
 
-// attemptInputs are what an attempt is made with. When they have changed since an attempt failed, the
-// next attempt need not wait.
-type attemptInputs struct {
-	generation         int64
-	credentialsVersion string
-	renewRequest       string
-}
-
-// isSameAs reports whether the next attempt would be made with the same inputs. Removing the
-// request to renew asks for nothing, and so changes nothing.
-func (i attemptInputs) isSameAs(next attemptInputs) bool {
-	if next.renewRequest == "" {
-		next.renewRequest = i.renewRequest
-	}
-	return i == next
-}
-
 // desiredBy resolves the spec, and what its absent fields mean.
 func desiredBy(token *v1alpha1.PipedreamToken, api string) renewal.Desired {
 	return renewal.Desired{
@@ -235,15 +218,6 @@ func (s snapshot) currentInputs() string {
 		return ""
 	}
 	return s.target.Annotations[v1alpha1.InputsAnnotation]
-}
-
-// attemptInputs returns what an attempt would be made with now.
-func (s snapshot) attemptInputs() attemptInputs {
-	return attemptInputs{
-		generation:         s.token.Generation,
-		credentialsVersion: s.credentialsVersion(),
-		renewRequest:       s.desired.RenewRequest,
-	}
 }
 
 func (s snapshot) targetVersion() string { return ownedsecret.Version(s.target) }

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller/attempt"
 	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
@@ -103,11 +104,11 @@ type attemptState struct {
 	// pending is a token that was issued and could not be written yet.
 	pending *recordedToken
 	// failure is the last failed attempt to get a token; nil after an attempt that worked.
-	failure *failure
+	failure *attempt.Failure
 	// rewriteFailure is the last failed attempt to write the Secret with the current token.
-	rewriteFailure *failure
+	rewriteFailure *attempt.Failure
 	// blocker is what makes an attempt impossible now; nil if nothing does.
-	blocker *failure
+	blocker *attempt.Failure
 
 	// lastIssue is when the last token was issued.
 	lastIssue time.Time
@@ -195,7 +196,7 @@ func (c *checkState) templateError(generation int64) error {
 }
 
 // activeFailure returns the failure that condition Renewed is about; nil if there is none.
-func (a attemptState) activeFailure() *failure {
+func (a attemptState) activeFailure() *attempt.Failure {
 	switch {
 	case a.blocker != nil:
 		return a.blocker
@@ -208,8 +209,8 @@ func (a attemptState) activeFailure() *failure {
 // waitsForCluster reports whether a request to the API server has failed, and the operator waits before
 // it sends the next one.
 func (a attemptState) waitsForCluster(now time.Time) bool {
-	return slices.ContainsFunc([]*failure{a.failure, a.rewriteFailure}, func(failed *failure) bool {
-		return failed != nil && failed.reason == v1alpha1.ReasonClusterUnavailable && now.Before(failed.notBefore)
+	return slices.ContainsFunc([]*attempt.Failure{a.failure, a.rewriteFailure}, func(failed *attempt.Failure) bool {
+		return failed != nil && failed.Row.Reason == v1alpha1.ReasonClusterUnavailable && now.Before(failed.NotBefore)
 	})
 }
 

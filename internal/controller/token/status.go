@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller/attempt"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 )
 
@@ -31,7 +32,7 @@ type view struct {
 // failure returns the failed attempt that the status is about; nil if there is none. While the
 // PipedreamToken is suspended, no attempt is made, so that none is failing; that it is being deleted is
 // said all the same.
-func (v view) failure() *failure {
+func (v view) failure() *attempt.Failure {
 	if v.desired.Suspended && !v.isTokenTerminating() {
 		return nil
 	}
@@ -91,10 +92,10 @@ func projectConditions(v view, status *v1alpha1.PipedreamTokenStatus, current re
 		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionVerified)
 	}
 	// A failure of an older spec does not set Stalled. The current spec must fail first.
-	if failed.isStalled(v.at) && failed.tried.generation == generation {
+	if failed.IsStalled(v.at) && failed.Tried.Generation == generation {
 		set(metav1.Condition{
 			Type: v1alpha1.ConditionStalled, Status: metav1.ConditionTrue, ObservedGeneration: generation,
-			Reason: failed.reason, Message: renewed.Message,
+			Reason: failed.Row.Reason, Message: renewed.Message,
 		})
 	} else {
 		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionStalled)
@@ -103,10 +104,10 @@ func projectConditions(v view, status *v1alpha1.PipedreamTokenStatus, current re
 
 // isAttemptRestored reports whether this process knows what condition Renewed says from the status
 // only.
-func isAttemptRestored(v view, failed *failure) bool {
+func isAttemptRestored(v view, failed *attempt.Failure) bool {
 	switch {
 	case failed != nil:
-		return failed.isRestored
+		return failed.IsRestored
 	case !v.ticket.PausedUntil.IsZero():
 		return false // The message says when the pause ends, which may be another time now.
 	}
@@ -179,7 +180,7 @@ func credentialsVersionRead(v view) string {
 	failed := v.failure()
 	switch {
 	case failed != nil:
-		return failed.tried.credentialsVersion
+		return failed.Tried.CredentialsVersion
 	case v.state.check.last.credentialsVersion != "":
 		return v.state.check.last.credentialsVersion
 	}
@@ -196,5 +197,5 @@ func nextAttempt(v view) time.Time {
 	case v.decision.Action == renewal.Wait:
 		return v.decision.Until
 	}
-	return failed.notBefore
+	return failed.NotBefore
 }
