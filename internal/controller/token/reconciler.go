@@ -36,6 +36,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller"
 	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
@@ -66,7 +67,7 @@ type Reconciler struct {
 	// Metrics counts the requests to Pipedream, and their results.
 	Metrics *Metrics
 
-	states states
+	states controller.States[*state]
 }
 
 // Reconcile reconciles one PipedreamToken.
@@ -100,7 +101,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 // the failure.
 func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.PipedreamToken) (snapshot, *state, error) {
 	name := client.ObjectKeyFromObject(token)
-	st := r.states.of(name, token.UID)
+	st, _ := r.states.Of(name, token.UID)
 	s := snapshot{
 		operator:    r.Operator,
 		token:       token,
@@ -144,7 +145,7 @@ func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.PipedreamToken
 // wanted all requests to wait, the limiter is told.
 func (r *Reconciler) restore(name types.NamespacedName, s snapshot) *state {
 	st := restore(s)
-	r.states.put(name, st)
+	r.states.Put(name, s.token.UID, st)
 	if failed := st.attempt.failure; failed != nil && failed.Row.Reason == v1alpha1.ReasonRateLimited && failed.NotBefore.After(s.now) {
 		r.TokenRequests.Pause(failed.NotBefore)
 	}
@@ -191,7 +192,7 @@ func (r *Reconciler) cancelUnused(s snapshot) {
 // Forget drops everything that is known of an object: it is gone, or it is not watched any
 // longer.
 func (r *Reconciler) Forget(name types.NamespacedName) {
-	r.states.forget(name)
+	r.states.Forget(name)
 	r.TokenRequests.Cancel(requesterOf(name))
 	r.Verifications.Cancel(requesterOf(name))
 }

@@ -24,6 +24,9 @@ import (
 // kind is the kind of the objects of this controller.
 const kind = "PipedreamToken"
 
+// conditionTypes are the types of the conditions of these objects.
+var conditionTypes = []string{v1alpha1.ConditionReady, v1alpha1.ConditionRenewed, v1alpha1.ConditionVerified, v1alpha1.ConditionStalled}
+
 // collectionTime is how long after the creation of a PipedreamToken the Secret of its predecessor
 // is expected to be collected.
 const collectionTime = 10 * time.Second

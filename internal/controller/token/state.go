@@ -5,7 +5,6 @@ package token
 
 import (
 	"slices"
-	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -212,48 +211,4 @@ func (a attemptState) waitsForCluster(now time.Time) bool {
 	return slices.ContainsFunc([]*attempt.Failure{a.failure, a.rewriteFailure}, func(failed *attempt.Failure) bool {
 		return failed != nil && failed.Row.Reason == v1alpha1.ReasonClusterUnavailable && now.Before(failed.NotBefore)
 	})
-}
-
-// states holds the state of each PipedreamToken. The queue never gives one object to two
-// workers, so that only the map needs a lock.
-type states struct {
-	mu     sync.Mutex
-	byName map[types.NamespacedName]*state
-}
-
-// of returns the state of the object with a name and a UID; nil if nothing is known of it.
-func (s *states) of(name types.NamespacedName, uid types.UID) *state {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if known, ok := s.byName[name]; ok && known.uid == uid {
-		return known
-	}
-	return nil
-}
-
-// put remembers the state of an object.
-func (s *states) put(name types.NamespacedName, known *state) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.byName == nil {
-		s.byName = map[types.NamespacedName]*state{}
-	}
-	s.byName[name] = known
-}
-
-// goodUntil returns when the current token of an object expires; zero if it is worth nothing, or if
-// nothing is known of the object. The worker that has last reconciled the object calls it.
-func (s *states) goodUntil(name types.NamespacedName) time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if known, ok := s.byName[name]; ok {
-		return known.goodUntil
-	}
-	return time.Time{}
-}
-
-func (s *states) forget(name types.NamespacedName) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.byName, name)
 }

@@ -4,7 +4,6 @@
 package token
 
 import (
-	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/controller/attempt"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller/conditions"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 )
 
@@ -42,7 +42,7 @@ func (v view) failure() *attempt.Failure {
 // project computes the status. It is pure.
 func project(v view) v1alpha1.PipedreamTokenStatus {
 	status := v1alpha1.PipedreamTokenStatus{
-		Conditions:                  knownConditions(v.previous.Conditions),
+		Conditions:                  conditions.Known(v.previous.Conditions, conditionTypes...),
 		ObservedGeneration:          v.token.Generation,
 		ClientSecretResourceVersion: credentialsVersionRead(v),
 	}
@@ -140,18 +140,14 @@ func projectVerified(v view, status *v1alpha1.PipedreamTokenStatus, set func(met
 // every status at its start.
 func (v view) keptMessage(condition metav1.Condition, status *v1alpha1.PipedreamTokenStatus, mayBeKept bool) string {
 	before := meta.FindStatusCondition(v.previous.Conditions, condition.Type)
-	isSame := mayBeKept && isSameCondition(before, &condition) && before.ObservedGeneration == condition.ObservedGeneration && isAboutSameToken(&v.previous, status)
+	isSame := mayBeKept && conditions.AreSame(before, &condition) && before.ObservedGeneration == condition.ObservedGeneration && isAboutSameToken(&v.previous, status)
 	if isSame && condition.Type != v1alpha1.ConditionReady { // The messages of the others speak of the current token.
-		isSame = isSameCondition(meta.FindStatusCondition(v.previous.Conditions, v1alpha1.ConditionReady), meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady))
+		isSame = conditions.AreSame(meta.FindStatusCondition(v.previous.Conditions, v1alpha1.ConditionReady), meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady))
 	}
 	if isSame {
 		return before.Message
 	}
 	return condition.Message
-}
-
-func isSameCondition(a, b *metav1.Condition) bool {
-	return a != nil && b != nil && a.Status == b.Status && a.Reason == b.Reason
 }
 
 // isAboutSameToken reports whether two statuses are about the same generation, the same Secret and the
@@ -160,18 +156,6 @@ func isAboutSameToken(a, b *v1alpha1.PipedreamTokenStatus) bool {
 	return a.ObservedGeneration == b.ObservedGeneration &&
 		a.IssueTime.Equal(b.IssueTime) && a.ExpirationTime.Equal(b.ExpirationTime) &&
 		a.RenewalTime.Equal(b.RenewalTime) && a.Secret.Name == b.Secret.Name
-}
-
-// knownConditions returns a copy of the operator's conditions, without the ones that the schema has
-// put there and that nobody has ever observed.
-func knownConditions(conditions []metav1.Condition) []metav1.Condition {
-	return slices.DeleteFunc(slices.Clone(conditions), func(condition metav1.Condition) bool {
-		switch condition.Type {
-		case v1alpha1.ConditionReady, v1alpha1.ConditionRenewed, v1alpha1.ConditionVerified, v1alpha1.ConditionStalled:
-			return condition.LastTransitionTime.Unix() <= 0
-		}
-		return true
-	})
 }
 
 // credentialsVersionRead returns the version of the credentials that the last attempt or check was
