@@ -85,7 +85,7 @@ func verifiedCondition(v view) metav1.Condition {
 	switch {
 	case v.hasNoTokenKey():
 		verified.Message = noTokenKeyMessage
-	case !v.trial().CanList():
+	case !trialOf(v.token).CanList():
 		verified.Message = cannotListMessage
 	case known.verdict == pipedream.Accepted:
 		verified.Status, verified.Reason = metav1.ConditionTrue, v1alpha1.ReasonTokenAccepted

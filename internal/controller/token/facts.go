@@ -37,7 +37,7 @@ func factsOf(s snapshot, st state) renewal.Facts {
 		VerifyNow:             verification.triedFor != 0 && verification.triedFor != s.token.Generation,
 		VerificationQueued:    isWaiting(s.verificationTicket),
 		Unverified:            verification.isUnknownFor(s.currentInputs()),
-		CannotVerify:          s.hasNoTokenKey() || !s.trial().CanList(),
+		CannotVerify:          s.hasNoTokenKey() || !trialOf(s.token).CanList(),
 		VerificationSuspended: verification.suspendedFor == s.token.Generation,
 		TemplateInvalid:       st.check.templateError(s.token.Generation) != nil,
 		OtherType:             isOfOtherType(s, st.cache.targetType),

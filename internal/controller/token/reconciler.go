@@ -10,17 +10,18 @@
 //
 // The files are in layers. A file calls only files of its own layer and of the layers below it:
 //
-//	reconciler.go setup.go                       the loop, and the watches that start it
-//	report.go                                    writing the status, events and log lines
-//	status.go conditions.go                      what the status says
-//	actions.go issue.go read.go write.go verify.go  the actions: each returns an outcome
-//	apply.go restore.go                          remembering outcomes, and restoring the state
-//	facts.go standing.go metrics.go              what is known from the snapshot and the state
-//	state.go verification.go operators.go        what is remembered between two reconciles
-//	failure.go messages.go templates.go          how tokens fail, and its words; the data of the Secret
-//	snapshot.go                                  what one reconcile knows of the world
-//	outcome.go                                   what an action has found out or done
-//	current.go demand.go                         the current token and its record; the demand for tokens
+//	reconciler.go setup.go                             the loop, and the watches that start it
+//	report.go                                          writing the status, events and log lines
+//	status.go conditions.go                            what the status says
+//	actions.go issue.go read.go write.go verify.go     the actions: each returns an outcome
+//	apply.go applyattempt.go applywrite.go blocker.go  remembering outcomes
+//	restore.go                                         restoring the state
+//	facts.go standing.go metrics.go                    what is known from the snapshot and the state
+//	state.go verification.go operators.go              what is remembered between two reconciles
+//	failure.go messages.go templates.go                how tokens fail, and its words; the data of the Secret
+//	snapshot.go deletion.go                            what one reconcile knows of the world
+//	outcome.go                                         what an action has found out or done
+//	current.go demand.go                               the current token and its record; the demand for tokens
 package token
 
 import (

@@ -170,7 +170,7 @@ func restoreFailure(s snapshot) *attempt.Failure {
 		Count: 1,
 	}
 	if restored.Row.Reason == v1alpha1.ReasonSecretTerminating {
-		restored.RefusedOver = s.describeDeletion()
+		restored.RefusedOver = deletionOf(s).describe()
 	}
 	if status.NextAttemptTime != nil {
 		// The clock may have been wrong then.

@@ -74,13 +74,13 @@ func projectConditions(v view, status *v1alpha1.PipedreamTokenStatus, current re
 	generation := v.token.Generation
 	ready := readyCondition(v, status, current)
 	ready.ObservedGeneration = generation
-	ready.Message = v.keptMessage(ready, status, true) // It says nothing but what the status says.
+	ready.Message = keptMessage(&v.previous, ready, status, true) // It says nothing but what the status says.
 	set(ready)
 
 	failed := v.failure()
 	renewed := renewedCondition(v, status, failed)
 	renewed.ObservedGeneration = generation
-	renewed.Message = v.keptMessage(renewed, status, isAttemptRestored(v, failed) || mayOtherKnowMore(v, renewed))
+	renewed.Message = keptMessage(&v.previous, renewed, status, isAttemptRestored(v, failed) || mayOtherKnowMore(v, renewed))
 	set(renewed)
 
 	switch {
@@ -128,7 +128,7 @@ func projectVerified(v view, status *v1alpha1.PipedreamTokenStatus, set func(met
 	// is about the spec as it is.
 	verified.ObservedGeneration = known.triedFor
 	// Only the words of an inconclusive verification depend on the answer.
-	verified.Message = v.keptMessage(verified, status, known.isRestored || verified.Reason != v1alpha1.ReasonVerificationInconclusive)
+	verified.Message = keptMessage(&v.previous, verified, status, known.isRestored || verified.Reason != v1alpha1.ReasonVerificationInconclusive)
 	set(verified)
 	if verified.Status != metav1.ConditionTrue && known.acceptedFor == v.token.Generation {
 		status.AcceptedGeneration = v.token.Generation
@@ -138,11 +138,11 @@ func projectVerified(v view, status *v1alpha1.PipedreamTokenStatus, set func(met
 // keptMessage returns the message of a condition. If the message may be kept, the old one is, until a
 // time, a status or a reason in the status changes. So a release with new words does not write
 // every status at its start.
-func (v view) keptMessage(condition metav1.Condition, status *v1alpha1.PipedreamTokenStatus, mayBeKept bool) string {
-	before := meta.FindStatusCondition(v.previous.Conditions, condition.Type)
-	isSame := mayBeKept && conditions.AreSame(before, &condition) && before.ObservedGeneration == condition.ObservedGeneration && isAboutSameToken(&v.previous, status)
+func keptMessage(previous *v1alpha1.PipedreamTokenStatus, condition metav1.Condition, status *v1alpha1.PipedreamTokenStatus, mayBeKept bool) string {
+	before := meta.FindStatusCondition(previous.Conditions, condition.Type)
+	isSame := mayBeKept && conditions.AreSame(before, &condition) && before.ObservedGeneration == condition.ObservedGeneration && isAboutSameToken(previous, status)
 	if isSame && condition.Type != v1alpha1.ConditionReady { // The messages of the others speak of the current token.
-		isSame = conditions.AreSame(meta.FindStatusCondition(v.previous.Conditions, v1alpha1.ConditionReady), meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady))
+		isSame = conditions.AreSame(meta.FindStatusCondition(previous.Conditions, v1alpha1.ConditionReady), meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady))
 	}
 	if isSame {
 		return before.Message
