@@ -44,6 +44,22 @@ func (s *States[S]) Named(name types.NamespacedName) (state S, ok bool) {
 	return known.state, ok
 }
 
+// LastOf returns the state of the object that had a name last, whatever its UID, and whether anything
+// is known of it. The worker that has last reconciled the object may read the state.
+func (s *States[S]) LastOf(name types.NamespacedName) (state S, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known, ok := s.byName[name]
+	return known.state, ok
+}
+
+// Len returns of how many objects the state is known.
+func (s *States[S]) Len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.byName)
+}
+
 // Put remembers the state of an object.
 func (s *States[S]) Put(name types.NamespacedName, uid types.UID, state S) {
 	s.mu.Lock()

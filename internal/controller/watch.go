@@ -25,9 +25,9 @@ import (
 // SecretNames is the index over the names of the Secrets that an object writes or refers to.
 const SecretNames = "secretNames"
 
-// AsksForSomethingNew lets an update pass if the spec of the object has changed, if the request to renew
-// has a new value, or if the object is being deleted and its finalizers have changed. (That a deletion
-// begins counts as a change of the spec.)
+// AsksForSomethingNew lets an update pass if the spec of the object has changed, if the request to
+// renew has a new value, or if the object is being deleted and its finalizers have changed. (That a
+// deletion begins counts as a change of the spec.)
 func AsksForSomethingNew() predicate.Predicate {
 	return predicate.Or(
 		predicate.GenerationChangedPredicate{},
@@ -42,8 +42,9 @@ func AsksForSomethingNew() predicate.Predicate {
 	)
 }
 
-// MapSecret returns a function that returns the objects of one kind that write a Secret or refer to it.
-// The kind must have the index SecretNames. newList returns an empty list of the kind.
+// MapSecret returns a function that returns the objects of one kind that write a Secret or refer to
+// it. The kind must have the index SecretNames. newList returns an empty list of the kind. For a
+// namespace that is not watched the function returns nothing; it logs any other error of the cache.
 func MapSecret(cache client.Reader, newList func() client.ObjectList) handler.MapFunc {
 	return func(ctx context.Context, secret client.Object) []reconcile.Request {
 		list := newList()
@@ -54,18 +55,25 @@ func MapSecret(cache client.Reader, newList func() client.ObjectList) handler.Ma
 		}
 		var requests []reconcile.Request
 		if err == nil {
-			err = meta.EachListItem(list, func(item runtime.Object) error {
-				object, ok := item.(client.Object)
-				if !ok {
-					return fmt.Errorf("%T is no object", item)
-				}
-				requests = append(requests, reconcile.Request{NamespacedName: types.NamespacedName{Namespace: object.GetNamespace(), Name: object.GetName()}})
-				return nil
-			})
+			requests, err = requestsFor(list)
 		}
 		if err != nil {
-			ctrl.LoggerFrom(ctx).Error(err, "could not list the objects of a Secret")
+			ctrl.LoggerFrom(ctx).Error(err, "could not list the objects that use a Secret")
 		}
 		return requests
 	}
+}
+
+// requestsFor returns a request to reconcile each object of a list.
+func requestsFor(list client.ObjectList) ([]reconcile.Request, error) {
+	var requests []reconcile.Request
+	err := meta.EachListItem(list, func(item runtime.Object) error {
+		object, err := meta.Accessor(item)
+		if err != nil {
+			return fmt.Errorf("read an item of a list: %w", err)
+		}
+		requests = append(requests, reconcile.Request{NamespacedName: types.NamespacedName{Namespace: object.GetNamespace(), Name: object.GetName()}})
+		return nil
+	})
+	return requests, err
 }

@@ -63,7 +63,7 @@ func (r *Reconciler) longestWait(name types.NamespacedName) time.Duration {
 // goodUntil returns when the credentials of an object expire; zero if they are worth nothing, or if nothing
 // is known of the object. The worker that has last reconciled the object calls it.
 func (r *Reconciler) goodUntil(name types.NamespacedName) time.Time {
-	if st, ok := r.states.Named(name); ok {
+	if st, ok := r.states.LastOf(name); ok {
 		return st.goodUntil
 	}
 	return time.Time{}
