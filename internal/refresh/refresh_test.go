@@ -392,7 +392,7 @@ func TestCurrentCredentials(t *testing.T) {
 		"while it is suspended":      {func(s *scene) { s.desired.Suspended = true }, refresh.StateValid},
 		"not checked yet":            {func(s *scene) { s.facts.Check = refresh.Unchecked }, refresh.StateValid},
 		"none":                       {func(s *scene) { s.facts.Target, s.facts.Record = refresh.Absent, nil }, refresh.StateNone},
-		"in a Secret that goes":      {func(s *scene) { s.facts.Target = refresh.Terminating }, refresh.StateNone},
+		"in a Secret that goes":      {func(s *scene) { s.facts.Target = refresh.Terminating }, refresh.StateValid},
 		"in a Secret of others":      {func(s *scene) { s.facts.Target = refresh.Foreign }, refresh.StateNone},
 		"edited":                     {func(s *scene) { s.facts.Check = refresh.Edited }, refresh.StateNone},
 		"expired":                    {func(s *scene) { s.facts.Record.ExpirationTime = now }, refresh.StateExpired},

@@ -4,6 +4,7 @@
 package account
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -140,7 +141,7 @@ func (w *world) restart() {
 	dispatcher := &controller.Dispatcher{}
 	w.tokenRequests = dispatcher.NewLimiter(throttle.Options{PerSecond: 100, Burst: 100, InFlight: 4, Now: w.clock.Now})
 	w.reconciler = &Reconciler{
-		Cache:     w.admin,
+		Cache:     cached{w.admin},
 		Client:    live,
 		Events:    w.events,
 		Clock:     w.clock,
@@ -151,6 +152,34 @@ func (w *world) restart() {
 		}),
 		Metrics: NewMetrics(w.Context(), MetricsOptions{Cache: client.NewNamespacedClient(w.admin, w.namespace), Clock: w.clock, PerObject: true}),
 	}
+}
+
+// cached shows objects as the product's cache has them, and never lags behind.
+type cached struct{ client.Reader }
+
+func (c cached) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+	if err := c.Reader.Get(ctx, key, object, options...); err != nil {
+		return err
+	}
+	transform := controller.CacheOptions().DefaultTransform
+	if object.GetObjectKind().GroupVersionKind().Kind == "Secret" {
+		for _, secrets := range controller.CacheOptions().ByObject {
+			transform = secrets.Transform
+		}
+	}
+	_, err := transform(object)
+	return err
+}
+
+// deletingAPI does something after each answer about an account.
+type deletingAPI struct {
+	PipedreamAPI
+	then func()
+}
+
+func (d deletingAPI) Account(ctx context.Context, token pipedream.Sensitive, query pipedream.AccountQuery) (pipedream.Account, error) {
+	defer d.then()
+	return d.PipedreamAPI.Account(ctx, token, query)
 }
 
 func (w *world) pass(duration time.Duration) { w.clock.SetTime(w.clock.Now().Add(duration)) }

@@ -87,14 +87,15 @@ func (a actions) write(ctx context.Context, s snapshot, r record, credentials ma
 // digest of its content tells whether its data and its record are the same; the last check, whether its
 // labels and annotations are as desired.
 func built(s snapshot, st state, seen look, fetched pipedream.Account) (*corev1.Secret, look, error) {
-	if before := s.record(); before != nil && checkOf(s, st) == refresh.Good && seen.record.account == before.account {
+	check := checkOf(s, st)
+	if before := s.record(); before != nil && check != refresh.Edited && seen.record.account == before.account {
 		settled := seen
 		settled.record, settled.isNewer = seen.record.settledBy(*before), false
 		secret, err := buildSecret(s, settled.record, fetched.Credentials)
 		switch {
 		case err != nil:
 			return nil, seen, err
-		case !st.check.last.isDrifted && contentOf(secret.Annotations) == contentOf(s.target.Annotations):
+		case check == refresh.Good && !st.check.last.isDrifted && contentOf(secret.Annotations) == contentOf(s.target.Annotations):
 			return nil, settled, nil
 		case layout.Digest(recorded(s, st, secret), secret.Data) == contentOf(s.target.Annotations):
 			return secret, settled, nil // Only the record has changed, or labels and annotations.
@@ -108,7 +109,7 @@ func built(s snapshot, st state, seen look, fetched pipedream.Account) (*corev1.
 func recorded(s snapshot, st state, desired *corev1.Secret) map[string]string {
 	all := maps.Clone(s.target.Annotations)
 	lists := st.check.last.lists
-	if lists == nil {
+	if lists == nil || st.check.last.targetVersion != s.targetVersion() {
 		lists = listsOf(desired.Annotations)
 	}
 	maps.Copy(all, lists)
