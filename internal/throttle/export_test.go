@@ -178,3 +178,10 @@ func (l *Limiter) Requests() int {
 	defer l.mu.Unlock()
 	return len(l.schedule.clients.requests)
 }
+
+// Count returns how many projects have a limiter of their own.
+func (p *Projects) Count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.projects)
+}
