@@ -30,6 +30,9 @@ import (
 // From level 8 on, the log would contain Secrets.
 const maxLogLevel = 7
 
+// defaultAccountScope is the scope of the operator's own access tokens without --account-scopes.
+const defaultAccountScope = "connect:accounts:read"
+
 // The names, in the log and in the metrics, of the flags that name files.
 const (
 	apiCAFileFlag      = "api-ca-file"
@@ -46,6 +49,8 @@ type options struct {
 	tokenRequestsPerSecond        float64
 	tokenRequestBurst             int
 	verificationRequestsPerSecond float64
+	accountScopes                 []string
+	accountRequestsPerSecond      float64
 	maxConcurrentReconciles       int
 	leaderElect                   bool
 	metricsBindAddress            string
@@ -105,8 +110,13 @@ func (o *options) register(flags *flag.FlagSet) {
 		"How many token requests to send at once after a quiet time.")
 	flags.Float64Var(&o.verificationRequestsPerSecond, "verification-requests-per-second", 2,
 		"How many tokens to verify in a second, for all PipedreamTokens together.")
+	o.accountScopes = []string{defaultAccountScope}
+	flags.Func("account-scopes", "The scopes of the operator's own access tokens, with which it reads connected accounts, separated by commas. (default "+defaultAccountScope+")",
+		o.setAccountScopes)
+	flags.Float64Var(&o.accountRequestsPerSecond, "account-requests-per-second", 4,
+		"How many requests about connected accounts to send to Pipedream in a second, for each project. All projects together have at most four times as many. Pipedream allows 2,000 in five minutes for a project: 4 leave the rest to your programs.")
 	flags.IntVar(&o.maxConcurrentReconciles, "max-concurrent-reconciles", 10,
-		"How many PipedreamTokens to work on at the same time. With 4 or more, at least half of the workers stay free while Pipedream does not respond.")
+		"How many PipedreamTokens to work on at the same time, and how many PipedreamAccounts. With 4 or more, at least half of the workers stay free while Pipedream does not respond.")
 	flags.BoolVar(&o.leaderElect, "leader-elect", false,
 		"Let only one of several replicas work at a time. The Lease is in the pod's namespace or, outside of a cluster, in the namespace that the environment variable POD_NAMESPACE names.")
 	flags.StringVar(&o.metricsBindAddress, "metrics-bind-address", ":8443",
@@ -114,7 +124,7 @@ func (o *options) register(flags *flag.FlagSet) {
 	flags.StringVar(&o.metricsCertDir, metricsCertDirFlag, "",
 		"A folder with tls.crt and tls.key for the metrics, read again when they change. When absent, the certificate is self-signed.")
 	flags.BoolVar(&o.perObjectMetrics, "per-object-metrics", true,
-		"Show the times and conditions of each PipedreamToken in the metrics. When false, the metrics show only how many PipedreamTokens have each condition, and the times of the most urgent one; use this with many thousands of PipedreamTokens.")
+		"Show the times and conditions of each PipedreamToken and PipedreamAccount in the metrics. When false, the metrics show only how many of them have each condition, and the times of the most urgent one; use this with many thousands of them.")
 	flags.StringVar(&o.healthProbeBindAddress, "health-probe-bind-address", ":8081",
 		"The address to serve /healthz and /readyz on. 0 turns them off.")
 	flags.StringVar(&o.pprofBindAddress, "pprof-bind-address", "0",
@@ -138,6 +148,20 @@ func (o *options) setNamespaces(list string) error {
 	return nil
 }
 
+func (o *options) setAccountScopes(list string) error {
+	o.accountScopes = nil
+	for scope := range strings.SplitSeq(list, ",") {
+		scope = strings.TrimSpace(scope)
+		if !pipedream.IsScope(scope) {
+			return fmt.Errorf("%q is no scope", scope)
+		}
+		if !slices.Contains(o.accountScopes, scope) {
+			o.accountScopes = append(o.accountScopes, scope)
+		}
+	}
+	return nil
+}
+
 func (o *options) validate() error {
 	if o.log.Level != nil && o.log.Level.Enabled(zapcore.Level(-maxLogLevel-1)) {
 		return fmt.Errorf("--zap-log-level must be at most %d: from %d on, the bodies of requests would be logged, and with them Secrets", maxLogLevel, maxLogLevel+1)
@@ -146,6 +170,7 @@ func (o *options) validate() error {
 		validateRate("token-requests-per-second", o.tokenRequestsPerSecond),
 		validateCount("token-request-burst", o.tokenRequestBurst),
 		validateRate("verification-requests-per-second", o.verificationRequestsPerSecond),
+		validateRate("account-requests-per-second", o.accountRequestsPerSecond),
 		validateCount("max-concurrent-reconciles", o.maxConcurrentReconciles),
 		validateBindAddress("metrics-bind-address", o.metricsBindAddress),
 		validateBindAddress("health-probe-bind-address", o.healthProbeBindAddress),

@@ -17,15 +17,22 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
+	"github.com/pipedream-operator/pipedream-operator/internal/bearer"
 	"github.com/pipedream-operator/pipedream-operator/internal/controller"
+	accounts "github.com/pipedream-operator/pipedream-operator/internal/controller/account"
 	"github.com/pipedream-operator/pipedream-operator/internal/controller/token"
 	operatormetrics "github.com/pipedream-operator/pipedream-operator/internal/metrics"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
 )
 
-// verificationBurst is how many verifications can start at once after a quiet time.
-const verificationBurst = 2
+const (
+	// verificationBurst is how many verifications can start at once after a quiet time.
+	verificationBurst = 2
+	// accountBurst is how many requests about the accounts of one project can start at once after a quiet
+	// time.
+	accountBurst = 4
+)
 
 // +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create,roleName=metrics-auth
 // +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create,roleName=metrics-auth
@@ -72,19 +79,42 @@ func run(ctx context.Context, arguments []string, stdout io.Writer) error {
 	return nil
 }
 
-// addControllers adds the controller of PipedreamTokens to the manager, with its limiters,
-// their dispatcher, its metrics, and the watch of the demand. operatorName is the name of this operator; empty
+// addControllers adds the controllers of all kinds to the manager, with their limiters, the dispatcher of
+// turns, their metrics, and the watch of the demand. operatorName is the name of this operator; empty
 // without leader election.
 func addControllers(ctx context.Context, mgr ctrl.Manager, api *pipedream.Client, options *options, operatorName string) error {
 	dispatcher := &controller.Dispatcher{}
 	tokenRequests, verifications := newLimiters(options, dispatcher)
+	operator := operatormetrics.NewOperator(tokenRequests, version(), revision())
+	if err := metrics.Registry.Register(operator); err != nil {
+		return fmt.Errorf("register the metrics: %w", err)
+	}
+	if err := addTokens(ctx, mgr, api, options, operatorName, dispatcher, tokenRequests, verifications); err != nil {
+		return err
+	}
+	if err := addAccounts(ctx, mgr, api, options, dispatcher, tokenRequests); err != nil {
+		return err
+	}
+	if err := mgr.Add(dispatcher); err != nil {
+		return fmt.Errorf("set up the dispatcher of turns: %w", err)
+	}
+	demand := &token.DemandWatch{Cache: mgr.GetCache(), PerSecond: options.tokenRequestsPerSecond}
+	if err := mgr.Add(demand); err != nil {
+		return fmt.Errorf("set up the watch of the demand: %w", err)
+	}
+	return nil
+}
+
+// addTokens adds the controller of PipedreamTokens.
+func addTokens(ctx context.Context, mgr ctrl.Manager, api *pipedream.Client, options *options, operatorName string,
+	dispatcher *controller.Dispatcher, tokenRequests, verifications *throttle.Limiter,
+) error {
 	shown := token.NewMetrics(ctx, token.MetricsOptions{
 		Cache:     mgr.GetCache(),
 		Clock:     clock.RealClock{},
 		PerObject: options.perObjectMetrics,
 	})
-	operator := operatormetrics.NewOperator(tokenRequests, version(), revision())
-	if err := errors.Join(metrics.Registry.Register(operator), metrics.Registry.Register(shown)); err != nil {
+	if err := metrics.Registry.Register(shown); err != nil {
 		return fmt.Errorf("register the metrics: %w", err)
 	}
 	reconciler := &token.Reconciler{
@@ -98,17 +128,41 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, api *pipedream.Client
 		Verifications: verifications,
 		Metrics:       shown,
 	}
-	if err := reconciler.SetupWithManager(ctx, mgr, dispatcher, options.maxConcurrentReconciles); err != nil {
-		return err
+	return reconciler.SetupWithManager(ctx, mgr, dispatcher, options.maxConcurrentReconciles)
+}
+
+// addAccounts adds the controller of PipedreamAccounts. The access tokens of the operator's own are asked for
+// through the limiter of all token requests.
+func addAccounts(ctx context.Context, mgr ctrl.Manager, api *pipedream.Client, options *options,
+	dispatcher *controller.Dispatcher, tokenRequests *throttle.Limiter,
+) error {
+	now := clock.RealClock{}.Now
+	shown := accounts.NewMetrics(ctx, accounts.MetricsOptions{
+		Cache:     mgr.GetCache(),
+		Clock:     clock.RealClock{},
+		PerObject: options.perObjectMetrics,
+	})
+	if err := metrics.Registry.Register(shown); err != nil {
+		return fmt.Errorf("register the metrics: %w", err)
 	}
-	if err := mgr.Add(dispatcher); err != nil {
-		return fmt.Errorf("set up the dispatcher of turns: %w", err)
+	reconciler := &accounts.Reconciler{
+		Cache:     mgr.GetCache(),
+		Client:    mgr.GetClient(),
+		Events:    mgr.GetEventRecorder("pipedream-operator"),
+		Clock:     clock.RealClock{},
+		Pipedream: api,
+		Requests: dispatcher.NewProjects(throttle.ProjectsOptions{
+			PerSecond: options.accountRequestsPerSecond,
+			Burst:     accountBurst,
+			InFlight:  max(1, options.maxConcurrentReconciles/2),
+			Now:       now,
+		}),
+		Bearers: dispatcher.NewBearers(bearer.Options{
+			Limiter: tokenRequests, Issue: api.Issue, Scopes: options.accountScopes, Now: now,
+		}),
+		Metrics: shown,
 	}
-	demand := &token.DemandWatch{Cache: mgr.GetCache(), PerSecond: options.tokenRequestsPerSecond}
-	if err := mgr.Add(demand); err != nil {
-		return fmt.Errorf("set up the watch of the demand: %w", err)
-	}
-	return nil
+	return reconciler.SetupWithManager(ctx, mgr, dispatcher, options.maxConcurrentReconciles)
 }
 
 func newClient(options *options) (*pipedream.Client, error) {

@@ -59,7 +59,7 @@ func NewCache(names []string) cache.NewCacheFunc {
 func WatchedKinds() []client.Object {
 	secret := &metav1.PartialObjectMetadata{}
 	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	return []client.Object{&v1alpha1.PipedreamToken{}, secret}
+	return []client.Object{&v1alpha1.PipedreamToken{}, &v1alpha1.PipedreamAccount{}, secret}
 }
 
 // stripObject keeps of an object's metadata what identifies the object and its version, the times, and
@@ -109,7 +109,7 @@ func stripSecret(object any) (any, error) {
 	if ownedsecret.IsTerminating(secret) {
 		kept.Finalizers = ownedsecret.BoundFinalizers(secret.Finalizers)
 	}
-	// If a PipedreamToken wants to write a Secret that has another owner, a message names that owner.
+	// If an object of ours wants to write a Secret that has another owner, a message names that owner.
 	owner := metav1.GetControllerOfNoCopy(secret)
 	if owner != nil && len(owner.Kind) <= longestKept && len(owner.Name) <= longestKept {
 		kept.OwnerReferences = []metav1.OwnerReference{{Kind: owner.Kind, Name: owner.Name, Controller: owner.Controller}}
