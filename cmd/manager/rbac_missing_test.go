@@ -15,7 +15,8 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
-// deprived is a manager that lacks one permission, with a PipedreamToken to look after.
+// deprived is a manager that lacks one permission, with a PipedreamToken and a PipedreamAccount to look
+// after.
 type deprived struct {
 	*account
 	manager         *manager
@@ -31,6 +32,7 @@ type harm struct {
 // harms has what is wrong without each permission, by verb, resource and API group.
 func harms() map[string]harm {
 	noToken := func(d *deprived) bool { return len(d.secrets("orders")) == 0 }
+	noAccount := func(d *deprived) bool { return d.accountCredentials("orders") == nil }
 	noMetrics := func(d *deprived) bool { return d.scrape() != http.StatusOK }
 	notWatched := func(d *deprived) bool {
 		_, metrics := get(d.T, "https://"+d.metrics+"/metrics", d.reader)
@@ -50,6 +52,11 @@ func harms() map[string]harm {
 		"watch pipedreamtokens." + ours: {"the namespace is not watched", notWatched},
 		"patch pipedreamtokens/status." + ours: {"there is no status", func(d *deprived) bool {
 			return d.token("orders").Status.ObservedGeneration == 0
+		}},
+		"list pipedreamaccounts." + ours:  {"nothing is known of PipedreamAccounts", noAccount},
+		"watch pipedreamaccounts." + ours: {"the namespace is not watched", notWatched},
+		"patch pipedreamaccounts/status." + ours: {"there is no status", func(d *deprived) bool {
+			return d.site.account("orders").Status.ObservedGeneration == 0
 		}},
 		"create tokenreviews.authentication.k8s.io":        {"nobody may see metrics", noMetrics},
 		"create subjectaccessreviews.authorization.k8s.io": {"nobody may see metrics", noMetrics},
@@ -98,6 +105,8 @@ func newDeprived(t *testing.T, role string, without permission) *deprived {
 	d.reader = serviceAccountToken(t, "scraper")
 	d.register("orders", goodSecret)
 	d.create("orders")
+	d.connect("orders")
+	d.createAccount("orders")
 	// Without WatchList, so that it has to list what it watches.
 	d.manager = d.startReplica([]string{"KUBE_FEATURE_WatchListClient=false"}, "--namespaces="+d.namespace,
 		"--health-probe-bind-address=0", "--metrics-bind-address="+d.metrics)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -177,6 +178,7 @@ func (a *account) wholeJob() {
 		}
 	}
 	a.awaitRight("early")
+	a.wholeJobForAccounts()
 }
 
 func (a *account) awaitReason(name, reason string) {
@@ -254,7 +256,11 @@ func (a *account) wantForbidden(elsewhere bool) {
 			return manager.Create(ctx, &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "kube-scheduler"}})
 		},
 	}
+	maps.Copy(attempts, a.forbiddenToAccounts(manager, patch))
 	if elsewhere {
+		attempts["list the PipedreamAccounts of all namespaces"] = func(ctx context.Context) error {
+			return manager.List(ctx, &v1alpha1.PipedreamAccountList{})
+		}
 		attempts["read a Secret of another namespace"] = func(ctx context.Context) error {
 			return manager.Get(ctx, client.ObjectKeyFromObject(secret("default")), &corev1.Secret{})
 		}

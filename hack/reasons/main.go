@@ -17,6 +17,7 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/reason"
+	"github.com/pipedream-operator/pipedream-operator/internal/reason/account"
 	"github.com/pipedream-operator/pipedream-operator/internal/reason/token"
 )
 
@@ -39,7 +40,15 @@ type table struct{ name, text string }
 // pages returns all pages with generated tables.
 func pages() []page {
 	return []page{
-		{"docs/troubleshooting.md", []table{{"reasons of PipedreamToken", tableOfAll(token.Rows)}}},
+		{"docs/troubleshooting.md", []table{
+			{"reasons of PipedreamToken", tableOfAll(token.Rows)},
+			{"reasons of PipedreamAccount", tableOfAll(account.Rows)},
+		}},
+		{"docs/pipedreamaccount.md", []table{
+			{"reasons of Ready", tableOf(account.Rows, v1alpha1.ConditionReady)},
+			{"reasons of Fetched", tableOf(account.Rows, v1alpha1.ConditionFetched)},
+			{"reasons of Healthy", tableOf(account.Rows, v1alpha1.ConditionHealthy)},
+		}},
 		{"docs/pipedreamtoken.md", []table{
 			{"reasons of Ready", tableOf(token.Rows, v1alpha1.ConditionReady)},
 			{"reasons of Renewed", tableOf(token.Rows, v1alpha1.ConditionRenewed)},

@@ -15,6 +15,9 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
 )
 
+// conditionTypes are the types of the conditions of a PipedreamAccount.
+var conditionTypes = []string{v1alpha1.ConditionReady, v1alpha1.ConditionFetched, v1alpha1.ConditionHealthy, v1alpha1.ConditionStalled}
+
 // rows are the rows of the reasons.
 var rows = reasons.Rows
 

@@ -189,3 +189,9 @@ func (writeRefused) isFinal() bool    { return true }
 func (clusterFailed) isFinal() bool   { return true }
 func (overtaken) isFinal() bool       { return true }
 func (abandoned) isFinal() bool       { return true }
+
+// templateCheck says whether the templates of a generation are invalid.
+type templateCheck struct {
+	generation int64
+	err        error
+}

@@ -12,17 +12,17 @@
 //
 // The files are in layers. A file calls only files of its own layer and of the layers below it:
 //
-//	reconciler.go setup.go               the loop, and the watches that start it
-//	report.go                            writing the status, events and log lines
-//	status.go conditions.go              what the status says
-//	actions.go fetch.go read.go write.go the actions: each returns an outcome
-//	apply.go restore.go                  remembering outcomes, and restoring the state
-//	facts.go metrics.go                  what is known from the snapshot and the state
-//	state.go                             what is remembered between two reconciles
-//	templates.go                         the data of the Secret
-//	snapshot.go                          what one reconcile knows of the world
-//	outcome.go                           what an action has found out or done
-//	record.go                            the record on the Secret
+//	reconciler.go setup.go                 the loop, and the watches that start it
+//	report.go                              writing the status, events and log lines
+//	status.go conditions.go                what the status says
+//	actions.go fetch.go read.go write.go   the actions: each returns an outcome
+//	apply.go restore.go                    remembering outcomes, and restoring the state
+//	facts.go standing.go metrics.go        what is known from the snapshot and the state
+//	state.go                               what is remembered between two reconciles
+//	templates.go                           the data of the Secret
+//	snapshot.go                            what one reconcile knows of the world
+//	outcome.go                             what an action has found out or done
+//	record.go                              the record on the Secret, and what it is compared with
 package account
 
 import (

@@ -4,7 +4,11 @@
 package account
 
 import (
+	"maps"
+	"slices"
 	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
@@ -124,3 +128,49 @@ func (r record) settledBy(earlier record) record {
 func isNearlySame(a, b time.Time) bool {
 	return a.IsZero() == b.IsZero() && a.Sub(b).Abs() <= timeTolerance
 }
+
+// listsOf returns the recorded lists of labels and annotations.
+func listsOf(annotations map[string]string) map[string]string {
+	lists := map[string]string{}
+	for _, key := range []string{v1alpha1.LabelsAnnotation, v1alpha1.AnnotationsAnnotation} {
+		lists[key] = annotations[key]
+	}
+	return lists
+}
+
+// renderingOf returns a digest of how the spec asks for the credentials to be written. Labels and
+// annotations belong to it, because the operator keeps no credentials with which it could write the
+// Secret again.
+func renderingOf(owner *v1alpha1.PipedreamAccount) string {
+	parts := []string{owner.TargetType()}
+	for _, texts := range []map[string]string{plain(owner.Spec.Secret.Data), plain(owner.Spec.Secret.Labels), plain(owner.Spec.Secret.Annotations)} {
+		parts = append(parts, "")
+		for _, key := range slices.Sorted(maps.Keys(texts)) {
+			parts = append(parts, key, texts[key])
+		}
+	}
+	if owner.Spec.AccountID != "" {
+		// The app of an account that is named by its ID is compared at a look only.
+		parts = append(parts, "", owner.Spec.App)
+	}
+	return ownedsecret.KeyedDigest("rendering", parts...)
+}
+
+// plain returns a map of named strings as one of strings.
+func plain[V ~string](named map[string]V) map[string]string {
+	texts := make(map[string]string, len(named))
+	for key, value := range named {
+		texts[key] = string(value)
+	}
+	return texts
+}
+
+// timestamp returns a time in the whole seconds of a status; nil for zero.
+func timestamp(at time.Time) *metav1.Time {
+	if at.IsZero() {
+		return nil
+	}
+	return new(metav1.NewTime(at.UTC().Truncate(time.Second)))
+}
+
+func show(at *metav1.Time) string { return at.UTC().Format(time.RFC3339) }

@@ -23,7 +23,6 @@ import (
 	applyv1alpha1 "github.com/pipedream-operator/pipedream-operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/controller"
 	"github.com/pipedream-operator/pipedream-operator/internal/controller/conditions"
-	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/refresh"
 )
 
@@ -60,20 +59,6 @@ func (r reporter) report(ctx context.Context, s snapshot, st *state, decision re
 	}
 	st.apply(s, reported{status, version, r.announce(ctx, v, status)})
 	return sleep, nil
-}
-
-// standingStatus returns the status that stands: the cached one, unless the cache is older than the
-// status that this process has applied.
-func standingStatus(s snapshot, reporting reportingState) v1alpha1.PipedreamAccountStatus {
-	if isUnseen(s, reporting) {
-		return *reporting.status
-	}
-	return s.account.Status
-}
-
-// isUnseen reports whether the cache does not show yet the status that this process has applied.
-func isUnseen(s snapshot, reporting reportingState) bool {
-	return reporting.status != nil && ownedsecret.IsOlder(s.account.ResourceVersion, reporting.version)
 }
 
 // applyStatus applies the whole status, as its only writer, to the version of the object that was

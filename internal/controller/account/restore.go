@@ -4,8 +4,6 @@
 package account
 
 import (
-	"time"
-
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -144,13 +142,3 @@ func restoreFailure(s snapshot) *attempt.Failure {
 }
 
 func (s snapshot) identity() string { return s.account.Namespace + "/" + s.account.Name }
-
-// timestamp returns a time in the whole seconds of a status; nil for zero.
-func timestamp(at time.Time) *metav1.Time {
-	if at.IsZero() {
-		return nil
-	}
-	return new(metav1.NewTime(at.UTC().Truncate(time.Second)))
-}
-
-func show(at *metav1.Time) string { return at.UTC().Format(time.RFC3339) }

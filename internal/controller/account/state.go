@@ -17,6 +17,9 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/retry"
 )
 
+// maxOvertaken is how often a write is tried when another writer is faster.
+const maxOvertaken = 3
+
 // state is what the reconciler remembers of one PipedreamAccount between two reconciles. Only apply,
 // restore and their methods write it. It never holds credentials. After a restart, restore fills it
 // from the record on the Secret and from the reasons and times of the status; losing the rest costs a
@@ -82,12 +85,6 @@ type unusable struct {
 	// reason is a reason of condition Fetched. detail says which key it is; it is empty if only the
 	// status says that the credentials can't be used.
 	reason, detail string
-}
-
-// templateCheck says whether the templates of a generation are invalid.
-type templateCheck struct {
-	generation int64
-	err        error
 }
 
 // attemptState is what is known of the looks at the account and of the writes of the Secret.

@@ -69,9 +69,6 @@ func project(v view) v1alpha1.PipedreamAccountStatus {
 	return status
 }
 
-// conditionTypes are the types of the conditions of a PipedreamAccount.
-var conditionTypes = []string{v1alpha1.ConditionReady, v1alpha1.ConditionFetched, v1alpha1.ConditionHealthy, v1alpha1.ConditionStalled}
-
 func projectConditions(v view, status *v1alpha1.PipedreamAccountStatus, current refresh.State) {
 	set := func(condition metav1.Condition) {
 		condition.ObservedGeneration = v.account.Generation

@@ -134,33 +134,6 @@ func isSecretKey(name string) bool {
 	return secretKey.MatchString(name) && name != "." && !strings.HasPrefix(name, "..")
 }
 
-// renderingOf returns a digest of how the spec asks for the credentials to be written. Labels and
-// annotations belong to it, because the operator keeps no credentials with which it could write the
-// Secret again.
-func renderingOf(owner *v1alpha1.PipedreamAccount) string {
-	parts := []string{owner.TargetType()}
-	for _, texts := range []map[string]string{plain(owner.Spec.Secret.Data), plain(owner.Spec.Secret.Labels), plain(owner.Spec.Secret.Annotations)} {
-		parts = append(parts, "")
-		for _, key := range slices.Sorted(maps.Keys(texts)) {
-			parts = append(parts, key, texts[key])
-		}
-	}
-	if owner.Spec.AccountID != "" {
-		// The app of an account that is named by its ID is compared at a look only.
-		parts = append(parts, "", owner.Spec.App)
-	}
-	return ownedsecret.KeyedDigest("rendering", parts...)
-}
-
-// plain returns a map of named strings as one of strings.
-func plain[V ~string](named map[string]V) map[string]string {
-	texts := make(map[string]string, len(named))
-	for key, value := range named {
-		texts[key] = string(value)
-	}
-	return texts
-}
-
 // buildSecret returns the Secret with the credentials of an account. The error is what is wrong with
 // the templates; it is safe to show.
 func buildSecret(s snapshot, r record, credentials map[string]pipedream.Sensitive) (*corev1.Secret, error) {

@@ -15,9 +15,6 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/refresh"
 )
 
-// maxOvertaken is how often a write is tried when another writer is faster.
-const maxOvertaken = 3
-
 // store writes the credentials of an account to the Secret, if the Secret does not hold all of them
 // already. Credentials that have expired are not written: a consumer could do nothing with them.
 func (a actions) store(ctx context.Context, s snapshot, st state, why refresh.Why, fetched pipedream.Account) (outcome, error) {
@@ -117,15 +114,6 @@ func recorded(s snapshot, st state, desired *corev1.Secret) map[string]string {
 }
 
 func contentOf(annotations map[string]string) string { return annotations[v1alpha1.ContentAnnotation] }
-
-// listsOf returns the recorded lists of labels and annotations.
-func listsOf(annotations map[string]string) map[string]string {
-	lists := map[string]string{}
-	for _, key := range []string{v1alpha1.LabelsAnnotation, v1alpha1.AnnotationsAnnotation} {
-		lists[key] = annotations[key]
-	}
-	return lists
-}
 
 // failedWrite returns the outcome of a write that has failed: the API server refuses the Secret, or it
 // is not known whether the write was done. Only then there is an error.

@@ -4,134 +4,13 @@
 package token
 
 import (
-	"go/ast"
-	"os"
-	"path/filepath"
-	"regexp"
-	"strings"
 	"testing"
 
 	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
-var layerLine = regexp.MustCompile(`(?m)^//\t((?:\w+\.go ?)+)  `)
-
-// layersOfFiles returns the layer of each file, as the comment of the package lists them from the top.
-func layersOfFiles(t *testing.T) map[string]int {
-	t.Helper()
-	content, err := os.ReadFile("reconciler.go")
-	harness.Must(t, err)
-	lines := layerLine.FindAllSubmatch(content, -1)
-	layers := map[string]int{}
-	for i, line := range lines {
-		for name := range strings.FieldsSeq(string(line[1])) {
-			layers[name] = len(lines) - i
-		}
-	}
-	return layers
-}
-
-// declaredIn returns what each file of the package declares at its top, methods included. A name that
-// two files declare, or that a field or a variable has, too, is left out: it does not tell what is
-// meant.
-func declaredIn(t *testing.T, names []string) map[string]string {
-	t.Helper()
-	declared, twice := map[string]string{}, map[string]bool{}
-	declare := func(name, file string) {
-		if other, ok := declared[name]; ok && other != file {
-			twice[name] = true
-		}
-		declared[name] = file
-	}
-	for _, name := range names {
-		for _, file := range parseGo(t, name) {
-			for _, declaration := range file.Decls {
-				switch d := declaration.(type) {
-				case *ast.FuncDecl:
-					declare(d.Name.Name, name)
-				case *ast.GenDecl:
-					for _, spec := range d.Specs {
-						switch s := spec.(type) {
-						case *ast.TypeSpec:
-							declare(s.Name.Name, name)
-						case *ast.ValueSpec:
-							declare(s.Names[0].Name, name)
-						}
-					}
-				}
-			}
-		}
-	}
-	for name := range twice {
-		delete(declared, name)
-	}
-	for _, name := range names {
-		ast.Inspect(parseGo(t, name)[0], func(node ast.Node) bool {
-			switch n := node.(type) {
-			case *ast.Field:
-				for _, ident := range n.Names {
-					delete(declared, ident.Name)
-				}
-			case *ast.AssignStmt:
-				for _, left := range n.Lhs {
-					if ident, ok := left.(*ast.Ident); ok {
-						delete(declared, ident.Name)
-					}
-				}
-			}
-			return true
-		})
-	}
-	return declared
-}
-
 // TestFilesCallDownwards checks the layers in the comment of the package.
 func TestFilesCallDownwards(t *testing.T) {
 	t.Parallel()
-	all, err := filepath.Glob("*.go")
-	harness.Must(t, err)
-	var names []string
-	for _, name := range all {
-		if !strings.HasSuffix(name, "_test.go") {
-			names = append(names, name)
-		}
-	}
-	layers, declared := layersOfFiles(t), declaredIn(t, names)
-	if len(layers) != len(names) {
-		t.Errorf("the comment of the package lists %d files, and there are %d", len(layers), len(names))
-	}
-	calls := 0
-	for _, name := range names {
-		if layers[name] == 0 {
-			t.Errorf("%s is in no layer", name)
-		}
-		file := parseGo(t, name)[0]
-		imported := map[string]bool{}
-		for _, spec := range file.Imports {
-			path := strings.Trim(spec.Path.Value, `"`)
-			imported[path[strings.LastIndex(path, "/")+1:]] = true
-			if spec.Name != nil {
-				imported[spec.Name.Name] = true
-			}
-		}
-		ast.Inspect(file, func(node ast.Node) bool {
-			if selector, ok := node.(*ast.SelectorExpr); ok {
-				if of, ok := selector.X.(*ast.Ident); ok && imported[of.Name] {
-					return false
-				}
-			}
-			if ident, ok := node.(*ast.Ident); ok {
-				if to, ok := declared[ident.Name]; ok && to != name {
-					calls++
-					if layers[to] > layers[name] {
-						t.Errorf("%s uses %s of %s, which is above it", name, ident.Name, to)
-					}
-				}
-			}
-			return true
-		})
-	}
-	if calls < 100 {
-		t.Errorf("only %d uses were found", calls)
-	}
+	harness.WantLayers(t)
 }

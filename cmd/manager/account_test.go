@@ -1,0 +1,97 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
+)
+
+const connectedProject = "proj_abc123"
+
+// connect connects an account at Pipedream for the PipedreamAccount with a name.
+func (s *site) connect(name string) {
+	s.Helper()
+	harness.Must(s.T, s.pipedream.Accounts.Set("apn_"+name, simulator.NewAccount(connectedProject, "user-"+name, "slack")))
+}
+
+// createAccount creates a PipedreamAccount that asks with the OAuth client of the same name.
+func (s *site) createAccount(name string) {
+	s.Helper()
+	harness.Must(s.T, s.admin.Create(s.Context(), &v1alpha1.PipedreamAccount{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name},
+		Spec: v1alpha1.PipedreamAccountSpec{
+			ClientSecretRef: v1alpha1.ClientSecretReference{Name: name + "-client"},
+			ProjectID:       connectedProject,
+			AccountID:       "apn_" + name,
+			Secret:          v1alpha1.AccountSecretTemplate{Name: name + "-credentials"},
+		},
+	}))
+}
+
+func (s *site) account(name string) *v1alpha1.PipedreamAccount {
+	s.Helper()
+	account := &v1alpha1.PipedreamAccount{}
+	harness.Must(s.T, s.admin.Get(s.Context(), s.key(name), account))
+	return account
+}
+
+// accountCredentials returns the credentials in the Secret of a PipedreamAccount; nil if there is no Secret.
+func (s *site) accountCredentials(name string) map[string][]byte {
+	s.Helper()
+	secret := &corev1.Secret{}
+	if err := s.admin.Get(s.Context(), s.key(name+"-credentials"), secret); err != nil {
+		harness.Must(s.T, client.IgnoreNotFound(err))
+		return nil
+	}
+	return secret.Data
+}
+
+// awaitFetched waits until the Secret of a PipedreamAccount holds an access token that is not the given one.
+func (s *site) awaitFetched(name, other string) (accessToken string) {
+	s.Helper()
+	s.eventually("the credentials of "+name, func() bool {
+		accessToken = string(s.accountCredentials(name)["oauth_access_token"])
+		return accessToken != "" && accessToken != other && meta.IsStatusConditionTrue(s.account(name).Status.Conditions, v1alpha1.ConditionReady)
+	})
+	return accessToken
+}
+
+// wholeJobForAccounts has the manager do all that it does for PipedreamAccounts.
+func (a *account) wholeJobForAccounts() {
+	a.Helper()
+	const name = "connected"
+	a.register(name, goodSecret)
+	a.connect(name)
+	a.createAccount(name)
+	first := a.awaitFetched(name, "")
+	harness.Must(a.T, a.pipedream.Accounts.Refresh("apn_"+name))
+	change(a.site, a.site.account(name), func(p *v1alpha1.PipedreamAccount) {
+		p.Annotations = map[string]string{v1alpha1.RenewRequestAnnotation: "please"}
+	})
+	a.awaitFetched(name, first)
+}
+
+// forbiddenToAccounts are what the manager may not do to PipedreamAccounts.
+func (a *account) forbiddenToAccounts(manager client.Client, patch client.Patch) map[string]func(context.Context) error {
+	connected := &v1alpha1.PipedreamAccount{ObjectMeta: metav1.ObjectMeta{Namespace: a.namespace, Name: "connected"}}
+	return map[string]func(context.Context) error{
+		"get a PipedreamAccount": func(ctx context.Context) error {
+			return manager.Get(ctx, client.ObjectKeyFromObject(connected), &v1alpha1.PipedreamAccount{})
+		},
+		"change a PipedreamAccount": func(ctx context.Context) error { return manager.Patch(ctx, connected, patch) },
+		"delete a PipedreamAccount": func(ctx context.Context) error { return manager.Delete(ctx, connected) },
+		"create a PipedreamAccount": func(ctx context.Context) error {
+			return manager.Create(ctx, &v1alpha1.PipedreamAccount{ObjectMeta: metav1.ObjectMeta{Namespace: a.namespace, Name: "other"}})
+		},
+	}
+}
