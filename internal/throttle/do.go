@@ -165,8 +165,8 @@ func (f *flight) retryAt(s *schedule, kind pipedream.Kind) (at time.Time) {
 	if s.outage.isOn {
 		at = s.outage.nextProbe
 	}
-	if f.request.isFailing() && f.request.nextProbe().After(at) {
-		at = f.request.nextProbe()
+	if f.request.isFailing() && f.request.streak.nextProbe().After(at) {
+		at = f.request.streak.nextProbe()
 	}
 	return at
 }

@@ -167,7 +167,7 @@ func (o *outage) explain(e *entry, flights []*flight, now time.Time) Failing {
 	case o.isOn:
 		return Failing{Since: o.since, Kind: o.kind}
 	case e.request.isFailing():
-		return Failing{Since: e.request.failingSince, Kind: e.request.kind, IsAlone: true}
+		return Failing{Since: e.request.streak.since, Kind: e.request.streak.kind, IsAlone: true}
 	}
 	// Pipedream may not answer from now on, which nobody knows before the first timeouts.
 	if o.failures > 0 && now.Sub(o.since) >= longUnanswered {
