@@ -77,7 +77,7 @@ func (p *Projects) newProject(times int) *project {
 	limiter, ready := NewLimiter(Options{
 		PerSecond: p.options.PerSecond * float64(times), Burst: p.options.Burst * times, InFlight: p.options.InFlight, Now: p.options.Now,
 	})
-	limiter.schedule.changed = p.changed
+	limiter.schedule.turns.changed = p.changed
 	return &project{limiter: limiter, ready: ready}
 }
 
