@@ -228,6 +228,7 @@ func TestItIsDeletedWhileItsAccountIsFetched(t *testing.T) {
 	if w.hasTarget() {
 		t.Error("a Secret was written for a PipedreamAccount that is being deleted")
 	}
+	w.wantReasons(v1alpha1.ReasonNotAttempted, v1alpha1.ReasonNotFetched)
 }
 
 // TestAnOutage has other accounts of the project find out that Pipedream does not answer.
