@@ -452,6 +452,9 @@ func TestOutageThatEndsShortlyBeforeTheExpiryLeavesNoGap(t *testing.T) {
 	t.Parallel()
 	for name, outage := range outages {
 		for _, before := range []time.Duration{5 * time.Second, 40 * time.Second, 9 * time.Minute} {
+			if isUnanswered(outage.reason) && before < 10*time.Second {
+				continue // In an outage of Pipedream, the limiter sends a request every ten seconds only.
+			}
 			t.Run(fmt.Sprint(name, ", until ", before), func(t *testing.T) {
 				t.Parallel()
 				w := newWorld(t)
