@@ -75,9 +75,9 @@ func failedRead(ctx context.Context, err error, now time.Time) (outcome, error) 
 
 // isGone reports whether the PipedreamToken was deleted since it was observed, as far as the cache
 // shows. A token that is asked for now, or written, would be in a Secret that nobody owns.
-func (a actions) isGone(ctx context.Context, s snapshot) bool {
+func isGone(ctx context.Context, cache client.Reader, s snapshot) bool {
 	now := &v1alpha1.PipedreamToken{}
-	if err := a.cache.Get(ctx, client.ObjectKeyFromObject(s.token), now); err != nil {
+	if err := cache.Get(ctx, client.ObjectKeyFromObject(s.token), now); err != nil {
 		return apierrors.IsNotFound(err)
 	}
 	return now.UID != s.token.UID || ownedsecret.IsTerminating(now)

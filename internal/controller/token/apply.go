@@ -4,17 +4,14 @@
 package token
 
 import (
-	"fmt"
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller/attempt"
 	"github.com/pipedream-operator/pipedream-operator/internal/controller/credentials"
 	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 )
 
@@ -25,7 +22,7 @@ func (st *state) apply(s snapshot, o outcome) {
 		st.applyObserved(s, o)
 		limitWaits(st, s)
 	case decided:
-		st.unblock(o.action)
+		st.attempt.unblock(o.action)
 	case reported:
 		st.reporting.apply(o)
 	case saidUnknown:
@@ -35,7 +32,7 @@ func (st *state) apply(s snapshot, o outcome) {
 	case blocked:
 		st.setBlocker(s, o.why)
 	case credentialsRead:
-		st.applyCredentials(s, o.found)
+		st.check.applyCredentials(s, o.found)
 	case targetRead:
 		st.cache.read(o.target)
 	case targetChecked:
@@ -47,13 +44,6 @@ func (st *state) apply(s snapshot, o outcome) {
 		limitWaits(st, s.after(o))
 	default:
 		st.applyAttempt(s, o)
-	}
-}
-
-// unblock remembers that nothing makes an attempt impossible, if the action shows it.
-func (st *state) unblock(action renewal.Action) {
-	if !slices.Contains([]renewal.Action{renewal.Blocked, renewal.Read, renewal.Verify, renewal.Rewrite}, action) {
-		st.attempt.blocker = nil
 	}
 }
 
@@ -73,7 +63,7 @@ func (st *state) applyObserved(s snapshot, o observed) {
 	case pending == nil:
 	case s.currentInputs() == pending.inputs:
 		st.attempt.pending = nil
-		if failed := st.attempt.failure; failed != nil && failed.isOfCluster() {
+		if failed := st.attempt.failure; failed != nil && failed.IsOfCluster() {
 			st.attempt.failure = nil
 		}
 	case s.isTokenTerminating(), !s.now.Before(pending.token.ExpirationTime):
@@ -85,9 +75,9 @@ func (st *state) applyObserved(s snapshot, o observed) {
 // for it.
 func limitWaits(st *state, s snapshot) {
 	st.goodUntil = goodUntil(s, *st)
-	for _, failed := range []*failure{st.attempt.failure, st.attempt.rewriteFailure} {
-		if failed != nil && s.now.Before(failed.notBefore) {
-			failed.limitWait(st.goodUntil, s.now)
+	for _, failed := range []*attempt.Failure{st.attempt.failure, st.attempt.rewriteFailure} {
+		if failed != nil && s.now.Before(failed.NotBefore) {
+			failed.LimitWait(st.goodUntil, s.now)
 		}
 	}
 }
@@ -120,70 +110,6 @@ func (p *reportingState) apply(o reported) {
 	}
 }
 
-// applyAttempt remembers the outcome of an attempt to issue a token or to write the Secret.
-func (st *state) applyAttempt(s snapshot, o outcome) {
-	switch o := o.(type) {
-	case kept:
-		st.attempt.failure, st.attempt.rewriteFailure, st.attempt.pending = nil, nil, nil
-		st.attempt.overtaken = 0
-		return
-	case sameCredentials:
-		st.attempt.failure.tried.credentialsVersion = s.credentialsVersion()
-		return
-	case foreign:
-		st.setBlocker(s.after(o), renewal.NotOwned)
-	case requestFailed:
-		st.applyRequestFailed(s, o)
-	case clusterFailed:
-		failed := newFailure(s, v1alpha1.ReasonClusterUnavailable, o.detail, o.at)
-		st.applyFailedStep(s, failed, o.kind, o.isWrite, o.at)
-	case issued:
-		st.attempt.applyIssued(o)
-	case terminating:
-		st.cache.target.Version = ownedsecret.Version(o.target) // The pending token waits until the Secret is gone.
-	case confirmed:
-		st.attempt.pending = &o.pending
-	case discarded:
-		st.attempt.pending = nil
-	default:
-		if !st.applyWrite(s, o) {
-			return
-		}
-	}
-	st.attempt.isRestored = false
-}
-
-// applyWrite remembers the outcome of a write of the Secret. It returns false for any other outcome.
-func (st *state) applyWrite(s snapshot, o outcome) bool {
-	switch o := o.(type) {
-	case written:
-		st.applyWritten(s, o)
-	case writeRefused:
-		failed := newFailure(s, v1alpha1.ReasonSecretWriteRefused, o.detail, o.at)
-		failed.refusedOver, failed.isOutage = ownedsecret.Version(o.target), o.isOutage
-		st.applyFailedStep(s, failed, o.kind, !o.kind.isRewrite && !o.kind.isDryRun, o.at)
-	case unrenderable:
-		st.attempt.countRewrite(o.kind, s.now)
-		st.check.renderError = renderError{
-			generation: s.token.Generation,
-			err:        fmt.Errorf("with the issued token, %w", o.err),
-		}
-		st.setBlocker(s, renewal.BadTemplate)
-	case overtaken:
-		// The Secret is read live before the next write.
-		st.check.last, st.cache.target.IsUncertain = lastCheck{}, true
-		if st.attempt.overtaken++; st.attempt.overtaken < maxOvertaken {
-			st.attempt.countRewrite(o.kind, s.now)
-			break
-		}
-		failed := newFailure(s, v1alpha1.ReasonClusterUnavailable, o.detail, o.at)
-		st.applyFailedStep(s, failed, o.kind, true, o.at)
-	default:
-		return false
-	}
-	return true
-}
-
 // read remembers that the Secret was read live.
 func (c *cacheState) read(target *corev1.Secret) {
 	if target == nil {
@@ -194,13 +120,14 @@ func (c *cacheState) read(target *corev1.Secret) {
 	c.targetType = targetType{uid: target.UID, name: string(target.Type)}
 }
 
-func (st *state) applyCredentials(s snapshot, found credentials.Found) {
+// applyCredentials remembers whether the client credentials can be used.
+func (c *checkState) applyCredentials(s snapshot, found credentials.Found) {
 	if found.Secret == nil {
 		return
 	}
-	st.check.unusable = unusable{}
+	c.unusable = unusable{}
 	if found.Credentials == nil {
-		st.check.unusable = unusable{
+		c.unusable = unusable{
 			credentialsVersion: found.Secret.ResourceVersion,
 			generation:         s.token.Generation,
 			reason:             found.Reason,
@@ -209,10 +136,11 @@ func (st *state) applyCredentials(s snapshot, found credentials.Found) {
 	}
 }
 
+// applyCheck remembers what comparing the Secret with what is desired has shown.
 func (st *state) applyCheck(s snapshot, o targetChecked) {
 	st.cache.read(o.target)
 	if o.credentials != nil {
-		st.applyCredentials(s, *o.credentials)
+		st.check.applyCredentials(s, *o.credentials)
 	}
 	if o.target == nil || o.check == "" {
 		return
@@ -236,153 +164,4 @@ func (st *state) applyCheck(s snapshot, o targetChecked) {
 	if st.check.editor = ""; o.check == renewal.Edited || isSuperseded(after, *st) || o.check == renewal.Drifted && isDriftedAgain(after, *st) {
 		st.check.editor = o.editor
 	}
-}
-
-func (st *state) applyRequestFailed(s snapshot, o requestFailed) {
-	detail := o.cause.Error()
-	if o.cause.Kind == pipedream.ScopeRejected && len(s.token.Spec.Scopes) > 0 {
-		detail = pipedream.ShowScopes(s.token.Spec.Scopes) + "; " + detail
-	}
-	failed := st.attempt.fail(s, newFailure(s, reasonOf(o.cause.Kind), detail, o.at), o.at)
-	failed.sentAt = o.sentAt
-	failed.credentialsDigest = digestOf(st.uid, *s.clientCredentials)
-	failed.notBefore = failed.paced(s, goodUntil(s, *st), o.at)
-	// The limiter decides for all who are concerned.
-	isCommon := o.cause.Kind == pipedream.RateLimited || o.cause.Kind == pipedream.CredentialsRejected
-	if at := o.cause.RetryAt; !at.IsZero() && (isCommon || at.After(failed.notBefore)) {
-		failed.notBefore = at
-	}
-}
-
-// fail remembers a failed attempt. An attempt that was made before its time was triggered by
-// somebody.
-func (a *attemptState) fail(s snapshot, failed *failure, now time.Time) *failure {
-	if last := a.failure; last != nil && now.Before(last.waitsUntil(s)) {
-		a.triggered.Add(now)
-	}
-	a.failure = failed.after(a.failure)
-	return a.failure
-}
-
-func (a *attemptState) applyIssued(o issued) {
-	if o.why.IsTriggered() && !a.lastIssue.IsZero() {
-		a.triggered.Add(o.at)
-	}
-	a.lastIssue = o.at
-	a.pending = &o.token
-}
-
-// countRewrite counts a write because somebody has changed the Secret again, whether the write
-// worked or not.
-func (a *attemptState) countRewrite(kind writeKind, now time.Time) {
-	if kind.isDriftedAgain {
-		a.rewrites.Add(now)
-	}
-}
-
-func (st *state) applyWritten(s snapshot, o written) {
-	st.attempt.countRewrite(o.kind, s.now)
-	st.attempt.overtaken = 0
-	st.verification.isRestored = false
-	if o.replaced != nil {
-		replaced := s
-		replaced.target = o.replaced
-		st.findOther(replaced)
-	}
-	st.check.known = writtenAs(o.token)
-	if o.isFound {
-		st.cache.target = ownedsecret.Seen{Version: o.target.ResourceVersion}
-	} else {
-		st.rememberWritten(s, o)
-	}
-	if o.kind.isRewrite {
-		if failed := st.attempt.failure; failed != nil && failed.reason == v1alpha1.ReasonSecretWriteRefused {
-			st.attempt.failure = nil
-		}
-		return
-	}
-	if o.why == renewal.Revoked {
-		st.verification.replaced(o.token.inputs, s.token.Generation, s.now)
-	}
-	st.attempt.pending, st.attempt.failure = nil, nil
-}
-
-func (st *state) rememberWritten(s snapshot, o written) {
-	version := o.target.ResourceVersion
-	st.cache.target.Version = version
-	st.cache.targetType = targetType{uid: o.target.UID, name: s.token.TargetType()}
-	st.check.authenticatedVersion = version
-	st.check.appliedGeneration = s.token.Generation
-	st.check.last = lastCheck{
-		targetVersion:      version,
-		credentialsVersion: o.token.credentialsVersion,
-		generation:         s.token.Generation,
-		outcome:            renewal.Good,
-	}
-	st.attempt.written = st.check.known
-	st.other = st.other.overwritten()
-	st.attempt.rewriteFailure = nil
-}
-
-// applyFailedStep remembers how an attempt to get or to write a token has failed, or a write of the
-// Secret with the current token. A token that is pending stays so: it is written later.
-func (st *state) applyFailedStep(s snapshot, failed *failure, kind writeKind, isUncertain bool, at time.Time) {
-	st.attempt.countRewrite(kind, s.now)
-	if isUncertain {
-		st.cache.target.IsUncertain = true
-	}
-	if kind.isRewrite {
-		failed = failed.after(st.attempt.rewriteFailure)
-		st.attempt.rewriteFailure = failed
-	} else {
-		failed = st.attempt.fail(s, failed, at)
-	}
-	failed.notBefore = failed.paced(s, goodUntil(s, *st), at)
-}
-
-// setBlocker remembers what makes an attempt impossible, until the watch reports a change of a
-// Secret. How the last attempt failed stays.
-func (st *state) setBlocker(s snapshot, why renewal.Why) {
-	reason, detail := st.explainBlocker(s, why)
-	before := st.attempt.blocker
-	blocker := newFailure(s, reason, detail, s.now).after(st.attempt.activeFailure())
-	if at := s.deletedAt(); why == renewal.BeingDeleted && !at.After(s.now) { // The API server's clock may be ahead.
-		blocker.since = at
-	}
-	if before.isStill(blocker) && isAboutSameObjects(before, s, why) {
-		blocker.refusedOver = before.refusedOver
-		blocker.isRestored, blocker.wasReady = true, before.wasReady
-	}
-	st.attempt.blocker = blocker
-}
-
-// isAboutSameObjects reports whether a blocker that is known from the status names what is there now:
-// whose a Secret is may have changed with the Secret, and so may the finalizers that hold an object.
-func isAboutSameObjects(before *failure, s snapshot, why renewal.Why) bool {
-	if why == renewal.NotOwned {
-		return before.refusedOver == s.targetVersion()
-	}
-	return why != renewal.BeingDeleted || before.refusedOver == s.describeDeletion()
-}
-
-func (st *state) explainBlocker(s snapshot, why renewal.Why) (reason, detail string) {
-	switch {
-	case why == renewal.BeingDeleted:
-		return v1alpha1.ReasonSecretTerminating, s.describeDeletion()
-	case why == renewal.NotOwned:
-		detail = ownedsecret.DescribeOwner(s.target, s.token)
-		if ownedsecret.IsTerminating(s.target) {
-			detail += "; " + ownedsecret.DescribeDeletion("Secret", s.target)
-		}
-		return v1alpha1.ReasonSecretNotOwned, detail
-	case why == renewal.BadTemplate:
-		return v1alpha1.ReasonTemplateInvalid, st.check.templateError(s.token.Generation).Error()
-	case why == renewal.OtherType:
-		return v1alpha1.ReasonSecretWriteRefused, "it exists already, and is of another type than `spec.secret.type`"
-	case s.credentialsSecret == nil:
-		return v1alpha1.ReasonCredentialsMissing, "Secret `" + s.token.Spec.ClientSecretRef.Name + "` (`spec.clientSecretRef.name`) does not exist"
-	case st.check.unusable.detail != "":
-		return st.check.unusable.reason, st.check.unusable.detail
-	}
-	return st.check.unusable.reason, "Secret `" + s.token.Spec.ClientSecretRef.Name + "` holds no usable client credentials"
 }

@@ -20,6 +20,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller/attempt"
 	"github.com/pipedream-operator/pipedream-operator/internal/controller"
 	"github.com/pipedream-operator/pipedream-operator/internal/retry"
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
@@ -452,7 +453,7 @@ func TestOutageThatEndsShortlyBeforeTheExpiryLeavesNoGap(t *testing.T) {
 	t.Parallel()
 	for name, outage := range outages {
 		for _, before := range []time.Duration{5 * time.Second, 40 * time.Second, 9 * time.Minute} {
-			if isUnanswered(outage.reason) && before < 10*time.Second {
+			if attempt.IsUnanswered(outage.reason) && before < 10*time.Second {
 				continue // In an outage of Pipedream, the limiter sends a request every ten seconds only.
 			}
 			t.Run(fmt.Sprint(name, ", until ", before), func(t *testing.T) {

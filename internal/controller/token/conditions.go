@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller/attempt"
 	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
@@ -45,7 +46,7 @@ func readyCondition(v view, status *v1alpha1.PipedreamTokenStatus, current renew
 	return ready
 }
 
-func renewedCondition(v view, status *v1alpha1.PipedreamTokenStatus, failed *failure) metav1.Condition {
+func renewedCondition(v view, status *v1alpha1.PipedreamTokenStatus, failed *attempt.Failure) metav1.Condition {
 	renewed := metav1.Condition{Type: v1alpha1.ConditionRenewed}
 	// Ready says that this condition tells why it is False: it must, and at once.
 	isReady := meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady)
@@ -56,8 +57,8 @@ func renewedCondition(v view, status *v1alpha1.PipedreamTokenStatus, failed *fai
 		renewed.Status, renewed.Reason = metav1.ConditionUnknown, v1alpha1.ReasonSuspended
 		renewed.Message = explainSuspension(status)
 	case failed != nil:
-		renewed.Status, renewed.Reason = metav1.ConditionFalse, failed.reason
-		renewed.Message = failed.message(status)
+		renewed.Status, renewed.Reason = metav1.ConditionFalse, failed.Row.Reason
+		renewed.Message = explainFailure(failed, status)
 	case waiting != nil && waiting == previous:
 		return *previous // Nothing was tried since.
 	case waiting != nil:
@@ -86,7 +87,7 @@ func verifiedCondition(v view) metav1.Condition {
 	switch {
 	case v.hasNoTokenKey():
 		verified.Message = noTokenKeyMessage
-	case !v.trial().CanList():
+	case !trialOf(v.token).CanList():
 		verified.Message = cannotListMessage
 	case known.verdict == pipedream.Accepted:
 		verified.Status, verified.Reason = metav1.ConditionTrue, v1alpha1.ReasonTokenAccepted
@@ -132,7 +133,7 @@ func explainUnanswered(ticket throttle.Ticket, previous *metav1.Condition) *meta
 			Type: v1alpha1.ConditionRenewed, Status: metav1.ConditionFalse,
 			Reason: reasonOf(failing.Kind), Message: explainFailing(failing),
 		}
-	case previous != nil && previous.Status == metav1.ConditionFalse && isUnanswered(previous.Reason):
+	case previous != nil && previous.Status == metav1.ConditionFalse && attempt.IsUnanswered(previous.Reason):
 		return previous // Pipedream answers again, and nothing was tried since.
 	}
 	return nil

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller/attempt"
+	reasons "github.com/pipedream-operator/pipedream-operator/internal/reason/token"
 	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
@@ -100,12 +102,12 @@ func hasLine(lines []string, begin string) bool {
 // that is known from a status which another version of the operator has written.
 func TestAReasonOfAnotherVersionIsNotExplainedAsAnOutage(t *testing.T) {
 	t.Parallel()
-	failed := &failure{reason: "MoonIsFull", since: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	failed := &attempt.Failure{Row: reasons.Rows.Of("MoonIsFull"), Since: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	const want = "The last attempt failed for the reason `MoonIsFull`, which this version of the operator does not know, since 2026-01-02T03:04:05Z. "
-	if got := failed.message(&v1alpha1.PipedreamTokenStatus{}); !strings.HasPrefix(got, want) {
+	if got := explainFailure(failed, &v1alpha1.PipedreamTokenStatus{}); !strings.HasPrefix(got, want) {
 		t.Errorf("the message is\n%s\nwant it to begin with\n%s", got, want)
 	}
-	if failed.isStalled(failed.since.Add(time.Hour)) {
+	if failed.IsStalled(failed.Since.Add(time.Hour)) {
 		t.Error("a person is called for a reason that this version does not know")
 	}
 }

@@ -17,7 +17,7 @@ import (
 // factsOf returns what package renewal decides from: the snapshot, and what is remembered of
 // earlier attempts. It is pure.
 func factsOf(s snapshot, st state) renewal.Facts {
-	attempt, verification := st.attempt, st.verification
+	attempts, verification := st.attempt, st.verification
 	facts := renewal.Facts{
 		Target:                s.targetState(),
 		CollectedBy:           s.collectedBy(),
@@ -28,29 +28,29 @@ func factsOf(s snapshot, st state) renewal.Facts {
 		Yields:                yields(s, st),
 		HasCredentials:        hasCredentials(s, st.check.unusable),
 		Queued:                s.isQueued,
-		HasPending:            canWritePending(s, attempt.pending),
+		HasPending:            canWritePending(s, attempts.pending),
 		Refused:               verification.verdict == pipedream.Refused && verification.inputs == s.currentInputs(),
-		LastIssue:             attempt.lastIssue,
-		Triggered:             attempt.triggered,
+		LastIssue:             attempts.lastIssue,
+		Triggered:             attempts.triggered,
 		LastVerified:          verification.last,
 		VerifyAt:              verification.nextTry(s.currentInputs()),
 		VerifyNow:             verification.triedFor != 0 && verification.triedFor != s.token.Generation,
 		VerificationQueued:    isWaiting(s.verificationTicket),
 		Unverified:            verification.isUnknownFor(s.currentInputs()),
-		CannotVerify:          s.hasNoTokenKey() || !s.trial().CanList(),
+		CannotVerify:          s.hasNoTokenKey() || !trialOf(s.token).CanList(),
 		VerificationSuspended: verification.suspendedFor == s.token.Generation,
 		TemplateInvalid:       st.check.templateError(s.token.Generation) != nil,
 		OtherType:             isOfOtherType(s, st.cache.targetType),
 		DriftedAgain:          isDriftedAgain(s, st),
-		Rewrites:              attempt.rewrites,
+		Rewrites:              attempts.rewrites,
 	}
 	// A token that was just issued is written at once, whatever the attempt before has to wait for.
-	if failed := attempt.failure; failed != nil && !s.isJustIssued {
-		facts.NotBefore, facts.Changed = failed.waitsUntil(s), !failed.hasSameInputs(s)
-		facts.ClusterFailed = failed.reason == v1alpha1.ReasonClusterUnavailable
+	if failed := attempts.failure; failed != nil && !s.isJustIssued {
+		facts.NotBefore, facts.Changed = failed.WaitsUntil(s.outageEnded), !hasSameInputs(failed, s)
+		facts.ClusterFailed = failed.Row.Reason == v1alpha1.ReasonClusterUnavailable
 	}
-	if failed := attempt.rewriteFailure; failed != nil && failed.hasSameInputs(s) {
-		facts.RewriteNotBefore = failed.notBefore
+	if failed := attempts.rewriteFailure; failed != nil && hasSameInputs(failed, s) {
+		facts.RewriteNotBefore = failed.NotBefore
 	}
 	return facts
 }
@@ -132,7 +132,7 @@ func yields(s snapshot, st state) bool {
 func isDriftedAgain(s snapshot, st state) bool {
 	refused := st.attempt.rewriteFailure
 	return st.check.appliedGeneration == s.token.Generation ||
-		refused != nil && !refused.hasSameInputs(s) && s.now.Before(refused.notBefore)
+		refused != nil && !hasSameInputs(refused, s) && s.now.Before(refused.NotBefore)
 }
 
 // isOfOtherType reports whether the Secret is known to be of another type than is desired, which
@@ -161,7 +161,7 @@ func hasCredentials(s snapshot, known unusable) bool {
 // hadToken reports whether a token is known to have been issued before, written or not.
 func hadToken(s snapshot, st state) bool {
 	return !st.attempt.lastIssue.IsZero() || s.token.Status.IssueTime != nil ||
-		st.attempt.failure != nil && st.attempt.failure.isWriteRefused()
+		st.attempt.failure != nil && st.attempt.failure.Row.Reason == v1alpha1.ReasonSecretWriteRefused
 }
 
 // isSameRequest reports whether the credentials, now that they are read, turn out to be the ones
@@ -169,19 +169,19 @@ func hadToken(s snapshot, st state) bool {
 // as long as it would have.
 func isSameRequest(s snapshot, st state) bool {
 	failed := st.attempt.failure
-	if failed == nil || !s.now.Before(failed.waitsUntil(s)) || failed.credentialsDigest != digestOf(st.uid, *s.clientCredentials) {
+	if failed == nil || !s.now.Before(failed.WaitsUntil(s.outageEnded)) || failed.CredentialsDigest != digestOf(st.uid, *s.clientCredentials) {
 		return false
 	}
-	tried := failed.tried
-	tried.credentialsVersion = s.credentialsVersion()
-	return tried.isSameAs(s.attemptInputs())
+	tried := failed.Tried
+	tried.CredentialsVersion = s.credentialsVersion()
+	return tried.IsSameAs(inputsNow(s))
 }
 
 // bypassesRefusals reports whether the attempt is made before its time, because something has
 // changed since the last one failed.
 func bypassesRefusals(s snapshot, st state) bool {
 	failed := st.attempt.failure
-	return failed != nil && s.now.Before(failed.waitsUntil(s))
+	return failed != nil && s.now.Before(failed.WaitsUntil(s.outageEnded))
 }
 
 // laneOf returns the lane of the limiter in which the token that is due waits.

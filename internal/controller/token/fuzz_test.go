@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller/attempt"
 	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
@@ -205,15 +206,15 @@ func FuzzRestore(f *testing.F) {
 		st := restore(s)
 		st.apply(s, observed{rendering: renderMadeUp(token, s.desired.Scopes)})
 
-		for _, failed := range []*failure{st.attempt.failure, st.attempt.blocker} {
+		for _, failed := range []*attempt.Failure{st.attempt.failure, st.attempt.blocker} {
 			if failed == nil {
 				continue
 			}
-			if wait := failed.notBefore.Sub(s.now); wait > 15*time.Minute {
+			if wait := failed.NotBefore.Sub(s.now); wait > 15*time.Minute {
 				t.Errorf("the next attempt is in %s, want 15 minutes at most", wait)
 			}
-			if failed.since.After(s.now) {
-				t.Errorf("it has failed since %s, which is after %s", failed.since, s.now)
+			if failed.Since.After(s.now) {
+				t.Errorf("it has failed since %s, which is after %s", failed.Since, s.now)
 			}
 		}
 		if st.attempt.lastIssue.After(s.now) {

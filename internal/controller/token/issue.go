@@ -55,7 +55,7 @@ func (a actions) request(ctx context.Context, s snapshot, st state, why renewal.
 	switch {
 	case s.clientCredentials == nil:
 		return blocked{renewal.NoCredentials}, nil
-	case a.isGone(ctx, s):
+	case isGone(ctx, a.cache, s):
 		return abandoned{}, nil
 	case isSameRequest(s, st):
 		return sameCredentials{}, nil

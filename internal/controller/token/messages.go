@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller/attempt"
 )
 
 // noTokenKeyMessage is the message of condition Verified while the current token can't be
@@ -34,10 +35,10 @@ const suspendedMessage = "Pipedream answered 401 to the current token. The opera
 const newTokenRefusedMessage = "Pipedream answers 401 to a token that it has just issued. It may not know the token yet: " +
 	"the operator tries the token again 10 s and 1 min after the first answer, before it concludes anything."
 
-// message says what happened, since when, until when the current token is good, and what to do.
-func (f *failure) message(status *v1alpha1.PipedreamTokenStatus) string {
-	happened, advice := f.row().Explain(f.detail)
-	return happened + ", since " + f.since.UTC().Format(time.RFC3339) + ". " + explainCurrent(status) + " " + advice
+// explainFailure says what happened, since when, until when the current token is good, and what to do.
+func explainFailure(failed *attempt.Failure, status *v1alpha1.PipedreamTokenStatus) string {
+	happened, advice := failed.Row.Explain(failed.Detail)
+	return happened + ", since " + failed.Since.UTC().Format(time.RFC3339) + ". " + explainCurrent(status) + " " + advice
 }
 
 // explainCurrent says what the current token is worth.

@@ -63,7 +63,7 @@ func NewMetrics(ctx context.Context, options MetricsOptions) *Metrics {
 				Name: "token_condition",
 				Help: "1 for the status and reason of each condition of a PipedreamToken; without names, the number of PipedreamTokens with this status and reason.",
 			},
-			ConditionTypes: []string{v1alpha1.ConditionReady, v1alpha1.ConditionRenewed, v1alpha1.ConditionVerified, v1alpha1.ConditionStalled},
+			ConditionTypes: conditionTypes,
 			List:           func() ([]metrics.Object, error) { return listShown(ctx, options.Cache) },
 			Clock:          options.Clock,
 			PerObject:      options.PerObject,

@@ -355,9 +355,7 @@ func TestNamespaceThatIsForbiddenWhileItsWatchIsOpen(t *testing.T) {
 
 // remembers tells whether the reconciler remembers the object of a namespace.
 func (n *neighbours) remembers(w *world) bool {
-	n.reconciler.states.mu.Lock()
-	defer n.reconciler.states.mu.Unlock()
-	_, ok := n.reconciler.states.byName[w.key("orders")]
+	_, ok := n.reconciler.states.LastOf(w.key("orders"))
 	return ok
 }
 
@@ -471,7 +469,7 @@ func TestNamespaceThatComesAndGoesLeavesNothingBehind(t *testing.T) {
 		t.Errorf("the heap has grown from %d KiB to %d KiB", heap>>10, heapAfter>>10)
 	}
 	n.wantServed()
-	if remembered := len(n.reconciler.states.byName); remembered != 2 {
+	if remembered := n.reconciler.states.Len(); remembered != 2 {
 		t.Errorf("the reconciler remembers %d objects, want 2", remembered)
 	}
 }

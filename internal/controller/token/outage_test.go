@@ -251,7 +251,7 @@ func TestAnAttemptNeedNotWaitAfterAnOutage(t *testing.T) {
 	w.reconcile()
 	w.wantExchanges(before + 1)
 	w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonTokenValid)
-	if st := w.reconciler.states.of(w.key("orders"), w.token().UID); st.attempt.triggered.Count != 0 {
+	if st, _ := w.reconciler.states.Of(w.key("orders"), w.token().UID); st.attempt.triggered.Count != 0 {
 		t.Errorf("the attempt counts as triggered: %+v", st.attempt.triggered)
 	}
 }

@@ -15,8 +15,8 @@ import (
 )
 
 // readTarget reads the Secret live. It returns nil if there is none.
-func (a actions) readTarget(ctx context.Context, s snapshot) (*corev1.Secret, error) {
-	return ownedsecret.Read(ctx, a.client, ownedsecret.Key(s.token))
+func readTarget(ctx context.Context, live client.Reader, s snapshot) (*corev1.Secret, error) {
+	return ownedsecret.Read(ctx, live, ownedsecret.Key(s.token))
 }
 
 // findCredentials reads the client credentials live.
@@ -40,7 +40,7 @@ func readCredentials(ctx context.Context, a actions, s snapshot) (outcome, error
 func (a actions) block(ctx context.Context, s snapshot, st state, why renewal.Why) (outcome, error) {
 	isUnread := why == renewal.NoCredentials && s.credentialsSecret != nil && st.check.unusable.detail == "" && !s.areCredentialsRead &&
 		!st.attempt.waitsForCluster(s.now)
-	if !isUnread || st.attempt.blocker.isRestoredWith(renewal.CurrentToken(s.desired, factsOf(s, st), s.now) == renewal.StateValid) {
+	if !isUnread || st.attempt.blocker.IsRestoredWith(renewal.CurrentToken(s.desired, factsOf(s, st), s.now) == renewal.StateValid) {
 		return blocked{why}, nil
 	}
 	return readCredentials(ctx, a, s)
@@ -49,7 +49,7 @@ func (a actions) block(ctx context.Context, s snapshot, st state, why renewal.Wh
 // check reads the Secret, and the credentials if they may be others, and compares the Secret with
 // what is desired.
 func (a actions) check(ctx context.Context, s snapshot, st state) (outcome, error) {
-	target, err := a.readTarget(ctx, s)
+	target, err := readTarget(ctx, a.client, s)
 	if err != nil {
 		return failedRead(ctx, err, a.clock.Now())
 	}

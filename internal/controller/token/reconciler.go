@@ -10,17 +10,18 @@
 //
 // The files are in layers. A file calls only files of its own layer and of the layers below it:
 //
-//	reconciler.go setup.go                       the loop, and the watches that start it
-//	report.go                                    writing the status, events and log lines
-//	status.go conditions.go                      what the status says
-//	actions.go issue.go read.go write.go verify.go  the actions: each returns an outcome
-//	apply.go restore.go                          remembering outcomes, and restoring the state
-//	facts.go standing.go metrics.go              what is known from the snapshot and the state
-//	state.go verification.go operators.go        what is remembered between two reconciles
-//	failure.go messages.go templates.go          a failed attempt; the data of the Secret
-//	snapshot.go                                  what one reconcile knows of the world
-//	outcome.go                                   what an action has found out or done
-//	current.go demand.go                         the current token and its record; the demand for tokens
+//	reconciler.go setup.go                             the loop, and the watches that start it
+//	report.go                                          writing the status, events and log lines
+//	status.go conditions.go                            what the status says
+//	actions.go issue.go read.go write.go verify.go     the actions: each returns an outcome
+//	apply.go applyattempt.go applywrite.go blocker.go  remembering outcomes
+//	restore.go                                         restoring the state
+//	facts.go standing.go metrics.go                    what is known from the snapshot and the state
+//	state.go verification.go operators.go              what is remembered between two reconciles
+//	failure.go messages.go templates.go                how tokens fail, and its words; the data of the Secret
+//	snapshot.go deletion.go                            what one reconcile knows of the world
+//	outcome.go                                         what an action has found out or done
+//	current.go demand.go                               the current token and its record; the demand for tokens
 package token
 
 import (
@@ -36,6 +37,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller"
 	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
@@ -66,7 +68,7 @@ type Reconciler struct {
 	// Metrics counts the requests to Pipedream, and their results.
 	Metrics *Metrics
 
-	states states
+	states controller.States[*state]
 }
 
 // Reconcile reconciles one PipedreamToken.
@@ -100,7 +102,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 // the failure.
 func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.PipedreamToken) (snapshot, *state, error) {
 	name := client.ObjectKeyFromObject(token)
-	st := r.states.of(name, token.UID)
+	st, _ := r.states.Of(name, token.UID)
 	s := snapshot{
 		operator:    r.Operator,
 		token:       token,
@@ -144,9 +146,9 @@ func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.PipedreamToken
 // wanted all requests to wait, the limiter is told.
 func (r *Reconciler) restore(name types.NamespacedName, s snapshot) *state {
 	st := restore(s)
-	r.states.put(name, st)
-	if failed := st.attempt.failure; failed != nil && failed.reason == v1alpha1.ReasonRateLimited && failed.notBefore.After(s.now) {
-		r.TokenRequests.Pause(failed.notBefore)
+	r.states.Put(name, s.token.UID, st)
+	if failed := st.attempt.failure; failed != nil && failed.Row.Reason == v1alpha1.ReasonRateLimited && failed.NotBefore.After(s.now) {
+		r.TokenRequests.Pause(failed.NotBefore)
 	}
 	return st
 }
@@ -191,7 +193,7 @@ func (r *Reconciler) cancelUnused(s snapshot) {
 // Forget drops everything that is known of an object: it is gone, or it is not watched any
 // longer.
 func (r *Reconciler) Forget(name types.NamespacedName) {
-	r.states.forget(name)
+	r.states.Forget(name)
 	r.TokenRequests.Cancel(requesterOf(name))
 	r.Verifications.Cancel(requesterOf(name))
 }

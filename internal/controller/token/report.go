@@ -21,6 +21,7 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/controller"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller/conditions"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 )
 
@@ -102,18 +103,18 @@ func isAboutToIssueFirst(v view) bool {
 // current token is worth is said at once.
 func isDeletionTooNew(v view, status v1alpha1.PipedreamTokenStatus) bool {
 	failed := v.state.attempt.activeFailure()
-	if !failed.isDeletion() || !v.at.Before(failed.since.Add(longDeletion)) {
+	if !failed.IsDeletion() || !v.at.Before(failed.Since.Add(longDeletion)) {
 		return false
 	}
-	isSaid := changed(v.previous, status, v1alpha1.ConditionRenewed) == nil
-	return !isSaid && (v.previous.ObservedGeneration == 0 || changed(v.previous, status, v1alpha1.ConditionReady) == nil)
+	isSaid := conditions.Changed(v.previous.Conditions, status.Conditions, v1alpha1.ConditionRenewed) == nil
+	return !isSaid && (v.previous.ObservedGeneration == 0 || conditions.Changed(v.previous.Conditions, status.Conditions, v1alpha1.ConditionReady) == nil)
 }
 
 // saysNothingNew reports whether a status is the one that stands, except for a next attempt that
 // waits for its turn for a few seconds, or because an outage is over: many attempts then wait, and
 // each writes a status soon.
 func saysNothingNew(v view, status v1alpha1.PipedreamTokenStatus) bool {
-	if isWaiting(v.ticket) && (!isLongQueue(v.ticket, v.at) || v.state.attempt.failure.isOver(v.snapshot)) {
+	if isWaiting(v.ticket) && (!isLongQueue(v.ticket, v.at) || v.state.attempt.failure.IsOver(v.outageEnded)) {
 		status.NextAttemptTime = v.previous.NextAttemptTime
 	}
 	return equality.Semantic.DeepEqual(v.previous, status)
@@ -123,9 +124,9 @@ func saysNothingNew(v view, status v1alpha1.PipedreamTokenStatus) bool {
 // moment that was decided by: anything that has come due since is due at once.
 func sleepOf(v view) time.Duration {
 	wake := v.now.Add(renewal.Sleep(v.desired, factsOf(v.snapshot, v.state), v.decision, v.now))
-	moments := []time.Time{v.failure().stallsAt(), nextAttempt(v)}
-	if failed := v.failure(); failed.isDeletion() {
-		moments = append(moments, failed.since.Add(longDeletion))
+	moments := []time.Time{v.failure().StallsAt(), nextAttempt(v)}
+	if failed := v.failure(); failed.IsDeletion() {
+		moments = append(moments, failed.Since.Add(longDeletion))
 	}
 	if isWaiting(v.ticket) {
 		// The limiter wakes the object when its turn has come; this is when there is something else to
@@ -153,7 +154,7 @@ func (r reporter) announce(ctx context.Context, v view, status v1alpha1.Pipedrea
 	if renewed == nil && ready == nil && v.issuedBecause != "" && v.issuedBecause != renewal.Due {
 		logger.Info("token issued out of turn", "reason", v.issuedBecause)
 	}
-	for _, condition := range []*metav1.Condition{renewed, ready, changed(v.previous, status, v1alpha1.ConditionVerified)} {
+	for _, condition := range []*metav1.Condition{renewed, ready, conditions.Changed(v.previous.Conditions, status.Conditions, v1alpha1.ConditionVerified)} {
 		if isWorthEvent(condition) {
 			r.recordEvent(ctx, v.token, *condition)
 		}
@@ -203,7 +204,7 @@ func (r reporter) sayOther(ctx context.Context, v view) bool {
 // changes returns the changes in the conditions about the token that are worth an event. A routine
 // renewal changes nothing, though it had to queue.
 func changes(v view, status v1alpha1.PipedreamTokenStatus) (renewed, ready *metav1.Condition) {
-	renewed, ready = changed(v.previous, status, v1alpha1.ConditionRenewed), changed(v.previous, status, v1alpha1.ConditionReady)
+	renewed, ready = conditions.Changed(v.previous.Conditions, status.Conditions, v1alpha1.ConditionRenewed), conditions.Changed(v.previous.Conditions, status.Conditions, v1alpha1.ConditionReady)
 	before := meta.FindStatusCondition(v.previous.Conditions, v1alpha1.ConditionRenewed)
 	isRenewal := v.previous.IssueTime != nil && meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionRenewed)
 	if isRenewal && before != nil && before.Reason == v1alpha1.ReasonQueued && !v.state.reporting.saidFailure {
@@ -222,15 +223,6 @@ func nextMoment(status *v1alpha1.PipedreamTokenStatus) *metav1.Time {
 		return status.RenewalTime
 	}
 	return status.NextAttemptTime
-}
-
-// changed returns a condition if its status or reason is not what it was, else nil.
-func changed(previous, status v1alpha1.PipedreamTokenStatus, kind string) *metav1.Condition {
-	now := meta.FindStatusCondition(status.Conditions, kind)
-	if isSameCondition(meta.FindStatusCondition(previous.Conditions, kind), now) {
-		return nil
-	}
-	return now
 }
 
 func (r reporter) recordEvent(ctx context.Context, token *v1alpha1.PipedreamToken, condition metav1.Condition) {

@@ -8,7 +8,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller/attempt"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	reasons "github.com/pipedream-operator/pipedream-operator/internal/reason/token"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 	"github.com/pipedream-operator/pipedream-operator/internal/retry"
 )
@@ -45,14 +47,14 @@ func restoreKnown(s snapshot) writtenToken {
 }
 
 // restoreFailure remembers a failure where the reason says that it belongs.
-func (st *state) restoreFailure(failed *failure, status v1alpha1.PipedreamTokenStatus) {
-	switch failed.reason {
+func (st *state) restoreFailure(failed *attempt.Failure, status v1alpha1.PipedreamTokenStatus) {
+	switch failed.Row.Reason {
 	case v1alpha1.ReasonCredentialsMissing, v1alpha1.ReasonCredentialsInvalid:
 		st.attempt.blocker = failed
 		st.check.unusable = unusable{
 			credentialsVersion: status.ClientSecretResourceVersion,
 			generation:         status.ObservedGeneration,
-			reason:             failed.reason,
+			reason:             failed.Row.Reason,
 		}
 	case v1alpha1.ReasonSecretNotOwned, v1alpha1.ReasonSecretTerminating:
 		st.attempt.blocker = failed
@@ -61,7 +63,7 @@ func (st *state) restoreFailure(failed *failure, status v1alpha1.PipedreamTokenS
 		// token is spent to find out.
 		st.attempt.blocker = failed
 		// Without condition Stalled, the failure was about an earlier generation.
-		if stalled := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionStalled); stalled != nil && stalled.Reason == failed.reason {
+		if stalled := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionStalled); stalled != nil && stalled.Reason == failed.Row.Reason {
 			st.check.renderError = renderError{generation: status.ObservedGeneration}
 		}
 	case v1alpha1.ReasonSecretWriteRefused:
@@ -144,7 +146,7 @@ func isOfThisAPI(s snapshot) bool {
 }
 
 // restoreFailure returns the failure that condition Renewed is about; nil if there is none.
-func restoreFailure(s snapshot) *failure {
+func restoreFailure(s snapshot) *attempt.Failure {
 	status := s.token.Status
 	renewRequest := s.desired.RenewRequest
 	if record := s.record(); record != nil {
@@ -154,25 +156,25 @@ func restoreFailure(s snapshot) *failure {
 	if renewed == nil || renewed.Status != metav1.ConditionFalse {
 		return nil
 	}
-	restored := &failure{
-		reason:      renewed.Reason,
-		refusedOver: s.targetVersion(),
-		isRestored:  true,
-		wasReady:    meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady),
-		since:       earlier(renewed.LastTransitionTime.Time, s.now),
-		tried: attemptInputs{
-			generation:         status.ObservedGeneration,
-			credentialsVersion: status.ClientSecretResourceVersion,
-			renewRequest:       renewRequest,
+	restored := &attempt.Failure{
+		Row:         reasons.Rows.Of(renewed.Reason),
+		RefusedOver: s.targetVersion(),
+		IsRestored:  true,
+		WasReady:    meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady),
+		Since:       earlier(renewed.LastTransitionTime.Time, s.now),
+		Tried: attempt.Inputs{
+			Generation:         status.ObservedGeneration,
+			CredentialsVersion: status.ClientSecretResourceVersion,
+			RenewRequest:       renewRequest,
 		},
-		count: 1,
+		Count: 1,
 	}
-	if restored.reason == v1alpha1.ReasonSecretTerminating {
-		restored.refusedOver = s.describeDeletion()
+	if restored.Row.Reason == v1alpha1.ReasonSecretTerminating {
+		restored.RefusedOver = deletionOf(s).describe()
 	}
 	if status.NextAttemptTime != nil {
 		// The clock may have been wrong then.
-		restored.notBefore = retry.Limit(status.NextAttemptTime.Time, s.now)
+		restored.NotBefore = retry.Limit(status.NextAttemptTime.Time, s.now)
 	}
 	return restored
 }

@@ -433,7 +433,7 @@ func TestUnstoredTokenIsForgottenAtTheEndOfItsLife(t *testing.T) {
 	change(w, w.target(), func(s *corev1.Secret) { s.Immutable = new(true) })
 	w.passUntil(w.token().Status.RenewalTime)
 	w.reconcile()
-	known := w.reconciler.states.of(w.key("orders"), w.token().UID)
+	known, _ := w.reconciler.states.Of(w.key("orders"), w.token().UID)
 	if known.attempt.pending == nil {
 		t.Fatal("the token that could not be stored is not kept")
 	}

@@ -24,9 +24,8 @@ import (
 // kind is the kind of the objects of this controller.
 const kind = "PipedreamToken"
 
-// collectionTime is how long after the creation of a PipedreamToken the Secret of its predecessor
-// is expected to be collected.
-const collectionTime = 10 * time.Second
+// conditionTypes are the types of the conditions of these objects.
+var conditionTypes = []string{v1alpha1.ConditionReady, v1alpha1.ConditionRenewed, v1alpha1.ConditionVerified, v1alpha1.ConditionStalled}
 
 // snapshot is what one reconcile knows of the world. It is a value: nothing that it points to is
 // changed, and after returns the next one.
@@ -66,23 +65,6 @@ type snapshot struct {
 	issuedBecause renewal.Why
 }
 
-// attemptInputs are what an attempt is made with. When they have changed since an attempt failed, the
-// next attempt need not wait.
-type attemptInputs struct {
-	generation         int64
-	credentialsVersion string
-	renewRequest       string
-}
-
-// isSameAs reports whether the next attempt would be made with the same inputs. Removing the
-// request to renew asks for nothing, and so changes nothing.
-func (i attemptInputs) isSameAs(next attemptInputs) bool {
-	if next.renewRequest == "" {
-		next.renewRequest = i.renewRequest
-	}
-	return i == next
-}
-
 // desiredBy resolves the spec, and what its absent fields mean.
 func desiredBy(token *v1alpha1.PipedreamToken, api string) renewal.Desired {
 	return renewal.Desired{
@@ -112,13 +94,13 @@ func (s snapshot) after(o outcome) snapshot {
 	case verificationQueued:
 		s.verificationTicket = o.ticket
 	default:
-		s = s.afterSecret(o)
+		s = afterSecret(s, o)
 	}
 	return s
 }
 
 // afterSecret returns the snapshot after a Secret was read or written.
-func (s snapshot) afterSecret(o outcome) snapshot {
+func afterSecret(s snapshot, o outcome) snapshot {
 	switch o := o.(type) {
 	case credentialsRead:
 		s = s.withCredentials(o.found)
@@ -170,50 +152,6 @@ func (s snapshot) targetState() renewal.Target {
 	return renewal.Owned
 }
 
-// collectedBy returns when the Secret of a predecessor is collected or is not waited for any
-// longer; zero for any other Secret, and for one that is being deleted already. A predecessor had
-// the same name and was deleted.
-func (s snapshot) collectedBy() time.Time {
-	if s.target == nil || ownedsecret.IsTerminating(s.target) || !ownedsecret.IsOfPredecessor(s.target, s.token) {
-		return time.Time{}
-	}
-	return earlier(s.token.CreationTimestamp.Time, s.firstSeen).Add(collectionTime)
-}
-
-// isTokenTerminating reports whether the PipedreamToken itself is being deleted.
-func (s snapshot) isTokenTerminating() bool { return ownedsecret.IsTerminating(s.token) }
-
-// isTargetTerminating reports whether the Secret belongs to the PipedreamToken and is being deleted.
-func (s snapshot) isTargetTerminating() bool {
-	return s.targetState() == renewal.Terminating && ownedsecret.IsTerminating(s.target)
-}
-
-// describeDeletion says which of the PipedreamToken and its Secret are being deleted, and which
-// finalizers hold them; empty if neither is.
-func (s snapshot) describeDeletion() string {
-	var deleted []string
-	if s.isTokenTerminating() {
-		deleted = append(deleted, ownedsecret.DescribeDeletion(kind, s.token))
-	}
-	if s.isTargetTerminating() {
-		deleted = append(deleted, ownedsecret.DescribeDeletion("Secret", s.target))
-	}
-	return strings.Join(deleted, "; ")
-}
-
-// deletedAt returns when the deletion began of the PipedreamToken or of its Secret, by the API
-// server's clock; zero if neither is being deleted.
-func (s snapshot) deletedAt() time.Time {
-	var at time.Time
-	if s.isTokenTerminating() {
-		at = s.token.DeletionTimestamp.Time
-	}
-	if s.isTargetTerminating() && (at.IsZero() || s.target.DeletionTimestamp.Time.Before(at)) {
-		at = s.target.DeletionTimestamp.Time
-	}
-	return at
-}
-
 // holdsOurs reports whether there is a Secret that belongs to the PipedreamToken. The Secret of a
 // predecessor that is about to be collected is none.
 func (s snapshot) holdsOurs() bool {
@@ -237,15 +175,6 @@ func (s snapshot) currentInputs() string {
 	return s.target.Annotations[v1alpha1.InputsAnnotation]
 }
 
-// attemptInputs returns what an attempt would be made with now.
-func (s snapshot) attemptInputs() attemptInputs {
-	return attemptInputs{
-		generation:         s.token.Generation,
-		credentialsVersion: s.credentialsVersion(),
-		renewRequest:       s.desired.RenewRequest,
-	}
-}
-
 func (s snapshot) targetVersion() string { return ownedsecret.Version(s.target) }
 
 func (s snapshot) credentialsVersion() string { return ownedsecret.Version(s.credentialsSecret) }
@@ -261,16 +190,16 @@ func (s snapshot) hasNoTokenKey() bool {
 	return s.record() != nil && s.target.Annotations[v1alpha1.TokenKeyAnnotation] == ""
 }
 
-// trial returns how the current token is verified.
-func (s snapshot) trial() pipedream.Trial {
-	environment := s.token.Spec.Environment
+// trialOf returns how the current token of a PipedreamToken is verified.
+func trialOf(token *v1alpha1.PipedreamToken) pipedream.Trial {
+	environment := token.Spec.Environment
 	if environment == "" {
 		environment = v1alpha1.EnvironmentProduction
 	}
 	return pipedream.Trial{
-		ProjectID:   s.token.Spec.ProjectID,
+		ProjectID:   token.Spec.ProjectID,
 		Environment: string(environment),
-		Scopes:      s.token.Spec.Scopes,
+		Scopes:      token.Spec.Scopes,
 	}
 }
 

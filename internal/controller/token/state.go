@@ -5,12 +5,12 @@ package token
 
 import (
 	"slices"
-	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller/attempt"
 	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
@@ -103,11 +103,11 @@ type attemptState struct {
 	// pending is a token that was issued and could not be written yet.
 	pending *recordedToken
 	// failure is the last failed attempt to get a token; nil after an attempt that worked.
-	failure *failure
+	failure *attempt.Failure
 	// rewriteFailure is the last failed attempt to write the Secret with the current token.
-	rewriteFailure *failure
+	rewriteFailure *attempt.Failure
 	// blocker is what makes an attempt impossible now; nil if nothing does.
-	blocker *failure
+	blocker *attempt.Failure
 
 	// lastIssue is when the last token was issued.
 	lastIssue time.Time
@@ -195,7 +195,7 @@ func (c *checkState) templateError(generation int64) error {
 }
 
 // activeFailure returns the failure that condition Renewed is about; nil if there is none.
-func (a attemptState) activeFailure() *failure {
+func (a attemptState) activeFailure() *attempt.Failure {
 	switch {
 	case a.blocker != nil:
 		return a.blocker
@@ -208,51 +208,7 @@ func (a attemptState) activeFailure() *failure {
 // waitsForCluster reports whether a request to the API server has failed, and the operator waits before
 // it sends the next one.
 func (a attemptState) waitsForCluster(now time.Time) bool {
-	return slices.ContainsFunc([]*failure{a.failure, a.rewriteFailure}, func(failed *failure) bool {
-		return failed != nil && failed.reason == v1alpha1.ReasonClusterUnavailable && now.Before(failed.notBefore)
+	return slices.ContainsFunc([]*attempt.Failure{a.failure, a.rewriteFailure}, func(failed *attempt.Failure) bool {
+		return failed != nil && failed.Row.Reason == v1alpha1.ReasonClusterUnavailable && now.Before(failed.NotBefore)
 	})
-}
-
-// states holds the state of each PipedreamToken. The queue never gives one object to two
-// workers, so that only the map needs a lock.
-type states struct {
-	mu     sync.Mutex
-	byName map[types.NamespacedName]*state
-}
-
-// of returns the state of the object with a name and a UID; nil if nothing is known of it.
-func (s *states) of(name types.NamespacedName, uid types.UID) *state {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if known, ok := s.byName[name]; ok && known.uid == uid {
-		return known
-	}
-	return nil
-}
-
-// put remembers the state of an object.
-func (s *states) put(name types.NamespacedName, known *state) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.byName == nil {
-		s.byName = map[types.NamespacedName]*state{}
-	}
-	s.byName[name] = known
-}
-
-// goodUntil returns when the current token of an object expires; zero if it is worth nothing, or if
-// nothing is known of the object. The worker that has last reconciled the object calls it.
-func (s *states) goodUntil(name types.NamespacedName) time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if known, ok := s.byName[name]; ok {
-		return known.goodUntil
-	}
-	return time.Time{}
-}
-
-func (s *states) forget(name types.NamespacedName) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.byName, name)
 }

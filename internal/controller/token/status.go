@@ -4,13 +4,14 @@
 package token
 
 import (
-	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller/attempt"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller/conditions"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 )
 
@@ -31,7 +32,7 @@ type view struct {
 // failure returns the failed attempt that the status is about; nil if there is none. While the
 // PipedreamToken is suspended, no attempt is made, so that none is failing; that it is being deleted is
 // said all the same.
-func (v view) failure() *failure {
+func (v view) failure() *attempt.Failure {
 	if v.desired.Suspended && !v.isTokenTerminating() {
 		return nil
 	}
@@ -41,7 +42,7 @@ func (v view) failure() *failure {
 // project computes the status. It is pure.
 func project(v view) v1alpha1.PipedreamTokenStatus {
 	status := v1alpha1.PipedreamTokenStatus{
-		Conditions:                  knownConditions(v.previous.Conditions),
+		Conditions:                  conditions.Known(v.previous.Conditions, conditionTypes...),
 		ObservedGeneration:          v.token.Generation,
 		ClientSecretResourceVersion: credentialsVersionRead(v),
 	}
@@ -73,13 +74,13 @@ func projectConditions(v view, status *v1alpha1.PipedreamTokenStatus, current re
 	generation := v.token.Generation
 	ready := readyCondition(v, status, current)
 	ready.ObservedGeneration = generation
-	ready.Message = v.keptMessage(ready, status, true) // It says nothing but what the status says.
+	ready.Message = keptMessage(&v.previous, ready, status, true) // It says nothing but what the status says.
 	set(ready)
 
 	failed := v.failure()
 	renewed := renewedCondition(v, status, failed)
 	renewed.ObservedGeneration = generation
-	renewed.Message = v.keptMessage(renewed, status, isAttemptRestored(v, failed) || mayOtherKnowMore(v, renewed))
+	renewed.Message = keptMessage(&v.previous, renewed, status, isAttemptRestored(v, failed) || mayOtherKnowMore(v, renewed))
 	set(renewed)
 
 	switch {
@@ -91,10 +92,10 @@ func projectConditions(v view, status *v1alpha1.PipedreamTokenStatus, current re
 		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionVerified)
 	}
 	// A failure of an older spec does not set Stalled. The current spec must fail first.
-	if failed.isStalled(v.at) && failed.tried.generation == generation {
+	if failed.IsStalled(v.at) && failed.Tried.Generation == generation {
 		set(metav1.Condition{
 			Type: v1alpha1.ConditionStalled, Status: metav1.ConditionTrue, ObservedGeneration: generation,
-			Reason: failed.reason, Message: renewed.Message,
+			Reason: failed.Row.Reason, Message: renewed.Message,
 		})
 	} else {
 		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionStalled)
@@ -103,10 +104,10 @@ func projectConditions(v view, status *v1alpha1.PipedreamTokenStatus, current re
 
 // isAttemptRestored reports whether this process knows what condition Renewed says from the status
 // only.
-func isAttemptRestored(v view, failed *failure) bool {
+func isAttemptRestored(v view, failed *attempt.Failure) bool {
 	switch {
 	case failed != nil:
-		return failed.isRestored
+		return failed.IsRestored
 	case !v.ticket.PausedUntil.IsZero():
 		return false // The message says when the pause ends, which may be another time now.
 	}
@@ -127,7 +128,7 @@ func projectVerified(v view, status *v1alpha1.PipedreamTokenStatus, set func(met
 	// is about the spec as it is.
 	verified.ObservedGeneration = known.triedFor
 	// Only the words of an inconclusive verification depend on the answer.
-	verified.Message = v.keptMessage(verified, status, known.isRestored || verified.Reason != v1alpha1.ReasonVerificationInconclusive)
+	verified.Message = keptMessage(&v.previous, verified, status, known.isRestored || verified.Reason != v1alpha1.ReasonVerificationInconclusive)
 	set(verified)
 	if verified.Status != metav1.ConditionTrue && known.acceptedFor == v.token.Generation {
 		status.AcceptedGeneration = v.token.Generation
@@ -137,20 +138,16 @@ func projectVerified(v view, status *v1alpha1.PipedreamTokenStatus, set func(met
 // keptMessage returns the message of a condition. If the message may be kept, the old one is, until a
 // time, a status or a reason in the status changes. So a release with new words does not write
 // every status at its start.
-func (v view) keptMessage(condition metav1.Condition, status *v1alpha1.PipedreamTokenStatus, mayBeKept bool) string {
-	before := meta.FindStatusCondition(v.previous.Conditions, condition.Type)
-	isSame := mayBeKept && isSameCondition(before, &condition) && before.ObservedGeneration == condition.ObservedGeneration && isAboutSameToken(&v.previous, status)
+func keptMessage(previous *v1alpha1.PipedreamTokenStatus, condition metav1.Condition, status *v1alpha1.PipedreamTokenStatus, mayBeKept bool) string {
+	before := meta.FindStatusCondition(previous.Conditions, condition.Type)
+	isSame := mayBeKept && conditions.AreSame(before, &condition) && before.ObservedGeneration == condition.ObservedGeneration && isAboutSameToken(previous, status)
 	if isSame && condition.Type != v1alpha1.ConditionReady { // The messages of the others speak of the current token.
-		isSame = isSameCondition(meta.FindStatusCondition(v.previous.Conditions, v1alpha1.ConditionReady), meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady))
+		isSame = conditions.AreSame(meta.FindStatusCondition(previous.Conditions, v1alpha1.ConditionReady), meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady))
 	}
 	if isSame {
 		return before.Message
 	}
 	return condition.Message
-}
-
-func isSameCondition(a, b *metav1.Condition) bool {
-	return a != nil && b != nil && a.Status == b.Status && a.Reason == b.Reason
 }
 
 // isAboutSameToken reports whether two statuses are about the same generation, the same Secret and the
@@ -161,25 +158,13 @@ func isAboutSameToken(a, b *v1alpha1.PipedreamTokenStatus) bool {
 		a.RenewalTime.Equal(b.RenewalTime) && a.Secret.Name == b.Secret.Name
 }
 
-// knownConditions returns a copy of the operator's conditions, without the ones that the schema has
-// put there and that nobody has ever observed.
-func knownConditions(conditions []metav1.Condition) []metav1.Condition {
-	return slices.DeleteFunc(slices.Clone(conditions), func(condition metav1.Condition) bool {
-		switch condition.Type {
-		case v1alpha1.ConditionReady, v1alpha1.ConditionRenewed, v1alpha1.ConditionVerified, v1alpha1.ConditionStalled:
-			return condition.LastTransitionTime.Unix() <= 0
-		}
-		return true
-	})
-}
-
 // credentialsVersionRead returns the version of the credentials that the last attempt or check was
 // made with.
 func credentialsVersionRead(v view) string {
 	failed := v.failure()
 	switch {
 	case failed != nil:
-		return failed.tried.credentialsVersion
+		return failed.Tried.CredentialsVersion
 	case v.state.check.last.credentialsVersion != "":
 		return v.state.check.last.credentialsVersion
 	}
@@ -196,5 +181,5 @@ func nextAttempt(v view) time.Time {
 	case v.decision.Action == renewal.Wait:
 		return v.decision.Until
 	}
-	return failed.notBefore
+	return failed.NotBefore
 }

@@ -428,7 +428,7 @@ func TestPendingTokenOfAnObjectThatIsHeldIsDropped(t *testing.T) {
 	if got := w.target(); got.ResourceVersion != before.ResourceVersion {
 		t.Error("the pending token was written")
 	}
-	if known := w.reconciler.states.of(w.key("orders"), w.token().UID); known == nil || known.attempt.pending != nil {
+	if known, _ := w.reconciler.states.Of(w.key("orders"), w.token().UID); known == nil || known.attempt.pending != nil {
 		t.Error("a token that is never written is kept in memory")
 	}
 }

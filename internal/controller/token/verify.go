@@ -20,7 +20,7 @@ func (a actions) verify(ctx context.Context, s snapshot, st state) (outcome, err
 	if !ticket.IsReady {
 		return verificationQueued{ticket}, nil
 	}
-	target, err := a.readTarget(ctx, s)
+	target, err := readTarget(ctx, a.client, s)
 	if err != nil {
 		return failedRead(ctx, err, a.clock.Now())
 	}
@@ -30,7 +30,7 @@ func (a actions) verify(ctx context.Context, s snapshot, st state) (outcome, err
 	found := verdict{target: target}
 	found.err = a.verifications.Do(s.requester(), throttle.DoOptions{}, func() (err error) {
 		token := pipedream.NewSensitive(string(target.Data[target.Annotations[v1alpha1.TokenKeyAnnotation]]))
-		found.is, err = a.pipedream.Verify(ctx, token, s.trial())
+		found.is, err = a.pipedream.Verify(ctx, token, trialOf(s.token))
 		return err
 	})
 	switch {

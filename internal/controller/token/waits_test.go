@@ -125,7 +125,7 @@ func restoredWait(until, now time.Time) time.Time {
 			LastTransitionTime: metav1.NewTime(now),
 		}},
 	}}
-	return restoreFailure(snapshot{token: token, now: now}).notBefore
+	return restoreFailure(snapshot{token: token, now: now}).NotBefore
 }
 
 func TestNothingIsReadDuringTheLongestWait(t *testing.T) {

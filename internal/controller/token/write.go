@@ -45,7 +45,7 @@ func (a actions) writeToken(ctx context.Context, s snapshot, st state, pending r
 	var faster *metav1.PartialObjectMetadata
 	for range maxOvertaken {
 		switch {
-		case a.isGone(ctx, s):
+		case isGone(ctx, a.cache, s):
 			return discarded{isTerminating: true}, nil
 		case s.targetState() == renewal.Foreign:
 			return foreign{s.target}, nil
