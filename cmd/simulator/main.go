@@ -48,35 +48,26 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
+// settings are the values of the flags.
+type settings struct {
+	listen                        string
+	lifetime, knownAfter, latency time.Duration
+	withTLS                       bool
+	tlsNames, tlsCAFile           string
+	scopeAnswer                   string
+	behavior                      map[string]string
+	// clients are as they are given: id:secret.
+	clients []string
+	// limits are as they are given: id:scope,scope.
+	limits    []string
+	connected *accountFlags
+}
+
 // parse reads the arguments. With --help, it prints the help and returns flag.ErrHelp.
 func parse(args []string, help io.Writer) (listen string, api *simulator.Simulator, err error) {
 	flags := flag.NewFlagSet("simulator", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	flags.StringVar(&listen, "listen", "127.0.0.1:8099", "`address` to listen on; port 0 takes a free one")
-	lifetime := flags.Duration("token-lifetime", simulator.DefaultTokenLifetime, "life of a token, in whole seconds")
-	knownAfter := flags.Duration("token-known-after", 0, "time after its issue until a token is accepted; 401 before")
-	latency := flags.Duration("latency", 0, "what each answer takes at least")
-	withTLS := flags.Bool("tls", false, "speak TLS, with HTTP/2 or HTTP/1.1, with a certificate of a CA that is made at the start")
-	tlsNames := flags.String("tls-names", "localhost,127.0.0.1,::1", "with --tls, the host `names` and IP addresses in the certificate, separated by commas")
-	tlsCAFile := flags.String("tls-ca-file", "", "with --tls, a `file` to write the CA's certificate to, for clients to trust")
-	scopeAnswer := flags.String("scope-answer", string(simulator.ScopeAbsent),
-		fmt.Sprintf("which scopes are granted, and how the answer names them: one of %q", simulator.ScopeAnswers))
-	behavior := map[string]string{}
-	flags.Func("behavior", "how to answer where Pipedream's documentation says nothing, as `name=value`; repeat it for more", func(one string) error {
-		name, value, _ := strings.Cut(one, "=")
-		behavior[name] = value
-		return nil
-	})
-	var clients, limits []string
-	flags.Func("client-scopes", "the only scopes that a client may have, as `id:scope,scope`; repeat it for more clients", func(limit string) error {
-		limits = append(limits, limit)
-		return nil
-	})
-	flags.Func("client", "OAuth client as `id:secret`; repeat it for more, at least one", func(client string) error {
-		clients = append(clients, client) // parsed later, because an error of package flag would repeat the secret
-		return nil
-	})
-	connected := addAccountFlags(flags)
+	given := addFlags(flags)
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			flags.SetOutput(help)
@@ -84,31 +75,69 @@ func parse(args []string, help io.Writer) (listen string, api *simulator.Simulat
 		}
 		return "", nil, err
 	}
-	if err := check(flags, listen, *latency); err != nil {
+	if err := check(flags, given.listen, given.latency); err != nil {
 		return "", nil, err
 	}
-	api = simulator.New(simulator.Options{Now: clock.RealClock{}.Now, Latency: *latency})
-	if err := api.SetTokenLifetime(*lifetime); err != nil {
-		return "", nil, fmt.Errorf("--token-lifetime: %w", err)
-	}
-	if err := api.SetTokenKnownAfter(*knownAfter); err != nil {
-		return "", nil, fmt.Errorf("--token-known-after: %w", err)
-	}
-	if err := api.SetScopeAnswer(simulator.ScopeAnswer(*scopeAnswer)); err != nil {
-		return "", nil, fmt.Errorf("--scope-answer: %w", err)
-	}
-	if err := api.SetBehavior(behavior); err != nil {
-		return "", nil, fmt.Errorf("--behavior: %w", err)
-	}
-	if err := errors.Join(register(api, clients), limit(api, limits), connected.apply(api.Accounts)); err != nil {
+	api, err = newSimulator(given)
+	if err != nil {
 		return "", nil, err
 	}
-	if *withTLS {
-		if err := api.TLS.Enable(strings.Split(*tlsNames, ","), *tlsCAFile); err != nil {
-			return "", nil, fmt.Errorf("--tls: %w", err)
+	return given.listen, api, nil
+}
+
+// addFlags adds all flags, and returns where their values will be.
+func addFlags(flags *flag.FlagSet) *settings {
+	s := &settings{behavior: map[string]string{}}
+	flags.StringVar(&s.listen, "listen", "127.0.0.1:8099", "`address` to listen on; port 0 takes a free one")
+	flags.DurationVar(&s.lifetime, "token-lifetime", simulator.DefaultTokenLifetime, "life of a token, in whole seconds")
+	flags.DurationVar(&s.knownAfter, "token-known-after", 0, "time after its issue until a token is accepted; 401 before")
+	flags.DurationVar(&s.latency, "latency", 0, "what each answer takes at least")
+	flags.BoolVar(&s.withTLS, "tls", false, "speak TLS, with HTTP/2 or HTTP/1.1, with a certificate of a CA that is made at the start")
+	flags.StringVar(&s.tlsNames, "tls-names", "localhost,127.0.0.1,::1", "with --tls, the host `names` and IP addresses in the certificate, separated by commas")
+	flags.StringVar(&s.tlsCAFile, "tls-ca-file", "", "with --tls, a `file` to write the CA's certificate to, for clients to trust")
+	flags.StringVar(&s.scopeAnswer, "scope-answer", string(simulator.ScopeAbsent),
+		fmt.Sprintf("which scopes are granted, and how the answer names them: one of %q", simulator.ScopeAnswers))
+	flags.Func("behavior", "how to answer where Pipedream's documentation says nothing, as `name=value`; repeat it for more", func(one string) error {
+		name, value, _ := strings.Cut(one, "=")
+		s.behavior[name] = value
+		return nil
+	})
+	flags.Func("client-scopes", "the only scopes that a client may have, as `id:scope,scope`; repeat it for more clients", func(limit string) error {
+		s.limits = append(s.limits, limit)
+		return nil
+	})
+	flags.Func("client", "OAuth client as `id:secret`; repeat it for more, at least one", func(client string) error {
+		s.clients = append(s.clients, client) // parsed later, because an error of package flag would repeat the secret
+		return nil
+	})
+	s.connected = addAccountFlags(flags)
+	return s
+}
+
+// newSimulator returns a simulator that is set as the flags say.
+func newSimulator(s *settings) (*simulator.Simulator, error) {
+	api := simulator.New(simulator.Options{Now: clock.RealClock{}.Now, Latency: s.latency})
+	if err := api.SetTokenLifetime(s.lifetime); err != nil {
+		return nil, fmt.Errorf("--token-lifetime: %w", err)
+	}
+	if err := api.SetTokenKnownAfter(s.knownAfter); err != nil {
+		return nil, fmt.Errorf("--token-known-after: %w", err)
+	}
+	if err := api.SetScopeAnswer(simulator.ScopeAnswer(s.scopeAnswer)); err != nil {
+		return nil, fmt.Errorf("--scope-answer: %w", err)
+	}
+	if err := api.SetBehavior(s.behavior); err != nil {
+		return nil, fmt.Errorf("--behavior: %w", err)
+	}
+	if err := errors.Join(register(api, s.clients), limit(api, s.limits), s.connected.apply(api.Accounts)); err != nil {
+		return nil, err
+	}
+	if s.withTLS {
+		if err := api.TLS.Enable(strings.Split(s.tlsNames, ","), s.tlsCAFile); err != nil {
+			return nil, fmt.Errorf("--tls: %w", err)
 		}
 	}
-	return listen, api, nil
+	return api, nil
 }
 
 // limit restricts clients to certain scopes.

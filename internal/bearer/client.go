@@ -12,7 +12,6 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/retry"
-	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
 )
 
 const (
@@ -22,14 +21,6 @@ const (
 	// knownAfter is the age until which a token may be refused although it is good: Pipedream may need a
 	// few seconds to know a token that it has issued.
 	knownAfter = 10 * time.Second
-	// firstDenial is how long a project that denies access is not asked again. The time doubles with
-	// each further denial in a row, up to retry.LongestWait.
-	firstDenial = time.Minute
-	// refusedLater is how much later an account that was refused asks a project that denies access.
-	refusedLater = 5 * time.Second
-	// probeTime is how long the others wait for the request that finds out whether a project still
-	// denies access.
-	probeTime = 15 * time.Second
 	// longestFailure is the longest time without an attempt after a transient failure, and
 	// bypassAfter the shortest one for a requester that bypasses the refusal cache.
 	longestFailure = 30 * time.Second
@@ -53,9 +44,9 @@ type client struct {
 	failure *failure
 	// wantsFresh is true if the current token is to be replaced because it was refused.
 	wantsFresh bool
-	denials    map[string]*denial
-	refusals   map[subject]refusal
-	usedAt     time.Time
+	// refusals are the refusals of the client's tokens.
+	refusals refusals
+	usedAt   time.Time
 }
 
 // token is an access token of a client.
@@ -76,27 +67,9 @@ type failure struct {
 	count     int
 }
 
-// subject is an account in a project.
-type subject struct{ project, account string }
-
-// refusal is that the token of a serial number was refused for a subject.
-type refusal struct {
-	serial int
-	at     time.Time
-}
-
-// denial is that a project refuses each token of a client. Until a time only the prober may ask the
-// project, if there is one.
-type denial struct {
-	refusal
-	err    *pipedream.Error
-	until  time.Time
-	count  int
-	prober throttle.Requester
-}
-
-func (s *Store) digestOf(credentials pipedream.Credentials) digest {
-	mac := hmac.New(sha256.New, s.key)
+// digestOf returns the digest of credentials, with a key that no other Store has.
+func digestOf(key []byte, credentials pipedream.Credentials) digest {
+	mac := hmac.New(sha256.New, key)
 	_, _ = fmt.Fprintf(mac, "%d:%s%s", len(credentials.ClientID), credentials.ClientID, credentials.ClientSecret.Reveal())
 	return digest(mac.Sum(nil))
 }
@@ -107,7 +80,7 @@ func (c *client) lend(need Need, now time.Time) (*token, error) {
 	if c == nil {
 		return nil, nil
 	}
-	if err := c.denialOf(need, now); err != nil {
+	if err := c.refusals.denialOf(need, now); err != nil {
 		return nil, err
 	}
 	if c.isPreviousLent(now) {
@@ -123,37 +96,13 @@ func (c *client) lend(need Need, now time.Time) (*token, error) {
 	return nil, nil
 }
 
-// denialOf returns the error for a need that must not ask its project now.
-func (c *client) denialOf(need Need, now time.Time) error {
-	denied := c.denials[need.Project]
-	if denied == nil || denied.prober == need.Requester {
-		return nil
-	}
-	until := denied.untilFor(c, need)
-	if !now.Before(retry.Believe(until, now)) {
-		return nil
-	}
-	return denied.err.WithRetryAt(until)
-}
-
 // lease lends a token. The first one who asks a project again that denied access asks for all.
 func (c *client) lease(lent *token, need Need, now time.Time) Bearer {
 	if lent == nil {
 		return Bearer{}
 	}
-	if denied := c.denials[need.Project]; denied != nil {
-		denied.until, denied.prober = now.Add(probeTime), need.Requester
-	}
+	c.refusals.probe(need, now)
 	return Bearer{client: c, token: lent, project: need.Project, account: need.Account, lentAt: now}
-}
-
-// untilFor returns until when a need must not ask the project. An account that was refused itself lets the
-// others try first: the refusal may be about that account alone.
-func (d *denial) untilFor(c *client, need Need) time.Time {
-	if c.refusals[subject{need.Project, need.Account}].serial == d.serial {
-		return d.until.Add(refusedLater)
-	}
-	return d.until
 }
 
 func (t *token) isGood(now time.Time) bool { return t != nil && now.Before(t.expires) }
@@ -173,7 +122,7 @@ func (c *client) isReplaced(now time.Time) bool {
 // isRefusedFor reports whether the current token was refused for this very need, so that only a fresh
 // one is of use.
 func (c *client) isRefusedFor(need Need) bool {
-	return c.wantsFresh && c.refusals[subject{need.Project, need.Account}].serial == c.current.serial
+	return c.wantsFresh && c.refusals.bySubject[subject{need.Project, need.Account}].serial == c.current.serial
 }
 
 func (c *client) isFailing(now time.Time) bool {
@@ -227,8 +176,7 @@ func (c *client) acceptedBy(b Bearer, now time.Time) {
 	limit(b.token.accepted, mostProjects, func(at time.Time) time.Time { return at })
 	b.token.accepted[b.project] = now
 	b.token.isDoubted = false
-	delete(c.denials, b.project)
-	delete(c.refusals, subject{b.project, b.account})
+	c.refusals.forget(b)
 }
 
 // refusedBy records that a token was refused, and returns whether another token may help, and else the
@@ -240,72 +188,16 @@ func (c *client) refusedBy(b Bearer, failed *pipedream.Error, now time.Time) (ag
 	if b.token != c.current || !b.token.isGood(now) {
 		return true, failed // There is another token by now, or there will be.
 	}
-	isFreshUseful := c.isFreshUseful(b, now)
-	limit(c.refusals, mostRefusals, func(r refusal) time.Time { return r.at })
-	c.refusals[subject{b.project, b.account}] = refusal{serial: b.token.serial, at: now}
+	isFreshUseful := c.refusals.isFreshUseful(b, now)
+	c.refusals.add(b, now)
 	if !isFreshUseful {
-		return false, c.deny(b, failed, now)
+		return false, c.refusals.deny(b, failed, now)
 	}
 	c.wantsFresh = true
 	if failed.Kind == pipedream.TokenRejected {
 		b.token.isDoubted = true
 	}
 	return true, failed
-}
-
-// isFreshUseful reports whether a fresh token may help after a refusal. It does not if the token is a
-// fresh one itself, or if the same was refused before and is accepted by others since.
-func (c *client) isFreshUseful(b Bearer, now time.Time) bool {
-	before, isKnown := c.refusals[subject{b.project, b.account}]
-	if d := c.denials[b.project]; d != nil && d.count > 0 {
-		before, isKnown = d.refusal, true // One account stands for all of the project.
-	}
-	switch {
-	case now.Sub(b.token.issued) < freshEvery:
-		return false
-	case !isKnown:
-		return true
-	}
-	return before.serial == b.token.serial && !b.token.isAcceptedSince(before.at)
-}
-
-// deny records that a fresh token was refused, too, and returns the error. The project is not asked for a
-// while, unless the refusal may be about the account alone.
-func (c *client) deny(b Bearer, failed *pipedream.Error, now time.Time) error {
-	isAboutAccount := !b.token.accepted[b.project].IsZero() && failed.Kind == pipedream.AccessDenied
-	if isAboutAccount || failed.Kind == pipedream.AccountNotFound {
-		return failed
-	}
-	d := c.denials[b.project]
-	if d == nil {
-		limit(c.denials, mostProjects, func(d *denial) time.Time { return d.until })
-		d = &denial{}
-		c.denials[b.project] = d
-	}
-	d.prober, d.refusal = throttle.Requester{}, refusal{serial: b.token.serial, at: now}
-	if known := b.token.issued.Add(knownAfter); d.count == 0 && b.isUnknown(failed) && now.Before(known) {
-		d.until = known
-		d.err = &pipedream.Error{
-			Kind: pipedream.Unavailable, StatusCode: failed.StatusCode, Detail: "Pipedream may not know the new access token yet",
-		}
-	} else {
-		d.count++
-		d.until = now.Add(retry.Doubled(firstDenial, retry.LongestWait-refusedLater, d.count))
-		d.err = denied(failed)
-	}
-	return d.err.WithRetryAt(d.until.Add(refusedLater))
-}
-
-// isUnknown reports whether a refusal may mean that Pipedream does not know the token yet.
-func (b Bearer) isUnknown(failed *pipedream.Error) bool {
-	return failed.Kind == pipedream.TokenRejected && len(b.token.accepted) == 0
-}
-
-// denied returns the error for a token that is good, and that was refused all the same.
-func denied(failed *pipedream.Error) *pipedream.Error {
-	e := *failed
-	e.Kind = pipedream.AccessDenied
-	return &e
 }
 
 // isAcceptedSince reports whether any project has accepted the token since a time.

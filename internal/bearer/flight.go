@@ -33,69 +33,6 @@ type flightOwner interface{ endFlight() }
 func (c *client) endFlight()    { c.flight = nil }
 func (r *reference) endFlight() { r.flight = nil }
 
-// reference is a credential reference. Its client is nil until its credentials are read.
-type reference struct {
-	client *client
-	flight *flight
-	usedAt time.Time
-}
-
-// reference returns the reference of a need, with its client if that is known.
-func (s *Store) reference(need Need, now time.Time) *reference {
-	ref := s.references[need.CredentialReference]
-	if ref == nil {
-		limit(s.references, mostReferences, func(r *reference) time.Time { return r.lastUse() })
-		ref = &reference{}
-		s.references[need.CredentialReference] = ref
-	}
-	if need.Credentials != nil {
-		s.identify(ref, s.clientOf(s.digestOf(*need.Credentials), now))
-	}
-	ref.usedAt = now
-	if ref.client != nil {
-		ref.client.usedAt = now
-	}
-	return ref
-}
-
-// clientOf returns the client with a digest.
-func (s *Store) clientOf(d digest, now time.Time) *client {
-	if s.clients[d] == nil {
-		limit(s.clients, mostClients, func(c *client) time.Time { return c.lastUse() })
-		s.clients[d] = &client{digest: d, denials: map[string]*denial{}, refusals: map[subject]refusal{}, usedAt: now}
-	}
-	return s.clients[d]
-}
-
-// identify records which client a reference turns out to be, and joins the flights of both.
-func (s *Store) identify(ref *reference, c *client) {
-	f := ref.flight
-	ref.client, ref.flight = c, nil
-	switch {
-	case f == nil:
-	case c.flight == nil:
-		c.flight, f.owner = f, c
-	default:
-		// The client has a leader already. Who has waited here finds that out for itself.
-		s.end(f)
-	}
-}
-
-// flightOf returns the flight that brings a token for a reference.
-func (s *Store) flightOf(ref *reference) *flight {
-	f := &flight{waiters: map[throttle.Requester]time.Time{}}
-	if c := ref.client; c != nil {
-		if c.flight == nil {
-			c.flight, f.owner = f, c
-		}
-		return c.flight
-	}
-	if ref.flight == nil {
-		ref.flight, f.owner = f, ref
-	}
-	return ref.flight
-}
-
 // isLedBy reports whether a requester leads the flight, or may do so now because nobody does.
 func (f *flight) isLedBy(requester throttle.Requester, now time.Time) bool {
 	if f.isSending {
@@ -104,26 +41,42 @@ func (f *flight) isLedBy(requester throttle.Requester, now time.Time) bool {
 	return f.leader == requester || f.leader == throttle.Requester{} || now.Sub(f.seenAt) > leaderTimeout
 }
 
+// flights are the exchanges of all clients, with the requesters that lead them or wait for them.
+type flights struct {
+	// limiter is where leaders have their tickets.
+	limiter *throttle.Limiter
+	// changed has a value when Ready.Next is to be called, to get the woken ones.
+	changed chan struct{}
+	// byRequester has the flight that each requester leads or waits for.
+	byRequester map[throttle.Requester]*flight
+	// woken are the requesters whose flight has ended, and that Ready has not reported yet.
+	woken []throttle.Requester
+}
+
+func newFlights(limiter *throttle.Limiter) flights {
+	return flights{limiter: limiter, changed: make(chan struct{}, 1), byRequester: map[throttle.Requester]*flight{}}
+}
+
 // lead makes a requester the leader of a flight.
-func (s *Store) lead(f *flight, requester throttle.Requester, now time.Time) {
+func (all *flights) lead(f *flight, requester throttle.Requester, now time.Time) {
 	if f.leader != requester && f.leader != (throttle.Requester{}) {
-		s.options.Limiter.Cancel(f.leader)
-		delete(s.flights, f.leader)
+		all.limiter.Cancel(f.leader)
+		delete(all.byRequester, f.leader)
 	}
-	if s.flights[requester] != f {
-		s.abandon(requester)
+	if all.byRequester[requester] != f {
+		all.abandon(requester)
 	}
 	delete(f.waiters, requester)
 	f.leader, f.seenAt = requester, now
-	s.flights[requester] = f
+	all.byRequester[requester] = f
 }
 
 // wait makes a requester wait for the end of a flight, and returns how the flight stands.
-func (s *Store) wait(f *flight, requester throttle.Requester, now time.Time) throttle.Ticket {
-	if s.flights[requester] != f {
-		s.abandon(requester)
+func (all *flights) wait(f *flight, requester throttle.Requester, now time.Time) throttle.Ticket {
+	if all.byRequester[requester] != f {
+		all.abandon(requester)
 		f.waiters[requester] = now
-		s.flights[requester] = f
+		all.byRequester[requester] = f
 	}
 	ticket := f.ticket
 	ticket.IsReady, ticket.Since = false, f.waiters[requester]
@@ -131,62 +84,34 @@ func (s *Store) wait(f *flight, requester throttle.Requester, now time.Time) thr
 }
 
 // abandon takes a requester out of its flight. If it has led the flight, another one has to.
-func (s *Store) abandon(requester throttle.Requester) {
-	f := s.flights[requester]
+func (all *flights) abandon(requester throttle.Requester) {
+	f := all.byRequester[requester]
 	if f == nil {
 		return
 	}
-	delete(s.flights, requester)
+	delete(all.byRequester, requester)
 	delete(f.waiters, requester)
 	if f.leader == requester && !f.isSending {
-		s.end(f)
+		all.end(f)
 	}
 }
 
 // end ends a flight, and wakes who has waited for it.
-func (s *Store) end(f *flight) {
+func (all *flights) end(f *flight) {
 	f.owner.endFlight()
 	if f.leader != (throttle.Requester{}) {
-		s.options.Limiter.Cancel(f.leader)
-		delete(s.flights, f.leader)
+		all.limiter.Cancel(f.leader)
+		delete(all.byRequester, f.leader)
 	}
 	for requester := range f.waiters {
-		delete(s.flights, requester)
-		s.woken = append(s.woken, requester)
+		delete(all.byRequester, requester)
+		all.woken = append(all.woken, requester)
 	}
-	if len(f.waiters) > 0 {
-		s.ready.signal()
+	if len(f.waiters) == 0 {
+		return
 	}
-}
-
-// Ready reports who is to call Acquire again at one Store. Each Store has exactly one Ready, which New
-// returns, and a Ready must have one reader.
-type Ready struct {
-	store   *Store
-	changed chan struct{}
-}
-
-// Next returns the requesters that are to call Acquire again, each once, and how long to wait for Changed
-// at most before the next call. A wait of zero means that there is no need for a call before Changed has
-// a value.
-func (r *Ready) Next() (requesters []throttle.Requester, wait time.Duration) {
-	s := r.store
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.sweep(s.options.Now())
-	requesters, s.woken = s.woken, nil
-	if len(s.clients) == 0 && len(s.references) == 0 {
-		return requesters, 0
-	}
-	return requesters, sweepEvery
-}
-
-// Changed returns a channel that has a value when it is time to call Next.
-func (r *Ready) Changed() <-chan struct{} { return r.changed }
-
-func (r *Ready) signal() {
 	select {
-	case r.changed <- struct{}{}:
+	case all.changed <- struct{}{}:
 	default:
 	}
 }

@@ -94,16 +94,13 @@ func (b Bearer) Token() pipedream.Sensitive {
 // Store lends tokens. It is safe for concurrent use.
 type Store struct {
 	options Options
-	ready   *Ready
 
 	mu         sync.Mutex
 	key        []byte
 	clients    map[digest]*client
 	references map[string]*reference
-	// flights are the exchanges that each requester leads or waits for.
-	flights map[throttle.Requester]*flight
-	woken   []throttle.Requester
-	sweptAt time.Time
+	flights    flights
+	sweptAt    time.Time
 }
 
 // New returns a Store without tokens, and its only Ready.
@@ -113,11 +110,10 @@ func New(options Options) (*Store, *Ready) {
 		key:        []byte(rand.Text()),
 		clients:    map[digest]*client{},
 		references: map[string]*reference{},
-		flights:    map[throttle.Requester]*flight{},
+		flights:    newFlights(options.Limiter),
 		sweptAt:    options.Now(),
 	}
-	s.ready = &Ready{store: s, changed: make(chan struct{}, 1)}
-	return s, s.ready
+	return s, &Ready{store: s}
 }
 
 // Acquire lends a token. Its errors are:
@@ -139,7 +135,7 @@ func (s *Store) Acquire(ctx context.Context, need Need) (Bearer, error) {
 	ref := s.reference(need, now)
 	current, err := ref.client.lend(need, now)
 	if err != nil || current != nil && (need.OnlyCurrent || !ref.client.isReplaced(now)) {
-		s.abandon(need.Requester)
+		s.flights.abandon(need.Requester)
 		return ref.client.lease(current, need, now), err
 	}
 	if need.OnlyCurrent {
@@ -152,7 +148,7 @@ func (s *Store) Acquire(ctx context.Context, need Need) (Bearer, error) {
 	}
 	switch {
 	case current != nil && !errors.Is(err, ErrCredentialsNeeded):
-		s.abandon(need.Requester)
+		s.flights.abandon(need.Requester)
 		return ref.client.lease(current, need, now), nil
 	case err == nil:
 		err = &WaitingError{} // The new token is of no use any more.
@@ -164,14 +160,14 @@ func (s *Store) Acquire(ctx context.Context, need Need) (Bearer, error) {
 // token that is good still, so that nobody waits.
 func (s *Store) replace(ctx context.Context, need Need, ref *reference, isOptional bool) error {
 	now := s.options.Now()
-	f := s.flightOf(ref)
+	f := ref.currentFlight()
 	if !f.isLedBy(need.Requester, now) {
 		if isOptional {
 			return &WaitingError{}
 		}
-		return &WaitingError{Ticket: s.wait(f, need.Requester, now)}
+		return &WaitingError{Ticket: s.flights.wait(f, need.Requester, now)}
 	}
-	s.lead(f, need.Requester, now)
+	s.flights.lead(f, need.Requester, now)
 	f.ticket = s.options.Limiter.Reserve(need.Requester, throttle.ReserveOptions{
 		Lane: need.Lane, CredentialReference: need.CredentialReference,
 	})
@@ -216,7 +212,7 @@ func (s *Store) land(c *client, f *flight, issued pipedream.Token, err error) er
 	default:
 		c.accept(issued, now)
 	}
-	s.end(f)
+	s.flights.end(f)
 	return err
 }
 
@@ -266,5 +262,5 @@ func isNotFound(failed *pipedream.Error) bool {
 func (s *Store) Cancel(requester throttle.Requester) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.abandon(requester)
+	s.flights.abandon(requester)
 }

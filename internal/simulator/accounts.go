@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/http"
 	"regexp"
 	"slices"
 	"sync"
@@ -123,7 +122,7 @@ type Accounts struct {
 	accounts map[string]*account
 	// order are the IDs of the accounts, the oldest first.
 	order   []string
-	answers map[string]string
+	answers accountAnswers
 	limit   limit
 	// projects are the projects that a client may ask for accounts; none for a client that may ask all.
 	projects map[string][]string
@@ -134,6 +133,8 @@ type Accounts struct {
 type account struct {
 	Account
 	id string
+	// key makes its secrets.
+	key []byte
 	refreshState
 	// tokens are the access tokens that the app accepts, the oldest first.
 	tokens []appToken
@@ -194,16 +195,16 @@ func (a *Accounts) set(id string, to Account) error {
 	now := a.now()
 	current := a.accounts[id]
 	if current == nil {
-		current = &account{id: id, refreshState: refreshState{created: now}}
+		current = &account{id: id, key: a.key, refreshState: refreshState{created: now}}
 		a.accounts[id] = current
 		a.order = append(a.order, id)
 	} else {
-		current.advance(a, now) // The refreshes until now were made in the old way.
+		current.advance(now) // The refreshes until now were made in the old way.
 	}
 	isNew := current.version == 0 || current.AuthType != to.AuthType
 	current.Account = to
 	if isNew {
-		current.refresh(a, now)
+		current.refresh(now)
 	}
 	return nil
 }
@@ -228,8 +229,8 @@ func (a *Accounts) Refresh(id string) error {
 		return noAccount(id)
 	}
 	now := a.now()
-	current.advance(a, now)
-	current.refresh(a, now)
+	current.advance(now)
+	current.refresh(now)
 	return nil
 }
 
@@ -239,72 +240,4 @@ func (a *Accounts) SetClientProjects(clientID string, projects []string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.projects[clientID] = slices.Clone(projects)
-}
-
-// listAccounts answers GET /v1/connect/{project_id}/accounts for a client.
-func (a *Accounts) listAccounts(r *http.Request, clientID string) answer {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if refused := a.admit(r, clientID); refused != nil {
-		return *refused
-	}
-	return a.page(r)
-}
-
-// oneAccount answers GET /v1/connect/{project_id}/accounts/{account_id} for a client.
-func (a *Accounts) oneAccount(r *http.Request, clientID string) answer {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if refused := a.admit(r, clientID); refused != nil {
-		return *refused
-	}
-	found := a.accounts[r.PathValue("account_id")]
-	switch {
-	case found == nil || found.ProjectID != r.PathValue("project_id"):
-		return notFound()
-	case found.Environment != r.Header.Get("X-Pd-Environment"):
-		if a.answers[AnswerWrongEnvironment] == answeredBadRequest {
-			return wrongEnvironment()
-		}
-		return notFound()
-	}
-	return a.single(a.show(found, wantsCredentials(r)))
-}
-
-// restAccount answers GET /v1/accounts/{account_id}, the endpoint that is not Connect's.
-func (a *Accounts) restAccount(r *http.Request, _ string) answer {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	found := a.accounts[r.PathValue("account_id")]
-	if found == nil {
-		return notFound()
-	}
-	return jsonAnswer(http.StatusOK, map[string]any{"data": a.show(found, wantsCredentials(r)).rest()})
-}
-
-// admit refuses a call that the project limits, or that the client must not make. The caller holds the lock.
-func (a *Accounts) admit(r *http.Request, clientID string) *answer {
-	project := r.PathValue("project_id")
-	if refused := a.limit.take(project, a.now()); refused != nil {
-		return refused
-	}
-	if allowed := a.projects[clientID]; len(allowed) > 0 && !slices.Contains(allowed, project) {
-		return new(refusalFor(a.answers[AnswerForeignProject]))
-	}
-	return nil
-}
-
-// scopesFor returns the scopes that a call needs because it asks for credentials.
-func (a *Accounts) scopesFor(r *http.Request) []string {
-	if !wantsCredentials(r) || r.PathValue("project_id") == "" {
-		return nil
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return []string{a.answers[AnswerCredentialsScope]}
-}
-
-func wantsCredentials(r *http.Request) bool {
-	wants := r.URL.Query().Get("include_credentials")
-	return wants == "true" || wants == "1"
 }

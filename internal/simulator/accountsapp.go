@@ -37,7 +37,7 @@ func (a *Accounts) Counters() AccountCounters {
 	now := a.now()
 	counted := AccountCounters{Accounts: map[string]AccountCount{}, Apps: values(a.apps), Throttled: a.limit.refused}
 	for id, one := range a.accounts {
-		one.advance(a, now)
+		one.advance(now)
 		one.count.Refreshes = one.version - 1
 		counted.Accounts[id] = one.count
 	}
@@ -46,12 +46,12 @@ func (a *Accounts) Counters() AccountCounters {
 
 // me answers GET /_app/{slug}/me as an app does that accounts are connected to: 200 for an access token or API key
 // of one of its accounts, else 401.
-func (a *Accounts) me(w http.ResponseWriter, r *http.Request) {
+func (api *accountAPI) me(w http.ResponseWriter, r *http.Request) {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
 		token = ""
 	}
-	id, ok := a.owner(r.PathValue("slug"), token)
+	id, ok := api.accounts.owner(r.PathValue("slug"), token)
 	if !ok {
 		refused := apiError(http.StatusUnauthorized, "invalid_token")
 		refused.headers["WWW-Authenticate"] = `Bearer error="invalid_token"`
@@ -72,7 +72,7 @@ func (a *Accounts) owner(app, token string) (id string, ok bool) {
 			continue
 		}
 		isApp = true
-		one.advance(a, now)
+		one.advance(now)
 		for _, good := range one.tokens {
 			if good.value == token && !good.isOver(now) {
 				id, ok = one.id, true

@@ -73,10 +73,10 @@ func (c *account) isRefreshable() bool {
 }
 
 // refresh gives an account new credentials.
-func (c *account) refresh(a *Accounts, now time.Time) {
+func (c *account) refresh(now time.Time) {
 	c.version++
 	c.refreshed = now
-	token := appToken{value: a.secret(c, "token")}
+	token := appToken{value: c.secret("token")}
 	if c.Life > 0 && c.AuthType == AuthOAuth {
 		token.expires = c.refreshed.Add(c.Life)
 	}
@@ -90,7 +90,7 @@ func (c *account) refresh(a *Accounts, now time.Time) {
 func (t appToken) isOver(now time.Time) bool { return !t.expires.IsZero() && !now.Before(t.expires) }
 
 // advance makes the refreshes in the background until now.
-func (c *account) advance(a *Accounts, now time.Time) {
+func (c *account) advance(now time.Time) {
 	way, err := parseRefresh(c.Account)
 	if err != nil || way.every == 0 || !c.isRefreshable() {
 		return
@@ -103,18 +103,18 @@ func (c *account) advance(a *Accounts, now time.Time) {
 			c.version, c.refreshed = c.version+1, at
 			continue
 		}
-		c.refresh(a, at)
+		c.refresh(at)
 	}
 }
 
 // askedFor makes the refresh that asking for the credentials causes.
-func (c *account) askedFor(a *Accounts, now time.Time) {
+func (c *account) askedFor(now time.Time) {
 	way, err := parseRefresh(c.Account)
 	if err != nil || !c.isRefreshable() {
 		return
 	}
 	if way.isForce || way.isLazy && c.isExpired(now) {
-		c.refresh(a, now)
+		c.refresh(now)
 	}
 }
 
@@ -140,8 +140,8 @@ func (c *account) nextRefresh() time.Time {
 }
 
 // secret returns a secret of the account's current credentials.
-func (a *Accounts) secret(c *account, name string) string {
-	mac := hmac.New(sha256.New, a.key)
+func (c *account) secret(name string) string {
+	mac := hmac.New(sha256.New, c.key)
 	_, _ = fmt.Fprintf(mac, "%s/%s/%d", c.id, name, c.version)
 	return "sim_" + encode(mac.Sum(nil))
 }

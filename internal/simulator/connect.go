@@ -30,7 +30,7 @@ type pageInfo struct {
 type connect struct {
 	tokens    *tokens
 	behaviors *behaviors
-	accounts  *Accounts
+	accounts  *accountAPI
 }
 
 // content returns the answer to a call of a client.

@@ -11,7 +11,7 @@
 // [Accounts.SetAnswers] chooses another answer.
 //
 // The types oauth and connect answer the calls of the imitated API. Each lists its calls in a method "endpoints". The types
-// clients and tokens hold the state that oauth and connect share, and Accounts holds the accounts. The type calls serves
+// clients and tokens hold the state that oauth and connect share, and Accounts holds the accounts, whose calls accountAPI answers. The type calls serves
 // all calls of the API, with the latency, the faults and the counters. The type control serves /_sim/. To add a part of
 // the API, add its state and its endpoints in New, and its control calls in newControl.
 //
@@ -105,8 +105,9 @@ func New(o Options) *Simulator {
 	}
 	api := &calls{latency: o.Latency, faults: s.faults, counters: s.counters}
 	api.serve(s.mux, s.oauth.endpoints())
-	api.serve(s.mux, (&connect{tokens: s.tokens, behaviors: s.behaviors, accounts: s.Accounts}).endpoints())
-	s.mux.HandleFunc("GET /_app/{slug}/me", s.Accounts.me)
+	accounts := &accountAPI{accounts: s.Accounts}
+	api.serve(s.mux, (&connect{tokens: s.tokens, behaviors: s.behaviors, accounts: accounts}).endpoints())
+	s.mux.HandleFunc("GET /_app/{slug}/me", accounts.me)
 	s.mux.HandleFunc("GET /.well-known/jwks.json", s.tokens.keys)
 	newControl(s).serve(s.mux)
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {

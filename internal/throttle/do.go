@@ -57,7 +57,7 @@ func (l *Limiter) begin(requester Requester, options DoOptions) (*flight, error)
 		return nil, ErrNotReady
 	}
 	wasReadyToSend := e.state == readyToSend
-	s.takeBack(e)
+	s.turns.takeBack(e)
 	s.queue.putBack(e)
 	if options.Credentials == nil {
 		s.clients.bind(e, "") // The answer will say nothing about the credentials there.
@@ -165,8 +165,8 @@ func (f *flight) retryAt(s *schedule, kind pipedream.Kind) (at time.Time) {
 	if s.outage.isOn {
 		at = s.outage.nextProbe
 	}
-	if f.request.isFailing() && f.request.nextProbe().After(at) {
-		at = f.request.nextProbe()
+	if f.request.isFailing() && f.request.streak.nextProbe().After(at) {
+		at = f.request.streak.nextProbe()
 	}
 	return at
 }
@@ -212,7 +212,6 @@ func (f *flight) learn(s *schedule, failed *pipedream.Error, kind pipedream.Kind
 // wake reports the requesters that have failed in an outage, when it is over.
 func (s *schedule) wake(now time.Time) {
 	if woken := s.outage.wake(now); len(woken) > 0 {
-		s.unreported = append(s.unreported, woken...)
-		s.signal()
+		s.turns.report(woken...)
 	}
 }

@@ -35,7 +35,7 @@ func (s *schedule) check() error {
 			users[e.client]++
 		}
 	}
-	for _, e := range s.given {
+	for _, e := range s.turns.given {
 		if s.entries[e.requester] != e || e.state == waiting {
 			return fmt.Errorf("%v is given a turn that it has not", e.requester)
 		}
@@ -45,10 +45,10 @@ func (s *schedule) check() error {
 		return err
 	case inQueue != queued:
 		return fmt.Errorf("%d are in the queue, and %d have no turn", inQueue, queued)
-	case queued+len(s.given) != len(s.entries):
-		return fmt.Errorf("%d are in the queue, %d have a turn, and %d have a ticket", queued, len(s.given), len(s.entries))
-	case ready != s.readyToSend:
-		return fmt.Errorf("%d are ready to send, and %d are counted", ready, s.readyToSend)
+	case queued+len(s.turns.given) != len(s.entries):
+		return fmt.Errorf("%d are in the queue, %d have a turn, and %d have a ticket", queued, len(s.turns.given), len(s.entries))
+	case ready != s.turns.readyToSend:
+		return fmt.Errorf("%d are ready to send, and %d are counted", ready, s.turns.readyToSend)
 	}
 	if err := s.checkClients(users, readyToSendWith); err != nil {
 		return err

@@ -12,7 +12,6 @@ package throttle
 
 import (
 	"errors"
-	"slices"
 	"sync"
 	"time"
 
@@ -160,7 +159,7 @@ func (l *Limiter) Reserve(requester Requester, options ReserveOptions) Ticket {
 	defer l.mu.Unlock()
 	now := l.clock.now()
 	e := l.schedule.reserve(requester, options, now)
-	ticket := Ticket{IsReady: e.state != waiting, Since: l.clock.toExternal(e.since), Failing: l.schedule.failing(e, now)}
+	ticket := Ticket{IsReady: e.state != waiting, Since: l.clock.toExternal(e.since), Failing: l.schedule.outage.explain(e, l.schedule.flights, now)}
 	ticket.Failing.Since = l.clock.toExternal(ticket.Failing.Since)
 	if l.schedule.pause.isOn(now) {
 		ticket.PausedUntil = l.clock.toExternal(l.schedule.pause.end)
@@ -210,7 +209,7 @@ func (l *Limiter) isBusy() bool {
 	defer l.mu.Unlock()
 	now := l.clock.now()
 	s := &l.schedule
-	return !s.pause.isOn(now) && (s.readyToSend > 0 || s.queue.has(s.eligibility(now)))
+	return !s.pause.isOn(now) && (s.turns.readyToSend > 0 || s.queue.has(s.eligibility(now)))
 }
 
 // Ready reports whose turn has come at one Limiter, and who has something else to learn from
@@ -231,7 +230,7 @@ func (r *Ready) Next() (requesters []Requester, wait time.Duration) {
 	s.expire(now)
 	s.wake(now)
 	s.advance(now)
-	requesters, s.unreported = slices.Concat(s.unreported, s.tell(now)), nil
+	requesters = append(s.turns.reported(), s.outage.tell(s.entries, now)...)
 	if len(s.entries) == 0 {
 		return requesters, s.outage.untilWake(now)
 	}
@@ -239,4 +238,4 @@ func (r *Ready) Next() (requesters []Requester, wait time.Duration) {
 }
 
 // Changed returns a channel that has a value when it is time to call Next.
-func (r *Ready) Changed() <-chan struct{} { return r.limiter.schedule.changed }
+func (r *Ready) Changed() <-chan struct{} { return r.limiter.schedule.turns.changed }

@@ -52,8 +52,10 @@ type outage struct {
 	probes    int
 	nextProbe time.Time
 	isProbing bool
-	// isTold is true if the requesters that wait were told about the outage.
+	// isTold is true if the requesters that wait are told about the outage, or were told. toTell
+	// are the requesters that are not told yet.
 	isTold bool
+	toTell []Requester
 	// failed are the requesters whose requests have failed since the last good answer, or
 	// since the end of the last outage that has not woken them yet.
 	failed map[Requester]struct{}
@@ -138,13 +140,48 @@ func (o *outage) maySend(readyToSend int, now time.Time) bool {
 	return !o.isOn || !o.isProbing && readyToSend == 0 && !now.Before(o.nextProbe)
 }
 
-// isToTell reports, once for each outage, that the requesters that wait are to be told.
-func (o *outage) isToTell(now time.Time) bool {
-	if !o.isOn || o.isTold || now.Sub(o.since) < longOutage {
-		return false
+// tell returns the next waiting requesters that are to learn of the outage. They learn of it once
+// for each outage.
+func (o *outage) tell(entries map[Requester]*entry, now time.Time) (requesters []Requester) {
+	if !o.isOn {
+		o.toTell = nil
+	} else if !o.isTold && now.Sub(o.since) >= longOutage {
+		o.isTold, o.toTell = true, nil
+		for _, e := range entries {
+			if e.state == waiting && now.Sub(e.since) >= longOutage { // The others look by themselves.
+				o.toTell = append(o.toTell, e.requester)
+			}
+		}
 	}
-	o.isTold = true
-	return true
+	count := min(len(o.toTell), toldAtOnce)
+	requesters, o.toTell = o.toTell[:count], o.toTell[count:]
+	return requesters
+}
+
+// explain returns how the requests of an entry fail that waits for its turn. flights are the requests
+// on their way, the oldest first.
+func (o *outage) explain(e *entry, flights []*flight, now time.Time) Failing {
+	switch {
+	case e.state != waiting:
+		return Failing{}
+	case o.isOn:
+		return Failing{Since: o.since, Kind: o.kind}
+	case e.request.isFailing():
+		return Failing{Since: e.request.streak.since, Kind: e.request.streak.kind, IsAlone: true}
+	}
+	// Pipedream may not answer from now on, which nobody knows before the first timeouts.
+	if o.failures > 0 && now.Sub(o.since) >= longUnanswered {
+		return Failing{Since: o.since, Kind: o.kind}
+	}
+	for _, f := range flights {
+		if !f.sentAt.Before(o.lastGood) {
+			if now.Sub(f.sentAt) < longUnanswered {
+				break
+			}
+			return Failing{Since: f.sentAt, Kind: pipedream.Unavailable}
+		}
+	}
+	return Failing{}
 }
 
 // isGood reports whether an answer of a kind shows that Pipedream works. A refusal does.

@@ -29,28 +29,47 @@ const (
 type request struct {
 	standing
 	digest [sha256.Size]byte
-	// failures counts the failures in a row, which are server errors, answers that can't be
-	// used, and missing answers. The first one was sent at failingSince. The last one came
-	// at failedAt, and is of a kind.
-	failures               int
-	failingSince, failedAt time.Time
-	kind                   pipedream.Kind
-	// alone counts the failures in a row that came while Pipedream gave good answers to
-	// others.
+	streak streak
+}
+
+// streak are the failures in a row of one request, which are server errors, answers that can't
+// be used, and missing answers.
+type streak struct {
+	// count counts the failures. The first one was sent at since. The last one came at lastAt,
+	// and is of a kind.
+	count         int
+	since, lastAt time.Time
+	kind          pipedream.Kind
+	// alone counts the failures that came while Pipedream gave good answers to others.
 	alone int
 }
 
+// nextProbe returns when a failing request may be sent again.
+func (s *streak) nextProbe() time.Time {
+	return s.lastAt.Add(retry.Doubled(firstProbe, longestProbe, s.count-1))
+}
+
+// add adds a failure of a request that was sent at sentAt. The last good answer to anybody came
+// at lastGood.
+func (s *streak) add(kind pipedream.Kind, sentAt, lastGood, now time.Time) {
+	if s.count > 0 && !s.lastAt.Before(sentAt) {
+		return // A request that was on its way at the last failure says nothing new.
+	}
+	if s.count == 0 {
+		s.since = sentAt
+	} else if lastGood.After(s.lastAt) {
+		s.alone++
+	}
+	s.count++
+	s.lastAt, s.kind = now, kind
+}
+
 // isFailing reports whether the request has failed more than once in a row.
-func (r *request) isFailing() bool { return r != nil && r.failures > 1 }
+func (r *request) isFailing() bool { return r != nil && r.streak.count > 1 }
 
 // isAlone reports whether the request fails for a reason of its own: it went on failing
 // while Pipedream gave good answers to others.
-func (r *request) isAlone() bool { return r != nil && r.alone > 1 }
-
-// nextProbe returns when a failing request may be sent again.
-func (r *request) nextProbe() time.Time {
-	return r.failedAt.Add(retry.Doubled(firstProbe, longestProbe, r.failures-1))
-}
+func (r *request) isAlone() bool { return r != nil && r.streak.alone > 1 }
 
 // ofAll returns the standing of all such requests; nil for a nil request.
 func (r *request) ofAll() *standing {
@@ -63,7 +82,7 @@ func (r *request) ofAll() *standing {
 // mayBegin reports whether another such request may be on its way now. A failing request
 // is sent by one requester at a time, and waits longer after each failure.
 func (r *request) mayBegin(now time.Time) bool {
-	if r.isFailing() && (r.readyToSend+r.inFlight > 0 || now.Before(r.nextProbe())) {
+	if r.isFailing() && (r.readyToSend+r.inFlight > 0 || now.Before(r.streak.nextProbe())) {
 		return false
 	}
 	return r.ofAll().mayBegin(now)
@@ -72,36 +91,28 @@ func (r *request) mayBegin(now time.Time) bool {
 // fail records that the request that was sent at sentAt has failed. The last good answer
 // to anybody came at lastGood.
 func (r *request) fail(kind pipedream.Kind, sentAt, lastGood, now time.Time) {
-	if r == nil || r.failures > 0 && !r.failedAt.Before(sentAt) {
-		return // A request that was on its way at the last failure says nothing new.
+	if r != nil {
+		r.streak.add(kind, sentAt, lastGood, now)
 	}
-	if r.failures == 0 {
-		r.failingSince = sentAt
-	} else if lastGood.After(r.failedAt) {
-		r.alone++
-	}
-	r.failures++
-	r.failedAt, r.kind = now, kind
 }
 
 // succeed records that Pipedream has given a good answer to the request.
 func (r *request) succeed() {
 	if r != nil {
-		r.failures, r.alone = 0, 0
-		r.failingSince, r.failedAt, r.kind = time.Time{}, time.Time{}, ""
+		r.streak = streak{}
 	}
 }
 
 // isRemembered reports whether anything is known about the request.
 func (r *request) isRemembered() bool {
-	return r.refusal != nil || r.failures > 0 || !r.acceptedAt.IsZero()
+	return r.refusal != nil || r.streak.count > 0 || !r.acceptedAt.IsZero()
 }
 
 // troubledAt returns when the request was last refused or has last failed, and the zero
 // time if it was accepted since.
 func (r *request) troubledAt() time.Time {
-	if r.failedAt.After(r.refusedAt) {
-		return r.failedAt
+	if r.streak.lastAt.After(r.refusedAt) {
+		return r.streak.lastAt
 	}
 	return r.refusedAt
 }

@@ -8,42 +8,26 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
-
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 )
 
-const (
-	// turnKept is how long the schedule keeps a turn for a requester that does not use it.
-	turnKept = 10 * time.Second
-	// longestYield is how long a request waits for the requests of another Limiter.
-	longestYield = 10 * time.Second
-)
+// longestYield is how long a request waits for the requests of another Limiter.
+const longestYield = 10 * time.Second
 
 // schedule holds the entries of a Limiter, and gives them their turns. It is not safe for
 // concurrent use.
 type schedule struct {
 	options Options
-	// changed has a value when Ready.Next is to be called.
-	changed chan struct{}
 	bucket  *rate.Limiter
 	// unproven is the part of the rate that unproven clients may use.
 	unproven *rate.Limiter
 	clients  clients
 	pause    pause
 	entries  map[Requester]*entry
-	// queue holds the entries that wait, and given the entries whose turn has come. The
-	// oldest turn is the first in given.
+	// queue holds the entries that wait, and turns the entries whose turn has come.
 	queue queue
-	given []*entry
-	// unreported are the requesters of given that Ready.Next has not returned yet.
-	unreported []Requester
-	// toTell are waiting requesters that Ready.Next is to return so that they learn of an
-	// outage.
-	toTell []Requester
-	// readyToSend counts the entries that are ready to send. flights are the requests on
-	// their way, the oldest first.
-	readyToSend int
-	flights     []*flight
+	turns turns
+	// flights are the requests on their way, the oldest first.
+	flights []*flight
 	// sinceAged counts the turns that were given since the last turn of an aged entry.
 	sinceAged int
 	outage    outage
@@ -52,11 +36,11 @@ type schedule struct {
 func newSchedule(options Options) schedule {
 	return schedule{
 		options:  options,
-		changed:  make(chan struct{}, 1),
 		bucket:   rate.NewLimiter(rate.Limit(options.PerSecond), options.Burst),
 		unproven: rate.NewLimiter(rate.Limit(options.PerSecond/2), max(1, options.Burst/2)),
 		clients:  newClients(),
 		entries:  map[Requester]*entry{},
+		turns:    newTurns(),
 	}
 }
 
@@ -70,7 +54,7 @@ func (s *schedule) reserve(requester Requester, options ReserveOptions, now time
 		e = &entry{requester: requester, row: wanted, since: now, scopes: sorted(options.Scopes)}
 		s.entries[requester] = e
 		s.queue.push(e, now)
-		s.signal()
+		s.turns.signal()
 	case e.state == waiting && e.row != wanted && (e.row != 0 || options.Lane != NearEnd):
 		// A token that has expired in the first row keeps its place there.
 		s.queue.remove(e)
@@ -85,7 +69,7 @@ func (s *schedule) reserve(requester Requester, options ReserveOptions, now time
 	s.advance(now)
 	if e.state != waiting {
 		// The requester learns from its ticket that its turn has come.
-		s.unreported = slices.DeleteFunc(s.unreported, func(other Requester) bool { return other == requester })
+		s.turns.withhold(requester)
 	}
 	return e
 }
@@ -98,7 +82,7 @@ func (s *schedule) untilNext(now time.Time) time.Duration {
 	if s.outage.isOn && s.outage.nextProbe.After(now) {
 		return s.outage.nextProbe.Sub(now)
 	}
-	missing := float64(s.readyToSend+1) - s.bucket.TokensAt(now)
+	missing := float64(s.turns.readyToSend+1) - s.bucket.TokensAt(now)
 	if missing <= 0 {
 		// The entries do not wait for the bucket, but for something else that takes time.
 		missing = 1
@@ -160,12 +144,12 @@ func (s *schedule) pauseUntil(retryAt, sentAt, now time.Time) time.Time {
 
 // advance gives turns to the entries that are next.
 func (s *schedule) advance(now time.Time) {
-	for s.canSend(now) && s.bucket.TokensAt(now) >= float64(s.readyToSend+1) {
+	for s.canSend(now) && s.bucket.TokensAt(now) >= float64(s.turns.readyToSend+1) {
 		e := s.next(now)
 		if e == nil {
 			return
 		}
-		s.give(e, readyToSend, now)
+		s.turns.give(e, readyToSend, now)
 	}
 }
 
@@ -188,10 +172,10 @@ func (s *schedule) next(now time.Time) *entry {
 
 // canSend reports whether one more request may be sent, no matter which one.
 func (s *schedule) canSend(now time.Time) bool {
-	if s.pause.isOn(now) || s.pause.isOnTrial && (s.pause.isProbing || s.readyToSend > 0) {
+	if s.pause.isOn(now) || s.pause.isOnTrial && (s.pause.isProbing || s.turns.readyToSend > 0) {
 		return false
 	}
-	return s.outage.maySend(s.readyToSend, now) && s.readyToSend+len(s.flights) < s.options.InFlight
+	return s.outage.maySend(s.turns.readyToSend, now) && s.turns.readyToSend+len(s.flights) < s.options.InFlight
 }
 
 // eligibility returns a function that tells whether an entry may send the next request.
@@ -226,7 +210,7 @@ func (s *schedule) freePlaces(now time.Time) places {
 			failing++
 		}
 	}
-	for _, e := range s.given {
+	for _, e := range s.turns.given {
 		if e.state == readyToSend {
 			count(e.client, e.request)
 		}
@@ -241,54 +225,11 @@ func (s *schedule) freePlaces(now time.Time) places {
 	}
 }
 
-// failing returns how the requests of an entry fail that waits for its turn.
-func (s *schedule) failing(e *entry, now time.Time) Failing {
-	switch {
-	case e.state != waiting:
-		return Failing{}
-	case s.outage.isOn:
-		return Failing{Since: s.outage.since, Kind: s.outage.kind}
-	case e.request.isFailing():
-		return Failing{Since: e.request.failingSince, Kind: e.request.kind, IsAlone: true}
-	}
-	// Pipedream may not answer from now on, which nobody knows before the first timeouts.
-	if s.outage.failures > 0 && now.Sub(s.outage.since) >= longUnanswered {
-		return Failing{Since: s.outage.since, Kind: s.outage.kind}
-	}
-	for _, f := range s.flights {
-		if !f.sentAt.Before(s.outage.lastGood) {
-			if now.Sub(f.sentAt) < longUnanswered {
-				break
-			}
-			return Failing{Since: f.sentAt, Kind: pipedream.Unavailable}
-		}
-	}
-	return Failing{}
-}
-
-// tell returns the next waiting requesters that are to learn of an outage.
-func (s *schedule) tell(now time.Time) (requesters []Requester) {
-	if s.outage.isToTell(now) {
-		s.toTell = nil
-		for _, e := range s.entries {
-			if e.state == waiting && now.Sub(e.since) >= longOutage { // The others look by themselves.
-				s.toTell = append(s.toTell, e.requester)
-			}
-		}
-	}
-	if !s.outage.isOn {
-		s.toTell = nil
-	}
-	count := min(len(s.toTell), toldAtOnce)
-	requesters, s.toTell = s.toTell[:count], s.toTell[count:]
-	return requesters
-}
-
 // takeAllBack takes back all turns to send, because no request may be sent for a while.
 func (s *schedule) takeAllBack() {
-	for _, e := range slices.Backward(slices.Clone(s.given)) {
+	for _, e := range slices.Backward(slices.Clone(s.turns.given)) {
 		if e.state == readyToSend {
-			s.takeBack(e)
+			s.turns.takeBack(e)
 			s.queue.putBack(e)
 		}
 	}
@@ -299,34 +240,8 @@ func (s *schedule) takeAllBack() {
 func (s *schedule) answerFromCache(e *entry, now time.Time) {
 	if e.state == waiting && e.refusal(now) != nil {
 		s.queue.remove(e)
-		s.give(e, readyToFail, now)
+		s.turns.give(e, readyToFail, now)
 	}
-}
-
-// give gives a turn to an entry that is no longer in the queue.
-func (s *schedule) give(e *entry, turn state, now time.Time) {
-	e.state, e.turnAt = turn, now
-	if turn == readyToSend {
-		s.readyToSend++
-		e.client.ofAll().addReadyToSend(1)
-		e.request.ofAll().addReadyToSend(1)
-	}
-	s.given = append(s.given, e)
-	s.unreported = append(s.unreported, e.requester)
-	s.signal()
-}
-
-// takeBack takes back the turn of an entry. The entry is then neither in given nor in the
-// queue.
-func (s *schedule) takeBack(e *entry) {
-	if e.state == readyToSend {
-		s.readyToSend--
-		e.client.ofAll().addReadyToSend(-1)
-		e.request.ofAll().addReadyToSend(-1)
-	}
-	e.state = waiting
-	i := slices.Index(s.given, e)
-	s.given = slices.Delete(s.given, i, i+1)
 }
 
 // drop removes an entry, wherever it is.
@@ -334,7 +249,7 @@ func (s *schedule) drop(e *entry) {
 	if e.state == waiting {
 		s.queue.remove(e)
 	} else {
-		s.takeBack(e)
+		s.turns.takeBack(e)
 	}
 	s.clients.bind(e, "")
 	s.clients.assign(e, nil)
@@ -343,14 +258,7 @@ func (s *schedule) drop(e *entry) {
 
 // expire drops the entries that have not used their turn in time.
 func (s *schedule) expire(now time.Time) {
-	for len(s.given) > 0 && now.Sub(s.given[0].turnAt) > turnKept {
-		s.drop(s.given[0])
-	}
-}
-
-func (s *schedule) signal() {
-	select {
-	case s.changed <- struct{}{}:
-	default:
+	for e := s.turns.unused(now); e != nil; e = s.turns.unused(now) {
+		s.drop(e)
 	}
 }

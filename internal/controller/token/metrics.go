@@ -83,18 +83,24 @@ func NewMetrics(ctx context.Context, options MetricsOptions) *Metrics {
 }
 
 // shown is a PipedreamToken as metrics show it.
-type shown struct{ *v1alpha1.PipedreamToken }
+type shown struct{ token *v1alpha1.PipedreamToken }
+
+// GetNamespace implements metrics.Object.
+func (s shown) GetNamespace() string { return s.token.Namespace }
+
+// GetName implements metrics.Object.
+func (s shown) GetName() string { return s.token.Name }
 
 // GetConditions implements metrics.Object.
-func (s shown) GetConditions() []metav1.Condition { return s.Status.Conditions }
+func (s shown) GetConditions() []metav1.Condition { return s.token.Status.Conditions }
 
 // GetTimes implements metrics.Object. The token of a PipedreamToken that is being deleted is not
 // renewed.
 func (s shown) GetTimes() (expiration, renewal *metav1.Time) {
-	if ownedsecret.IsTerminating(s.PipedreamToken) {
-		return s.Status.ExpirationTime, nil
+	if ownedsecret.IsTerminating(s.token) {
+		return s.token.Status.ExpirationTime, nil
 	}
-	return s.Status.ExpirationTime, s.Status.RenewalTime
+	return s.token.Status.ExpirationTime, s.token.Status.RenewalTime
 }
 
 // listShown returns the PipedreamTokens. One that is being deleted and is held by a finalizer is
