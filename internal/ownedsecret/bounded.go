@@ -64,6 +64,7 @@ var longestValues = map[string]int{
 	v1alpha1.InputsAnnotation:        longestName,
 	v1alpha1.CredentialsAnnotation:   4 * (longestName + 1),
 	v1alpha1.TokenKeyAnnotation:      longestName,
+	v1alpha1.OperatorAnnotation:      2*longestName + 1,
 	v1alpha1.RenderingAnnotation:     longestName,
 	v1alpha1.ContentAnnotation:       longestName,
 }
@@ -221,7 +222,7 @@ func Complete(ctx context.Context, live client.Reader, observed *metav1.PartialO
 		return nil, &readError{err}
 	}
 	if Version(whole) != observed.ResourceVersion {
-		return nil, apierrors.NewConflict(corev1.Resource("secrets"), observed.Name, errOtherVersion)
+		return nil, Failed("write the Secret `"+observed.Name+"`", apierrors.NewConflict(corev1.Resource("secrets"), observed.Name, errOtherVersion))
 	}
 	return whole, nil
 }

@@ -59,11 +59,13 @@ func FuzzDecide(f *testing.F) {
 			LastVerified:       near(lastVerified),
 			VerificationQueued: verification&1 == 1, VerifyNow: verification&2 == 2,
 			Unverified: verification&32 == 32, VerificationSuspended: verification&64 == 64, VerifyAt: near(verification >> 7),
-			ClusterFailed:   target&128 == 128,
 			TemplateInvalid: verification&4 == 4, OtherType: verification&16 == 16, DriftedAgain: verification&8 == 8,
 			RewriteNotBefore: near(notBefore / 2), Rewrites: retry.Triggers{Last: near(lastTriggered / 2), Count: repeats},
 		}
 		facts.Yields = verification&128 == 128
+		if target&128 == 128 {
+			facts.ClusterNotBefore = facts.NotBefore
+		}
 		if has(5) || !record.ExpirationTime.After(record.IssueTime) {
 			facts.Record = nil
 		}

@@ -106,9 +106,9 @@ type Facts struct {
 	// one, and so need not wait.
 	NotBefore time.Time
 	Changed   bool
-	// ClusterFailed is true if the attempt failed because a request to the cluster did. Nothing is then
-	// read, verified or written again before the wait ends, whether a token is due or not.
-	ClusterFailed bool
+	// ClusterNotBefore is when the cluster may be asked again after a request to it has failed; zero if
+	// none has, or if something has changed since. Nothing is read, verified, issued or written before.
+	ClusterNotBefore time.Time
 	// LastIssue is when the last token was issued.
 	LastIssue time.Time
 	// Triggered are the attempts in a row that somebody's changes have triggered.
@@ -315,10 +315,7 @@ func decideKeep(desired Desired, facts Facts, now time.Time) Decision {
 // clusterNotBefore returns when the cluster is asked again after a request to it has failed; zero if
 // none has.
 func clusterNotBefore(facts Facts, now time.Time) time.Time {
-	if !facts.ClusterFailed {
-		return time.Time{}
-	}
-	return notBefore(facts, now)
+	return retry.Believe(facts.ClusterNotBefore, now)
 }
 
 // RewriteDue reports whether the Secret is to be written again now with the token that it holds,
@@ -342,6 +339,9 @@ func rewriteNotBefore(facts Facts, now time.Time) time.Time {
 
 func decideDue(facts Facts, why Why, now time.Time) Decision {
 	until := notBefore(facts, now)
+	if cluster := clusterNotBefore(facts, now); cluster.After(until) {
+		until = cluster
+	}
 	switch {
 	case facts.TemplateInvalid:
 		return Decision{Action: Blocked, Why: BadTemplate}

@@ -536,12 +536,12 @@ func TestNothingIsAskedOfAClusterThatHasJustFailed(t *testing.T) {
 			after: renewal.Decision{Action: renewal.Read},
 		},
 		"the inputs have changed since": {
-			given: func(s *inputs) { s.facts.Check, s.facts.Changed = renewal.Unchecked, true },
+			given: func(s *inputs) { s.facts.Check, s.facts.ClusterNotBefore = renewal.Unchecked, time.Time{} },
 			want:  renewal.Decision{Action: renewal.Read},
 			after: renewal.Decision{Action: renewal.Read},
 		},
 		"the clock was set back since": {
-			given: func(s *inputs) { s.facts.Check, s.facts.NotBefore = renewal.Unchecked, now.Add(time.Hour) },
+			given: func(s *inputs) { s.facts.Check, s.facts.ClusterNotBefore = renewal.Unchecked, now.Add(time.Hour) },
 			want:  renewal.Decision{Action: renewal.Read},
 			after: renewal.Decision{Action: renewal.Read},
 		},
@@ -550,12 +550,12 @@ func TestNothingIsAskedOfAClusterThatHasJustFailed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := nothingDue()
-			s.facts.ClusterFailed, s.facts.NotBefore = true, later
+			s.facts.ClusterNotBefore = later
 			test.given(s)
 			if diff := cmp.Diff(test.want, s.decide()); diff != "" {
 				t.Errorf("Decide in the wait (-want +got):\n%s", diff)
 			}
-			s.facts.NotBefore = now
+			s.facts.ClusterNotBefore = now
 			if diff := cmp.Diff(test.after, s.decide()); diff != "" {
 				t.Errorf("Decide after the wait (-want +got):\n%s", diff)
 			}

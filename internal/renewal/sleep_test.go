@@ -53,7 +53,7 @@ func TestSleep(t *testing.T) {
 		"to the next request to the cluster, when a verification is due": {
 			given: func(s *inputs) {
 				s.desired.VerifyEvery = time.Minute
-				s.facts.ClusterFailed, s.facts.NotBefore = true, now.Add(20*time.Second)
+				s.facts.ClusterNotBefore = now.Add(20 * time.Second)
 			},
 			want: 20 * time.Second,
 		},
@@ -61,7 +61,7 @@ func TestSleep(t *testing.T) {
 			given: func(s *inputs) {
 				s.facts.Check, s.facts.HasCredentials = renewal.Unchecked, false
 				s.facts.Record.IssueTime = now.Add(-3 * time.Hour)
-				s.facts.ClusterFailed, s.facts.NotBefore = true, now.Add(20*time.Second)
+				s.facts.ClusterNotBefore = now.Add(20 * time.Second)
 			},
 			want: 20 * time.Second,
 		},
@@ -184,7 +184,10 @@ func randomInputs(random *rand.Rand) (*inputs, time.Time) {
 	s.facts.Triggered.Last = maybe(now.Add(-seconds(600)))
 	s.facts.Triggered.Count = random.IntN(8)
 	s.facts.NotBefore = maybe(now.Add(seconds(1200) - 10*time.Minute))
-	s.facts.ClusterFailed, s.facts.Changed = random.IntN(3) == 0, random.IntN(5) == 0
+	s.facts.Changed = random.IntN(5) == 0
+	if random.IntN(3) == 0 {
+		s.facts.ClusterNotBefore = s.facts.NotBefore
+	}
 	s.facts.LastVerified = maybe(now.Add(-seconds(900)))
 	s.facts.VerificationQueued = random.IntN(10) == 0
 	s.facts.HasCredentials = random.IntN(5) > 0

@@ -11,6 +11,10 @@ import (
 	"syscall"
 	"time"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
@@ -39,6 +43,9 @@ func (c *chaos) disturbCluster(ctx context.Context, a action) error {
 	}
 	disturbed := c.promises.begin(ofCluster, 0, time.Now())
 	defer func() { c.promises.end(disturbed, time.Now()) }()
+	if a.kind == webhookDown {
+		return c.refuseSecrets(ctx, a) // An issued token stays in memory, so that no other one is issued.
+	}
 	c.budget.allowCrash(1, 0)
 	switch a.kind {
 	case apiRestarted:
@@ -92,6 +99,35 @@ func (c *chaos) away(ctx context.Context, a action, stop, start func() error) er
 		harness.Holds(func() bool { return c.serves(ctx) }))
 	c.reporter.printf("#%d: back after %v", a.number, time.Since(began).Round(100*time.Millisecond))
 	return err
+}
+
+// refuseSecrets has the API server refuse the managers' writes of Secrets for a.last, because an admission webhook
+// can't be asked.
+func (c *chaos) refuseSecrets(ctx context.Context, a action) error {
+	webhook := &admissionv1.ValidatingWebhookConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Name: "chaos"},
+		Webhooks: []admissionv1.ValidatingWebhook{{
+			Name:                    "secrets.chaos.example.com",
+			ClientConfig:            admissionv1.WebhookClientConfig{URL: new("https://127.0.0.1:1/")},
+			FailurePolicy:           new(admissionv1.Fail),
+			SideEffects:             new(admissionv1.SideEffectClassNone),
+			TimeoutSeconds:          new(int32(1)),
+			AdmissionReviewVersions: []string{"v1"},
+			MatchConditions: []admissionv1.MatchCondition{{
+				Name: "managers", Expression: "request.userInfo.username.startsWith('system:serviceaccount:" + systemNamespace + ":')",
+			}},
+			Rules: []admissionv1.RuleWithOperations{{
+				Operations: []admissionv1.OperationType{admissionv1.Create, admissionv1.Update},
+				Rule:       admissionv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"secrets"}},
+			}},
+		}},
+	}
+	if err := c.retry(ctx, func() error { return client.IgnoreAlreadyExists(c.env.client.Create(ctx, webhook.DeepCopy())) }); err != nil {
+		return err
+	}
+	_ = harness.Pause(ctx, a.last)
+	end := context.WithoutCancel(ctx)
+	return c.retry(end, func() error { return client.IgnoreNotFound(c.env.client.Delete(end, webhook)) })
 }
 
 // keepAPIServer starts kube-apiserver again when it ends unexpectedly, for example after etcd failed. A kubelet

@@ -51,6 +51,7 @@ const (
 	managersKilled kind = "kill -9 of both managers"
 	apiRestarted   kind = "restart of kube-apiserver"
 	etcdRestarted  kind = "restart of etcd"
+	webhookDown    kind = "admission webhook for Secrets down"
 )
 
 // Actions of users.
@@ -64,6 +65,8 @@ const (
 	renewalChanged    kind = "renewBeforeSeconds changed"
 	renewalRequested  kind = "renewal requested"
 	tokenRecreated    kind = "PipedreamToken deleted and created again"
+	secretHeld        kind = "Secret deleted while a finalizer holds it"
+	suspended         kind = "PipedreamToken suspended"
 )
 
 var (
@@ -72,10 +75,10 @@ var (
 		throttled, busy, broken, html, dropped, cut, slow, tooSlow, refusedClient, tokensRefused, listingsBroken,
 		forgotten, caRotated,
 	}
-	clusterKinds = []kind{leaderKilled, leaderStopped, standbyKilled, managersKilled, apiRestarted, etcdRestarted}
+	clusterKinds = []kind{leaderKilled, leaderStopped, standbyKilled, managersKilled, apiRestarted, etcdRestarted, webhookDown}
 	peopleKinds  = []kind{
 		pipedreamRotated, kubernetesRotated, revoked, secretEdited, secretDeleted,
-		scopesChanged, renewalChanged, renewalRequested, tokenRecreated,
+		scopesChanged, renewalChanged, renewalRequested, tokenRecreated, secretHeld, suspended,
 	}
 )
 
@@ -84,7 +87,8 @@ type action struct {
 	number int
 	at     time.Duration // since the beginning of the plan
 	kind   kind
-	// last is how long a fault or an outage lasts, or the gap between the two steps of a rotation.
+	// last is how long a fault, an outage, a suspension or a finalizer lasts, or the gap between the two steps of a
+	// rotation.
 	last time.Duration
 	// retryAfter is the value of the Retry-After header, in seconds.
 	retryAfter int
@@ -227,6 +231,13 @@ func (d *draw) people(from, until time.Duration, rotate bool) {
 			}
 		case renewalChanged:
 			a.objects = d.pickObjects(8)
+		case suspended:
+			a.last, a.objects = d.between(2*time.Second, 5*time.Second), d.pickObjects(2)
+		case secretHeld:
+			a.last, a.objects = d.between(time.Second, 3*time.Second), d.pickObjects(2)
+			for _, i := range a.objects {
+				d.triggers[i]++
+			}
 		default:
 			a.objects = d.pickObjects(3 + d.random.IntN(4))
 			for _, i := range a.objects {

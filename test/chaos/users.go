@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/test/harness"
@@ -38,6 +39,8 @@ func (c *chaos) disturbOne(ctx context.Context, a action, i int) error {
 		return c.revokeToken(ctx, i)
 	case renewalChanged:
 		return c.changeRenewal(ctx, a, i)
+	case suspended:
+		return c.suspend(ctx, a, i)
 	}
 	return c.trigger(ctx, i, func() error {
 		switch a.kind {
@@ -46,6 +49,9 @@ func (c *chaos) disturbOne(ctx context.Context, a action, i int) error {
 		case secretDeleted:
 			c.budget.allowUnseen()
 			return c.deleteSecret(ctx, i)
+		case secretHeld:
+			c.budget.allowUnseen()
+			return c.holdSecret(ctx, a, i)
 		case scopesChanged:
 			return c.changeToken(ctx, i, func(t *v1alpha1.PipedreamToken) {
 				t.Spec.Scopes = scopeChoices[(len(t.Spec.Scopes)+1+a.variant)%len(scopeChoices)]
@@ -96,6 +102,47 @@ func (c *chaos) deleteSecret(ctx context.Context, i int) error {
 	name := secretOf(i)
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name}}
 	return client.IgnoreNotFound(c.env.client.Delete(ctx, secret))
+}
+
+// finalizer holds a Secret that is being deleted.
+const finalizer = "chaos.example.com/hold"
+
+// holdSecret deletes the object's Secret while a finalizer holds it, and removes the finalizer after a.last.
+func (c *chaos) holdSecret(ctx context.Context, a action, i int) error {
+	secret := &corev1.Secret{}
+	if err := c.env.client.Get(ctx, secretOf(i), secret); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	if secret.DeletionTimestamp.IsZero() {
+		if controllerutil.AddFinalizer(secret, finalizer) {
+			if err := c.env.client.Update(ctx, secret); err != nil {
+				return err
+			}
+		}
+		if err := c.env.client.Delete(ctx, secret, client.Preconditions{UID: &secret.UID}); err != nil {
+			return err
+		}
+		_ = harness.Pause(ctx, a.last)
+		if err := c.env.client.Get(ctx, secretOf(i), secret); err != nil {
+			return client.IgnoreNotFound(err)
+		}
+	}
+	controllerutil.RemoveFinalizer(secret, finalizer)
+	return client.IgnoreNotFound(c.env.client.Update(ctx, secret))
+}
+
+// suspend suspends the object for a.last.
+func (c *chaos) suspend(ctx context.Context, a action, i int) error {
+	disturbed := c.promises.begin(ofObject, i, time.Now())
+	defer func() { c.promises.end(disturbed, time.Now()) }()
+	set := func(isSuspended bool) error {
+		return c.retry(ctx, func() error {
+			return c.changeToken(ctx, i, func(t *v1alpha1.PipedreamToken) { t.Spec.Suspend = isSuspended })
+		})
+	}
+	err := set(true)
+	_ = harness.Pause(ctx, a.last)
+	return errors.Join(err, set(false))
 }
 
 func (c *chaos) changeToken(ctx context.Context, i int, change func(*v1alpha1.PipedreamToken)) error {

@@ -73,12 +73,13 @@ func failedRead(ctx context.Context, err error, now time.Time) (outcome, error) 
 	return clusterFailed{detail: err.Error(), at: now}, err
 }
 
-// isGone reports whether the PipedreamToken was deleted since it was observed, as far as the cache
-// shows. A token that is asked for now, or written, would be in a Secret that nobody owns.
-func isGone(ctx context.Context, cache client.Reader, s snapshot) bool {
+// lookAgain reports whether the PipedreamToken was deleted or suspended since it was observed, as far as
+// the cache shows. Of a deleted one, a token that is asked for now, or written, would be in a Secret that
+// nobody owns.
+func lookAgain(ctx context.Context, cache client.Reader, s snapshot) (isGone, isSuspended bool) {
 	now := &v1alpha1.PipedreamToken{}
 	if err := cache.Get(ctx, client.ObjectKeyFromObject(s.token), now); err != nil {
-		return apierrors.IsNotFound(err)
+		return apierrors.IsNotFound(err), false
 	}
-	return now.UID != s.token.UID || ownedsecret.IsTerminating(now)
+	return now.UID != s.token.UID || ownedsecret.IsTerminating(now), now.Spec.Suspend
 }

@@ -17,6 +17,9 @@ import (
 
 // apply remembers an outcome. After restore, nothing else writes the state.
 func (st *state) apply(s snapshot, o outcome) {
+	if showsCluster(o) {
+		st.attempt.cluster = nil
+	}
 	switch o := o.(type) {
 	case observed:
 		st.applyObserved(s, o)
@@ -47,6 +50,17 @@ func (st *state) apply(s snapshot, o outcome) {
 	}
 }
 
+// showsCluster reports whether an outcome shows that the API server answers requests about Secrets.
+func showsCluster(o outcome) bool {
+	switch o := o.(type) {
+	case observed:
+		return o.isLive
+	case credentialsRead, targetRead, targetChecked, verdict, written, writeRefused, kept:
+		return true
+	}
+	return false
+}
+
 // applyObserved remembers what a new snapshot shows by itself.
 func (st *state) applyObserved(s snapshot, o observed) {
 	if o.isLive {
@@ -75,7 +89,7 @@ func (st *state) applyObserved(s snapshot, o observed) {
 // for it.
 func limitWaits(st *state, s snapshot) {
 	st.goodUntil = goodUntil(s, *st)
-	for _, failed := range []*attempt.Failure{st.attempt.failure, st.attempt.rewriteFailure} {
+	for _, failed := range []*attempt.Failure{st.attempt.failure, st.attempt.cluster, st.attempt.rewriteFailure} {
 		if failed != nil && s.now.Before(failed.NotBefore) {
 			failed.LimitWait(st.goodUntil, s.now)
 		}

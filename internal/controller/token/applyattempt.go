@@ -28,8 +28,7 @@ func (st *state) applyAttempt(s snapshot, o outcome) {
 	case requestFailed:
 		st.applyRequestFailed(s, o)
 	case clusterFailed:
-		failed := newFailure(s, v1alpha1.ReasonClusterUnavailable, o.detail, o.at)
-		st.applyFailedStep(s, failed, o.kind, o.isWrite, o.at)
+		st.applyClusterFailed(s, o)
 	case issued:
 		st.attempt.applyIssued(o)
 	case terminating:
@@ -78,6 +77,19 @@ func (a *attemptState) applyIssued(o issued) {
 	}
 	a.lastIssue = o.at
 	a.pending = &o.token
+}
+
+// applyClusterFailed remembers a failed request to the API server. A failed write is a failed attempt. A
+// failed read is remembered beside the last attempt, which it says nothing about.
+func (st *state) applyClusterFailed(s snapshot, o clusterFailed) {
+	failed := newFailure(s, v1alpha1.ReasonClusterUnavailable, o.detail, o.at)
+	if o.isWrite || o.kind.isRewrite {
+		st.applyFailedStep(s, failed, o.kind, o.isWrite, o.at)
+		return
+	}
+	failed.SentAt = o.at
+	st.attempt.cluster = failed.After(st.attempt.cluster)
+	failed.NotBefore = failed.Paced(s.desired.Identity, goodUntil(s, *st), o.at)
 }
 
 // applyFailedStep remembers how an attempt to get or to write a token has failed, or a write of the

@@ -59,8 +59,10 @@ func renewedCondition(v view, status *v1alpha1.PipedreamTokenStatus, failed *att
 	case failed != nil:
 		renewed.Status, renewed.Reason = metav1.ConditionFalse, failed.Row.Reason
 		renewed.Message = explainFailure(failed, status)
+	case waiting != nil && waiting == previous:
+		return *previous // Nothing was tried since.
 	case waiting != nil:
-		return *waiting
+		renewed = *waiting
 	case isWaiting(v.ticket) && meta.IsStatusConditionFalse(status.Conditions, v1alpha1.ConditionRenewed):
 		return *previous // Nothing was tried since it failed.
 	case status.IssueTime != nil:

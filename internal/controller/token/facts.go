@@ -47,7 +47,12 @@ func factsOf(s snapshot, st state) renewal.Facts {
 	// A token that was just issued is written at once, whatever the attempt before has to wait for.
 	if failed := attempts.failure; failed != nil && !s.isJustIssued {
 		facts.NotBefore, facts.Changed = failed.WaitsUntil(s.outageEnded), !hasSameInputs(failed, s)
-		facts.ClusterFailed = failed.Row.Reason == v1alpha1.ReasonClusterUnavailable
+		if failed.Row.Reason == v1alpha1.ReasonClusterUnavailable && !facts.Changed {
+			facts.ClusterNotBefore = failed.NotBefore
+		}
+	}
+	if failed := attempts.cluster; failed != nil && !s.isJustIssued && hasSameInputs(failed, s) {
+		facts.ClusterNotBefore = failed.NotBefore
 	}
 	if failed := attempts.rewriteFailure; failed != nil && hasSameInputs(failed, s) {
 		facts.RewriteNotBefore = failed.NotBefore
@@ -68,7 +73,7 @@ func goodUntil(s snapshot, st state) time.Time {
 // recordOf returns the record on the Secret if it can be believed; nil if there is none.
 func recordOf(s snapshot, st state) *renewal.Record {
 	record := s.record()
-	if record == nil || isForged(*record, s.currentInputs(), st.check.known, s.now) {
+	if record == nil || isForged(*record, st.check.known, s.now) {
 		return nil
 	}
 	return record
@@ -77,9 +82,8 @@ func recordOf(s snapshot, st state) *renewal.Record {
 // isForged reports whether a record contradicts what is known of the token: it gives the token other
 // times, or it is of an unknown token from the future. A record of the known token may be from the
 // future, too, because the clock may have been set back since.
-func isForged(record renewal.Record, inputs string, known writtenToken, now time.Time) bool {
-	isSameToken := record.IssueTime.Equal(known.issueTime) && (known.inputs == "" || known.inputs == inputs)
-	if isSameToken {
+func isForged(record renewal.Record, known writtenToken, now time.Time) bool {
+	if record.IssueTime.Equal(known.issueTime) {
 		return !record.ExpirationTime.Equal(known.expirationTime)
 	}
 	return record.IssueTime.Sub(now) > retry.MaxClockSkew
@@ -146,10 +150,11 @@ func isTypeKnown(s snapshot, known targetType) bool {
 	return s.target == nil || known.uid == s.target.UID
 }
 
-// canWritePending reports whether a token waits to be written that is still desired.
+// canWritePending reports whether a token waits to be written that is still desired. It is written until
+// it expires, also when it is due for renewal itself: it is better than the one that the Secret holds.
 func canWritePending(s snapshot, pending *recordedToken) bool {
 	return pending != nil && pending.scopes == s.desired.Scopes && pending.api == s.desired.API &&
-		s.now.Before(renewal.DueTime(s.desired, pending.renewalRecord()))
+		s.now.Before(pending.token.ExpirationTime)
 }
 
 // hasCredentials reports whether there are credentials, as far as is known without reading them.

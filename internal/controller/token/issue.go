@@ -52,11 +52,14 @@ func (a actions) issue(ctx context.Context, s snapshot, st state, why renewal.Wh
 
 // request sends the token request, unless it is known to be of no use.
 func (a actions) request(ctx context.Context, s snapshot, st state, why renewal.Why, ticket throttle.Ticket) (outcome, error) {
+	isGone, isSuspended := lookAgain(ctx, a.cache, s)
 	switch {
 	case s.clientCredentials == nil:
 		return blocked{renewal.NoCredentials}, nil
-	case isGone(ctx, a.cache, s):
+	case isGone:
 		return abandoned{}, nil
+	case isSuspended:
+		return noAction{}, nil
 	case isSameRequest(s, st):
 		return sameCredentials{}, nil
 	case s.target == nil && hadToken(s, st) && !s.isDryRunDone:

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -62,12 +63,26 @@ func (f *fleet) statusWrites() int {
 func (f *fleet) restartFleet() {
 	f.Helper()
 	informers, recorder := f.reconciler.Cache, f.reconciler.Events
+	// A process that starts lists everything, so its cache is not older than the last status.
+	f.awaitCache(func() bool { return cmp.Equal(versionsIn(f, informers), versionsIn(f, f.admin)) })
 	f.restart()
 	f.reconciler.Cache, f.reconciler.Events = informers, recorder
 	f.reconciler.TokenRequests, f.ready = throttle.NewLimiter(throttle.Options{PerSecond: 5, Burst: 10, InFlight: workers, Now: f.clock.Now})
 	for name := range f.next {
 		f.next[name] = f.clock.Now()
 	}
+}
+
+// versionsIn returns the versions of all PipedreamTokens of the fleet, by their names.
+func versionsIn(f *fleet, reader client.Reader) map[string]string {
+	f.Helper()
+	tokens := &v1alpha1.PipedreamTokenList{}
+	must(f.T, reader.List(f.Context(), tokens, client.InNamespace(f.namespace)))
+	versions := map[string]string{}
+	for i := range tokens.Items {
+		versions[tokens.Items[i].Name] = tokens.Items[i].ResourceVersion
+	}
+	return versions
 }
 
 // breakPipedream has each token request fail.

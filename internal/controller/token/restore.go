@@ -69,6 +69,8 @@ func (st *state) restoreFailure(failed *attempt.Failure, status v1alpha1.Pipedre
 	case v1alpha1.ReasonSecretWriteRefused:
 		st.attempt.failure = failed
 		st.attempt.rewriteFailure = new(*failed) // The status does not tell which of the two writes it was.
+	case v1alpha1.ReasonClusterUnavailable:
+		st.attempt.cluster = failed
 	default:
 		st.attempt.failure = failed
 	}

@@ -104,6 +104,9 @@ type attemptState struct {
 	pending *recordedToken
 	// failure is the last failed attempt to get a token; nil after an attempt that worked.
 	failure *attempt.Failure
+	// cluster is the last failed request to the API server that was no write; nil since one has worked.
+	// It does not end the wait after a failure that Pipedream has answered with.
+	cluster *attempt.Failure
 	// rewriteFailure is the last failed attempt to write the Secret with the current token.
 	rewriteFailure *attempt.Failure
 	// blocker is what makes an attempt impossible now; nil if nothing does.
@@ -199,16 +202,25 @@ func (a attemptState) activeFailure() *attempt.Failure {
 	switch {
 	case a.blocker != nil:
 		return a.blocker
+	case a.cluster != nil && !a.waitsForPipedream():
+		return a.cluster
 	case a.failure != nil:
 		return a.failure
 	}
 	return a.rewriteFailure
 }
 
+// waitsForPipedream reports whether the last request to the API server has failed before the wait was
+// over that Pipedream has asked for, or that only a person can end. That wait explains more.
+func (a attemptState) waitsForPipedream() bool {
+	failed := a.failure
+	return failed != nil && !failed.IsTransient() && a.cluster.SentAt.Before(failed.NotBefore)
+}
+
 // waitsForCluster reports whether a request to the API server has failed, and the operator waits before
 // it sends the next one.
 func (a attemptState) waitsForCluster(now time.Time) bool {
-	return slices.ContainsFunc([]*attempt.Failure{a.failure, a.rewriteFailure}, func(failed *attempt.Failure) bool {
+	return slices.ContainsFunc([]*attempt.Failure{a.failure, a.cluster, a.rewriteFailure}, func(failed *attempt.Failure) bool {
 		return failed != nil && failed.Row.Reason == v1alpha1.ReasonClusterUnavailable && now.Before(failed.NotBefore)
 	})
 }

@@ -44,9 +44,12 @@ func (a actions) writeToken(ctx context.Context, s snapshot, st state, pending r
 	var err error
 	var faster *metav1.PartialObjectMetadata
 	for range maxOvertaken {
+		isGone, isSuspended := lookAgain(ctx, a.cache, s)
 		switch {
-		case isGone(ctx, a.cache, s):
+		case isGone:
 			return discarded{isTerminating: true}, nil
+		case isSuspended:
+			return noAction{}, nil // The token stays pending until the suspension ends.
 		case s.targetState() == renewal.Foreign:
 			return foreign{s.target}, nil
 		case s.targetState() == renewal.Terminating:
