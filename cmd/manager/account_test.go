@@ -75,7 +75,8 @@ func (a *account) wholeJobForAccounts() {
 	a.createAccount(name)
 	first := a.awaitFetched(name, "")
 	harness.Must(a.T, a.pipedream.Accounts.Refresh("apn_"+name))
-	change(a.site, a.site.account(name), func(p *v1alpha1.PipedreamAccount) {
+	connected := a.account(name)
+	change(a.site, connected, func(p *v1alpha1.PipedreamAccount) {
 		p.Annotations = map[string]string{v1alpha1.RenewRequestAnnotation: "please"}
 	})
 	a.awaitFetched(name, first)

@@ -121,9 +121,9 @@ type Facts struct {
 	// Changed is true if a request or another spec has come since the failure or the verdict, so that
 	// the next fetch need not wait. It must be false while Pipedream asks for fewer requests.
 	Changed bool
-	// ClusterFailed is true if the attempt failed because a request to the cluster did. The target is
-	// then not read again before the wait ends.
-	ClusterFailed bool
+	// ClusterNotBefore is when the cluster is asked again after a request to it has failed; zero if none
+	// has. The target is not read before, and nothing is fetched for it.
+	ClusterNotBefore time.Time
 	// HasFreshBearer is true if the last fetch was refused because of its access token, and there is
 	// another access token, which was issued after that. The next fetch waits neither for NotBefore
 	// nor for the shortest interval.
@@ -200,26 +200,13 @@ func Decide(desired Desired, facts Facts, now time.Time) Decision {
 	if !isIdle || facts.Check != Unchecked || facts.Target != Owned && facts.Record == nil {
 		return decision
 	}
-	switch until := clusterNotBefore(facts, now); {
+	switch until := retry.Believe(facts.ClusterNotBefore, now); {
 	case !now.Before(until):
 		return Decision{Action: Read}
 	case decision.Action == Keep:
 		return Decision{Action: Wait, Until: until}
 	}
 	return decision
-}
-
-// clusterNotBefore returns when the cluster is asked again after a request to it has failed; zero if
-// none has.
-func clusterNotBefore(facts Facts, now time.Time) time.Time {
-	if !facts.ClusterFailed {
-		return time.Time{}
-	}
-	until := retry.Believe(facts.NotBefore, now)
-	if facts.Changed {
-		until = earliest(until, facts.Triggered.NotBefore(now))
-	}
-	return until
 }
 
 func decideTarget(desired Desired, facts Facts, now time.Time) Decision {
@@ -336,7 +323,7 @@ func Sleep(desired Desired, facts Facts, decision Decision, now time.Time) time.
 		consider(facts.Record.ExpirationTime.Add(afterExpiry))
 	}
 	if facts.Check == Unchecked {
-		consider(clusterNotBefore(facts, now))
+		consider(retry.Believe(facts.ClusterNotBefore, now))
 	}
 	if desired.Suspended || facts.OwnerTerminating || facts.Target == Terminating {
 		return wake.Sub(now)

@@ -190,8 +190,9 @@ func nextByInterval(desired Desired, record Record, looks Looks, now time.Time) 
 // changes come again and again. The ten seconds end at the latest when the look after the expiry is to
 // be made.
 func notBefore(facts Facts, now time.Time) time.Time {
+	cluster := retry.Believe(facts.ClusterNotBefore, now)
 	if facts.HasFreshBearer {
-		return time.Time{}
+		return cluster
 	}
 	until := latest(retry.Believe(facts.NotBefore, now), facts.Verdict.NotBefore(now))
 	if facts.Changed {
@@ -207,7 +208,7 @@ func notBefore(facts Facts, now time.Time) time.Time {
 			interval = earliest(interval, end)
 		}
 	}
-	return latest(until, interval)
+	return latest(cluster, latest(until, interval))
 }
 
 func earliest(a, b time.Time) time.Time {

@@ -90,12 +90,21 @@ func (a actions) failedRead(ctx context.Context, err error) (outcome, error) {
 	return clusterFailed{detail: err.Error(), at: a.clock.Now()}, err
 }
 
-// isGone reports whether the PipedreamAccount was deleted since it was observed, as far as the cache
-// shows. Credentials that are asked for now, or written, would be in a Secret that nobody owns.
-func (a actions) isGone(ctx context.Context, s snapshot) bool {
+// lookAgain returns the outcome if the PipedreamAccount was deleted or suspended since it was observed, as far
+// as the cache shows; else nil. Of a deleted one, credentials that are asked for now, or written, would be in
+// a Secret that nobody owns.
+func (a actions) lookAgain(ctx context.Context, s snapshot) outcome {
 	now := &v1alpha1.PipedreamAccount{}
-	if err := a.cache.Get(ctx, client.ObjectKeyFromObject(s.account), now); err != nil {
-		return apierrors.IsNotFound(err)
+	err := a.cache.Get(ctx, client.ObjectKeyFromObject(s.account), now)
+	switch {
+	case apierrors.IsNotFound(err):
+		return abandoned{}
+	case err != nil:
+		return nil
+	case now.UID != s.account.UID, ownedsecret.IsTerminating(now):
+		return abandoned{}
+	case now.Spec.Suspend:
+		return noAction{}
 	}
-	return now.UID != s.account.UID || ownedsecret.IsTerminating(now)
+	return nil
 }

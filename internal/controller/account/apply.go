@@ -17,6 +17,9 @@ import (
 
 // apply remembers an outcome. After restore, nothing else writes the state.
 func (st *state) apply(s snapshot, o outcome) {
+	if showsCluster(o) {
+		st.attempt.cluster = nil
+	}
 	switch o := o.(type) {
 	case observed:
 		st.applyObserved(s, o)
@@ -40,6 +43,17 @@ func (st *state) apply(s snapshot, o outcome) {
 	}
 }
 
+// showsCluster reports whether an outcome shows that the API server answers requests about Secrets.
+func showsCluster(o outcome) bool {
+	switch o := o.(type) {
+	case observed:
+		return o.isLive
+	case credentialsRead, targetChecked, written, writeRefused, kept:
+		return true
+	}
+	return false
+}
+
 // applyObserved remembers what a new snapshot shows by itself.
 func (st *state) applyObserved(s snapshot, o observed) {
 	if o.isLive {
@@ -59,8 +73,10 @@ func (st *state) applyObserved(s snapshot, o observed) {
 // long for them.
 func limitWait(st *state, s snapshot) {
 	st.goodUntil = goodUntil(s, *st)
-	if failed := st.attempt.failure; failed != nil && s.now.Before(failed.NotBefore) {
-		failed.LimitWait(st.goodUntil, s.now)
+	for _, failed := range []*attempt.Failure{st.attempt.failure, st.attempt.cluster} {
+		if failed != nil && s.now.Before(failed.NotBefore) {
+			failed.LimitWait(st.goodUntil, s.now)
+		}
 	}
 }
 
@@ -108,6 +124,18 @@ func (st *state) applyAttempt(s snapshot, o outcome) {
 		st.applyLook(s, o.look, o.why)
 	case written:
 		st.applyWritten(s, o)
+	default:
+		if !st.applyUnwritten(s, o) {
+			return
+		}
+	}
+	st.attempt.isRestored = false
+}
+
+// applyUnwritten remembers that a write of the Secret has failed, or any other request to the API server. It
+// returns false for any other outcome.
+func (st *state) applyUnwritten(s snapshot, o outcome) bool {
+	switch o := o.(type) {
 	case unrenderable:
 		failed := st.fail(s, v1alpha1.ReasonTemplateInvalid, o.err.Error(), o.at)
 		failed.NotBefore = failed.Paced(s.identity(), goodUntil(s, *st), o.at)
@@ -125,9 +153,9 @@ func (st *state) applyAttempt(s snapshot, o outcome) {
 			st.applyClusterFailed(s, clusterFailed{detail: o.detail, isWrite: true, at: o.at})
 		}
 	default:
-		return
+		return false
 	}
-	st.attempt.isRestored = false
+	return true
 }
 
 // fail remembers a failed attempt. An attempt that was made before its time was triggered by somebody.
@@ -150,11 +178,17 @@ func (st *state) applyLookFailed(s snapshot, o lookFailed) {
 	}
 }
 
+// applyClusterFailed remembers a failed request to the API server. A failed write is a failed attempt. A failed
+// read is remembered beside the last attempt, which it says nothing about.
 func (st *state) applyClusterFailed(s snapshot, o clusterFailed) {
+	var failed *attempt.Failure
 	if o.isWrite {
 		st.cache.target.IsUncertain = true
+		failed = st.fail(s, v1alpha1.ReasonClusterUnavailable, o.detail, o.at)
+	} else {
+		failed = attempt.New(rows.Of(v1alpha1.ReasonClusterUnavailable), o.detail, s.inputs(), o.at).After(st.attempt.cluster)
+		failed.SentAt, st.attempt.cluster = o.at, failed
 	}
-	failed := st.fail(s, v1alpha1.ReasonClusterUnavailable, o.detail, o.at)
 	failed.NotBefore = failed.Paced(s.identity(), goodUntil(s, *st), o.at)
 }
 

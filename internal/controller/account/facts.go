@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller/attempt"
 	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/reason"
@@ -59,8 +60,13 @@ func factsOf(s snapshot, st state) refresh.Facts {
 		if failed.Row.Reason == v1alpha1.ReasonCredentialsStale {
 			facts.LookAgainAt = failed.NotBefore
 		}
-		facts.ClusterFailed = failed.Row.Reason == v1alpha1.ReasonClusterUnavailable
 		facts.Changed = failed.Row.Class != reason.Paused && !failed.HasSameInputs(s.inputs(), s.targetVersion())
+	}
+	for _, failed := range []*attempt.Failure{a.failure, a.cluster} {
+		isOfCluster := failed != nil && failed.Row.Reason == v1alpha1.ReasonClusterUnavailable
+		if isOfCluster && failed.HasSameInputs(s.inputs(), s.targetVersion()) {
+			facts.ClusterNotBefore = later(facts.ClusterNotBefore, failed.NotBefore)
+		}
 	}
 	if given := a.verdictFailure; given != nil {
 		facts.NotBefore = later(facts.NotBefore, given.NotBefore)

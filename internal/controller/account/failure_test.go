@@ -369,7 +369,7 @@ func TestTheClusterFails(t *testing.T) {
 			w.createCredentials()
 			w.create()
 			w.wire.Respond(refuse("POST secrets", test.code, test.status))
-			_, _ = w.tryReconcile("slack")
+			_, _ = w.tryReconcile()
 			w.wantReasons(test.want, v1alpha1.ReasonNotFetched)
 			w.wire.Respond(nil)
 			w.pass(2 * time.Minute)

@@ -31,8 +31,8 @@ func (a actions) fetch(ctx context.Context, s snapshot, st state, why refresh.Wh
 	if !isTypeKnown(s, st.cache.targetType) {
 		return a.check(ctx, s) // Pipedream is not asked for a Secret that can't be written.
 	}
-	if a.isGone(ctx, s) {
-		return abandoned{}, nil
+	if ended := a.lookAgain(ctx, s); ended != nil {
+		return ended, nil
 	}
 	lane := laneOf(s, why)
 	lent, err := a.bearers.Acquire(ctx, bearer.Need{

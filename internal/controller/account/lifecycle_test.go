@@ -241,7 +241,7 @@ func TestDeletingTheObjectDeletesTheSecretAndNotTheAccount(t *testing.T) {
 	w := newWorld(t)
 	w.fetched()
 	must(t, w.admin.Delete(t.Context(), w.account()))
-	if _, err := w.tryReconcile("slack"); err != nil {
+	if _, err := w.tryReconcile(); err != nil {
 		t.Error(err)
 	}
 	wait := time.After(30 * time.Second)

@@ -222,7 +222,7 @@ func TestItIsDeletedWhileItsAccountIsFetched(t *testing.T) {
 	w.create(func(a *v1alpha1.PipedreamAccount) { a.Finalizers = []string{holder} })
 	defer func() { change(w, w.account(), func(a *v1alpha1.PipedreamAccount) { a.Finalizers = nil }) }()
 	w.reconciler.Pipedream = deletingAPI{w.api, func() { must(t, w.admin.Delete(t.Context(), w.account())) }}
-	_, err := w.tryReconcile("slack")
+	_, err := w.tryReconcile()
 	must(t, err)
 	w.wantFetches(1)
 	if w.hasTarget() {
@@ -274,7 +274,7 @@ func TestTheClusterFailsWhileReading(t *testing.T) {
 	change(w, w.target(), func(s *corev1.Secret) { s.Annotations["example.com/note"] = "theirs" })
 	w.pass(time.Minute)
 	w.wire.Respond(refuse("GET secrets", http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable))
-	_, _ = w.tryReconcile("slack")
+	_, _ = w.tryReconcile()
 	w.wantReasons(v1alpha1.ReasonClusterUnavailable, v1alpha1.ReasonCredentialsValid)
 	status := w.account().Status
 	w.wire.Reset()
@@ -296,7 +296,7 @@ func TestTheClusterFailsWhileReadingTheClientCredentials(t *testing.T) {
 	w.createCredentials()
 	w.create()
 	w.wire.Respond(refuse("GET secrets", http.StatusForbidden, metav1.StatusReasonForbidden))
-	_, _ = w.tryReconcile("slack")
+	_, _ = w.tryReconcile()
 	w.wantReasons(v1alpha1.ReasonClusterUnavailable, v1alpha1.ReasonNotFetched)
 	w.wantExchanges(0)
 	w.wire.Respond(nil)

@@ -177,10 +177,8 @@ func changes(v view, status v1alpha1.PipedreamAccountStatus) (fetched, ready *me
 	if isRoutine && before != nil && before.Reason == v1alpha1.ReasonQueued && !v.state.reporting.saidFailure {
 		fetched = nil
 	}
-	if ready != nil && isLateByNature(v, ready) {
-		ready = nil
-	}
-	if fetched != nil && ready != nil && (ready.Status == metav1.ConditionTrue || ready.Reason == fetched.Reason) {
+	isLate := ready != nil && isLateByNature(v, ready)
+	if isLate || fetched != nil && ready != nil && (ready.Status == metav1.ConditionTrue || ready.Reason == fetched.Reason) {
 		ready = nil // It says nothing new.
 	}
 	return fetched, ready

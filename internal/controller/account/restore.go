@@ -44,6 +44,8 @@ func (st *state) restoreFailure(s snapshot, failed *attempt.Failure) {
 		}
 	case v1alpha1.ReasonSecretNotOwned, v1alpha1.ReasonSecretTerminating:
 		st.attempt.blocker = failed
+	case v1alpha1.ReasonClusterUnavailable:
+		st.attempt.cluster = failed
 	default:
 		if given := verdictKindOf(failed.Row.Kind); given != "" && failed.Row.Reason != v1alpha1.ReasonAccessDenied {
 			st.restoreVerdict(s, given, failed)

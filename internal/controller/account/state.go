@@ -4,6 +4,7 @@
 package account
 
 import (
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -96,6 +97,9 @@ type attemptState struct {
 	written writtenRecord
 	// failure is the last failed attempt; nil after an attempt that worked.
 	failure *attempt.Failure
+	// cluster is the last failed request to the API server that was no write; nil since one has worked. It
+	// does not end the wait after a failure that Pipedream has answered with.
+	cluster *attempt.Failure
 	// blocker is what makes an attempt impossible now; nil if nothing does.
 	blocker *attempt.Failure
 	// verdict is what Pipedream says about the account with the request digest verdictFor.
@@ -146,16 +150,27 @@ func (a attemptState) activeFailure() *attempt.Failure {
 	switch {
 	case a.blocker != nil:
 		return a.blocker
+	case a.cluster != nil && !a.waitsForPipedream():
+		return a.cluster
 	case a.failure != nil:
 		return a.failure
 	}
 	return a.verdictFailure
 }
 
-// waitsForCluster reports whether a request to the API server has failed, and the next one is not to be
-// made yet.
+// waitsForPipedream reports whether the last request to the API server has failed before the wait was over
+// that Pipedream has asked for, or that only a person can end. That wait explains more.
+func (a attemptState) waitsForPipedream() bool {
+	failed := a.failure
+	return failed != nil && !failed.IsTransient() && a.cluster.SentAt.Before(failed.NotBefore)
+}
+
+// waitsForCluster reports whether a request to the API server has failed, and the operator waits before it
+// sends the next one.
 func (a attemptState) waitsForCluster(now time.Time) bool {
-	return a.failure != nil && a.failure.IsOfCluster() && now.Before(a.failure.NotBefore)
+	return slices.ContainsFunc([]*attempt.Failure{a.failure, a.cluster}, func(failed *attempt.Failure) bool {
+		return failed != nil && failed.Row.Reason == v1alpha1.ReasonClusterUnavailable && now.Before(failed.NotBefore)
+	})
 }
 
 // apply remembers what was reported.

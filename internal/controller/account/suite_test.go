@@ -188,15 +188,15 @@ func (w *world) key(name string) types.NamespacedName {
 	return types.NamespacedName{Namespace: w.namespace, Name: name}
 }
 
-func (w *world) tryReconcile(name string) (ctrl.Result, error) {
+func (w *world) tryReconcile() (ctrl.Result, error) {
 	w.Helper()
 	logger := zap.New(zap.WriteTo(w.log), zap.Level(zapcore.Level(-7)))
-	return w.reconciler.Reconcile(log.IntoContext(w.Context(), logger), ctrl.Request{NamespacedName: w.key(name)})
+	return w.reconciler.Reconcile(log.IntoContext(w.Context(), logger), ctrl.Request{NamespacedName: w.key("slack")})
 }
 
 func (w *world) reconcile() ctrl.Result {
 	w.Helper()
-	result, err := w.tryReconcile("slack")
+	result, err := w.tryReconcile()
 	must(w.T, err)
 	if result.RequeueAfter <= 0 {
 		w.Errorf("the reconcile ends with RequeueAfter %v, and nothing would bring the operator back", result.RequeueAfter)
@@ -335,7 +335,7 @@ func (w *world) condition(kind string) *metav1.Condition {
 	return meta.FindStatusCondition(w.account().Status.Conditions, kind)
 }
 
-func (w *world) wantCondition(kind string, status metav1.ConditionStatus, reason string) metav1.Condition {
+func (w *world) wantCondition(kind string, status metav1.ConditionStatus, reason string) {
 	w.Helper()
 	account := w.account()
 	got := meta.FindStatusCondition(account.Status.Conditions, kind)
@@ -348,7 +348,6 @@ func (w *world) wantCondition(kind string, status metav1.ConditionStatus, reason
 	if got.ObservedGeneration != account.Generation {
 		w.Errorf("condition %s is about generation %d, want %d", kind, got.ObservedGeneration, account.Generation)
 	}
-	return *got
 }
 
 // wantReasons checks conditions Fetched and Ready by their reasons. Each reason has one status.

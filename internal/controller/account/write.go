@@ -27,13 +27,8 @@ func (a actions) store(ctx context.Context, s snapshot, st state, why refresh.Wh
 	seen.isStale = !seen.record.ExpirationTime.IsZero() && !seen.at.Before(seen.record.ExpirationTime)
 	var err error
 	for range maxOvertaken {
-		switch {
-		case a.isGone(ctx, s):
-			return abandoned{}, nil
-		case s.targetState() == refresh.Foreign:
-			return foreign{s.target}, nil
-		case s.targetState() == refresh.Terminating:
-			return terminating{s.target}, nil
+		if ended := a.unwritable(ctx, s); ended != nil {
+			return ended, nil
 		}
 		var secret *corev1.Secret
 		if secret, seen, err = built(s, st, seen, fetched); err != nil {
@@ -58,6 +53,18 @@ func (a actions) store(ctx context.Context, s snapshot, st state, why refresh.Wh
 		s.target = live
 	}
 	return overtaken{detail: err.Error(), at: a.clock.Now()}, err
+}
+
+// unwritable returns the outcome if the Secret must not be written now; else nil.
+func (a actions) unwritable(ctx context.Context, s snapshot) outcome {
+	switch s.targetState() {
+	case refresh.Foreign:
+		return foreign{s.target}
+	case refresh.Terminating:
+		return terminating{s.target}
+	case refresh.Absent, refresh.Owned:
+	}
+	return a.lookAgain(ctx, s)
 }
 
 // write writes the Secret with the credentials of an account, and returns it. It reads first what the cache
