@@ -44,50 +44,87 @@ func parseFile(t *testing.T, name string) *ast.File {
 func declaredIn(t *testing.T, names []string) map[string]string {
 	t.Helper()
 	declared, twice := map[string]string{}, map[string]bool{}
-	declare := func(name, file string) {
-		if other, ok := declared[name]; ok && other != file {
-			twice[name] = true
-		}
-		declared[name] = file
-	}
-	for _, name := range names {
-		for _, declaration := range parseFile(t, name).Decls {
-			switch d := declaration.(type) {
-			case *ast.FuncDecl:
-				declare(d.Name.Name, name)
-			case *ast.GenDecl:
-				for _, spec := range d.Specs {
-					switch s := spec.(type) {
-					case *ast.TypeSpec:
-						declare(s.Name.Name, name)
-					case *ast.ValueSpec:
-						declare(s.Names[0].Name, name)
-					}
-				}
+	for _, file := range names {
+		for _, name := range declaredAtTop(parseFile(t, file)) {
+			if other, ok := declared[name]; ok && other != file {
+				twice[name] = true
 			}
+			declared[name] = file
 		}
 	}
 	for name := range twice {
 		delete(declared, name)
 	}
-	for _, name := range names {
-		ast.Inspect(parseFile(t, name), func(node ast.Node) bool {
-			switch n := node.(type) {
-			case *ast.Field:
-				for _, ident := range n.Names {
-					delete(declared, ident.Name)
-				}
-			case *ast.AssignStmt:
-				for _, left := range n.Lhs {
-					if ident, ok := left.(*ast.Ident); ok {
-						delete(declared, ident.Name)
-					}
-				}
-			}
-			return true
-		})
+	for _, file := range names {
+		for _, name := range declaredInside(parseFile(t, file)) {
+			delete(declared, name)
+		}
 	}
 	return declared
+}
+
+// declaredAtTop returns what a file declares at its top, methods included.
+func declaredAtTop(file *ast.File) (names []string) {
+	for _, declaration := range file.Decls {
+		switch d := declaration.(type) {
+		case *ast.FuncDecl:
+			names = append(names, d.Name.Name)
+		case *ast.GenDecl:
+			for _, spec := range d.Specs {
+				switch s := spec.(type) {
+				case *ast.TypeSpec:
+					names = append(names, s.Name.Name)
+				case *ast.ValueSpec:
+					names = append(names, s.Names[0].Name)
+				}
+			}
+		}
+	}
+	return names
+}
+
+// declaredInside returns the names of the fields, the parameters and the variables in a file.
+func declaredInside(file *ast.File) (names []string) {
+	ast.Inspect(file, func(node ast.Node) bool {
+		switch n := node.(type) {
+		case *ast.Field:
+			for _, ident := range n.Names {
+				names = append(names, ident.Name)
+			}
+		case *ast.AssignStmt:
+			for _, left := range n.Lhs {
+				if ident, ok := left.(*ast.Ident); ok {
+					names = append(names, ident.Name)
+				}
+			}
+		}
+		return true
+	})
+	return names
+}
+
+// usedIn returns the names that a file uses, but for the ones of the packages that it imports.
+func usedIn(file *ast.File) (names []string) {
+	imported := map[string]bool{}
+	for _, spec := range file.Imports {
+		path := strings.Trim(spec.Path.Value, `"`)
+		imported[path[strings.LastIndex(path, "/")+1:]] = true
+		if spec.Name != nil {
+			imported[spec.Name.Name] = true
+		}
+	}
+	ast.Inspect(file, func(node ast.Node) bool {
+		switch n := node.(type) {
+		case *ast.SelectorExpr:
+			if of, ok := n.X.(*ast.Ident); ok && imported[of.Name] {
+				return false
+			}
+		case *ast.Ident:
+			names = append(names, n.Name)
+		}
+		return true
+	})
+	return names
 }
 
 // WantLayers checks that each file of the package in the working folder uses only what files of its own layer,
@@ -111,31 +148,16 @@ func WantLayers(t *testing.T) {
 		if layers[name] == 0 {
 			t.Errorf("%s is in no layer", name)
 		}
-		file := parseFile(t, name)
-		imported := map[string]bool{}
-		for _, spec := range file.Imports {
-			path := strings.Trim(spec.Path.Value, `"`)
-			imported[path[strings.LastIndex(path, "/")+1:]] = true
-			if spec.Name != nil {
-				imported[spec.Name.Name] = true
+		for _, used := range usedIn(parseFile(t, name)) {
+			to, ok := declared[used]
+			if !ok || to == name {
+				continue
+			}
+			calls++
+			if layers[to] > layers[name] {
+				t.Errorf("%s uses %s of %s, which is above it", name, used, to)
 			}
 		}
-		ast.Inspect(file, func(node ast.Node) bool {
-			if selector, ok := node.(*ast.SelectorExpr); ok {
-				if of, ok := selector.X.(*ast.Ident); ok && imported[of.Name] {
-					return false
-				}
-			}
-			if ident, ok := node.(*ast.Ident); ok {
-				if to, ok := declared[ident.Name]; ok && to != name {
-					calls++
-					if layers[to] > layers[name] {
-						t.Errorf("%s uses %s of %s, which is above it", name, ident.Name, to)
-					}
-				}
-			}
-			return true
-		})
 	}
 	if calls < 100 {
 		t.Errorf("only %d uses were found", calls)

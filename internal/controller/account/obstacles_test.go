@@ -17,6 +17,7 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
 )
 
@@ -304,4 +305,48 @@ func TestTheClusterFailsWhileReadingTheClientCredentials(t *testing.T) {
 	w.live(time.Minute)
 	w.wantReasons(v1alpha1.ReasonAccountFetched, v1alpha1.ReasonCredentialsValid)
 	w.wantExchanges(1)
+}
+
+// TestAFailedReadHidesNoPause has a read of the Secret fail while Pipedream wants fewer requests.
+func TestAFailedReadHidesNoPause(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.fetched(eachTenMinutes)
+	must(t, w.pipedream.AddFault(simulator.Fault{Endpoint: simulator.EndpointAccount, Status: http.StatusTooManyRequests, Headers: map[string]string{"Retry-After": "600"}}))
+	w.look()
+	w.wantReasons(v1alpha1.ReasonRateLimited, v1alpha1.ReasonCredentialsValid)
+	w.pipedream.ClearFaults()
+	fetches := w.fetches()
+	w.pass(time.Minute)
+	change(w, w.target(), func(s *corev1.Secret) { s.Annotations["example.com/note"] = "theirs" })
+	w.wire.Respond(refuse("GET secrets", http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable))
+	_, _ = w.tryReconcile()
+	w.wantReasons(v1alpha1.ReasonRateLimited, v1alpha1.ReasonCredentialsValid)
+	w.restart()
+	w.wire.Respond(nil)
+	w.live(8 * time.Minute)
+	w.wantFetches(fetches)
+	w.wantReasons(v1alpha1.ReasonRateLimited, v1alpha1.ReasonCredentialsValid)
+	w.live(3 * time.Minute)
+	w.wantReasons(v1alpha1.ReasonAccountFetched, v1alpha1.ReasonCredentialsValid)
+	w.wantFetches(fetches + 1)
+}
+
+// TestItIsSuspendedWhileItsAccountIsFetched has the suspension come between the answer and the write.
+func TestItIsSuspendedWhileItsAccountIsFetched(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.createCredentials()
+	w.create()
+	w.reconciler.Pipedream = deletingAPI{w.api, func() {
+		change(w, w.account(), func(a *v1alpha1.PipedreamAccount) { a.Spec.Suspend = true })
+	}}
+	_, _ = w.tryReconcile()
+	if w.hasTarget() {
+		t.Error("a Secret was written for a suspended PipedreamAccount")
+	}
+	w.reconciler.Pipedream = w.api
+	w.reconcile()
+	w.wantReasons(v1alpha1.ReasonSuspended, v1alpha1.ReasonNotFetched)
+	w.wantFetches(1)
 }
