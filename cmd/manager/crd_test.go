@@ -60,7 +60,14 @@ func TestWithoutTheCRDTheManagerSaysWhatToInstall(t *testing.T) {
 
 	kubectl.Must(t, "delete", "crd", "pipedreamtokens.pipedream-operator.io")
 	apply(crd)
+	// What an upgrade has left out.
 	m := startManager(t, "--kubeconfig="+bare.KubeconfigFile, "--metrics-bind-address=0", "--health-probe-bind-address=0")
+	if code, line := m.exit(t); code != 1 || !strings.HasPrefix(line, "manager: the CRD pipedreamaccounts.pipedream-operator.io is not installed") {
+		t.Errorf("the manager ended with %d and %q, want 1 and the CRD of PipedreamAccounts", code, line)
+	}
+
+	apply(harness.MustRead(t, harness.Root(), "config", "crd", "bases", "pipedream-operator.io_pipedreamaccounts.yaml"))
+	m = startManager(t, "--kubeconfig="+bare.KubeconfigFile, "--metrics-bind-address=0", "--health-probe-bind-address=0")
 	if _, err := m.AwaitLine(t.Context(), patience, "Starting workers"); err != nil {
 		t.Error(err)
 	}

@@ -32,6 +32,9 @@ func TestBadFlags(t *testing.T) {
 		"a rate of zero":                         {[]string{"--token-requests-per-second=0"}, "--token-requests-per-second must be above 0"},
 		"a rate that is no number":               {[]string{"--token-requests-per-second=NaN"}, "--token-requests-per-second must be above 0"},
 		"a burst of zero":                        {[]string{"--token-request-burst=0"}, "--token-request-burst must be between 1 and"},
+		"no requests about accounts":             {[]string{"--account-requests-per-second=0"}, "--account-requests-per-second must be above 0"},
+		"a scope that is none":                   {[]string{"--account-scopes=connect:accounts:read,a b"}, `"a b" is no scope`},
+		"no scope":                               {[]string{"--account-scopes="}, `"" is no scope`},
 		"a negative rate of verifications":       {[]string{"--verification-requests-per-second=-1"}, "--verification-requests-per-second must be above 0"},
 		"no workers":                             {[]string{"--max-concurrent-reconciles=0"}, "--max-concurrent-reconciles must be between 1 and"},
 		"a metrics address without a port":       {[]string{"--metrics-bind-address=localhost"}, "--metrics-bind-address must be an address such as"},
@@ -102,7 +105,7 @@ func TestHelp(t *testing.T) {
 	}
 	for _, name := range []string{
 		"api-url", "allow-insecure-api-url", "api-ca-file", "namespaces", "token-requests-per-second", "token-request-burst",
-		"verification-requests-per-second", "max-concurrent-reconciles", "leader-elect", "metrics-bind-address",
+		"verification-requests-per-second", "account-scopes", "account-requests-per-second", "max-concurrent-reconciles", "leader-elect", "metrics-bind-address",
 		"metrics-cert-dir", "per-object-metrics", "version", "health-probe-bind-address", "pprof-bind-address", "kubeconfig", "zap-log-level",
 	} {
 		if !strings.Contains(help.String(), "  -"+name) {

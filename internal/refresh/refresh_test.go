@@ -209,6 +209,42 @@ func TestDecide(t *testing.T) {
 			given: func(s *scene) { s.facts.Target, s.facts.CollectedBy = refresh.Terminating, later },
 			want:  refresh.Decision{Action: refresh.Wait, Why: refresh.Missing, Until: later},
 		},
+		"the Secret is being deleted": {
+			given: func(s *scene) { s.facts.Target = refresh.Terminating },
+			want:  refresh.Decision{Action: refresh.Blocked, Why: refresh.BeingDeleted},
+		},
+		"the owner is being deleted": {
+			given: func(s *scene) { s.facts.OwnerTerminating, s.facts.Record.ExpirationTime = true, now },
+			want:  refresh.Decision{Action: refresh.Blocked, Why: refresh.BeingDeleted},
+		},
+		"the owner is being deleted, and suspended": {
+			given: func(s *scene) { s.facts.OwnerTerminating, s.desired.Suspended = true, true },
+			want:  refresh.Decision{Action: refresh.Blocked, Why: refresh.BeingDeleted},
+		},
+		"the owner is being deleted, and the Secret was not read": {
+			given: func(s *scene) { s.facts.OwnerTerminating, s.facts.Check = true, refresh.Unchecked },
+			want:  refresh.Decision{Action: refresh.Read},
+		},
+		"a read has failed": {
+			given: func(s *scene) { s.facts.Check, s.facts.ClusterNotBefore = refresh.Unchecked, later },
+			want:  refresh.Decision{Action: refresh.Wait, Until: later},
+		},
+		"a read has failed long ago": {
+			given: func(s *scene) { s.facts.Check, s.facts.ClusterNotBefore = refresh.Unchecked, now },
+			want:  refresh.Decision{Action: refresh.Read},
+		},
+		"a read has failed, and the credentials have expired": {
+			given: func(s *scene) { s.facts.Record.ExpirationTime, s.facts.ClusterNotBefore = now.Add(-time.Hour), later },
+			want:  refresh.Decision{Action: refresh.Wait, Why: refresh.Expired, Until: later},
+		},
+		"the last look has failed, and nothing else is due": {
+			given: func(s *scene) { s.facts.NotBefore, s.facts.LookAgainAt = later, later },
+			want:  refresh.Decision{Action: refresh.Wait, Why: refresh.IntervalElapsed, Until: later},
+		},
+		"the wait after a failed look is over": {
+			given: func(s *scene) { s.facts.NotBefore, s.facts.LookAgainAt = now, now },
+			want:  refresh.Decision{Action: refresh.Fetch, Why: refresh.IntervalElapsed},
+		},
 		"the Secret has changed": {
 			given: func(s *scene) { s.facts.Check = refresh.Unchecked },
 			want:  refresh.Decision{Action: refresh.Read},

@@ -139,7 +139,7 @@ func (st *state) applyUnwritten(s snapshot, o outcome) bool {
 	case unrenderable:
 		failed := st.fail(s, v1alpha1.ReasonTemplateInvalid, o.err.Error(), o.at)
 		failed.NotBefore = failed.Paced(s.identity(), goodUntil(s, *st), o.at)
-		st.countTriggered(o.why, o.at)
+		st.attempt.countTriggered(o.why, o.at)
 	case writeRefused:
 		failed := st.fail(s, v1alpha1.ReasonSecretWriteRefused, o.detail, o.at)
 		failed.RefusedOver, failed.IsOutage = ownedsecret.Version(o.target), o.isOutage
@@ -195,7 +195,7 @@ func (st *state) applyClusterFailed(s snapshot, o clusterFailed) {
 // applyVerdict remembers what Pipedream says about the account. It is no failed attempt: Pipedream has
 // answered.
 func (st *state) applyVerdict(s snapshot, o verdictGiven) {
-	st.countTriggered(o.why, o.at)
+	st.attempt.countTriggered(o.why, o.at)
 	a := &st.attempt
 	a.verdict.Add(verdictKindOf(o.cause.Kind), o.isProjectFine, o.at)
 	a.verdictFailure = attempt.New(rows.Of(reasonOf(o.cause.Kind)), o.cause.Error(), s.inputs(), o.at).After(a.verdictFailure)
@@ -206,7 +206,7 @@ func (st *state) applyVerdict(s snapshot, o verdictGiven) {
 
 // applyLook remembers that the account was looked at, and that Pipedream gives its credentials out.
 func (st *state) applyLook(s snapshot, seen look, why refresh.Why) {
-	st.countTriggered(why, seen.at)
+	st.attempt.countTriggered(why, seen.at)
 	var before *refresh.Record
 	if r := s.record(); r != nil {
 		before = &r.Record
@@ -237,16 +237,16 @@ func (st *state) applyWritten(s snapshot, o written) {
 }
 
 // countTriggered counts a look that somebody's change has triggered. The first look is none.
-func (st *state) countTriggered(why refresh.Why, at time.Time) {
-	if why.IsTriggered() && !st.attempt.looks.Last.IsZero() {
-		st.attempt.triggered.Add(at)
+func (a *attemptState) countTriggered(why refresh.Why, at time.Time) {
+	if why.IsTriggered() && !a.looks.Last.IsZero() {
+		a.triggered.Add(at)
 	}
 }
 
 // setBlocker remembers what makes an attempt impossible, until a watch reports a change. How the last
 // attempt failed stays.
 func (st *state) setBlocker(s snapshot, why refresh.Why) {
-	because, detail := st.explainBlocker(s, why)
+	because, detail := explainBlocker(s, st.check, why)
 	before := st.attempt.blocker
 	blocker := attempt.New(rows.Of(because), detail, s.inputs(), s.now).After(st.attempt.activeFailure())
 	if at := deletionOf(s).at; why == refresh.BeingDeleted && !at.After(s.now) { // The API server's clock may be ahead.
@@ -268,7 +268,8 @@ func isAboutSameObjects(before *attempt.Failure, s snapshot, why refresh.Why) bo
 	return why != refresh.BeingDeleted || before.RefusedOver == deletionOf(s).held
 }
 
-func (st *state) explainBlocker(s snapshot, why refresh.Why) (because, detail string) {
+// explainBlocker returns the reason and the detail of what makes an attempt impossible.
+func explainBlocker(s snapshot, known checkState, why refresh.Why) (because, detail string) {
 	name := s.account.Spec.ClientSecretRef.Name
 	switch {
 	case why == refresh.BeingDeleted:
@@ -280,13 +281,13 @@ func (st *state) explainBlocker(s snapshot, why refresh.Why) (because, detail st
 		}
 		return v1alpha1.ReasonSecretNotOwned, detail
 	case why == refresh.BadTemplate:
-		return v1alpha1.ReasonTemplateInvalid, st.check.templateError(s.account.Generation).Error()
+		return v1alpha1.ReasonTemplateInvalid, known.templateError(s.account.Generation).Error()
 	case why == refresh.OtherType:
 		return v1alpha1.ReasonSecretWriteRefused, "it exists already, and is of another type than `spec.secret.type`"
 	case s.credentialsSecret == nil:
 		return v1alpha1.ReasonCredentialsMissing, "Secret `" + name + "` (`spec.clientSecretRef.name`) does not exist"
-	case st.check.unusable.detail != "":
-		return st.check.unusable.reason, st.check.unusable.detail
+	case known.unusable.detail != "":
+		return known.unusable.reason, known.unusable.detail
 	}
-	return st.check.unusable.reason, fmt.Sprintf("Secret `%s` holds no usable client credentials", name)
+	return known.unusable.reason, fmt.Sprintf("Secret `%s` holds no usable client credentials", name)
 }

@@ -55,6 +55,12 @@ func factsOf(s snapshot, st state) refresh.Facts {
 			held.Rendering = "" // Labels or annotations are to be written again, which needs the credentials.
 		}
 	}
+	addFailures(&facts, s, a)
+	return facts
+}
+
+// addFailures adds what follows from failed attempts, failed requests to the API server and verdicts.
+func addFailures(facts *refresh.Facts, s snapshot, a attemptState) {
 	if failed := a.failure; failed != nil {
 		facts.NotBefore = failed.WaitsUntil(s.outageEnded)
 		// After a restart nothing else may be due, and the failure must not be taken for mended.
@@ -71,7 +77,6 @@ func factsOf(s snapshot, st state) refresh.Facts {
 		facts.NotBefore = later(facts.NotBefore, given.NotBefore)
 		facts.Changed = facts.Changed || a.failure == nil && !given.Tried.IsSameAs(s.inputs())
 	}
-	return facts
 }
 
 // checkOf returns the outcome of the last check if it was about the Secret that is there now.

@@ -172,9 +172,7 @@ func isFirstHealth(v view, healthy *metav1.Condition) bool {
 func changes(v view, status v1alpha1.PipedreamAccountStatus) (fetched, ready *metav1.Condition) {
 	fetched = conditions.Changed(v.previous.Conditions, status.Conditions, v1alpha1.ConditionFetched)
 	ready = conditions.Changed(v.previous.Conditions, status.Conditions, v1alpha1.ConditionReady)
-	before := meta.FindStatusCondition(v.previous.Conditions, v1alpha1.ConditionFetched)
-	isRoutine := v.previous.FetchTime != nil && meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionFetched)
-	if isRoutine && before != nil && before.Reason == v1alpha1.ReasonQueued && !v.state.reporting.saidFailure {
+	if isRoutine(v, status) {
 		fetched = nil
 	}
 	isLate := ready != nil && isLateByNature(v, ready)
@@ -182,6 +180,13 @@ func changes(v view, status v1alpha1.PipedreamAccountStatus) (fetched, ready *me
 		ready = nil // It says nothing new.
 	}
 	return fetched, ready
+}
+
+// isRoutine reports whether a look that had to queue has gone well, and nothing else was to be said.
+func isRoutine(v view, status v1alpha1.PipedreamAccountStatus) bool {
+	before := meta.FindStatusCondition(v.previous.Conditions, v1alpha1.ConditionFetched)
+	hasQueued := before != nil && before.Reason == v1alpha1.ReasonQueued && !v.state.reporting.saidFailure
+	return hasQueued && v.previous.FetchTime != nil && meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionFetched)
 }
 
 // isLateByNature reports whether condition Ready has changed because Pipedream refreshes the account only
