@@ -66,7 +66,7 @@ func TestWithoutTheCRDTheManagerSaysWhatToInstall(t *testing.T) {
 		t.Errorf("the manager ended with %d and %q, want 1 and the CRD of PipedreamAccounts", code, line)
 	}
 
-	apply(harness.MustRead(t, harness.Root(), "config", "crd", "bases", "pipedream-operator.io_pipedreamaccounts.yaml"))
+	apply(harness.MustRead(t, "config", "crd", "bases", "pipedream-operator.io_pipedreamaccounts.yaml"))
 	m = startManager(t, "--kubeconfig="+bare.KubeconfigFile, "--metrics-bind-address=0", "--health-probe-bind-address=0")
 	if _, err := m.AwaitLine(t.Context(), patience, "Starting workers"); err != nil {
 		t.Error(err)
