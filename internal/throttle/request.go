@@ -25,10 +25,13 @@ const (
 )
 
 // request is what a Limiter remembers about the requests for the same scopes with the same
-// client. It is nil while the client is not known.
+// client, or about the requests of one group without credentials. It is nil while the client
+// is not known.
 type request struct {
 	standing
 	digest [sha256.Size]byte
+	// isOfGroup is true for the requests of a group without credentials.
+	isOfGroup bool
 	// failures counts the failures in a row, which are server errors, answers that can't be
 	// used, and missing answers. The first one was sent at failingSince. The last one came
 	// at failedAt, and is of a kind.
@@ -46,6 +49,10 @@ func (r *request) isFailing() bool { return r != nil && r.failures > 1 }
 // isAlone reports whether the request fails for a reason of its own: it went on failing
 // while Pipedream gave good answers to others.
 func (r *request) isAlone() bool { return r != nil && r.alone > 1 }
+
+// isTrusted reports whether the request was accepted before, and has not been refused and
+// has not begun to fail for a reason of its own since.
+func (r *request) isTrusted() bool { return r != nil && !r.acceptedAt.IsZero() && !r.isAlone() }
 
 // nextProbe returns when a failing request may be sent again.
 func (r *request) nextProbe() time.Time {
@@ -66,7 +73,8 @@ func (r *request) mayBegin(now time.Time) bool {
 	if r.isFailing() && (r.readyToSend+r.inFlight > 0 || now.Before(r.nextProbe())) {
 		return false
 	}
-	return r.ofAll().mayBegin(now)
+	// The requests of a group differ, so the answer to one decides nothing about the others.
+	return r == nil || r.isOfGroup || r.standing.mayBegin(now)
 }
 
 // fail records that the request that was sent at sentAt has failed. The last good answer
