@@ -69,7 +69,8 @@ func TestQueueingManyEntriesOfOneClient(t *testing.T) {
 		})
 		return took
 	}
-	few, many := cost(2_000), cost(20_000)
+	cheapest := func(count int) time.Duration { return min(cost(count), cost(count), cost(count)) }
+	few, many := cheapest(2_000), cheapest(20_000)
 	t.Logf("2,000 entries: %v, 20,000: %v", few, many)
 	if many > 30*few {
 		t.Errorf("queueing 2,000 takes %v, and 20,000 %v", few, many)

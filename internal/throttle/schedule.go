@@ -183,6 +183,9 @@ func (s *schedule) advance(now time.Time) {
 // entry may send a request.
 func (s *schedule) next(now time.Time) *entry {
 	isEligible := s.eligibility(now)
+	if !s.queue.has(isEligible) {
+		return nil
+	}
 	if s.sinceAged+1 >= agedTurns {
 		if e := s.queue.nextAged(isEligible, now); e != nil {
 			s.sinceAged = 0
