@@ -186,15 +186,16 @@ func (s *schedule) next(now time.Time) *entry {
 	if !s.queue.has(isEligible) {
 		return nil
 	}
-	if s.sinceAged+1 >= agedTurns {
-		if e := s.queue.nextAged(isEligible, now); e != nil {
-			s.sinceAged = 0
+	if s.outage.isOn && s.outage.probes%2 == 0 {
+		// The answer to a request that has succeeded before says most about Pipedream. The other
+		// half of the probes is for the others, in case such requests fail for their own reason.
+		if e := s.queue.next(func(e *entry) bool { return e.request.isTrusted() && isEligible(e) }); e != nil {
 			return e
 		}
 	}
-	if s.outage.isOn {
-		// The answer to a request that has succeeded before says most about Pipedream.
-		if e := s.queue.next(func(e *entry) bool { return e.request.isTrusted() && isEligible(e) }); e != nil {
+	if s.sinceAged+1 >= agedTurns {
+		if e := s.queue.nextAged(isEligible, now); e != nil {
+			s.sinceAged = 0
 			return e
 		}
 	}
