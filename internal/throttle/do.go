@@ -105,7 +105,9 @@ func (l *Limiter) end(f *flight, err error) error {
 	if at := f.retryAt(s, kind); !at.IsZero() {
 		err = l.toExternal(failed.WithRetryAt(at))
 	}
-	if refusal := f.learn(s, failed, kind, now); refusal != nil {
+	if f.client == nil {
+		f.learnOfGroup(s, kind, now)
+	} else if refusal := f.learn(s, failed, kind, now); refusal != nil {
 		err = l.toExternal(refusal)
 	}
 	s.wake(now)
@@ -174,10 +176,6 @@ func (f *flight) retryAt(s *schedule, kind pipedream.Kind) (at time.Time) {
 // learn records what the end of a request says about its OAuth client, and about all
 // requests for the same scopes. It returns the refusal if the request was refused.
 func (f *flight) learn(s *schedule, failed *pipedream.Error, kind pipedream.Kind, now time.Time) (refusal *pipedream.Error) {
-	if f.client == nil {
-		f.learnOfGroup(s, kind, now)
-		return nil
-	}
 	f.client.arrive()
 	f.request.arrive()
 	switch kind {

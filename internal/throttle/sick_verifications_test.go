@@ -14,6 +14,7 @@ import (
 // Verifications have no client credentials. Projects that always get a 500 must not make an outage of
 // them for the projects that get good answers.
 func TestSickProjectsDoNotStopTheVerificationsOfOthers(t *testing.T) {
+	t.Parallel()
 	served := func(sickGroups int) (good int) {
 		l := newLimiter(t, throttle.Options{PerSecond: 5, Burst: 10, InFlight: 2})
 		var all []throttle.Requester

@@ -126,10 +126,10 @@ func TestARequestThatFailsAloneDoesNotProlongAnOutage(t *testing.T) {
 // Failing scopes of a client that is accepted for others use a quarter of the rate.
 func TestFailingRequestsUseAQuarterOfTheRate(t *testing.T) {
 	t.Parallel()
-	const scopes, perSecond = 200, 4
+	const scopes, perSecond = 100, 4
 	l := newLimiter(t, throttle.Options{PerSecond: perSecond, Burst: 4, InFlight: 10})
 	sent := 0
-	from, to := second.Add(8*time.Minute), second.Add(10*time.Minute)
+	from, to := second.Add(4*time.Minute), second.Add(6*time.Minute)
 	send := func(name string, outcome error, scope string) {
 		requester := inGroup(name, name)
 		options := throttle.ReserveOptions{Lane: throttle.DueRenewal, CredentialReference: "one", Scopes: []string{scope}}
@@ -141,7 +141,7 @@ func TestFailingRequestsUseAQuarterOfTheRate(t *testing.T) {
 			sent++
 		}
 	}
-	for ; l.now.Before(to); l.now = l.now.Add(100 * time.Millisecond) {
+	for ; l.now.Before(to); l.now = l.now.Add(200 * time.Millisecond) {
 		send("good", nil, "good")
 		for i := range scopes {
 			send(fmt.Sprint("sick-", i), errServer, fmt.Sprint("scope-", i))
