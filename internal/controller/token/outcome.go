@@ -188,7 +188,7 @@ type clusterStep string
 // The steps.
 const (
 	readTargetStep      clusterStep = "read the Secret with the token"
-	readCredentialsStep clusterStep = "read the credentials"
+	readCredentialsStep clusterStep = "read what the reference names"
 	dryRunStep          clusterStep = "apply the status as a dry run"
 )
 
