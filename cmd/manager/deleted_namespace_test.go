@@ -49,8 +49,10 @@ func TestADeletedNamespaceLeavesNoErrorInTheLog(t *testing.T) {
 	first.eventually("an event is refused", func() bool {
 		return strings.Contains(manager.Log.String(), "Server rejected event")
 	})
+	// A request about an event that is on its way when the manager stops is cancelled, and that is logged.
+	logged := manager.Log.String()
 	manager.stop(t)
-	for line := range strings.Lines(manager.Log.String()) {
+	for line := range strings.Lines(logged) {
 		if strings.Contains(line, `"level":"error"`) && strings.Contains(line, "event") {
 			t.Errorf("an error is logged: %s", line)
 		}

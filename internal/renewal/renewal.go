@@ -109,6 +109,9 @@ type Facts struct {
 	// ClusterNotBefore is when the cluster may be asked again after a request to it has failed; zero if
 	// none has, or if something has changed since. Nothing is read, verified, issued or written before.
 	ClusterNotBefore time.Time
+	// CredentialsUnreadable is true if ClusterNotBefore is about reading the credentials only, so that the
+	// current token can be verified meanwhile.
+	CredentialsUnreadable bool
 	// LastIssue is when the last token was issued.
 	LastIssue time.Time
 	// Triggered are the attempts in a row that somebody's changes have triggered.
@@ -266,6 +269,9 @@ func decideSuspended(desired Desired, facts Facts, now time.Time) Decision {
 func decideMeanwhile(desired Desired, facts Facts, decision Decision, now time.Time) Decision {
 	switch {
 	case now.Before(clusterNotBefore(facts, now)):
+		if facts.CredentialsUnreadable && facts.Check != Unchecked && VerificationDue(desired, facts, now) {
+			return Decision{Action: Verify}
+		}
 		return decision
 	case facts.Target == Owned && facts.Check == Unchecked:
 		return Decision{Action: Read}
@@ -286,7 +292,7 @@ func decideIdle(desired Desired, facts Facts, now time.Time) Decision {
 	switch decision.Action {
 	case Read, Verify, Rewrite:
 		return Decision{Action: Wait, Until: until}
-	case Keep, Write, Issue, Wait, Blocked:
+	case Keep, Write, Issue, Wait, Rest, Blocked:
 	}
 	return decision
 }
@@ -609,7 +615,7 @@ func Sleep(desired Desired, facts Facts, decision Decision, now time.Time) time.
 	if next, ok := nextVerification(desired, facts, now); ok {
 		consider(next)
 	}
-	if until := clusterNotBefore(facts, now); now.Before(until) {
+	if until := clusterNotBefore(facts, now); now.Before(until) && !facts.CredentialsUnreadable {
 		consider(until)
 	} else if VerificationDue(desired, facts, now) {
 		wake = now.Add(time.Millisecond) // It came due after the decision, by its outcome.

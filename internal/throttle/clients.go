@@ -120,15 +120,37 @@ func (c clients) assign(e *entry, client *oauthClient) {
 }
 
 // assignRequest gives an entry the request with its client and its scopes, or none if the
-// client is not known.
+// client is not known. Without credentials, it is the request of the entry's group.
 func (c clients) assignRequest(e *entry) {
-	var next *request
-	if e.client != nil && !e.client.isUnread {
-		digest := c.digestOf(string(e.client.digest[:]), e.scopes)
-		if c.requests[digest] == nil {
-			c.requests[digest] = &request{digest: digest}
-		}
-		next = c.requests[digest]
+	switch {
+	case e.client == nil:
+		c.setRequest(e, c.requestOf("", e.requester.Group))
+	case e.client.isUnread:
+		c.setRequest(e, nil)
+	default:
+		c.setRequest(e, c.requestOf(string(e.client.digest[:]), e.scopes))
+	}
+}
+
+// requestOf returns the request with this client, or with none if that is empty.
+func (c clients) requestOf(client, scopes string) *request {
+	digest := c.digestOf(client, scopes)
+	if c.requests[digest] == nil {
+		c.requests[digest] = &request{digest: digest, isOfGroup: client == ""}
+	}
+	return c.requests[digest]
+}
+
+// forget takes the reference, the client and the request from an entry that is dropped.
+func (c clients) forget(e *entry) {
+	c.bind(e, "")
+	c.assign(e, nil)
+	c.setRequest(e, nil)
+}
+
+// setRequest gives an entry a request, or none.
+func (c clients) setRequest(e *entry, next *request) {
+	if next != nil {
 		next.users++
 	}
 	if before := e.request; before != nil {

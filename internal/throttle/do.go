@@ -61,8 +61,10 @@ func (l *Limiter) begin(requester Requester, options DoOptions) (*flight, error)
 	s.queue.putBack(e)
 	if options.Credentials == nil {
 		s.clients.bind(e, "") // The answer will say nothing about the credentials there.
+		s.queue.move(e)
 	} else {
 		s.clients.rename(e, options.Scopes)
+		s.queue.move(e)
 		e.bypassesRefusals = options.BypassRefusalCache
 		s.identify(e, s.clients.of(*options.Credentials), now)
 		if refusal := e.refusal(now); refusal != nil {
@@ -99,14 +101,14 @@ func (l *Limiter) end(f *flight, err error) error {
 	if !errors.Is(err, errPanicked) { // A panic says nothing about Pipedream.
 		f.learnOutage(s, kind, now)
 	}
-	s.outage.probed(f.outage, now)
+	s.outage.probed(f, now)
 	if at := f.retryAt(s, kind); !at.IsZero() {
 		err = l.toExternal(failed.WithRetryAt(at))
 	}
-	if f.client != nil {
-		if refusal := f.learn(s, failed, kind, now); refusal != nil {
-			err = l.toExternal(refusal)
-		}
+	if f.client == nil {
+		f.learnOfGroup(s, kind, now)
+	} else if refusal := f.learn(s, failed, kind, now); refusal != nil {
+		err = l.toExternal(refusal)
 	}
 	s.wake(now)
 	s.advance(now)
@@ -141,17 +143,17 @@ func (f *flight) learnOutage(s *schedule, kind pipedream.Kind, now time.Time) {
 			// The bucket has filled up during the outage. All requests that wait would go at once.
 			s.bucket.AllowN(now, max(0, int(s.bucket.TokensAt(now))-1))
 		}
-		o.succeed(now)
+		o.succeed(f.request, now)
 		f.request.succeed()
 	case isFailure(kind):
 		// A request that fails alone says nothing about Pipedream. During an outage, a request
 		// fails for no reason of its own.
-		isAlone := f.request.isAlone()
+		isAlone, counts := f.request.isAlone(), s.outage.counts(f.request, now)
 		if isAlone || !o.isOn {
 			f.request.fail(kind, f.sentAt, o.lastGood, now)
 			s.clients.limitRefused()
 		}
-		if !isAlone && o.fail(f.requester, kind, f.sentAt, now) {
+		if !isAlone && o.fail(f, kind, counts, now) {
 			s.takeAllBack()
 		}
 	}
@@ -207,6 +209,17 @@ func (f *flight) learn(s *schedule, failed *pipedream.Error, kind pipedream.Kind
 		}
 	}
 	return refusal
+}
+
+// learnOfGroup does the same for a request without credentials. A refusal is about one
+// account, and says nothing about the other requests of the group.
+func (f *flight) learnOfGroup(s *schedule, kind pipedream.Kind, now time.Time) {
+	f.request.arrive()
+	if isGood(kind) {
+		f.request.accept(f.sentAt, now)
+		s.clients.limitAccepted()
+	}
+	s.clients.tidyRequest(f.request)
 }
 
 // wake reports the requesters that have failed in an outage, when it is over.

@@ -84,7 +84,7 @@ func (s *schedule) checkClients(users, readyToSend map[*oauthClient]int) error {
 func (s *schedule) checkRequests() error {
 	users, ready := map[*request]int{}, map[*request]int{}
 	for _, e := range s.entries {
-		if (e.request != nil) != (e.client != nil && !e.client.isUnread) {
+		if (e.request != nil) != (e.client == nil || !e.client.isUnread) {
 			return fmt.Errorf("%v has the client %v and the request %v", e.requester, e.client, e.request)
 		}
 		users[e.request]++
@@ -141,11 +141,25 @@ func (s *schedule) checkReferences() error {
 func (q *queue) count() (int, error) {
 	count := 0
 	for row, groups := range q.rows {
-		for _, g := range groups {
-			if len(g.entries) == 0 || !slices.IsSortedFunc(g.entries, func(a, b *entry) int { return cmp.Compare(a.order, b.order) }) {
-				return 0, fmt.Errorf("row %d has group %s, which is empty or out of order", row, g.name)
+		if len(groups.inOrder) != len(groups.byName) || !slices.IsSortedFunc(groups.inOrder, func(a, b *group) int { return cmp.Compare(a.turn, b.turn) }) {
+			return 0, fmt.Errorf("row %d has groups out of order, or %d of them by name", row, len(groups.byName))
+		}
+		for _, g := range groups.inOrder {
+			if len(g.lines) == 0 || groups.byName[g.name] != g {
+				return 0, fmt.Errorf("row %d has group %s, which is empty or has another name", row, g.name)
 			}
-			count += len(g.entries)
+			for sender, l := range g.lines {
+				if l.group != g || l.sender != sender || len(l.entries) == 0 ||
+					!slices.IsSortedFunc(l.entries, func(a, b *entry) int { return cmp.Compare(a.order, b.order) }) {
+					return 0, fmt.Errorf("row %d has group %s, with a line that is empty or out of order", row, g.name)
+				}
+				for _, e := range l.entries {
+					if e.line != l || e.sender() != sender || e.requester.Group != g.name || int(e.row) != row {
+						return 0, fmt.Errorf("%v waits in a line that is not its own", e.requester)
+					}
+				}
+				count += len(l.entries)
+			}
 		}
 	}
 	return count, nil

@@ -45,8 +45,14 @@ type outage struct {
 	failures        int
 	since, failedAt time.Time
 	kind            pipedream.Kind
+	// hasTrusted is true if one of these failures was that of a trusted request.
+	hasTrusted bool
 	// lastGood is when the last good answer came.
 	lastGood time.Time
+	// falseAlarmAt is when an outage ended that was perhaps none. A request that had not
+	// failed ended it. Either nobody's probe failed before, or no request has failed in it that
+	// had ever succeeded.
+	falseAlarmAt time.Time
 	// probes counts the probes of the outage. The next one may be sent at nextProbe, unless
 	// one is on its way.
 	probes    int
@@ -65,9 +71,27 @@ type outage struct {
 	wokenAt time.Time
 }
 
-// fail records that a request that was sent at sentAt has failed. It returns whether an
-// outage begins. A request that was sent before the last good answer says nothing new.
-func (o *outage) fail(requester Requester, kind pipedream.Kind, sentAt, now time.Time) (begins bool) {
+// counts reports whether the failure of a request is a sign of an outage, before the request
+// has recorded it. While others have had good answers lately, a request that has never
+// succeeded may have a reason of its own to fail, so it counts once. Soon after a false alarm,
+// nothing counts then.
+func (o *outage) counts(r *request, now time.Time) bool {
+	switch {
+	case r.isAlone():
+		return false
+	case now.Sub(o.lastGood) >= longOutage:
+		return true
+	case !o.falseAlarmAt.IsZero() && now.Sub(o.falseAlarmAt) < retry.LongestWait:
+		return false
+	}
+	return r.isTrusted() || r == nil || r.streak.count == 0
+}
+
+// fail records that a request that was sent at sentAt has failed, and whether that counts as
+// a sign of an outage. It returns whether an outage begins. A request that was sent before the
+// last good answer says nothing new.
+func (o *outage) fail(f *flight, kind pipedream.Kind, counts bool, now time.Time) (begins bool) {
+	requester, sentAt := f.requester, f.sentAt
 	if sentAt.Before(o.lastGood) {
 		return false
 	}
@@ -76,13 +100,17 @@ func (o *outage) fail(requester Requester, kind pipedream.Kind, sentAt, now time
 	}
 	o.failed[requester] = struct{}{}
 	if !o.isOn && now.Sub(o.failedAt) > retry.LongestWait {
-		o.failures = 0 // A failure of long ago does not belong to an outage of today.
+		// A failure of long ago does not belong to an outage of today.
+		o.failures, o.since, o.hasTrusted = 0, time.Time{}, false
 	}
-	if o.failures == 0 || sentAt.Before(o.since) {
+	if o.since.IsZero() || sentAt.Before(o.since) {
 		o.since = sentAt
 	}
-	o.failures++
+	if counts {
+		o.failures++
+	}
 	o.failedAt, o.kind = now, kind
+	o.hasTrusted = o.hasTrusted || f.request.isTrusted()
 	if o.isOn || o.failures < outageFailures {
 		return false
 	}
@@ -91,23 +119,32 @@ func (o *outage) fail(requester Requester, kind pipedream.Kind, sentAt, now time
 	return true
 }
 
-// succeed records that Pipedream has given a good answer.
-func (o *outage) succeed(now time.Time) {
+// succeed records that Pipedream has given a good answer to a request, before the request
+// has recorded it.
+func (o *outage) succeed(r *request, now time.Time) {
 	if o.isOn {
 		o.isEnded = true
+		if r != nil && r.streak.count == 0 && (o.probes == 0 || !o.hasTrusted) {
+			o.falseAlarmAt = now
+		}
 	}
 	if !o.isEnded {
 		clear(o.failed) // These requesters wait for themselves, and not for the end of an outage.
 	}
-	o.isOn, o.failures, o.since, o.failedAt, o.lastGood = false, 0, time.Time{}, time.Time{}, now
+	o.isOn, o.failures, o.hasTrusted = false, 0, false
+	o.since, o.failedAt, o.lastGood = time.Time{}, time.Time{}, now
 }
 
-// probed records that a probe of the outage that began at begunAt has ended.
-func (o *outage) probed(begunAt, now time.Time) {
-	if !o.isOn || !begunAt.Equal(o.begunAt) {
+// probed records that a probe of an outage has ended without a good answer. A request that
+// fails for a reason of its own does not prolong the outage.
+func (o *outage) probed(f *flight, now time.Time) {
+	if !o.isOn || !f.outage.Equal(o.begunAt) {
 		return
 	}
 	o.isProbing = false
+	if f.request.isAlone() {
+		return
+	}
 	o.probes++
 	o.nextProbe = now.Add(retry.Doubled(firstOutageProbe, longestOutageProbe, o.probes+1))
 }

@@ -344,7 +344,9 @@ func TestAnOutageThatEndsAgainAndAgainWakesSeldom(t *testing.T) {
 		var ends []time.Time
 		for i := range 1000 {
 			o.hold(shop(fmt.Sprint("token-", i)), 0)
+			o.mu.Lock()
 			o.known[shop(fmt.Sprint("token-", i))].issuedAt = time.Now().Add(-50 * time.Minute)
+			o.mu.Unlock()
 		}
 		for range 15 * 60 * 10 {
 			time.Sleep(100 * time.Millisecond)

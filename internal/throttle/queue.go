@@ -81,6 +81,8 @@ type entry struct {
 	order    int
 	queuedAt time.Time
 	state    state
+	// line is where the entry waits. It is nil while the entry is not in the queue.
+	line *line
 	// turnAt is when the entry got its turn.
 	turnAt time.Time
 	// reference is the credential reference. It is nil if the requester gave none.
@@ -89,7 +91,7 @@ type entry struct {
 	// tried to send.
 	client *oauthClient
 	// scopes are the requested scopes, sorted and separated by spaces. request is known when
-	// the client is.
+	// the client is, and always for an entry without credentials.
 	scopes  string
 	request *request
 	// bypassesRefusals is true if the requester does not accept a refusal from before its
@@ -98,11 +100,11 @@ type entry struct {
 }
 
 // queue holds the entries that wait for their turn. In each row the groups take turns.
-// In each group the first entry goes first.
+// In each group the first entry goes first that may be sent.
 type queue struct {
-	rows [rows][]*group
-	// pushed counts all entries that were ever pushed.
-	pushed int
+	rows [rows]groups
+	// pushed counts all entries that were ever pushed, and turns all turns of groups.
+	pushed, turns int
 	// nextAgedAt is a time before which no entry can have waited for a minute in a row other
 	// than the first one.
 	nextAgedAt time.Time
@@ -110,65 +112,156 @@ type queue struct {
 	agedRow row
 }
 
-// group holds the entries of one group in one row, in their order.
+// groups are the groups of one row. The group whose turn is next is the first in inOrder.
+type groups struct {
+	inOrder []*group
+	byName  map[string]*group
+}
+
+// group holds the entries of one group in one row.
 type group struct {
-	name    string
+	name string
+	// turn is smaller for a group whose turn is earlier.
+	turn int
+	// lines are never empty.
+	lines map[sender]*line
+}
+
+// line holds the entries of a group with the same sender, in their order. They may be sent
+// at the same times, so only the first one is looked at.
+type line struct {
+	group   *group
+	sender  sender
 	entries []*entry
 }
 
-// find returns the index at which the entry is, or belongs.
-func (g *group) find(e *entry) (int, bool) {
-	return slices.BinarySearchFunc(g.entries, e, func(a, b *entry) int { return cmp.Compare(a.order, b.order) })
+// sender is what decides when an entry may be sent.
+type sender struct {
+	client  *oauthClient
+	request *request
 }
 
-// groupOf returns the index of the entry's group in its row, or -1.
-func (q *queue) groupOf(e *entry) int {
-	return slices.IndexFunc(q.rows[e.row], func(g *group) bool { return g.name == e.requester.Group })
+func (e *entry) sender() sender { return sender{e.client, e.request} }
+
+// find returns the index at which the entry is, or belongs.
+func (l *line) find(e *entry) int {
+	i, _ := slices.BinarySearchFunc(l.entries, e, func(a, b *entry) int { return cmp.Compare(a.order, b.order) })
+	return i
+}
+
+// add adds an entry to the line for its sender, behind the entries that came before it.
+func (g *group) add(e *entry) {
+	l := g.lines[e.sender()]
+	if l == nil {
+		l = &line{group: g, sender: e.sender()}
+		g.lines[l.sender] = l
+	}
+	l.entries = slices.Insert(l.entries, l.find(e), e)
+	e.line = l
+}
+
+// remove removes an entry from its line.
+func (g *group) remove(e *entry) {
+	i := e.line.find(e)
+	e.line.entries = slices.Delete(e.line.entries, i, i+1)
+	if len(e.line.entries) == 0 {
+		delete(g.lines, e.line.sender)
+	}
+	e.line = nil
+}
+
+// first returns the first entry at the head of a line for which the function returns true,
+// or nil.
+func (g *group) first(is func(*entry) bool) (found *entry) {
+	for _, l := range g.lines {
+		if e := l.entries[0]; (found == nil || e.order < found.order) && is(e) {
+			found = e
+		}
+	}
+	return found
+}
+
+// insert inserts a group where its turn is.
+func (gs *groups) insert(g *group) {
+	gs.inOrder = slices.Insert(gs.inOrder, gs.find(g), g)
+}
+
+// delete is the opposite of insert.
+func (gs *groups) delete(g *group) {
+	i := gs.find(g)
+	gs.inOrder = slices.Delete(gs.inOrder, i, i+1)
+}
+
+// find returns the index at which the group is, or belongs.
+func (gs *groups) find(g *group) int {
+	i, _ := slices.BinarySearchFunc(gs.inOrder, g, func(a, b *group) int { return cmp.Compare(a.turn, b.turn) })
+	return i
 }
 
 // push adds an entry behind the others of its group.
 func (q *queue) push(e *entry, now time.Time) {
 	q.pushed++
 	e.order, e.queuedAt = q.pushed, now
-	i := q.groupOf(e)
-	if i < 0 {
-		q.rows[e.row] = append(q.rows[e.row], &group{name: e.requester.Group})
-		i = len(q.rows[e.row]) - 1
-	}
-	g := q.rows[e.row][i]
-	g.entries = append(g.entries, e)
+	q.turns++
+	q.add(e, q.turns)
 }
 
 // putBack adds an entry that next has returned to where it was: behind the entries of its
 // group that came before it, and in front of the ones that came after it.
 func (q *queue) putBack(e *entry) {
-	i := q.groupOf(e)
-	if i < 0 {
-		i = 0
-		q.rows[e.row] = slices.Insert(q.rows[e.row], 0, &group{name: e.requester.Group})
+	turn := 0
+	if groups := q.rows[e.row].inOrder; len(groups) > 0 {
+		turn = groups[0].turn - 1
 	}
-	g := q.rows[e.row][i]
-	j, _ := g.find(e)
-	g.entries = slices.Insert(g.entries, j, e)
-	q.nextAgedAt = time.Time{}
+	q.add(e, turn)
+	if agedAt := e.queuedAt.Add(agedAfter); agedAt.Before(q.nextAgedAt) {
+		q.nextAgedAt = agedAt
+	}
+}
+
+// add adds an entry to its group. A group that has no other entries gets this turn.
+func (q *queue) add(e *entry, turn int) {
+	groups := &q.rows[e.row]
+	g := groups.byName[e.requester.Group]
+	if g == nil {
+		g = &group{name: e.requester.Group, turn: turn, lines: map[sender]*line{}}
+		if groups.byName == nil {
+			groups.byName = map[string]*group{}
+		}
+		groups.byName[g.name] = g
+		groups.insert(g)
+	}
+	g.add(e)
 }
 
 // remove removes an entry that is in the queue.
 func (q *queue) remove(e *entry) {
-	i := q.groupOf(e)
-	g := q.rows[e.row][i]
-	j, _ := g.find(e)
-	g.entries = slices.Delete(g.entries, j, j+1)
-	if len(g.entries) == 0 {
-		q.rows[e.row] = slices.Delete(q.rows[e.row], i, i+1)
+	g := e.line.group
+	g.remove(e)
+	if len(g.lines) == 0 {
+		q.rows[e.row].delete(g)
+		delete(q.rows[e.row].byName, g.name)
 	}
+}
+
+// move moves an entry to the line for its sender, which may have changed. The entry keeps
+// its place in its group. An entry that is not in the queue is left as it is.
+func (q *queue) move(e *entry) {
+	if e.line == nil || e.line.sender == e.sender() {
+		return
+	}
+	g := e.line.group
+	g.remove(e)
+	g.add(e)
 }
 
 // waiting counts the entries in each lane.
 func (q *queue) waiting() (counts [lanes]int) {
-	for r, groups := range q.rows {
-		for _, g := range groups {
-			counts[row(r).lane()] += len(g.entries)
+	for r := range q.rows {
+		for _, g := range q.rows[r].inOrder {
+			for _, l := range g.lines {
+				counts[row(r).lane()] += len(l.entries)
+			}
 		}
 	}
 	return counts
@@ -176,22 +269,16 @@ func (q *queue) waiting() (counts [lanes]int) {
 
 // has reports whether any entry is eligible.
 func (q *queue) has(isEligible func(*entry) bool) bool {
-	for _, groups := range q.rows {
-		for _, g := range groups {
-			if slices.ContainsFunc(g.entries, isEligible) {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(q.rows[:], func(gs groups) bool { return gs.first(isEligible) != nil })
 }
 
 // next removes and returns the first entry that is eligible, or nil. The entry's group
-// then goes behind the other groups of its row.
+// then goes behind the other groups of its row. Whether an entry is eligible must depend on
+// its sender, and otherwise must not be true for an entry that came later only.
 func (q *queue) next(isEligible func(*entry) bool) *entry {
-	for r := range row(rows) {
-		if i, j := q.find(r, isEligible); i >= 0 {
-			return q.take(r, i, j)
+	for r := range q.rows {
+		if e := q.rows[r].first(isEligible); e != nil {
+			return q.take(e)
 		}
 	}
 	return nil
@@ -204,55 +291,43 @@ func (q *queue) nextAged(isEligible func(*entry) bool, now time.Time) *entry {
 		return nil
 	}
 	q.nextAgedAt = now.Add(agedAfter)
+	isAged := func(e *entry) bool {
+		agedAt := e.queuedAt.Add(agedAfter)
+		if agedAt.Before(q.nextAgedAt) {
+			q.nextAgedAt = agedAt
+		}
+		return !now.Before(agedAt) && isEligible(e)
+	}
 	for range rows - 1 {
 		q.agedRow = q.agedRow%(rows-1) + 1
-		if i, j := q.findAged(q.agedRow, isEligible, now); i >= 0 {
+		if e := q.rows[q.agedRow].first(isAged); e != nil {
 			q.nextAgedAt = now
-			return q.take(q.agedRow, i, j)
+			return q.take(e)
 		}
 	}
 	return nil
 }
 
-// find returns where the first entry of a row is for which the function returns true: the
-// index of its group, and its index there. The index of the group is -1 if there is none.
-func (q *queue) find(r row, is func(*entry) bool) (group, index int) {
-	for i, g := range q.rows[r] {
-		if j := slices.IndexFunc(g.entries, is); j >= 0 {
-			return i, j
+// first returns the first entry of the first group that has an entry at the head of a line
+// for which the function returns true, or nil.
+func (gs *groups) first(is func(*entry) bool) *entry {
+	for _, g := range gs.inOrder {
+		if e := g.first(is); e != nil {
+			return e
 		}
 	}
-	return -1, -1
-}
-
-// findAged does the same for the entries that have waited for a minute.
-func (q *queue) findAged(r row, is func(*entry) bool, now time.Time) (group, index int) {
-	for i, g := range q.rows[r] {
-		if agedAt := g.entries[0].queuedAt.Add(agedAfter); agedAt.Before(q.nextAgedAt) {
-			q.nextAgedAt = agedAt
-		}
-		for j, e := range g.entries {
-			if now.Sub(e.queuedAt) < agedAfter {
-				break // The entries behind it are not older.
-			}
-			if is(e) {
-				return i, j
-			}
-		}
-	}
-	return -1, -1
+	return nil
 }
 
 // take removes and returns an entry. Its group goes behind the other groups of the row.
-func (q *queue) take(r row, i, j int) *entry {
-	groups := q.rows[r]
-	g := groups[i]
-	e := g.entries[j]
-	g.entries = slices.Delete(g.entries, j, j+1)
-	groups = slices.Delete(groups, i, i+1)
-	if len(g.entries) > 0 {
-		groups = append(groups, g)
+func (q *queue) take(e *entry) *entry {
+	g := e.line.group
+	q.remove(e)
+	if len(g.lines) > 0 {
+		q.turns++
+		q.rows[e.row].delete(g)
+		g.turn = q.turns
+		q.rows[e.row].insert(g)
 	}
-	q.rows[r] = groups
 	return e
 }

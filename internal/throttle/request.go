@@ -25,11 +25,14 @@ const (
 )
 
 // request is what a Limiter remembers about the requests for the same scopes with the same
-// client. It is nil while the client is not known.
+// client, or about the requests of one group without credentials. It is nil while the client
+// is not known.
 type request struct {
 	standing
 	digest [sha256.Size]byte
-	streak streak
+	// isOfGroup is true for the requests of a group without credentials.
+	isOfGroup bool
+	streak    streak
 }
 
 // streak are the failures in a row of one request, which are server errors, answers that can't
@@ -71,6 +74,10 @@ func (r *request) isFailing() bool { return r != nil && r.streak.count > 1 }
 // while Pipedream gave good answers to others.
 func (r *request) isAlone() bool { return r != nil && r.streak.alone > 1 }
 
+// isTrusted reports whether the request was accepted before, and has not been refused and
+// has not begun to fail for a reason of its own since.
+func (r *request) isTrusted() bool { return r != nil && !r.acceptedAt.IsZero() && !r.isAlone() }
+
 // ofAll returns the standing of all such requests; nil for a nil request.
 func (r *request) ofAll() *standing {
 	if r == nil {
@@ -85,7 +92,8 @@ func (r *request) mayBegin(now time.Time) bool {
 	if r.isFailing() && (r.readyToSend+r.inFlight > 0 || now.Before(r.streak.nextProbe())) {
 		return false
 	}
-	return r.ofAll().mayBegin(now)
+	// The requests of a group differ, so the answer to one decides nothing about the others.
+	return r == nil || r.isOfGroup || r.standing.mayBegin(now)
 }
 
 // fail records that the request that was sent at sentAt has failed. The last good answer

@@ -20,9 +20,11 @@ type schedule struct {
 	bucket  *rate.Limiter
 	// unproven is the part of the rate that unproven clients may use.
 	unproven *rate.Limiter
-	clients  clients
-	pause    pause
-	entries  map[Requester]*entry
+	// failingRate is the part of the rate that failing requests may use.
+	failingRate *rate.Limiter
+	clients     clients
+	pause       pause
+	entries     map[Requester]*entry
 	// queue holds the entries that wait, and turns the entries whose turn has come.
 	queue queue
 	turns turns
@@ -35,12 +37,13 @@ type schedule struct {
 
 func newSchedule(options Options) schedule {
 	return schedule{
-		options:  options,
-		bucket:   rate.NewLimiter(rate.Limit(options.PerSecond), options.Burst),
-		unproven: rate.NewLimiter(rate.Limit(options.PerSecond/2), max(1, options.Burst/2)),
-		clients:  newClients(),
-		entries:  map[Requester]*entry{},
-		turns:    newTurns(),
+		options:     options,
+		bucket:      rate.NewLimiter(rate.Limit(options.PerSecond), options.Burst),
+		unproven:    rate.NewLimiter(rate.Limit(options.PerSecond/2), max(1, options.Burst/2)),
+		failingRate: rate.NewLimiter(rate.Limit(options.PerSecond/4), max(1, options.Burst/4)),
+		clients:     newClients(),
+		entries:     map[Requester]*entry{},
+		turns:       newTurns(),
 	}
 }
 
@@ -53,6 +56,7 @@ func (s *schedule) reserve(requester Requester, options ReserveOptions, now time
 	case e == nil:
 		e = &entry{requester: requester, row: wanted, since: now, scopes: sorted(options.Scopes)}
 		s.entries[requester] = e
+		s.clients.assign(e, nil)
 		s.queue.push(e, now)
 		s.turns.signal()
 	case e.state == waiting && e.row != wanted && (e.row != 0 || options.Lane != NearEnd):
@@ -64,6 +68,7 @@ func (s *schedule) reserve(requester Requester, options ReserveOptions, now time
 	if e.state == waiting {
 		s.clients.rename(e, options.Scopes)
 		s.clients.bind(e, options.CredentialReference)
+		s.queue.move(e)
 		s.answerFromCache(e, now)
 	}
 	s.advance(now)
@@ -94,6 +99,7 @@ func (s *schedule) untilNext(now time.Time) time.Duration {
 // the same credential reference will send with it too.
 func (s *schedule) identify(e *entry, client *oauthClient, now time.Time) {
 	s.clients.assign(e, client)
+	s.queue.move(e)
 	if e.reference == nil || e.reference.client == client {
 		return
 	}
@@ -105,6 +111,7 @@ func (s *schedule) identify(e *entry, client *oauthClient, now time.Time) {
 	for _, other := range s.entries {
 		if other.reference == e.reference && other.client == before && other.state == waiting {
 			s.clients.assign(other, client)
+			s.queue.move(other)
 			s.answerFromCache(other, now)
 		}
 	}
@@ -125,6 +132,9 @@ func (s *schedule) depart(e *entry, now time.Time) *flight {
 	s.flights = append(s.flights, f)
 	if f.client.isUnproven() {
 		s.unproven.AllowN(now, 1)
+	}
+	if f.request.isFailing() {
+		s.failingRate.AllowN(now, 1)
 	}
 	f.client.ofAll().depart()
 	f.request.ofAll().depart()
@@ -157,6 +167,16 @@ func (s *schedule) advance(now time.Time) {
 // entry may send a request.
 func (s *schedule) next(now time.Time) *entry {
 	isEligible := s.eligibility(now)
+	if !s.queue.has(isEligible) {
+		return nil
+	}
+	if s.outage.isOn && s.outage.probes%2 == 0 {
+		// The answer to a request that has succeeded before says most about Pipedream. The other
+		// half of the probes is for the others, in case such requests fail for their own reason.
+		if e := s.queue.next(func(e *entry) bool { return e.request.isTrusted() && isEligible(e) }); e != nil {
+			return e
+		}
+	}
 	if s.sinceAged+1 >= agedTurns {
 		if e := s.queue.nextAged(isEligible, now); e != nil {
 			s.sinceAged = 0
@@ -198,10 +218,10 @@ func (s *schedule) eligibility(now time.Time) func(*entry) bool {
 type places struct{ forUnproven, forFailing bool }
 
 // freePlaces returns which requests have a place left. Unproven clients have half of the
-// rate and of the requests on their way. Failing requests have a quarter of the requests on
-// their way, because each may wait for its answer for long.
+// rate and of the requests on their way. Failing requests have a quarter of both, because
+// each may wait for its answer for long.
 func (s *schedule) freePlaces(now time.Time) places {
-	unproven, failing, ready := 0, 0, 0
+	unproven, failing := 0, 0
 	count := func(client *oauthClient, request *request) {
 		if client.isUnproven() {
 			unproven++
@@ -215,13 +235,13 @@ func (s *schedule) freePlaces(now time.Time) places {
 			count(e.client, e.request)
 		}
 	}
-	ready = unproven
+	readyUnproven, readyFailing := unproven, failing
 	for _, f := range s.flights {
 		count(f.client, f.request)
 	}
 	return places{
-		forUnproven: s.unproven.TokensAt(now) >= float64(ready+1) && unproven < max(1, s.options.InFlight/2),
-		forFailing:  failing < max(1, s.options.InFlight/4),
+		forUnproven: s.unproven.TokensAt(now) >= float64(readyUnproven+1) && unproven < max(1, s.options.InFlight/2),
+		forFailing:  s.failingRate.TokensAt(now) >= float64(readyFailing+1) && failing < max(1, s.options.InFlight/4),
 	}
 }
 
@@ -251,8 +271,7 @@ func (s *schedule) drop(e *entry) {
 	} else {
 		s.turns.takeBack(e)
 	}
-	s.clients.bind(e, "")
-	s.clients.assign(e, nil)
+	s.clients.forget(e)
 	delete(s.entries, e.requester)
 }
 

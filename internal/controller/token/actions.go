@@ -66,11 +66,11 @@ func (a actions) act(ctx context.Context, s snapshot, st state, decision renewal
 
 // failedRead returns the outcome of a read that has failed. When the process is told to stop, a read
 // that was interrupted says nothing about the API server.
-func failedRead(ctx context.Context, err error, now time.Time) (outcome, error) {
+func failedRead(ctx context.Context, step clusterStep, err error, now time.Time) (outcome, error) {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return noAction{}, err
 	}
-	return clusterFailed{detail: err.Error(), at: now}, err
+	return clusterFailed{step: step, detail: err.Error(), at: now}, err
 }
 
 // lookAgain reports whether the PipedreamToken was deleted or suspended since it was observed, as far as

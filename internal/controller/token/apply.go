@@ -4,6 +4,7 @@
 package token
 
 import (
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,9 +18,7 @@ import (
 
 // apply remembers an outcome. After restore, nothing else writes the state.
 func (st *state) apply(s snapshot, o outcome) {
-	if showsCluster(o) {
-		st.attempt.cluster = nil
-	}
+	st.attempt.clearCluster(o)
 	switch o := o.(type) {
 	case observed:
 		st.applyObserved(s, o)
@@ -50,15 +49,29 @@ func (st *state) apply(s snapshot, o outcome) {
 	}
 }
 
-// showsCluster reports whether an outcome shows that the API server answers requests about Secrets.
-func showsCluster(o outcome) bool {
+// clearCluster forgets the last failed request to the API server when the same step has worked, and when
+// an attempt has got past all steps.
+func (a *attemptState) clearCluster(o outcome) {
+	var worked []clusterStep
 	switch o := o.(type) {
 	case observed:
-		return o.isLive
-	case credentialsRead, targetRead, targetChecked, verdict, written, writeRefused, kept:
-		return true
+		if o.isLive {
+			worked = []clusterStep{readTargetStep}
+		}
+	case credentialsRead:
+		worked = []clusterStep{readCredentialsStep}
+	case targetRead, verdict:
+		worked = []clusterStep{readTargetStep}
+	case targetChecked:
+		if worked = []clusterStep{readTargetStep}; o.credentials != nil {
+			worked = append(worked, readCredentialsStep)
+		}
+	case requestFailed, issued, written, kept:
+		a.cluster = nil
 	}
-	return false
+	if slices.Contains(worked, a.clusterStep) {
+		a.cluster = nil
+	}
 }
 
 // applyObserved remembers what a new snapshot shows by itself.
@@ -100,7 +113,7 @@ func limitWaits(st *state, s snapshot) {
 // process has seen the object, or if it has replaced a record of this process. Copies of earlier
 // records, which an operator leaves that does not run any longer, do not count.
 func (st *state) findOther(s snapshot) {
-	record := recordOf(s, *st)
+	record := s.record() // Also one that is not believed: the clocks of two operators may differ.
 	if record == nil || s.currentInputs() == st.attempt.written.inputs {
 		return
 	}

@@ -88,7 +88,10 @@ func (st *state) applyClusterFailed(s snapshot, o clusterFailed) {
 		return
 	}
 	failed.SentAt = o.at
-	st.attempt.cluster = failed.After(st.attempt.cluster)
+	if st.attempt.clusterStep == o.step {
+		failed = failed.After(st.attempt.cluster)
+	}
+	st.attempt.cluster, st.attempt.clusterStep = failed, o.step
 	failed.NotBefore = failed.Paced(s.desired.Identity, goodUntil(s, *st), o.at)
 }
 

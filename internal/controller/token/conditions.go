@@ -38,7 +38,7 @@ func readyCondition(v view, status *v1alpha1.PipedreamTokenStatus, current renew
 	case renewal.StateNone:
 		ready.Reason = v1alpha1.ReasonNotIssued
 		if v.holdsOurs() {
-			ready.Message = "Somebody has changed the Secret, so it does not hold what the operator wrote. Condition Renewed says what follows."
+			ready.Message = "Somebody has changed the Secret, so it does not hold what the operator wrote. Condition Renewed says what the operator does next."
 			break
 		}
 		ready.Message = "There is no Secret with a token for this PipedreamToken. Condition Renewed says why."
@@ -59,12 +59,10 @@ func renewedCondition(v view, status *v1alpha1.PipedreamTokenStatus, failed *att
 	case failed != nil:
 		renewed.Status, renewed.Reason = metav1.ConditionFalse, failed.Row.Reason
 		renewed.Message = explainFailure(failed, status)
-	case waiting != nil && waiting == previous:
-		return *previous // Nothing was tried since.
+	case isStanding(v, previous, waiting):
+		return *previous
 	case waiting != nil:
 		renewed = *waiting
-	case isWaiting(v.ticket) && meta.IsStatusConditionFalse(status.Conditions, v1alpha1.ConditionRenewed):
-		return *previous // Nothing was tried since it failed.
 	case status.IssueTime != nil:
 		renewed.Status, renewed.Reason = metav1.ConditionTrue, v1alpha1.ReasonIssued
 		renewed.Message = "A token was issued at " + show(status.IssueTime) + ", and is renewed at " + show(status.RenewalTime) + "." + explainGrant(v) + explainDrift(v)
@@ -76,6 +74,15 @@ func renewedCondition(v view, status *v1alpha1.PipedreamTokenStatus, failed *att
 	}
 	renewed.Message += explainOther(v)
 	return renewed
+}
+
+// isStanding reports whether condition Renewed still says how the last attempt has failed, because a token
+// waits and nothing was tried since.
+func isStanding(v view, previous, waiting *metav1.Condition) bool {
+	if waiting != nil {
+		return waiting == previous
+	}
+	return isWaiting(v.ticket) && previous != nil && previous.Status == metav1.ConditionFalse
 }
 
 // verifiedCondition returns condition Verified.
@@ -147,7 +154,7 @@ func explainQueue(ticket throttle.Ticket) string {
 	if paused := ticket.PausedUntil; !paused.IsZero() {
 		return "A token is due. Pipedream limits the rate of token requests, and the operator sends none before " + show(timestamp(paused)) + "."
 	}
-	return "A token is due. Its request waits for its turn since " + show(timestamp(ticket.Since)) +
+	return "A token is due. Its request has been waiting for its turn since " + show(timestamp(ticket.Since)) +
 		": the operator paces the token requests of all PipedreamTokens, and sends the most urgent ones first."
 }
 
@@ -158,7 +165,7 @@ func explainFailing(failing throttle.Failing) string {
 		return "A token is due. Since " + since + ", each token request with these credentials and scopes has failed. " +
 			"The operator sends one of them at a time, and this PipedreamToken waits for its turn."
 	}
-	return "A token is due. Pipedream has not answered since " + since + ", or only with errors. " +
+	return "A token is due. Since " + since + ", Pipedream has not answered, or has answered only with errors. " +
 		"The operator sends one token request at a time until Pipedream answers, and this PipedreamToken waits for its turn."
 }
 

@@ -44,6 +44,13 @@ func factsOf(s snapshot, st state) renewal.Facts {
 		DriftedAgain:          isDriftedAgain(s, st),
 		Rewrites:              attempts.rewrites,
 	}
+	setWaits(&facts, s, st)
+	return facts
+}
+
+// setWaits sets what is to be waited for after failed attempts and failed requests to the API server.
+func setWaits(facts *renewal.Facts, s snapshot, st state) {
+	attempts := st.attempt
 	// A token that was just issued is written at once, whatever the attempt before has to wait for.
 	if failed := attempts.failure; failed != nil && !s.isJustIssued {
 		facts.NotBefore, facts.Changed = failed.WaitsUntil(s.outageEnded), !hasSameInputs(failed, s)
@@ -52,12 +59,11 @@ func factsOf(s snapshot, st state) renewal.Facts {
 		}
 	}
 	if failed := attempts.cluster; failed != nil && !s.isJustIssued && hasSameInputs(failed, s) {
-		facts.ClusterNotBefore = failed.NotBefore
+		facts.ClusterNotBefore, facts.CredentialsUnreadable = failed.NotBefore, attempts.clusterStep == readCredentialsStep
 	}
 	if failed := attempts.rewriteFailure; failed != nil && hasSameInputs(failed, s) {
 		facts.RewriteNotBefore = failed.NotBefore
 	}
-	return facts
 }
 
 // goodUntil returns when the current token expires; zero if there is none, or if it is not worth

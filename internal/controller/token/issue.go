@@ -115,7 +115,7 @@ func (a actions) dryRun(ctx context.Context, s snapshot, st state) (outcome, err
 	defer cancel()
 	switch isReplaced, err := a.isReplaced(ctx, s, st); {
 	case err != nil:
-		return failedRead(ctx, err, a.clock.Now())
+		return failedRead(ctx, dryRunStep, err, a.clock.Now())
 	case isReplaced:
 		return abandoned{}, nil
 	}

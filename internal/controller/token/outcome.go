@@ -155,6 +155,8 @@ type (
 
 	// clusterFailed: a request to the Kubernetes API server has failed.
 	clusterFailed struct {
+		// step is the failed step if it was no write.
+		step clusterStep
 		// detail says what was being done, and how it has failed. It is safe to show.
 		detail string
 		// isWrite is true if the request was a write. Whether the write was done is then not known.
@@ -178,6 +180,16 @@ type (
 		// target is the Secret with the token.
 		target *corev1.Secret
 	}
+)
+
+// clusterStep is a step of a reconcile that sends a request to the API server and writes nothing.
+type clusterStep string
+
+// The steps.
+const (
+	readTargetStep      clusterStep = "read the Secret with the token"
+	readCredentialsStep clusterStep = "read what the reference names"
+	dryRunStep          clusterStep = "apply the status as a dry run"
 )
 
 // writeKind says what is written.

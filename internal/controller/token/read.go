@@ -30,7 +30,7 @@ func findCredentials(ctx context.Context, live client.Reader, s snapshot) (crede
 func readCredentials(ctx context.Context, a actions, s snapshot) (outcome, error) {
 	found, err := findCredentials(ctx, a.client, s)
 	if err != nil {
-		return failedRead(ctx, err, a.clock.Now())
+		return failedRead(ctx, readCredentialsStep, err, a.clock.Now())
 	}
 	return credentialsRead{found}, nil
 }
@@ -51,7 +51,7 @@ func (a actions) block(ctx context.Context, s snapshot, st state, why renewal.Wh
 func (a actions) check(ctx context.Context, s snapshot, st state) (outcome, error) {
 	target, err := readTarget(ctx, a.client, s)
 	if err != nil {
-		return failedRead(ctx, err, a.clock.Now())
+		return failedRead(ctx, readTargetStep, err, a.clock.Now())
 	}
 	found := targetChecked{target: target}
 	if target == nil {
@@ -85,7 +85,7 @@ func (a actions) compare(ctx context.Context, s snapshot, st state, found target
 		if !s.areCredentialsRead {
 			read, err := findCredentials(ctx, a.client, s)
 			if err != nil {
-				return failedRead(ctx, err, a.clock.Now())
+				return failedRead(ctx, readCredentialsStep, err, a.clock.Now())
 			}
 			found.credentials = &read
 			s = s.withCredentials(read)

@@ -136,7 +136,7 @@ func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.PipedreamToken
 	}
 	st.apply(s, observed{isLive && failed == nil, made})
 	if failed != nil {
-		done, _ := failedRead(ctx, failed, r.Clock.Now())
+		done, _ := failedRead(ctx, readTargetStep, failed, r.Clock.Now())
 		st.apply(s, done)
 	}
 	return s, st, failed

@@ -29,6 +29,7 @@ func restore(s snapshot) *state {
 	if failed := restoreFailure(s); failed != nil {
 		st.restoreFailure(failed, s.token.Status)
 	}
+	st.restorePause(s)
 	st.restoreCheck(s)
 	return st
 }
@@ -74,6 +75,19 @@ func (st *state) restoreFailure(failed *attempt.Failure, status v1alpha1.Pipedre
 	default:
 		st.attempt.failure = failed
 	}
+}
+
+// restorePause remembers a pause that Pipedream has asked for while the status says something else that
+// has no time of its own: then the status shows the end of the pause.
+func (st *state) restorePause(s snapshot) {
+	next := s.token.Status.NextAttemptTime
+	isTimed := st.attempt.failure != nil || st.attempt.cluster != nil
+	if next == nil || isTimed || !next.After(s.now) {
+		return
+	}
+	paused := newFailure(s, v1alpha1.ReasonRateLimited, "", s.now)
+	paused.IsRestored, paused.NotBefore = true, retry.Limit(next.Time, s.now)
+	st.attempt.failure = paused
 }
 
 func (st *state) restoreCheck(s snapshot) {

@@ -104,9 +104,10 @@ type attemptState struct {
 	pending *recordedToken
 	// failure is the last failed attempt to get a token; nil after an attempt that worked.
 	failure *attempt.Failure
-	// cluster is the last failed request to the API server that was no write; nil since one has worked.
-	// It does not end the wait after a failure that Pipedream has answered with.
-	cluster *attempt.Failure
+	// cluster is the last failed request to the API server that was no write, at clusterStep; nil since that
+	// step has worked. It does not end the wait after a failure that Pipedream has answered with.
+	cluster     *attempt.Failure
+	clusterStep clusterStep
 	// rewriteFailure is the last failed attempt to write the Secret with the current token.
 	rewriteFailure *attempt.Failure
 	// blocker is what makes an attempt impossible now; nil if nothing does.

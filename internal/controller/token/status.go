@@ -12,6 +12,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/controller/attempt"
 	"github.com/pipedream-operator/pipedream-operator/internal/controller/conditions"
+	"github.com/pipedream-operator/pipedream-operator/internal/reason"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
 )
 
@@ -175,7 +176,10 @@ func credentialsVersionRead(v view) string {
 // not a matter of time.
 func nextAttempt(v view) time.Time {
 	failed := v.failure()
+	hidden := v.state.attempt.failure
 	switch {
+	case failed != nil && hidden != nil && hidden != failed && hidden.Row.Class == reason.Paused && v.at.Before(hidden.NotBefore):
+		return hidden.NotBefore // A restart must know the pause, whatever explains more than the pause does.
 	case failed == nil, isWaiting(v.ticket):
 		return time.Time{}
 	case v.decision.Action == renewal.Wait:

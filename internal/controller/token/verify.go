@@ -22,7 +22,7 @@ func (a actions) verify(ctx context.Context, s snapshot, st state) (outcome, err
 	}
 	target, err := readTarget(ctx, a.client, s)
 	if err != nil {
-		return failedRead(ctx, err, a.clock.Now())
+		return failedRead(ctx, readTargetStep, err, a.clock.Now())
 	}
 	if read := s.after(targetRead{target}); target == nil || checkOf(read, st) == renewal.Unchecked {
 		return targetRead{target}, nil

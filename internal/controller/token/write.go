@@ -33,8 +33,11 @@ func (a actions) writePending(ctx context.Context, s snapshot, st state, why ren
 			return confirmed{pending}, nil
 		}
 	}
-	// This token is not stored yet, so it also answers a request to renew that was made meanwhile.
-	pending.renewRequest = s.desired.RenewRequest
+	// This token is not stored yet, so it also answers a request to renew that was made meanwhile, unless the
+	// token is due for renewal itself.
+	if s.now.Before(renewal.DueTime(s.desired, pending.renewalRecord())) {
+		pending.renewRequest = s.desired.RenewRequest
+	}
 	return a.writeToken(ctx, s, st, pending, why)
 }
 
