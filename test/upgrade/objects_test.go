@@ -194,6 +194,14 @@ func (s *site) deleteToken(o *object, how metav1.DeletionPropagation) {
 	harness.Must(s.T, client.IgnoreNotFound(s.admin.Delete(s.Context(), token, client.PropagationPolicy(how))))
 }
 
+// releaseToken takes the finalizers off an object that is being deleted, so that it is gone and no status is written for it.
+func (s *site) releaseToken(o *object) {
+	s.Helper()
+	token := &v1alpha1.PipedreamToken{ObjectMeta: metav1.ObjectMeta{Namespace: o.namespace, Name: o.name}}
+	patch := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))
+	harness.Must(s.T, client.IgnoreNotFound(s.admin.Patch(s.Context(), token, patch)))
+}
+
 // wrong returns what is not as the state of an object asks for; nothing when all is.
 func (s *site) wrong(o *object) string {
 	seen := s.observer.last(o)

@@ -192,6 +192,7 @@ func (s *site) keepQuiet() {
 		if verifies || dueFrom(seen).Before(until) {
 			o.retired.Store(true)
 			s.deleteToken(o, "Background")
+			s.releaseToken(o)
 			continue
 		}
 		renewed := seen.condition(v1alpha1.ConditionRenewed)
