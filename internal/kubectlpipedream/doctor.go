@@ -59,6 +59,7 @@ func doctor(ctx context.Context, p *plugin, options *doctorOptions) error {
 	r.check(ctx, "API", api.run)
 	if r.check(ctx, "cluster", (&clusterCheck{plugin: p, cluster: c}).run) {
 		r.check(ctx, "CRD", (&crdCheck{plugin: p, cluster: c, kind: tokenKind}).run)
+		r.check(ctx, "CRD", (&crdCheck{plugin: p, cluster: c, kind: accountKind}).run) // Without it, the operator does not start.
 		r.check(ctx, "you", user.run)
 		r.check(ctx, "operator", operator.run)
 		r.check(ctx, "leader", (&leaderCheck{plugin: p, cluster: c, deployment: operator.deployment, now: api.now}).run)

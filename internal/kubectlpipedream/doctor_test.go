@@ -164,7 +164,9 @@ func TestDoctorKnowsWhatTheOperatorMayDo(t *testing.T) {
 		}
 		for _, rule := range role.Rules {
 			for _, verb := range rule.Verbs {
-				want[role.Name] = append(want[role.Name], verb+" "+rule.Resources[0]+" "+rule.APIGroups[0])
+				for _, resource := range rule.Resources {
+					want[role.Name] = append(want[role.Name], verb+" "+resource+" "+rule.APIGroups[0])
+				}
 			}
 		}
 	}

@@ -28,6 +28,9 @@ var (
 		tokenKind.ability("list"),
 		tokenKind.ability("watch"),
 		{verb: "patch", group: tokenKind.resource.Group, resource: tokenKind.resource.Resource, subresource: "status"},
+		accountKind.ability("list"),
+		accountKind.ability("watch"),
+		{verb: "patch", group: accountKind.resource.Group, resource: accountKind.resource.Resource, subresource: "status"},
 	}
 	leaderAbilities = []ability{
 		{verb: "create", resource: "events"},

@@ -45,6 +45,14 @@ var tokenKind = &kind{
 	columns: tokenColumns,
 }
 
+// accountKind is the kind PipedreamAccount. Only doctor knows it: the other commands are for PipedreamTokens.
+var accountKind = &kind{
+	name:     v1alpha1.KindPipedreamAccount,
+	resource: v1alpha1.SchemeGroupVersion.WithResource("pipedreamaccounts"),
+	spec:     reflect.TypeFor[v1alpha1.PipedreamAccountSpec](),
+	status:   reflect.TypeFor[v1alpha1.PipedreamAccountStatus](),
+}
+
 // ability returns the permission for a verb on the kind's objects.
 func (k *kind) ability(verb string) ability {
 	return ability{verb: verb, group: k.resource.Group, resource: k.resource.Resource}
