@@ -51,6 +51,11 @@ type Account struct {
 	// "lead:5m" (five minutes before they expire), "lazy" (when expired ones are asked for), "force"
 	// (whenever they are asked for), or "never".
 	Refresh string `json:"refresh"`
+	// Rotating makes the app refuse an access token or an API key as soon as there is a newer one, or Grace
+	// later. Without Rotating, the app accepts it until it expires.
+	Rotating bool `json:"rotating"`
+	// Grace is how long an app with Rotating accepts a token after the refresh that has replaced it.
+	Grace time.Duration `json:"-"`
 	// NextRefresh says what the answer says about the next refresh: "true" (the time, if there is one),
 	// "absent" (nothing), or by how much the time is wrong, such as "-10m".
 	NextRefresh string `json:"next_refresh"`
@@ -91,6 +96,8 @@ func (a Account) check() error {
 		return errors.New("app must be like slack or google_sheets")
 	case a.Life < 0 || a.Life%time.Second != 0:
 		return fmt.Errorf("life must be whole seconds, or 0s for credentials that do not expire, and is %s", a.Life)
+	case a.Grace < 0 || a.Grace > 0 && !a.Rotating:
+		return fmt.Errorf("grace must not be negative, and needs rotating, and is %s", a.Grace)
 	}
 	_, refreshErr := parseRefresh(a)
 	_, nextErr := parseNextRefresh(a.NextRefresh)

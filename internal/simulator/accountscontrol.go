@@ -37,7 +37,8 @@ const wantAccount = `{"project_id":"proj_abc123","external_user_id":"acme","app"
 // accountJSON is an Account in JSON. A field that is absent keeps its value.
 type accountJSON struct {
 	*Account
-	Life *duration `json:"life"`
+	Life  *duration `json:"life"`
+	Grace *duration `json:"grace"`
 }
 
 // read reads an account from JSON over the values that it has.
@@ -48,6 +49,9 @@ func (a *Account) read(decode func(into any) error) error {
 	}
 	if in.Life != nil {
 		a.Life = time.Duration(*in.Life)
+	}
+	if in.Grace != nil {
+		a.Grace = time.Duration(*in.Grace)
 	}
 	return nil
 }
