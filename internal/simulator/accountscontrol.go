@@ -109,18 +109,11 @@ func (c *accountControl) setAnswers(r *http.Request) (any, error) {
 }
 
 func (c *accountControl) setLimit(r *http.Request) (any, error) {
-	var in struct {
-		Calls  *int     `json:"calls"`
-		Window duration `json:"window"`
-	}
-	const want = `{"calls":2000,"window":"5m"}`
-	if err := decode(r, &in, want); err != nil {
+	calls, window, err := decodeLimit(r, `{"calls":2000,"window":"5m"}`)
+	if err != nil {
 		return nil, err
 	}
-	if in.Calls == nil {
-		return nil, errors.New("send JSON like " + want)
-	}
-	return nil, c.accounts.SetLimit(*in.Calls, time.Duration(in.Window))
+	return nil, c.accounts.SetLimit(calls, window)
 }
 
 func (c *accountControl) setProjects(r *http.Request) (any, error) {
