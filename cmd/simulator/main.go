@@ -61,6 +61,7 @@ type settings struct {
 	// limits are as they are given: id:scope,scope.
 	limits    []string
 	connected *accountFlags
+	users     *userFlags
 }
 
 // parse reads the arguments. With --help, it prints the help and returns flag.ErrHelp.
@@ -110,7 +111,7 @@ func addFlags(flags *flag.FlagSet) *settings {
 		s.clients = append(s.clients, client) // parsed later, because an error of package flag would repeat the secret
 		return nil
 	})
-	s.connected = addAccountFlags(flags)
+	s.connected, s.users = addAccountFlags(flags), addUserFlags(flags)
 	return s
 }
 
@@ -129,7 +130,7 @@ func newSimulator(s *settings) (*simulator.Simulator, error) {
 	if err := api.SetBehavior(s.behavior); err != nil {
 		return nil, fmt.Errorf("--behavior: %w", err)
 	}
-	if err := errors.Join(register(api, s.clients), limit(api, s.limits), s.connected.apply(api.Accounts)); err != nil {
+	if err := errors.Join(register(api, s.clients), limit(api, s.limits), s.connected.apply(api.Accounts), s.users.apply(api.Users)); err != nil {
 		return nil, err
 	}
 	if s.withTLS {

@@ -56,6 +56,16 @@ func TestBadArgumentsGetOneLineAndExitCode2(t *testing.T) {
 		"a limit that is no number":        {[]string{"--client", "a:hidden", "--account-limit", "many"}, "--account-limit: must be like 2000/5m"},
 		"a limit without a window":         {[]string{"--client", "a:hidden", "--account-limit", "2000"}, "--account-limit: a limit needs"},
 		"a limit of a window of nothing":   {[]string{"--client", "a:hidden", "--account-limit", "2000/soon"}, "--account-limit: must be like 2000/5m"},
+		"a user without an id":             {[]string{"--client", "a:hidden", "--user", `={"api_key":"hidden"}`}, "--user number 1 must be id=JSON: the user's id must be like u_abc123"},
+		"a user without JSON":              {[]string{"--client", "a:hidden", "--user", "u_1=hidden"}, "--user number 1 must be id=JSON: a user must be JSON like"},
+		"a user without an API key":        {[]string{"--client", "a:hidden", "--user", "u_1={}"}, "--user number 1 must be id=JSON: api_key must not be empty"},
+		"a user with an unknown field":     {[]string{"--client", "a:hidden", "--user", `u_1={"hidden":"hidden"}`}, "--user number 1 must be id=JSON: a user must be JSON like"},
+		"two users with one API key": {
+			[]string{"--client", "a:hidden", "--user", `u_1={"api_key":"hidden"}`, "--user", `u_2={"api_key":"hidden"}`},
+			"--user number 2 must be id=JSON: another user has this api_key",
+		},
+		"a limit of keys that is no number": {[]string{"--client", "a:hidden", "--key-limit", "many"}, "--key-limit: must be like 2000/5m"},
+		"a limit of keys without a window":  {[]string{"--client", "a:hidden", "--key-limit", "600"}, "--key-limit: a limit needs"},
 		"a negative time until tokens are known": {
 			[]string{"--client", "a:hidden", "--token-known-after", "-1s"}, "--token-known-after: ",
 		},
@@ -84,7 +94,7 @@ func TestHelpNamesEveryFlag(t *testing.T) {
 	if code := run(t.Context(), []string{"--help"}, &stdout, &stderr); code != 0 || stderr.String() != "" {
 		t.Errorf("exit code = %d, stderr = %q", code, &stderr)
 	}
-	for _, name := range []string{"-listen", "-token-lifetime", "-token-known-after", "-client", "-latency", "-tls", "-tls-names", "-tls-ca-file", "-scope-answer", "-client-scopes", "-behavior", "-account", "-account-answer", "-account-limit"} {
+	for _, name := range []string{"-listen", "-token-lifetime", "-token-known-after", "-client", "-latency", "-tls", "-tls-names", "-tls-ca-file", "-scope-answer", "-client-scopes", "-behavior", "-account", "-account-answer", "-account-limit", "-user", "-key-limit"} {
 		if !strings.Contains(stdout.String(), name) {
 			t.Errorf("%s is missing in:\n%s", name, &stdout)
 		}
@@ -121,6 +131,7 @@ func TestItServesUntilToldToStop(t *testing.T) {
 			"--client", "a:b:c", "--listen", "127.0.0.1:0", "--scope-answer", "list", "--client-scopes", "a:connect:proxy,connect:users:read",
 			"--behavior", "unknown-scope=forbidden", "--behavior", "date-skew=1h",
 			"--account", `apn_1={"project_id":"proj_abc","external_user_id":"acme","app":"slack"}`, "--account-answer", "single=data", "--account-limit", "2000/5m",
+			"--user", `u_1={"api_key":"k3y"}`, "--key-limit", "1/1h",
 		}, stdout, &stderr)
 	}()
 	line, err := bufio.NewReader(reader).ReadString('\n')
@@ -138,6 +149,15 @@ func TestItServesUntilToldToStop(t *testing.T) {
 		`{"grant_type":"client_credentials","client_id":"a","client_secret":"b:c","scope":"connect:accounts:read"}`, http.StatusForbidden)
 
 	post(t, url+"/_sim/accounts/apn_1/refresh", "", http.StatusNoContent)
+
+	for _, want := range []int{http.StatusOK, http.StatusTooManyRequests} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/v1/users/me", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Authorization", "Bearer k3y")
+		do(t, request, want)
+	}
 
 	post(t, url+"/_sim/faults", `{"endpoint":"any","delay":"1h"}`, http.StatusNoContent)
 	waiting := make(chan error, 1)

@@ -22,9 +22,10 @@ const (
 // The kinds of failure of a request for an account. The last five say something about the account,
 // and nothing about how it was asked for.
 const (
-	// TokenRejected: the API answered 401 to the access token.
+	// TokenRejected: the API answered 401 to the access token of an OAuth client. The 401 to an API key
+	// is CredentialsRejected.
 	TokenRejected Kind = "TokenRejected"
-	// AccessDenied: the API answered 403, so the access token must not read the account.
+	// AccessDenied: the API answered 403, so the access token or the API key must not read the account.
 	AccessDenied Kind = "AccessDenied"
 	// AccountNotFound: no account matches, or the API answered 404.
 	AccountNotFound Kind = "AccountNotFound"
@@ -54,7 +55,7 @@ func (k Kind) IsAboutAccount() bool {
 // ExternalUserID and App are.
 type AccountQuery struct {
 	// ProjectID is the project of Pipedream Connect. If it is empty, the endpoint for API keys of
-	// users is asked, which needs an AccountID.
+	// users is asked with an API key. This endpoint needs an AccountID.
 	ProjectID string
 	// Environment is the environment of the project. It is sent with a ProjectID only.
 	Environment string
@@ -109,14 +110,16 @@ type Account struct {
 	ExpirationTime, NextRefreshTime time.Time
 }
 
-// Account fetches an account with its credentials. The token is an access token, or an API key of a
-// user if the query has no ProjectID. The error is an *Error.
+// Account fetches an account with its credentials. The token is an access token if the query has a
+// ProjectID, and the API key of a user if it has none. The error is an *Error. A 401 to an API key is
+// CredentialsRejected: the key was revoked, and there is nothing else to try. A 401 to an access token is
+// TokenRejected: the client credentials may still be good for another access token.
 //
 // A query with an AccountID takes one request. A query with an ExternalUserID takes up to three,
 // because the API may divide its listing into pages. Accounts that are dead are passed over as long
 // as there is another one. More than one account, or more than three pages, is AccountAmbiguous.
 func (c *Client) Account(ctx context.Context, token Sensitive, query AccountQuery) (Account, error) {
-	if err := query.check(); err != nil {
+	if err := query.check(token); err != nil {
 		return Account{}, err
 	}
 	if query.AccountID != "" {
@@ -129,13 +132,18 @@ func (c *Client) Account(ctx context.Context, token Sensitive, query AccountQuer
 	return c.accountOfUser(ctx, token, query)
 }
 
-// check returns an error if the API must not be asked.
-func (q AccountQuery) check() error {
+// check returns an error if the API must not be asked with this token.
+func (q AccountQuery) check(token Sensitive) error {
 	switch {
 	case q.AccountID != "" && !IsAccountID(q.AccountID):
 		return &Error{Kind: RequestRejected, Detail: "the account ID must have only letters, digits, _ and -, and at most 64 of them"}
 	case q.AccountID == "" && (q.ExternalUserID == "" || q.App == "" || q.ProjectID == ""):
 		return &Error{Kind: RequestRejected, Detail: "the query names no account"}
+	case q.ProjectID != "":
+		return nil
+	}
+	if err := checkCredential(token.Reveal()); err != nil {
+		return &Error{Kind: CredentialsInvalid, Detail: "the API key " + err.Error()}
 	}
 	return nil
 }
@@ -238,7 +246,7 @@ func (c *Client) accounts(ctx context.Context, token Sensitive, query AccountQue
 	case err != nil:
 		return accountPage{}, err
 	case !got.isSuccess():
-		return accountPage{}, accountRejection(got, c.now())
+		return accountPage{}, query.rejection(got, c.now())
 	}
 	page, err := parseAccounts(got, asked, c.now())
 	if err != nil {
@@ -268,13 +276,15 @@ func (q AccountQuery) path(cursor string) string {
 	return path + "?" + parameters.Encode()
 }
 
-// accountRejection returns the Error for an answer that is not a success. Client credentials are not
-// part of a request for an account, so no answer is about them.
-func accountRejection(got answer, now time.Time) *Error {
+// rejection returns the Error for an answer that is not a success. With a ProjectID, no credentials are
+// part of the request, so no answer is about them. Without one, the API key is.
+func (q AccountQuery) rejection(got answer, now time.Time) *Error {
 	e := rejection(got, "", now)
 	switch got.status {
 	case http.StatusUnauthorized:
-		e.Kind = TokenRejected
+		if q.ProjectID != "" {
+			e.Kind = TokenRejected
+		}
 	case http.StatusForbidden:
 		e.Kind = AccessDenied
 	case http.StatusNotFound:

@@ -16,20 +16,20 @@ type Credentials struct {
 	ClientSecret Sensitive
 }
 
-// fieldNames are the field names of the credentials in a token request. A value that begins
-// with one of them and = or : is a whole line that the user copied from a file.
-var fieldNames = []string{"client_id", "client_secret"}
+// fieldNames are the names that files have for the credentials. A value that begins with one of them
+// and = or : is a whole line that the user copied from a file.
+var fieldNames = []string{"client_id", "client_secret", "api_key"}
 
 // byteOrderMark is the mark at the beginning of a file in UTF-8.
 const byteOrderMark = '\uFEFF'
 
-// ParseCredential returns the client ID or the client secret that a file or a key of a Secret
-// holds, without the white space around it. It returns an empty string when there is only white
+// ParseCredential returns the client ID, the client secret or the API key that a file or a key of a
+// Secret holds, without the white space around it. It returns an empty string when there is only white
 // space.
 //
 // It returns an error when the value can't be sent to Pipedream: RFC 6749, appendices A.1 and
 // A.2, allows only spaces and visible ASCII characters. It also refuses a value that begins
-// with client_id or client_secret and = or :. The text of the error completes a sentence that
+// with client_id, client_secret or api_key and = or :. The text of the error completes a sentence that
 // begins with the name of the value, such as "contains a NUL byte". The error is safe to show:
 // it does not contain the value, its length, or the position of the problem.
 func ParseCredential(raw []byte) (string, error) {

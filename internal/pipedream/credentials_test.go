@@ -59,6 +59,8 @@ var impossible = map[string]struct{ value, want string }{
 	"a long dash":                     {"s3cr3t–orders", "contains a character that is not visible ASCII"},
 	"a line of an env file":           {"client_secret=" + secret + "\n", "begins with `client_secret=`, which is no part of it"},
 	"a line with the other name":      {"client_id=" + clientID, "begins with `client_id=`, which is no part of it"},
+	"a line with an API key":          {"api_key=" + secret + "\n", "begins with `api_key=`, which is no part of it"},
+	"a line of YAML with an API key":  {"api_key: " + secret, "begins with `api_key:`, which is no part of it"},
 	"a line of YAML":                  {"client_secret: " + secret, "begins with `client_secret:`, which is no part of it"},
 	"a whole env file":                {"client_id=" + clientID + "\nclient_secret=" + secret + "\n", "begins with `client_id=`, which is no part of it"},
 	"an env file of Windows":          {"\uFEFFclient_id=" + clientID + "\r\n", "begins with a byte order mark"},
@@ -129,7 +131,7 @@ func FuzzParseCredential(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		trimmed := strings.TrimSpace(string(raw))
 		isPossible := !slices.ContainsFunc([]byte(trimmed), func(b byte) bool { return b < 0x20 || b > 0x7e })
-		for _, begin := range []string{"client_id=", "client_id:", "client_secret=", "client_secret:"} {
+		for _, begin := range []string{"client_id=", "client_id:", "client_secret=", "client_secret:", "api_key=", "api_key:"} {
 			isPossible = isPossible && !strings.HasPrefix(trimmed, begin)
 		}
 		got, err := pipedream.ParseCredential(raw)
@@ -173,6 +175,11 @@ func TestImpossibleCredentialsAreNotSent(t *testing.T) {
 				}
 				checkIsSafe(t, err)
 			}
+			_, err := api.Account(t.Context(), pipedream.NewSensitive(test.value), byKey)
+			if got := wantError(t, err); got.Kind != pipedream.CredentialsInvalid || !strings.HasPrefix(got.Detail, "the API key ") {
+				t.Errorf("the error is %+v, want one of the API key", got)
+			}
+			checkIsSafe(t, err)
 			if got := server.requests.Load(); got != 0 {
 				t.Errorf("%d requests were sent, want none", got)
 			}

@@ -23,10 +23,10 @@ type Kind string
 
 // The kinds of failure.
 const (
-	// CredentialsInvalid: Pipedream can't have issued the client ID or client secret, so it was
-	// not sent.
+	// CredentialsInvalid: Pipedream can't have issued the client ID, the client secret or the API key
+	// of a user, so it was not sent.
 	CredentialsInvalid Kind = "CredentialsInvalid"
-	// CredentialsRejected: the API refused the client ID and client secret.
+	// CredentialsRejected: the API refused the client ID and client secret, or the API key of a user.
 	CredentialsRejected Kind = "CredentialsRejected"
 	// ScopeRejected: the API refused a requested scope, and issued no token.
 	ScopeRejected Kind = "ScopeRejected"

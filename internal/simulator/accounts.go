@@ -34,13 +34,21 @@ const (
 	CredentialsAbsent  = "absent"
 )
 
-// Account is a connected account. Use NewAccount to make one.
+// Account is a connected account. Use NewAccount or NewUserAccount to make one.
 type Account struct {
-	// ProjectID and Environment say where the account is.
+	// ProjectID and Environment say where the Connect API has the account. They are optional if there is a
+	// UserID.
 	ProjectID   string `json:"project_id"`
 	Environment string `json:"environment"`
-	// ExternalUserID is the end user who has connected the account.
+	// ExternalUserID is the end user who has connected the account in the project.
 	ExternalUserID string `json:"external_user_id"`
+	// UserID is the user of Pipedream who has connected the account. With the API key of this user, the REST
+	// API returns the account. It is empty if an end user has connected the account.
+	UserID string `json:"user_id"`
+	// WorkspaceID is the workspace of the account.
+	WorkspaceID string `json:"workspace_id"`
+	// Shared lets all users of the workspace see an account with a UserID.
+	Shared bool `json:"shared"`
 	// App is the name slug of the app.
 	App string `json:"app"`
 	// AuthType is AuthOAuth, AuthKeys or AuthNone.
@@ -51,6 +59,11 @@ type Account struct {
 	// "lead:5m" (five minutes before they expire), "lazy" (when expired ones are asked for), "force"
 	// (whenever they are asked for), or "never".
 	Refresh string `json:"refresh"`
+	// Rotating makes the app refuse an access token or an API key as soon as there is a newer one, or Grace
+	// later. Without Rotating, the app accepts it until it expires.
+	Rotating bool `json:"rotating"`
+	// Grace is how long an app with Rotating accepts a token after the refresh that has replaced it.
+	Grace time.Duration `json:"-"`
 	// NextRefresh says what the answer says about the next refresh: "true" (the time, if there is one),
 	// "absent" (nothing), or by how much the time is wrong, such as "-10m".
 	NextRefresh string `json:"next_refresh"`
@@ -68,10 +81,18 @@ type Account struct {
 // expired ones are asked for.
 func NewAccount(projectID, externalUserID, app string) Account {
 	return Account{
-		ProjectID: projectID, Environment: "production", ExternalUserID: externalUserID, App: app, AuthType: AuthOAuth,
-		Life: time.Hour, Refresh: "lazy", NextRefresh: "true", Credentials: CredentialsPresent,
+		ProjectID: projectID, Environment: "production", ExternalUserID: externalUserID, WorkspaceID: DefaultWorkspaceID,
+		App: app, AuthType: AuthOAuth, Life: time.Hour, Refresh: "lazy", NextRefresh: "true", Credentials: CredentialsPresent,
 		Healthy: new(true), Dead: new(false),
 	}
+}
+
+// NewUserAccount returns an account like NewAccount, which a user of Pipedream has connected. It is in no
+// project.
+func NewUserAccount(userID, app string) Account {
+	account := NewAccount("", "", app)
+	account.UserID = userID
+	return account
 }
 
 // check returns an error that says what is wrong with the account.
@@ -82,15 +103,16 @@ func (a Account) check() error {
 		}
 		return fmt.Errorf("%s must be one of %q, not %q", name, values, value)
 	}
+	if err := a.checkPlace(); err != nil {
+		return err
+	}
 	switch {
-	case !projectID.MatchString(a.ProjectID):
-		return errors.New("project_id must be like proj_abc123")
-	case a.ExternalUserID == "":
-		return errors.New("external_user_id must not be empty")
 	case !appSlug.MatchString(a.App):
 		return errors.New("app must be like slack or google_sheets")
 	case a.Life < 0 || a.Life%time.Second != 0:
 		return fmt.Errorf("life must be whole seconds, or 0s for credentials that do not expire, and is %s", a.Life)
+	case a.Grace < 0 || a.Grace > 0 && !a.Rotating:
+		return fmt.Errorf("grace must not be negative, and needs rotating, and is %s", a.Grace)
 	}
 	_, refreshErr := parseRefresh(a)
 	_, nextErr := parseNextRefresh(a.NextRefresh)
@@ -98,6 +120,35 @@ func (a Account) check() error {
 		one("environment", a.Environment, "development", "production"),
 		one("auth_type", a.AuthType, AuthOAuth, AuthKeys, AuthNone),
 		one("credentials", a.Credentials, CredentialsPresent, CredentialsNull, CredentialsEmpty, CredentialsAbsent))
+}
+
+// checkPlace checks who has connected the account, and where it is.
+func (a Account) checkPlace() error {
+	if a.UserID == "" || a.ProjectID != "" || a.ExternalUserID != "" {
+		if err := a.checkProject(); err != nil {
+			return err
+		}
+	}
+	switch {
+	case a.UserID != "" && !userID.MatchString(a.UserID):
+		return errors.New("user_id must be like u_abc123")
+	case !workspaceID.MatchString(a.WorkspaceID):
+		return errors.New("workspace_id must be like o_abc123")
+	case a.Shared && a.UserID == "":
+		return errors.New("shared needs a user_id")
+	}
+	return nil
+}
+
+// checkProject checks where the Connect API has the account.
+func (a Account) checkProject() error {
+	switch {
+	case !projectID.MatchString(a.ProjectID):
+		return errors.New("project_id must be like proj_abc123")
+	case a.ExternalUserID == "":
+		return errors.New("external_user_id must not be empty")
+	}
+	return nil
 }
 
 // clone returns a copy that shares nothing with the account but the values of Fields.

@@ -164,6 +164,15 @@ func (w *world) transcript(t *testing.T, token string) string {
 		got := w.use(t, path, token)
 		fmt.Fprintf(&seen, "%s: %d %s\n", path, got.status, got.body)
 	}
+	for _, path := range []string{
+		"/v1/users/me", "/v1/accounts", "/v1/accounts/apn_of_u_me", "/v1/accounts/apn_of_u_other",
+		"/v1/accounts?org_id=o_two", "/v1/accounts?org_id=o_foreign",
+	} {
+		for _, bearer := range []string{apiKey, "k3y-that-was-revoked", token} {
+			got := w.use(t, path, bearer)
+			fmt.Fprintf(&seen, "%s: %d %s\n", path, got.status, got.body)
+		}
+	}
 	return seen.String()
 }
 
@@ -180,12 +189,13 @@ func TestEachReadingIsAnother(t *testing.T) {
 		a.ProjectID, a.ExternalUserID, a.Environment = "proj_other", "developer", "development"
 	})
 	w.Accounts.SetClientProjects(clientID, []string{"proj_abc", "proj_other"})
+	w.userWithAccounts(t)
 	token := w.token(t, "")
 	for name, values := range simulator.AnswerValues {
 		switch name {
-		case "credentials-scope":
+		case simulator.AnswerCredentialsScope:
 			continue // It shows only to a token without the scope.
-		case "page-size":
+		case simulator.AnswerPageSize:
 			values = []string{"10", "1", "100"}
 		}
 		seen := map[string]string{}
@@ -408,8 +418,8 @@ func keysOf(credentials map[string]pipedream.Sensitive) []string {
 	return names
 }
 
-// The endpoint that is not Connect's always wraps, and has neither slug nor user.
-func TestTheRESTEndpoint(t *testing.T) {
+// By default, an access token with all scopes can read accounts at the REST API, too.
+func TestTheRESTAPIWithAnAccessToken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.connect(t, "apn_1")

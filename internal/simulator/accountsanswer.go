@@ -53,7 +53,8 @@ const (
 	answeredBadRequest = "bad-request"
 )
 
-// answerValues are the values of each answer, the default first. AnswerPageSize is a number.
+// answerValues are the values of each answer, the default first. AnswerPageSize is a number. The answers of the
+// REST API are among them.
 var answerValues = map[string][]string{
 	AnswerSingle:           {answeredBare, answeredData, "list"},
 	AnswerListing:          {answeredData, answeredAccounts, answeredBare},
@@ -61,13 +62,24 @@ var answerValues = map[string][]string{
 	AnswerPageSize:         nil,
 	AnswerFilters:          {"both", "user", "app", answeredNone},
 	AnswerWrongEnvironment: {"empty", "not-found", answeredBadRequest},
-	AnswerForeignProject:   {"forbidden", "unauthorized", "not-found"},
+	AnswerForeignProject:   {valueForbidden, valueUnauthorized, valueNotFound},
 	AnswerCredentialsScope: append([]string{"connect:accounts:read"}, slices.DeleteFunc(slices.Clone(knownScopes), func(scope string) bool {
 		return scope == "connect:accounts:read"
 	})...),
 	AnswerNoExpiry:   {answeredNull, answeredAbsent},
 	AnswerExternalID: {"present", answeredAbsent},
 	AnswerNameSlug:   {"present", answeredAbsent},
+
+	AnswerRESTSingle:       {answeredData, answeredBare, "list"},
+	AnswerRESTListing:      {answeredData, answeredAccounts, answeredBare},
+	AnswerRESTFields:       {"few", "all"},
+	AnswerRESTOAuth:        {"accepted", "shared", valueUnauthorized, valueForbidden, valueNotFound},
+	AnswerRefusedKey:       {"error", "empty", "text", "html", "oauth", "details"},
+	AnswerOrgID:            {"optional", "first", "required", valueIgnored},
+	AnswerForeignWorkspace: {valueForbidden, valueUnauthorized, valueNotFound},
+	AnswerForeignAccount:   {valueNotFound, valueForbidden},
+	AnswerUser:             {"orgs", "billing"},
+	AnswerUserOAuth:        {valueUnauthorized, valueForbidden, valueNotFound},
 }
 
 const (
@@ -111,9 +123,9 @@ func (a *Accounts) SetAnswers(changes map[string]string) error {
 
 func refusalFor(value string) answer {
 	switch value {
-	case "unauthorized":
+	case valueUnauthorized:
 		return apiError(http.StatusUnauthorized, "Unauthorized")
-	case "not-found":
+	case valueNotFound:
 		return notFound()
 	}
 	return apiError(http.StatusForbidden, "Forbidden")
@@ -139,9 +151,9 @@ func (a accountAnswers) omit(c *account, out shown) {
 	}
 }
 
-// single returns the answer with one account.
-func (a accountAnswers) single(one shown) answer {
-	switch a[AnswerSingle] {
+// single returns the answer with one account, in a wrapping of AnswerSingle.
+func single(wrapping string, one shown) answer {
+	switch wrapping {
 	case answeredData:
 		return jsonAnswer(http.StatusOK, map[string]any{"data": one})
 	case "list":
@@ -162,8 +174,24 @@ func (a accountAnswers) filters(r *http.Request) (user, app string) {
 	return user, app
 }
 
+// page returns the answer to a call with one page of the accounts that match, in a wrapping of AnswerListing.
+func (a accountAnswers) page(r *http.Request, matching []*account, wrapping string, show func(*account) shown) answer {
+	query := r.URL.Query()
+	begin := a.after(matching, query.Get("after"))
+	end := min(begin+a.pageSize(query.Get("limit")), len(matching))
+	list := []any{}
+	for _, one := range matching[begin:end] {
+		list = append(list, show(one))
+	}
+	info := pageInfo{TotalCount: len(matching), Count: len(list)}
+	if len(list) > 0 {
+		info.StartCursor, info.EndCursor = new(cursorOf(matching[begin])), new(cursorOf(matching[end-1]))
+	}
+	return a.listing(wrapping, list, info, end == len(matching))
+}
+
 // listing returns the answer with a page.
-func (a accountAnswers) listing(list []any, info pageInfo, isLast bool) answer {
+func (a accountAnswers) listing(wrapping string, list []any, info pageInfo, isLast bool) answer {
 	fields := map[string]any{
 		"total_count": info.TotalCount, "count": info.Count, "start_cursor": info.StartCursor, "end_cursor": info.EndCursor,
 	}
@@ -177,7 +205,7 @@ func (a accountAnswers) listing(list []any, info pageInfo, isLast bool) answer {
 	case answeredNone:
 		fields = nil
 	}
-	switch a[AnswerListing] {
+	switch wrapping {
 	case answeredBare:
 		return jsonAnswer(http.StatusOK, list)
 	case answeredAccounts:

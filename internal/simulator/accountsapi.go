@@ -40,18 +40,8 @@ func (api *accountAPI) oneAccount(r *http.Request, clientID string) answer {
 		}
 		return notFound()
 	}
-	return api.accounts.answers.single(found.show(api.accounts.answers, api.accounts.now(), wantsCredentials(r)))
-}
-
-// restAccount answers GET /v1/accounts/{account_id}, the endpoint that is not Connect's.
-func (api *accountAPI) restAccount(r *http.Request, _ string) answer {
-	api.accounts.mu.Lock()
-	defer api.accounts.mu.Unlock()
-	found := api.accounts.accounts[r.PathValue("account_id")]
-	if found == nil {
-		return notFound()
-	}
-	return jsonAnswer(http.StatusOK, map[string]any{"data": found.show(api.accounts.answers, api.accounts.now(), wantsCredentials(r)).rest()})
+	answers := api.accounts.answers
+	return single(answers[AnswerSingle], found.show(answers, api.accounts.now(), wantsCredentials(r)))
 }
 
 // admit refuses a call that the project limits, or that the client must not make. The caller holds the lock.
@@ -92,18 +82,10 @@ func (api *accountAPI) page(r *http.Request) answer {
 			return wrongEnvironment()
 		}
 	}
-	query := r.URL.Query()
-	begin := api.accounts.answers.after(matching, query.Get("after"))
-	end := min(begin+api.accounts.answers.pageSize(query.Get("limit")), len(matching))
-	list := []any{}
-	for _, one := range matching[begin:end] {
-		list = append(list, one.show(api.accounts.answers, api.accounts.now(), wantsCredentials(r)))
-	}
-	info := pageInfo{TotalCount: len(matching), Count: len(list)}
-	if len(list) > 0 {
-		info.StartCursor, info.EndCursor = new(cursorOf(matching[begin])), new(cursorOf(matching[end-1]))
-	}
-	return api.accounts.answers.listing(list, info, end == len(matching))
+	answers := api.accounts.answers
+	return answers.page(r, matching, answers[AnswerListing], func(one *account) shown {
+		return one.show(answers, api.accounts.now(), wantsCredentials(r))
+	})
 }
 
 // matching returns the accounts that a call asks for, and whether there are some in the other environment.
@@ -111,9 +93,7 @@ func (api *accountAPI) matching(r *http.Request) (matching []*account, elsewhere
 	user, app := api.accounts.answers.filters(r)
 	for _, id := range api.accounts.order {
 		one := api.accounts.accounts[id]
-		isMatch := one.ProjectID == r.PathValue("project_id") &&
-			(user == "" || one.ExternalUserID == user) &&
-			(app == "" || one.App == app || "app_"+one.App == app)
+		isMatch := one.ProjectID == r.PathValue("project_id") && (user == "" || one.ExternalUserID == user) && one.isOf(app)
 		switch {
 		case isMatch && one.Environment == r.Header.Get("X-Pd-Environment"):
 			matching = append(matching, one)
@@ -122,4 +102,10 @@ func (api *accountAPI) matching(r *http.Request) (matching []*account, elsewhere
 		}
 	}
 	return matching, elsewhere
+}
+
+// isOf reports whether the account is of an app, which a call names by its slug or its ID. An empty text names
+// all apps.
+func (c *account) isOf(app string) bool {
+	return app == "" || c.App == app || "app_"+c.App == app
 }

@@ -3,10 +3,7 @@
 
 package simulator
 
-import (
-	"net/http"
-	"strings"
-)
+import "net/http"
 
 // AppCount counts the calls of an app.
 type AppCount struct {
@@ -47,11 +44,7 @@ func (a *Accounts) Counters() AccountCounters {
 // me answers GET /_app/{slug}/me as an app does that accounts are connected to: 200 for an access token or API key
 // of one of its accounts, else 401.
 func (api *accountAPI) me(w http.ResponseWriter, r *http.Request) {
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		token = ""
-	}
-	id, ok := api.accounts.owner(r.PathValue("slug"), token)
+	id, ok := api.accounts.owner(r.PathValue("slug"), bearerOf(r))
 	if !ok {
 		refused := apiError(http.StatusUnauthorized, "invalid_token")
 		refused.headers["WWW-Authenticate"] = `Bearer error="invalid_token"`

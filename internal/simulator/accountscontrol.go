@@ -37,7 +37,8 @@ const wantAccount = `{"project_id":"proj_abc123","external_user_id":"acme","app"
 // accountJSON is an Account in JSON. A field that is absent keeps its value.
 type accountJSON struct {
 	*Account
-	Life *duration `json:"life"`
+	Life  *duration `json:"life"`
+	Grace *duration `json:"grace"`
 }
 
 // read reads an account from JSON over the values that it has.
@@ -48,6 +49,9 @@ func (a *Account) read(decode func(into any) error) error {
 	}
 	if in.Life != nil {
 		a.Life = time.Duration(*in.Life)
+	}
+	if in.Grace != nil {
+		a.Grace = time.Duration(*in.Grace)
 	}
 	return nil
 }
@@ -105,18 +109,11 @@ func (c *accountControl) setAnswers(r *http.Request) (any, error) {
 }
 
 func (c *accountControl) setLimit(r *http.Request) (any, error) {
-	var in struct {
-		Calls  *int     `json:"calls"`
-		Window duration `json:"window"`
-	}
-	const want = `{"calls":2000,"window":"5m"}`
-	if err := decode(r, &in, want); err != nil {
+	calls, window, err := decodeLimit(r, `{"calls":2000,"window":"5m"}`)
+	if err != nil {
 		return nil, err
 	}
-	if in.Calls == nil {
-		return nil, errors.New("send JSON like " + want)
-	}
-	return nil, c.accounts.SetLimit(*in.Calls, time.Duration(in.Window))
+	return nil, c.accounts.SetLimit(calls, window)
 }
 
 func (c *accountControl) setProjects(r *http.Request) (any, error) {

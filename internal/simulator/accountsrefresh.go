@@ -22,9 +22,10 @@ type refreshState struct {
 	version int
 }
 
-// appToken is an access token that an app accepts until it expires; zero if it does not.
+// appToken is an access token or an API key that an app accepts.
 type appToken struct {
-	value   string
+	value string
+	// expires is from when on the app refuses it; zero for never.
 	expires time.Time
 }
 
@@ -74,6 +75,7 @@ func (c *account) isRefreshable() bool {
 
 // refresh gives an account new credentials.
 func (c *account) refresh(now time.Time) {
+	c.rotate(now)
 	c.version++
 	c.refreshed = now
 	token := appToken{value: c.secret("token")}
@@ -85,6 +87,19 @@ func (c *account) refresh(now time.Time) {
 		c.tokens = slices.Delete(c.tokens, 0, 1)
 	}
 	c.tokens = append(c.tokens, token)
+}
+
+// rotate makes the app refuse the tokens that a refresh replaces, if the app does so.
+func (c *account) rotate(now time.Time) {
+	if !c.Rotating {
+		return
+	}
+	end := now.Add(c.Grace)
+	for i, token := range c.tokens {
+		if token.expires.IsZero() || token.expires.After(end) {
+			c.tokens[i].expires = end
+		}
+	}
 }
 
 func (t appToken) isOver(now time.Time) bool { return !t.expires.IsZero() && !now.Before(t.expires) }

@@ -5,6 +5,7 @@ package simulator
 
 import (
 	"maps"
+	"net/http"
 	"time"
 )
 
@@ -29,6 +30,9 @@ func (c *account) show(answers accountAnswers, now time.Time, withCredentials bo
 	}
 	if !c.isRefreshable() && c.AuthType == AuthOAuth {
 		out["error"] = "the app has refused the refresh token " + c.secret("refresh") // No client may show this.
+	}
+	if c.ExternalUserID == "" {
+		out["external_id"] = nil
 	}
 	answers.omit(c, out)
 	if withCredentials {
@@ -64,8 +68,12 @@ func (c *account) credentials() map[string]any {
 	return fields
 }
 
-// rest returns the fields that the endpoint has that is not Connect's.
-func (s shown) rest() shown {
+// showForREST returns the account as the REST API answers it.
+func (c *account) showForREST(r *http.Request, answers accountAnswers, now time.Time) shown {
+	s := c.show(answers, now, wantsCredentials(r))
+	if answers[AnswerRESTFields] == "all" {
+		return s
+	}
 	out := shown{}
 	for _, name := range []string{"id", "created_at", "updated_at", "expires_at", "name", "healthy", "credentials"} {
 		if value, ok := s[name]; ok {

@@ -241,11 +241,17 @@ func TestBehaviorsThatAreRefusedChangeNothing(t *testing.T) {
 // TestTheDocsNameEachBehavior keeps docs/simulator.md complete.
 func TestTheDocsNameEachBehavior(t *testing.T) {
 	t.Parallel()
+	wantInDocs(t, simulator.BehaviorValues)
+}
+
+// wantInDocs checks that docs/simulator.md has all names and their values.
+func wantInDocs(t *testing.T, named map[string][]string) {
+	t.Helper()
 	content, err := os.ReadFile(filepath.Join(harness.Root(), "docs", "simulator.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, values := range simulator.BehaviorValues {
+	for name, values := range named {
 		for _, want := range append([]string{name}, values...) {
 			if !strings.Contains(string(content), "`"+want+"`") {
 				t.Errorf("docs/simulator.md does not name `%s`", want)

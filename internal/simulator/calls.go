@@ -25,7 +25,9 @@ const (
 	EndpointProjects Endpoint = "projects" // GET /v1/connect/projects
 	EndpointAny      Endpoint = "any"      // in a fault: all endpoints
 
-	EndpointRESTAccount Endpoint = "rest-account" // GET /v1/accounts/{account_id}
+	EndpointRESTAccounts Endpoint = "rest-accounts" // GET /v1/accounts
+	EndpointRESTAccount  Endpoint = "rest-account"  // GET /v1/accounts/{account_id}
+	EndpointUser         Endpoint = "user"          // GET /v1/users/me
 )
 
 // handler answers one call. The body has been read before.
@@ -37,8 +39,8 @@ type endpoint struct {
 	path   string
 	name   Endpoint
 	method string
-	// clientOf returns the client that a call names. It checks a bearer token, but no client secret. It
-	// returns an empty text if the call names no client.
+	// clientOf returns the client that a call names, or the user whose API key it has. It checks a bearer
+	// token, but no client secret. It returns an empty text if the call names neither.
 	clientOf func(r *http.Request, body []byte) string
 	// handle returns the answer without faults.
 	handle handler

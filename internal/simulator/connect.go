@@ -46,7 +46,6 @@ func (c *connect) endpoints() []endpoint {
 		get("/v1/connect/{project_id}/accounts/{account_id}", EndpointAccount, "connect:accounts:read", inProject, c.accounts.oneAccount),
 		get("/v1/connect/{project_id}/users", EndpointUsers, "connect:users:read", inProject, nothing),
 		get("/v1/connect/projects", EndpointProjects, "connect:projects:read", anywhere, nothing),
-		get("/v1/accounts/{account_id}", EndpointRESTAccount, "*", anywhere, c.accounts.restAccount),
 	}
 }
 
@@ -103,9 +102,14 @@ func anywhere(*http.Request) *answer {
 // authorize returns the claims and the grant of the request's bearer token, and false if the token is not
 // accepted now.
 func (c *connect) authorize(r *http.Request) (claims, grant, bool) {
+	return c.tokens.accept(bearerOf(r))
+}
+
+// bearerOf returns the access token or the API key of a call; empty if it has none.
+func bearerOf(r *http.Request) string {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
-		return claims{}, grant{}, false
+		return ""
 	}
-	return c.tokens.accept(token)
+	return token
 }

@@ -49,7 +49,8 @@ func newControl(s *Simulator) control {
 		{"GET /_sim/ca", connection.ca},
 		{"GET /_sim/counters", func(*http.Request) (any, error) { return s.Counters(), nil }},
 	}
-	return append(calls, (&accountControl{accounts: s.Accounts}).calls()...)
+	calls = append(calls, (&accountControl{accounts: s.Accounts}).calls()...)
+	return append(calls, (&userControl{users: s.Users}).calls()...)
 }
 
 // serve adds the control calls to a mux, and an answer to unknown calls.

@@ -255,7 +255,8 @@ func TestCountersTellWhatHappened(t *testing.T) {
 		"exchanges": map[string]any{"orders": count(3, 1, 1, 1), "(unknown)": count(2, 0, 2, 0)},
 		"calls": map[string]any{
 			"token": count(5, 1, 3, 1), "revoke": count(0, 0, 0, 0), "accounts": count(1, 1, 0, 0),
-			"users": count(0, 0, 0, 0), "projects": count(1, 0, 1, 0), "account": count(0, 0, 0, 0), "rest-account": count(0, 0, 0, 0),
+			"users": count(0, 0, 0, 0), "projects": count(1, 0, 1, 0), "account": count(0, 0, 0, 0),
+			"rest-accounts": count(0, 0, 0, 0), "rest-account": count(0, 0, 0, 0), "user": count(0, 0, 0, 0),
 		},
 		"faults":      2.0,
 		"protocols":   map[string]any{"HTTP/1.1": 7.0},
@@ -295,7 +296,8 @@ func TestEverythingAtOnceIsCountedOnce(t *testing.T) {
 	got := w.Counters()
 	want := map[simulator.Endpoint]simulator.Count{
 		"token": {Total: callers, Accepted: callers}, "accounts": {Total: callers, Accepted: callers},
-		"users": {Total: callers, Faulted: callers}, "revoke": {}, "projects": {}, "account": {}, "rest-account": {},
+		"users": {Total: callers, Faulted: callers}, "revoke": {}, "projects": {}, "account": {},
+		"rest-accounts": {}, "rest-account": {}, "user": {},
 	}
 	if diff := cmp.Diff(want, got.Calls); diff != "" {
 		t.Errorf("calls (-want +got):\n%s", diff)

@@ -67,7 +67,7 @@ func newCounters(now func() time.Time) *counters {
 		protocols: map[string]int{},
 		calls: map[Endpoint]*Count{
 			EndpointToken: {}, EndpointRevoke: {}, EndpointAccounts: {}, EndpointUsers: {}, EndpointProjects: {},
-			EndpointAccount: {}, EndpointRESTAccount: {},
+			EndpointAccount: {}, EndpointRESTAccounts: {}, EndpointRESTAccount: {}, EndpointUser: {},
 		},
 	}
 }

@@ -28,7 +28,8 @@ type Fault struct {
 	// Endpoint is the endpoint that the fault applies to.
 	Endpoint Endpoint `json:"endpoint"`
 	// ClientID limits the fault to the calls of one client: the client that an OAuth request names, or the
-	// client that a valid bearer token was issued to. Empty means all calls.
+	// client that a valid bearer token was issued to. It may also be the ID of a user, for the calls with the
+	// API key of this user. Empty means all calls.
 	ClientID string `json:"client_id"`
 	// Status replaces the usual answer by an answer with this status, 200 to 599. The request then has no
 	// effect: the simulator issues or revokes no token. 0 keeps the usual answer.
@@ -125,7 +126,8 @@ func (f Fault) check() error {
 
 func (f Fault) checkNames() error {
 	endpoints := []Endpoint{
-		EndpointToken, EndpointRevoke, EndpointAccounts, EndpointAccount, EndpointRESTAccount, EndpointUsers, EndpointProjects, EndpointAny,
+		EndpointToken, EndpointRevoke, EndpointAccounts, EndpointAccount, EndpointRESTAccounts, EndpointRESTAccount,
+		EndpointUsers, EndpointUser, EndpointProjects, EndpointAny,
 	}
 	if !slices.Contains(endpoints, f.Endpoint) {
 		return fmt.Errorf("endpoint must be one of %q, not %q", endpoints, f.Endpoint)

@@ -18,8 +18,10 @@ const (
 	jwtHeader = `{"typ":"JWT","alg":"EdDSA"}`
 	// notBeforeSlack is the number of seconds from nbf to iat.
 	notBeforeSlack = 5
-	workspaceID    = "o_Simu1at"
 )
+
+// DefaultWorkspaceID is the workspace of all tokens, and of all users and accounts that name no other one.
+const DefaultWorkspaceID = "o_Simu1at"
 
 // claims are the claims of Pipedream's tokens. They name no client, no project and no environment.
 type claims struct {
@@ -43,7 +45,7 @@ func newClaims(issuer string, issued time.Time, lifetime time.Duration, scopes [
 		NotBefore: issued.Unix() - notBeforeSlack,
 		Kind:      "oauth_access_token",
 		Audience:  []string{"api", "catcher"},
-		Subject:   workspaceID,
+		Subject:   DefaultWorkspaceID,
 		Scopes:    scopes,
 	}
 }

@@ -5,13 +5,14 @@
 // connected accounts.
 //
 // The simulator issues signed tokens for registered OAuth clients, and checks them on a few endpoints of the
-// Connect API. It also imitates the apps that accounts are connected to, below /_app/. Tests can make it fail
+// Connect API. On a few endpoints of the REST API, it checks the API keys of users. It also imitates the apps that accounts are connected to, below /_app/. Tests can make it fail
 // with the methods of [Simulator] and its parts, or over HTTP below /_sim/. If Pipedream's documentation does
 // not describe an answer, the simulator follows RFC 6749 and RFC 7009, unless [Simulator.SetBehavior] or
 // [Accounts.SetAnswers] chooses another answer.
 //
-// The types oauth and connect answer the calls of the imitated API. Each lists its calls in a method "endpoints". The types
-// clients and tokens hold the state that oauth and connect share, and Accounts holds the accounts, whose calls accountAPI answers. The type calls serves
+// The types oauth, connect and rest answer the calls of the imitated API. Each lists its calls in a method
+// "endpoints". The types clients and tokens hold the state that they share. Accounts holds the accounts: accountAPI
+// answers the calls of the Connect API for them, and rest the calls with the API keys of Users. The type calls serves
 // all calls of the API, with the latency, the faults and the counters. The type control serves /_sim/. To add a part of
 // the API, add its state and its endpoints in New, and its control calls in newControl.
 //
@@ -73,6 +74,8 @@ type Simulator struct {
 	Connections Connections
 	// Accounts are the connected accounts. There are none at the start.
 	Accounts *Accounts
+	// Users are the users of Pipedream with their API keys. There are none at the start.
+	Users *Users
 
 	mux       *http.ServeMux
 	now       func() time.Time
@@ -93,7 +96,7 @@ func New(o Options) *Simulator {
 	}
 	s := &Simulator{mux: http.NewServeMux(), now: o.Now, behaviors: &behaviors{}, faults: &faults{}, counters: newCounters(o.Now)}
 	s.clients = newClients(s.counters)
-	s.Accounts = newAccounts(o.Now)
+	s.Accounts, s.Users = newAccounts(o.Now), newUsers(o.Now)
 	var err error
 	s.tokens, err = newTokens(o.Now, cmp.Or(o.Issuer, DefaultIssuer), cmp.Or(o.TokenLifetime, DefaultTokenLifetime), s.behaviors)
 	must(err)
@@ -107,6 +110,7 @@ func New(o Options) *Simulator {
 	api.serve(s.mux, s.oauth.endpoints())
 	accounts := &accountAPI{accounts: s.Accounts}
 	api.serve(s.mux, (&connect{tokens: s.tokens, behaviors: s.behaviors, accounts: accounts}).endpoints())
+	api.serve(s.mux, (&rest{tokens: s.tokens, behaviors: s.behaviors, accounts: s.Accounts, users: s.Users}).endpoints())
 	s.mux.HandleFunc("GET /_app/{slug}/me", accounts.me)
 	s.mux.HandleFunc("GET /.well-known/jwks.json", s.tokens.keys)
 	newControl(s).serve(s.mux)
