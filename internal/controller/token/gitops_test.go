@@ -4,28 +4,18 @@
 package token
 
 import (
-	"bytes"
-	"context"
 	"flag"
 	"net/http"
-	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	kstatus "github.com/fluxcd/cli-utils/pkg/kstatus/status"
-	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
-	"github.com/pipedream-operator/pipedream-operator/test/harness"
+	"github.com/pipedream-operator/pipedream-operator/test/harness/gitops"
 )
 
 // update records the live objects that test/argocd judges with Argo CD's own code:
@@ -35,66 +25,12 @@ var update = flag.Bool("update", false, "record the live objects for Argo CD's t
 
 // inNamespace moves a world to a namespace whose name is always the same: renewal
 // times depend on it, and are recorded.
-func (w *world) inNamespace(name string) {
+func (w *world) inNamespace(name string) gitops.Namespace {
 	w.Helper()
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	must(w.T, client.IgnoreAlreadyExists(w.admin.Create(w.Context(), namespace)))
+	namespace := gitops.Namespace{Name: name, Admin: w.admin, Kubectl: cluster.Kubectl(), Update: *update}
+	namespace.Prepare(w.T)
 	w.namespace = name
-	ctx := context.WithoutCancel(w.Context())
-	empty := func() {
-		must(w.T, w.admin.DeleteAllOf(ctx, &v1alpha1.PipedreamToken{}, client.InNamespace(name)))
-		must(w.T, w.admin.DeleteAllOf(ctx, &corev1.Secret{}, client.InNamespace(name)))
-	}
-	empty()
-	w.Cleanup(empty)
-}
-
-// asRead returns a PipedreamToken as anybody reads it.
-func (w *world) asRead(name string) *unstructured.Unstructured {
-	w.Helper()
-	object := &unstructured.Unstructured{}
-	object.SetGroupVersionKind(v1alpha1.SchemeGroupVersion.WithKind("PipedreamToken"))
-	must(w.T, w.admin.Get(w.Context(), w.key(name), object))
-	return object
-}
-
-// wantRecorded checks that a live object is what was recorded of its like, or records
-// it. What is different each time is made the same.
-func wantRecorded(t *testing.T, object *unstructured.Unstructured, path string) {
-	t.Helper()
-	object = object.DeepCopy()
-	object.SetUID("0d9f5b0e-3b0c-4a59-9c3c-3f1d0a4f8a11")
-	object.SetResourceVersion("1000")
-	object.SetCreationTimestamp(metav1.NewTime(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)))
-	fields := object.GetManagedFields()
-	for i := range fields {
-		fields[i].Time = nil
-	}
-	// The API server lists managers by the second of their last change, and which of
-	// two changes share a second is different each time.
-	change := func(entry metav1.ManagedFieldsEntry) string {
-		return strings.Join([]string{entry.Manager, string(entry.Operation), entry.Subresource}, " ")
-	}
-	slices.SortStableFunc(fields, func(a, b metav1.ManagedFieldsEntry) int { return strings.Compare(change(a), change(b)) })
-	object.SetManagedFields(fields)
-	for _, field := range [][]string{{"status", "secret", "resourceVersion"}, {"status", "clientSecretResourceVersion"}} {
-		if _, found, _ := unstructured.NestedString(object.Object, field...); found {
-			must(t, unstructured.SetNestedField(object.Object, "1001", field...))
-		}
-	}
-	path = filepath.Join(harness.Root(), path)
-	content, err := yaml.Marshal(object.Object)
-	must(t, err)
-	if *update {
-		must(t, os.MkdirAll(filepath.Dir(path), 0o755)) //nolint:gosec // They are for all to read.
-		must(t, os.WriteFile(path, content, 0o644))     //nolint:gosec // They are for all to read.
-	}
-	recorded, err := os.ReadFile(path)
-	must(t, err)
-	if !bytes.Equal(recorded, content) {
-		t.Errorf("%s is not what the operator writes now; record it again with -update (-recorded +live):\n%s",
-			path, cmp.Diff(string(recorded), string(content)))
-	}
+	return namespace
 }
 
 // unavailable lets Pipedream answer 503 to all token requests.
@@ -211,22 +147,22 @@ const customization = "config/argocd/resource_customizations/pipedream-operator.
 
 func TestLifeAsGitOpsToolsSeeIt(t *testing.T) {
 	w := newWorld(t)
-	w.inNamespace("shop")
+	namespace := w.inNamespace("shop")
 	for _, stage := range life {
 		stage.come(w)
-		object := w.asRead("orders")
+		object := namespace.AsRead(t, "PipedreamToken", "orders")
 		object.SetManagedFields(nil) // Argo CD strips them too.
 		result, err := kstatus.Compute(object)
 		must(t, err)
 		if result.Status != stage.want {
 			t.Errorf("%s: kstatus computes %s (%s), want %s", stage.name, result.Status, result.Message, stage.want)
 		}
-		wantRecorded(t, object, filepath.Join(customization, "testdata", stage.name+".yaml"))
+		namespace.WantRecorded(t, object, filepath.Join(customization, "testdata", stage.name+".yaml"))
 		if stage.name == "healthy" {
 			// What the action is tried on, and what is wanted of it.
-			wantRecorded(t, object, filepath.Join(customization, "actions", "testdata", "pipedreamtoken.yaml"))
+			namespace.WantRecorded(t, object, filepath.Join(customization, "actions", "testdata", "pipedreamtoken.yaml"))
 			object.SetAnnotations(map[string]string{v1alpha1.RenewRequestAnnotation: "0001-01-01T00:00:00Z"})
-			wantRecorded(t, object, filepath.Join(customization, "actions", "testdata", "pipedreamtoken-renew.yaml"))
+			namespace.WantRecorded(t, object, filepath.Join(customization, "actions", "testdata", "pipedreamtoken-renew.yaml"))
 		}
 	}
 }
