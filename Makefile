@@ -43,7 +43,7 @@ test: control-plane bin/helm ## Run all tests, with the race detector, on a real
 	KUBEBUILDER_ASSETS="$$(hack/cluster/control-plane)" go test -race -shuffle=on -timeout=30m ./...
 
 .PHONY: test-argocd
-test-argocd: ## Test recorded PipedreamTokens with Argo CD's own code. The first time it compiles for minutes.
+test-argocd: ## Test recorded objects with Argo CD's own code. The first time it compiles for minutes.
 	@# Run the tests each time: the cache of test results does not notice changed files outside of the module.
 	go -C test/argocd test -count=1 ./...
 
@@ -132,19 +132,19 @@ help: ## Show this list.
 ##@ Deploy, to the cluster of your kubeconfig: IMG is the image, KUBECTL the kubectl; ignore-not-found=true ignores missing objects
 
 .PHONY: install
-install: manifests ## Install the CRD.
+install: manifests ## Install the CRDs.
 	$(KUBECTL) apply --kustomize config/crd
 
 .PHONY: uninstall
-uninstall: manifests ## Remove the CRD, and with it all PipedreamTokens and their Secrets.
+uninstall: manifests ## Remove the CRDs, and with them all objects of the operator and their Secrets.
 	$(KUBECTL) delete --kustomize config/crd --ignore-not-found=$(ignore-not-found)
 
 .PHONY: deploy
-deploy: manifests ## Install the CRD and the operator, for the whole cluster.
+deploy: manifests ## Install the CRDs and the operator, for the whole cluster.
 	$(call config,$(KUBECTL),$(IMG)) | $(KUBECTL) apply --filename -
 
 .PHONY: undeploy
-undeploy: ## Remove the operator and the CRD, and with it all PipedreamTokens and their Secrets.
+undeploy: ## Remove the operator and the CRDs, and with them all objects of the operator and their Secrets.
 	$(KUBECTL) delete --kustomize config/default --ignore-not-found=$(ignore-not-found)
 
 ##@ Deliver: IMAGE and VERSION name the images, ARCH is their architecture

@@ -22,7 +22,7 @@ import (
 var yamlBlock = regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$")
 
 // TestTheDocsShowWhatIsAccepted parses each block of YAML in the docs, and creates the
-// PipedreamTokens.
+// PipedreamTokens and the PipedreamAccounts.
 func TestTheDocsShowWhatIsAccepted(t *testing.T) {
 	t.Parallel()
 	pages := []string{filepath.Join(harness.Root(), "README.md")}
@@ -33,7 +33,7 @@ func TestTheDocsShowWhatIsAccepted(t *testing.T) {
 		return err
 	})
 	harness.Must(t, err)
-	accepted := 0
+	accepted := map[string]int{"PipedreamToken": 0, "PipedreamAccount": 0}
 	for _, page := range pages {
 		content, err := os.ReadFile(page)
 		harness.Must(t, err)
@@ -45,7 +45,7 @@ func TestTheDocsShowWhatIsAccepted(t *testing.T) {
 					t.Errorf("%s is no YAML: %v", where, err)
 					continue
 				}
-				if object.GetKind() != "PipedreamToken" {
+				if _, isOurs := accepted[object.GetKind()]; !isOurs {
 					continue
 				}
 				object.SetNamespace("")
@@ -55,11 +55,11 @@ func TestTheDocsShowWhatIsAccepted(t *testing.T) {
 				if _, err := create(t, newNamespace(t), manifest); err != nil {
 					t.Errorf("%s is not accepted: %v", where, err)
 				}
-				accepted++
+				accepted[object.GetKind()]++
 			}
 		}
 	}
-	if accepted < 3 {
-		t.Errorf("found only %d PipedreamTokens in %v", accepted, pages)
+	if accepted["PipedreamToken"] < 3 || accepted["PipedreamAccount"] < 1 {
+		t.Errorf("found only %v in %v", accepted, pages)
 	}
 }

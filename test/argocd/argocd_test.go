@@ -1,10 +1,10 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package argocd tests the health, the actions and the differences of PipedreamTokens with Argo CD's own code: its
-// parser of argocd-cm, its Lua engine with the libraries that a script may use, and its rules for differences. The
-// objects were recorded on a real API server. The tests of internal/controller/token check that the operator still
-// writes them in this form.
+// Package argocd tests the health, the actions and the differences of the operator's objects with Argo CD's own code:
+// its parser of argocd-cm, its Lua engine with the libraries that a script may use, and its rules for differences. The
+// objects were recorded on a real API server. The tests of internal/controller/token and internal/controller/account
+// check that the operator still writes them in this form.
 package argocd
 
 import (
@@ -34,10 +34,34 @@ import (
 var update = flag.Bool("update", false, "write config/argocd/argocd-cm.yaml again, from the scripts")
 
 const (
-	config        = "../../config/argocd"
-	customization = config + "/resource_customizations/pipedream-operator.io/PipedreamToken"
-	renewRequest  = "pipedream-operator.io/renew-request"
+	config       = "../../config/argocd"
+	group        = "pipedream-operator.io"
+	renewRequest = "pipedream-operator.io/renew-request"
 )
+
+// kinds are the kinds of the operator, the action of each, and a field of each spec with another value than the
+// samples have.
+var kinds = map[string]struct {
+	action string
+	field  string
+	other  any
+}{
+	"PipedreamToken":   {"renew", "scopes", []any{"other"}},
+	"PipedreamAccount": {"fetch", "projectID", "proj_other1"},
+}
+
+// customizationOf returns the folder with the scripts for a kind, and with their tests.
+func customizationOf(kind string) string {
+	return filepath.Join(config, "resource_customizations", group, kind)
+}
+
+// forEachKind runs a test for each kind.
+func forEachKind(t *testing.T, test func(t *testing.T, kind string)) {
+	t.Helper()
+	for kind := range kinds {
+		t.Run(kind, func(t *testing.T) { test(t, kind) })
+	}
+}
 
 func must(t *testing.T, err error) {
 	t.Helper()
@@ -66,8 +90,8 @@ func object(t *testing.T, path string) *unstructured.Unstructured {
 // configMap is argocd-cm, for users who cannot add the scripts to Argo CD itself. For scripts under these keys,
 // Argo CD loads only its own safe libraries, and none of Lua's.
 var configMap = template.Must(template.New("").Funcs(template.FuncMap{
-	"script": func(indent int, path string) (string, error) {
-		content, err := os.ReadFile(filepath.Join(customization, path))
+	"script": func(indent int, path ...string) (string, error) {
+		content, err := os.ReadFile(filepath.Join(customizationOf(path[0]), filepath.Join(path[1:]...)))
 		lines := strings.Split(strings.TrimSpace(string(content)), "\n")
 		for i := range lines {
 			if lines[i] != "" {
@@ -76,7 +100,7 @@ var configMap = template.Must(template.New("").Funcs(template.FuncMap{
 		}
 		return strings.Join(lines, "\n"), err
 	},
-}).Parse(`# Argo CD's health check and action for PipedreamTokens: merge the data into your argocd-cm.
+}).Parse(`# Argo CD's health checks and actions for PipedreamTokens and PipedreamAccounts: merge the data into your argocd-cm.
 #
 #   kubectl patch configmap argocd-cm --namespace argocd --patch-file config/argocd/argocd-cm.yaml
 #
@@ -89,20 +113,26 @@ metadata:
     app.kubernetes.io/name: argocd-cm
     app.kubernetes.io/part-of: argocd
 data:
-  resource.customizations.health.pipedream-operator.io_PipedreamToken: |
-{{script 4 "health.lua"}}
-  resource.customizations.actions.pipedream-operator.io_PipedreamToken: |
+{{- range $kind, $action := .}}
+  resource.customizations.health.pipedream-operator.io_{{$kind}}: |
+{{script 4 $kind "health.lua"}}
+  resource.customizations.actions.pipedream-operator.io_{{$kind}}: |
     discovery.lua: |
-{{script 6 "actions/discovery.lua"}}
+{{script 6 $kind "actions" "discovery.lua"}}
     definitions:
-    - name: renew
+    - name: {{$action}}
       action.lua: |
-{{script 8 "actions/renew/action.lua"}}
+{{script 8 $kind "actions" $action "action.lua"}}
+{{- end}}
 `))
 
 func TestConfigMapHoldsTheScripts(t *testing.T) {
+	actions := map[string]string{}
+	for kind, about := range kinds {
+		actions[kind] = about.action
+	}
 	want := &bytes.Buffer{}
-	must(t, configMap.Execute(want, nil))
+	must(t, configMap.Execute(want, actions))
 	path := config + "/argocd-cm.yaml"
 	if *update {
 		must(t, os.WriteFile(path, want.Bytes(), 0o644)) //nolint:gosec // The file is public.
@@ -125,14 +155,20 @@ func overrides(t *testing.T) map[string]v1alpha1.ResourceOverride {
 	manager := settings.NewSettingsManager(t.Context(), fake.NewClientset(cm, secret), "argocd")
 	overrides, err := manager.GetResourceOverrides()
 	must(t, err)
-	if override := overrides["pipedream-operator.io/PipedreamToken"]; override.HealthLua == "" || override.Actions == "" || override.UseOpenLibs {
-		t.Fatalf("Argo CD reads the customization as %+v", override)
+	for kind := range kinds {
+		if override := overrides[group+"/"+kind]; override.HealthLua == "" || override.Actions == "" || override.UseOpenLibs {
+			t.Fatalf("Argo CD reads the customization of %s as %+v", kind, override)
+		}
 	}
 	return overrides
 }
 
-// TestHealth reads its cases from a file with the layout of Argo CD's own test of all customizations.
-func TestHealth(t *testing.T) {
+func TestHealth(t *testing.T) { forEachKind(t, testHealth) }
+
+// testHealth reads its cases from a file with the layout of Argo CD's own test of all customizations.
+func testHealth(t *testing.T, kind string) {
+	t.Helper()
+	customization := customizationOf(kind)
 	var tests struct {
 		Tests []struct {
 			InputPath    string               `json:"inputPath"`
@@ -177,8 +213,11 @@ func isReady(live *unstructured.Unstructured) bool {
 	return false
 }
 
-// TestActions reads its cases from a file with the layout of Argo CD's own test, too.
-func TestActions(t *testing.T) {
+func TestActions(t *testing.T) { forEachKind(t, testActions) }
+
+// testActions reads its cases from a file with the layout of Argo CD's own test, too.
+func testActions(t *testing.T, kind string) {
+	t.Helper()
 	var tests struct {
 		DiscoveryTests []struct {
 			InputPath string                    `json:"inputPath"`
@@ -190,7 +229,7 @@ func TestActions(t *testing.T) {
 			ExpectedOutputPath string `json:"expectedOutputPath"`
 		} `json:"actionTests"`
 	}
-	folder := customization + "/actions"
+	folder := customizationOf(kind) + "/actions"
 	read(t, folder+"/action_test.yaml", &tests)
 	vm := lua.VM{ResourceOverrides: overrides(t)}
 	for _, test := range tests.DiscoveryTests {
@@ -248,48 +287,73 @@ func (d dryRunner) Run(context.Context, *unstructured.Unstructured, string) (str
 	return string(content), err
 }
 
-// TestNoDrift compares the samples with the recorded objects after renewals, by each of Argo CD's rules for
-// differences.
+// TestNoDrift compares the samples with the recorded objects after their Secrets were written a second time, by each of
+// Argo CD's rules for differences.
 func TestNoDrift(t *testing.T) {
 	overrides := overrides(t)
+	want := samples(t)
 	for _, applied := range []string{"client-side", "server-side"} {
 		files, err := filepath.Glob("testdata/" + applied + "/live/*.yaml")
 		must(t, err)
-		if len(files) < 3 {
-			t.Errorf("only %d objects were recorded", len(files))
-		}
+		var recorded []string
 		for _, file := range files {
-			live := object(t, file)
-			predicted := object(t, filepath.Join("testdata", applied, "predicted", filepath.Base(file)))
-			desired := object(t, filepath.Join("../../config/samples", filepath.Base(file)))
-			desired.SetNamespace(live.GetNamespace())
-			desired.SetLabels(live.GetLabels()) // Argo CD tracks the object by these labels.
-			annotations := map[string]string{"argocd.argoproj.io/tracking-id": live.GetAnnotations()["argocd.argoproj.io/tracking-id"]}
-			desired.SetAnnotations(annotations)
-			for rule, builder := range map[string]*argodiff.DiffConfigBuilder{
-				"three-way": argodiff.NewDiffConfigBuilder(),
-				"server-side": argodiff.NewDiffConfigBuilder().WithServerSideDiff(true).
-					WithServerSideDryRunner(dryRunner{predicted}).WithManager("argocd-controller").WithIgnoreMutationWebhook(false),
-			} {
-				builder = builder.WithDiffSettings(nil, overrides, false, normalizers.IgnoreNormalizerOpts{}).
-					WithTracking("app.kubernetes.io/instance", string(v1alpha1.TrackingMethodAnnotation)).WithNoCache()
-				rules, err := builder.Build()
-				must(t, err)
-				result, err := argodiff.StateDiff(live.DeepCopy(), desired.DeepCopy(), rules)
-				must(t, err)
-				if result.Modified {
-					t.Errorf("%s, applied %s: by its rule %s Argo CD detects a difference:\n%s", filepath.Base(file), applied, rule,
-						cmp.Diff(string(result.PredictedLive), string(result.NormalizedLive)))
-				}
-				// Prove that the rule detects a change of the spec.
-				drifted := live.DeepCopy()
-				must(t, unstructured.SetNestedStringSlice(drifted.Object, []string{"other"}, "spec", "scopes"))
-				result, err = argodiff.StateDiff(drifted, desired.DeepCopy(), rules)
-				must(t, err)
-				if !result.Modified {
-					t.Errorf("%s, applied %s: by its rule %s Argo CD does not detect changed scopes", filepath.Base(file), applied, rule)
-				}
-			}
+			recorded = append(recorded, filepath.Base(file))
+			testNoDrift(t, overrides, applied, filepath.Base(file))
+		}
+		if diff := cmp.Diff(want, recorded); diff != "" {
+			t.Errorf("applied %s, the recorded objects are not the samples (-samples +recorded):\n%s", applied, diff)
+		}
+	}
+}
+
+// samples returns the files in config/samples that hold objects of the operator, in the order of their names.
+func samples(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob("../../config/samples/*.yaml")
+	must(t, err)
+	var found []string
+	for _, file := range files {
+		if _, isOurs := kinds[object(t, file).GetKind()]; isOurs {
+			found = append(found, filepath.Base(file))
+		}
+	}
+	if len(found) < 5 {
+		t.Fatalf("there are only the samples %q", found)
+	}
+	return found
+}
+
+func testNoDrift(t *testing.T, overrides map[string]v1alpha1.ResourceOverride, applied, file string) {
+	t.Helper()
+	live := object(t, filepath.Join("testdata", applied, "live", file))
+	predicted := object(t, filepath.Join("testdata", applied, "predicted", file))
+	desired := object(t, filepath.Join("../../config/samples", file))
+	desired.SetNamespace(live.GetNamespace())
+	desired.SetLabels(live.GetLabels()) // Argo CD tracks the object by these labels.
+	desired.SetAnnotations(map[string]string{"argocd.argoproj.io/tracking-id": live.GetAnnotations()["argocd.argoproj.io/tracking-id"]})
+	drifted := live.DeepCopy()
+	about := kinds[live.GetKind()]
+	must(t, unstructured.SetNestedField(drifted.Object, about.other, "spec", about.field))
+	for rule, builder := range map[string]*argodiff.DiffConfigBuilder{
+		"three-way": argodiff.NewDiffConfigBuilder(),
+		"server-side": argodiff.NewDiffConfigBuilder().WithServerSideDiff(true).
+			WithServerSideDryRunner(dryRunner{predicted}).WithManager("argocd-controller").WithIgnoreMutationWebhook(false),
+	} {
+		builder = builder.WithDiffSettings(nil, overrides, false, normalizers.IgnoreNormalizerOpts{}).
+			WithTracking("app.kubernetes.io/instance", string(v1alpha1.TrackingMethodAnnotation)).WithNoCache()
+		rules, err := builder.Build()
+		must(t, err)
+		result, err := argodiff.StateDiff(live.DeepCopy(), desired.DeepCopy(), rules)
+		must(t, err)
+		if result.Modified {
+			t.Errorf("%s, applied %s: by its rule %s Argo CD detects a difference:\n%s", file, applied, rule,
+				cmp.Diff(string(result.PredictedLive), string(result.NormalizedLive)))
+		}
+		// Prove that the rule detects a change of the spec.
+		result, err = argodiff.StateDiff(drifted.DeepCopy(), desired.DeepCopy(), rules)
+		must(t, err)
+		if !result.Modified {
+			t.Errorf("%s, applied %s: by its rule %s Argo CD does not detect another spec.%s", file, applied, rule, about.field)
 		}
 	}
 }

@@ -1,0 +1,3 @@
+local actions = {}
+actions["fetch"] = {["disabled"] = false}
+return actions
