@@ -65,7 +65,7 @@ func withHelm(values ...string) installation {
 			t.Helper()
 			helm(t, "uninstall", release)
 		},
-		keepsTokens: true,
+		keepsObjects: true,
 	}
 }
 
@@ -119,7 +119,7 @@ func TestTheAPIServerAcceptsTheChartWithAllValues(t *testing.T) {
 		}
 	}
 	if strings.Contains(manifests, "helm.sh/resource-policy: keep") {
-		t.Error("the chart keeps the CRD although crds.keep is false")
+		t.Error("the chart keeps a CRD although crds.keep is false")
 	}
 	if strings.Contains(manifests, "subPath:") {
 		t.Error("a file is mounted with subPath: the kubelet would never update it")
@@ -212,29 +212,44 @@ func TestTheChartRefusesBadValues(t *testing.T) {
 	}
 }
 
-// TestTheChartUpgrades upgrades from a chart with an older CRD, as after a release that changes the CRD.
-func TestTheChartUpgrades(t *testing.T) {
-	ensureSystem(t)
+// chartWithOneCRD returns a chart from before there were PipedreamAccounts: it holds one CRD, in another file, with
+// another short name.
+func chartWithOneCRD(t *testing.T) string {
+	t.Helper()
 	older := filepath.Join(t.TempDir(), "pipedream-operator")
 	harness.Must(t, os.CopyFS(older, os.DirFS(filepath.Join(harness.Root(), chart))))
-	file := filepath.Join(older, "files", "crd.yaml")
-	harness.Must(t, os.WriteFile(file, []byte(strings.Replace(string(harness.MustRead(t, file)), "- pdt\n", "- older\n", 1)), 0o600))
-	helm(t, "install", release, older)
-	t.Cleanup(func() { kubectl(t, "", "delete", "crd", "pipedreamtokens.pipedream-operator.io") })
-	shortName := func() string {
-		return kubectl(t, "", "get", "crd", "pipedreamtokens.pipedream-operator.io", "--output=jsonpath={.spec.names.shortNames[0]}")
+	folder := filepath.Join(older, "files", "crds")
+	crd := string(harness.MustRead(t, folder, "pipedream-operator.io_pipedreamtokens.yaml"))
+	harness.Must(t, os.RemoveAll(folder))
+	harness.Must(t, os.WriteFile(filepath.Join(older, "files", "crd.yaml"), []byte(strings.Replace(crd, "- pdt\n", "- older\n", 1)), 0o600))
+	template := filepath.Join(older, "templates", "crd.yaml")
+	harness.Must(t, os.WriteFile(template, []byte(strings.ReplaceAll(string(harness.MustRead(t, template)), "files/crds/*.yaml", "files/crd.yaml")), 0o600))
+	return older
+}
+
+// TestTheChartUpgrades upgrades from a chart with one CRD, as after a release that changes the CRD and adds another.
+func TestTheChartUpgrades(t *testing.T) {
+	ensureSystem(t)
+	helm(t, "install", release, chartWithOneCRD(t))
+	t.Cleanup(func() { kubectlCRDs(t, "delete", "crd", "--ignore-not-found") })
+	shortNames := func() []string {
+		return strings.Fields(kubectl(t, "", "get", "crds", "--output=jsonpath={.items[*].spec.names.shortNames[0]}"))
 	}
-	if got := shortName(); got != "older" {
-		t.Fatalf("the older CRD's short name is %q", got)
+	if diff := cmp.Diff([]string{"older"}, shortNames()); diff != "" {
+		t.Fatalf("the short names of the older CRDs (-want +got):\n%s", diff)
 	}
 	kubectl(t, "", "wait", "--for=condition=Established", "crd/pipedreamtokens.pipedream-operator.io")
 	token := tokenWith("orders", "connect:accounts:read")
 	harness.Must(t, admin.Create(t.Context(), token))
 
 	helm(t, "upgrade", release, chart)
-	if got := shortName(); got != "pdt" {
-		t.Errorf("after the upgrade the CRD's short name is %q, want pdt", got)
+	if diff := cmp.Diff([]string{"pda", "pdt"}, shortNames()); diff != "" {
+		t.Errorf("the short names of the CRDs after the upgrade (-want +got):\n%s", diff)
 	}
+	kubectlCRDs(t, "wait", "--for=condition=Established", "crd")
+	kubectl(t, "", "apply", "--namespace="+shop, "--filename=config/samples/pipedreamaccount-minimal.yaml")
+	account := &v1alpha1.PipedreamAccount{}
+	harness.Must(t, admin.Get(t.Context(), client.ObjectKey{Namespace: shop, Name: "team-slack"}, account))
 	// After the change from the whole cluster to one namespace, the permissions in the whole cluster must be gone.
 	helm(t, "upgrade", release, chart, "--set=namespaces={shop}")
 	binding := &unstructured.Unstructured{}
@@ -244,14 +259,73 @@ func TestTheChartUpgrades(t *testing.T) {
 		t.Errorf("getting the ClusterRoleBinding returned %v, want NotFound", err)
 	}
 	helm(t, "uninstall", release)
-	kept := &v1alpha1.PipedreamToken{}
-	harness.Must(t, admin.Get(t.Context(), client.ObjectKeyFromObject(token), kept))
+	wantKept(t, token, account)
 	helm(t, "install", release, chart)
-	harness.Must(t, admin.Get(t.Context(), client.ObjectKeyFromObject(token), kept))
-	if kept.UID != token.UID {
-		t.Error("another PipedreamToken has replaced the PipedreamToken")
-	}
+	wantKept(t, token, account)
 	helm(t, "uninstall", release)
+}
+
+// TestTheChartRollsBack goes back to the chart with one CRD. Helm must keep the other CRD and its objects.
+func TestTheChartRollsBack(t *testing.T) {
+	ensureSystem(t)
+	older := chartWithOneCRD(t)
+	helm(t, "install", release, chart)
+	t.Cleanup(func() { kubectlCRDs(t, "delete", "crd", "--ignore-not-found") })
+	kubectlCRDs(t, "wait", "--for=condition=Established", "crd")
+	kubectl(t, "", "apply", "--namespace="+shop, "--filename=config/samples/pipedreamaccount-minimal.yaml")
+	account := &v1alpha1.PipedreamAccount{}
+	harness.Must(t, admin.Get(t.Context(), client.ObjectKey{Namespace: shop, Name: "team-slack"}, account))
+	helm(t, "upgrade", release, older)
+	wantKept(t, account)
+	helm(t, "upgrade", release, chart)
+	wantKept(t, account)
+	helm(t, "uninstall", release)
+}
+
+// wantKept checks that objects were neither deleted nor replaced.
+func wantKept(t *testing.T, objects ...client.Object) {
+	t.Helper()
+	for _, object := range objects {
+		kept := object.DeepCopyObject().(client.Object)
+		harness.Must(t, admin.Get(t.Context(), client.ObjectKeyFromObject(object), kept))
+		if kept.GetUID() != object.GetUID() {
+			t.Errorf("another object has replaced %s", object.GetName())
+		}
+	}
+}
+
+// TestTheChartWithoutItsCRDs renders the chart with and without the values for the CRDs.
+func TestTheChartWithoutItsCRDs(t *testing.T) {
+	for name, test := range map[string]struct {
+		set        string
+		want, kept []string
+	}{
+		"by default":          {"crds.keep=true", crds, crds},
+		"crds.keep=false":     {"crds.keep=false", crds, nil},
+		"crds.enabled=false":  {"crds.enabled=false", nil, nil},
+		"for some namespaces": {"namespaces={shop}", crds, crds},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var rendered, kept []string
+			for _, object := range objectsOf(t, helm(t, "template", release, chart, "--set="+test.set)) {
+				if object.GetKind() != "CustomResourceDefinition" {
+					continue
+				}
+				rendered = append(rendered, object.GetName())
+				if object.GetAnnotations()["helm.sh/resource-policy"] == "keep" {
+					kept = append(kept, object.GetName())
+				}
+				if object.GetLabels()["app.kubernetes.io/instance"] != release {
+					t.Errorf("%s has the labels %v", object.GetName(), object.GetLabels())
+				}
+			}
+			slices.Sort(rendered)
+			slices.Sort(kept)
+			if !slices.Equal(rendered, test.want) || !slices.Equal(kept, test.kept) {
+				t.Errorf("the chart has the CRDs %q, and keeps %q; want %q and %q", rendered, kept, test.want, test.kept)
+			}
+		})
+	}
 }
 
 // TestNamesThatLookLikeSomethingElse uses a release name that YAML reads as a boolean, a namespace that it reads as
@@ -281,35 +355,31 @@ func TestHostsWithoutAProxyOfTheChart(t *testing.T) {
 	}
 }
 
-// TestTheChartWithACRDOfSomebodyElse installs the chart in a cluster where `kubectl apply` has created the CRD, and
+// TestTheChartWithCRDsOfSomebodyElse installs the chart in a cluster where `kubectl apply` has created the CRDs, and
 // where a PipedreamToken exists.
-func TestTheChartWithACRDOfSomebodyElse(t *testing.T) {
+func TestTheChartWithCRDsOfSomebodyElse(t *testing.T) {
 	ensureSystem(t)
 	kubectl(t, "", "apply", "--kustomize=config/crd")
 	t.Cleanup(func() { kubectl(t, "", "delete", "--kustomize=config/crd") })
-	kubectl(t, "", "wait", "--for=condition=Established", "crd/pipedreamtokens.pipedream-operator.io")
+	kubectlCRDs(t, "wait", "--for=condition=Established", "crd")
 	token := tokenWith("orders", "connect:accounts:read")
 	harness.Must(t, admin.Create(t.Context(), token))
-	owner := func() string {
-		return kubectl(t, "", "get", "crd", "pipedreamtokens.pipedream-operator.io", "--output=jsonpath={.metadata.annotations.meta\\.helm\\.sh/release-name}")
+	owners := func() []string {
+		return kubectlCRDs(t, "get", "crd", "--output=jsonpath={range .items[*]}{.metadata.annotations.meta\\.helm\\.sh/release-name} {end}")
 	}
 
 	if _, err := tryHelm("install", release, chart); err == nil || !strings.Contains(err.Error(), "invalid ownership metadata") {
-		t.Errorf("helm returned %v, want a refusal to take over the CRD", err)
+		t.Errorf("helm returned %v, want a refusal to take over the CRDs", err)
 	}
 	helm(t, "install", release, chart, "--set=crds.enabled=false")
-	if got := owner(); got != "" {
-		t.Errorf("with crds.enabled=false the CRD belongs to the release %q", got)
+	if got := owners(); len(got) != 0 {
+		t.Errorf("with crds.enabled=false the CRDs belong to the releases %q", got)
 	}
 	helm(t, "uninstall", release)
 	helm(t, "install", release, chart, "--take-ownership")
-	if got := owner(); got != release {
-		t.Errorf("with --take-ownership the CRD belongs to the release %q", got)
+	if got := owners(); !slices.Equal(got, []string{release, release}) {
+		t.Errorf("with --take-ownership the CRDs belong to the releases %q", got)
 	}
 	helm(t, "uninstall", release)
-	kept := &v1alpha1.PipedreamToken{}
-	harness.Must(t, admin.Get(t.Context(), client.ObjectKeyFromObject(token), kept))
-	if kept.UID != token.UID {
-		t.Error("another PipedreamToken has replaced the PipedreamToken")
-	}
+	wantKept(t, token)
 }

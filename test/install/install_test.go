@@ -29,8 +29,8 @@ type installation struct {
 	install, uninstall func(*testing.T)
 	// namespaced says that the operator works in the namespace shop only, and has no permissions elsewhere.
 	namespaced bool
-	// keepsTokens says that the CRD and the PipedreamTokens remain after uninstall.
-	keepsTokens bool
+	// keepsObjects says that the CRDs and the objects of the operator remain after uninstall.
+	keepsObjects bool
 }
 
 // installations returns all ways to install the operator, by a description.
@@ -96,7 +96,7 @@ func TestInstallations(t *testing.T) {
 			wantAdmittedWhereRestricted(t, deployment)
 			wantWorking(t, deployment, objects, in.namespaced)
 			in.uninstall(t)
-			wantUninstalled(t, objects, in.keepsTokens)
+			wantUninstalled(t, objects, in.keepsObjects)
 		})
 	}
 }
@@ -123,11 +123,11 @@ func wantNothingForTheWholeCluster(t *testing.T, objects []*unstructured.Unstruc
 	}
 }
 
-// wantUninstalled checks that no object is left, except the CRD and the PipedreamTokens if keepsTokens is set.
-func wantUninstalled(t *testing.T, objects []*unstructured.Unstructured, keepsTokens bool) {
+// wantUninstalled checks that no object is left, except the CRDs and the objects of the operator if keepsObjects is set.
+func wantUninstalled(t *testing.T, objects []*unstructured.Unstructured, keepsObjects bool) {
 	t.Helper()
 	for _, object := range objects {
-		if keepsTokens && object.GetKind() == "CustomResourceDefinition" {
+		if keepsObjects && object.GetKind() == "CustomResourceDefinition" {
 			continue
 		}
 		harness.Eventually(t, "uninstall", func() string {
@@ -138,12 +138,13 @@ func wantUninstalled(t *testing.T, objects []*unstructured.Unstructured, keepsTo
 			return object.GetKind() + " " + object.GetName() + " still exists"
 		})
 	}
-	if keepsTokens {
-		kept := &v1alpha1.PipedreamToken{}
-		if err := admin.Get(t.Context(), client.ObjectKey{Namespace: shop, Name: "orders"}, kept); err != nil {
-			t.Errorf("uninstall deleted the PipedreamToken: %v", err)
+	if keepsObjects {
+		for name, kept := range map[string]client.Object{"orders": &v1alpha1.PipedreamToken{}, "team-slack": &v1alpha1.PipedreamAccount{}} {
+			if err := admin.Get(t.Context(), client.ObjectKey{Namespace: shop, Name: name}, kept); err != nil {
+				t.Errorf("uninstall deleted %s: %v", name, err)
+			}
 		}
-		kubectl(t, "", "delete", "crd", "pipedreamtokens.pipedream-operator.io")
+		kubectlCRDs(t, "delete", "crd")
 	}
 	kubectl(t, "", "delete", "secrets,events,serviceaccounts", "--all", "--namespace="+shop)
 }

@@ -30,6 +30,9 @@ const (
 	shop     = "shop"
 )
 
+// crds are the names of the CRDs of the operator.
+var crds = []string{"pipedreamaccounts.pipedream-operator.io", "pipedreamtokens.pipedream-operator.io"}
+
 // All tests share this cluster and change it, so no test runs in parallel.
 var (
 	cluster *controlplane.ControlPlane
@@ -48,9 +51,9 @@ func setUp(started *controlplane.ControlPlane) error {
 	if err := harness.BuildManager(ctx, harness.Root(), manager); err != nil {
 		return err
 	}
-	// Each installation must create the CRD itself.
+	// Each installation must create the CRDs itself.
 	for _, arguments := range [][]string{
-		{"delete", "crd", "pipedreamtokens.pipedream-operator.io"}, {"create", "namespace", shop}, {"create", "namespace", "checkout"},
+		append([]string{"delete", "crd"}, crds...), {"create", "namespace", shop}, {"create", "namespace", "checkout"},
 	} {
 		if _, err := cluster.Kubectl().Run(ctx, arguments...); err != nil {
 			return err
@@ -77,6 +80,12 @@ func kubectl(t *testing.T, stdin string, arguments ...string) string {
 	kubectl := cluster.Kubectl()
 	kubectl.Stdin = stdin
 	return kubectl.Must(t, arguments...)
+}
+
+// kubectlCRDs runs kubectl with the names of the CRDs as its last arguments, and returns the lines that it prints.
+func kubectlCRDs(t *testing.T, arguments ...string) []string {
+	t.Helper()
+	return strings.Fields(kubectl(t, "", append(arguments, crds...)...))
 }
 
 // objectsOf parses manifests.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pipedream-operator/pipedream-operator/test/harness"
@@ -27,12 +28,12 @@ func runMake(t *testing.T, arguments ...string) {
 	harness.Must(t, err)
 }
 
-// TestInstallAndUninstallWithMake adds the CRD to the cluster, and nothing else, and removes it.
+// TestInstallAndUninstallWithMake adds the CRDs to the cluster, and nothing else, and removes them.
 func TestInstallAndUninstallWithMake(t *testing.T) {
 	runMake(t, "install")
-	crds := kubectl(t, "", "get", "--kustomize=config/crd", "--output=name")
-	if want := "customresourcedefinition.apiextensions.k8s.io/pipedreamtokens.pipedream-operator.io"; strings.TrimSpace(crds) != want {
-		t.Errorf("make install created %q, want %s", crds, want)
+	installed := strings.Fields(strings.ReplaceAll(kubectl(t, "", "get", "crds", "--output=name"), "customresourcedefinition.apiextensions.k8s.io/", ""))
+	if diff := cmp.Diff(crds, installed); diff != "" {
+		t.Errorf("the CRDs after make install (-want +got):\n%s", diff)
 	}
 	if deployments := kubectl(t, "", "get", "deployments", "--all-namespaces", "--output=name"); deployments != "" {
 		t.Errorf("make install also created %q", deployments)

@@ -23,7 +23,7 @@ func TestTheREADMEsQuickStart(t *testing.T) {
 	}
 	for namespace, test := range map[string]struct{ install, uninstall string }{
 		"readme-kubectl": {blocks[0], "kubectl delete --filename dist/install.yaml"},
-		"readme-helm":    {blocks[1], "helm uninstall pipedream-operator --namespace " + system + "\nkubectl delete crd pipedreamtokens.pipedream-operator.io"},
+		"readme-helm":    {blocks[1], "helm uninstall pipedream-operator --namespace " + system + "\nkubectl delete crd " + strings.Join(crds, " ")},
 	} {
 		t.Run(namespace, func(t *testing.T) {
 			dist := t.TempDir()

@@ -47,18 +47,23 @@ func wantWorking(t *testing.T, deployment *unstructured.Unstructured, objects []
 
 	kubectl(t, "", "create", "secret", "generic", "pipedream-oauth-client", "--namespace="+shop,
 		"--from-literal=client_id=an-id", "--from-literal=client_secret=a-secret")
-	kubectl(t, "", "apply", "--namespace="+shop, "--filename=config/samples/pipedreamtoken-minimal.yaml")
-	kubectl(t, "", "wait", "--namespace="+shop, "--for=condition=Ready", "--timeout="+patience.String(), "pipedreamtoken/orders")
-	if kubectl(t, "", "get", "secret", "orders", "--namespace="+shop, "--output=jsonpath={.data.access_token}") == "" {
-		t.Error("the Secret has no token")
-	}
-	// The manager needs separate permissions for Events, and writes them after the Secret.
-	harness.Eventually(t, "an event about the token", func() string {
-		if kubectl(t, "", "get", "events", "--namespace="+shop, "--field-selector=reason=Issued", "--output=name") == "" {
-			return "there is no event"
+	for _, sample := range []struct{ file, object, secret, key, event string }{
+		{"pipedreamtoken-minimal.yaml", "pipedreamtoken/orders", "orders", "access_token", "Issued"},
+		{"pipedreamaccount-minimal.yaml", "pipedreamaccount/team-slack", "team-slack", "oauth_access_token", "AccountFetched"},
+	} {
+		kubectl(t, "", "apply", "--namespace="+shop, "--filename=config/samples/"+sample.file)
+		kubectl(t, "", "wait", "--namespace="+shop, "--for=condition=Ready", "--timeout="+patience.String(), sample.object)
+		if kubectl(t, "", "get", "secret", sample.secret, "--namespace="+shop, "--output=jsonpath={.data."+sample.key+"}") == "" {
+			t.Errorf("the Secret of %s has no %s", sample.object, sample.key)
 		}
-		return ""
-	})
+		// The manager needs separate permissions for Events, and writes them after the Secret.
+		harness.Eventually(t, "an event about "+sample.object, func() string {
+			if kubectl(t, "", "get", "events", "--namespace="+shop, "--field-selector=reason="+sample.event, "--output=name") == "" {
+				return "there is no event"
+			}
+			return ""
+		})
+	}
 	if !namespaced {
 		scraper := scraperToken(t, objects)
 		harness.Eventually(t, "metrics", func() string {
@@ -75,9 +80,11 @@ func wantWorking(t *testing.T, deployment *unstructured.Unstructured, objects []
 // which differ outside of a pod.
 func startManager(t *testing.T, deployment *unstructured.Unstructured, namespaced bool, probes, metrics string) (stop func()) {
 	t.Helper()
-	pipedream := harness.MustServe(t, simulator.New(simulator.Options{Now: time.Now, Clients: []simulator.Client{
+	simulated := simulator.New(simulator.Options{Now: time.Now, Clients: []simulator.Client{
 		{ID: "an-id", Secret: "a-secret"}, {ID: "YOUR_CLIENT_ID", Secret: "YOUR_CLIENT_SECRET"},
-	}}))
+	}})
+	harness.Must(t, simulated.Accounts.Set("apn_WYhMlrz", simulator.NewAccount("proj_abc123", "acme-prod", "slack")))
+	pipedream := harness.MustServe(t, simulated)
 	kubeconfig := cluster.MustAccountKubeconfig(t, deployment.GetNamespace(), templateOf(t, deployment).Spec.ServiceAccountName)
 
 	arguments := append(slices.Clone(containerOf(t, deployment).Args), "--kubeconfig="+kubeconfig,
