@@ -5,9 +5,12 @@ package main
 
 import (
 	"net/http"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -72,8 +75,35 @@ func TestProbesAndMetrics(t *testing.T) {
 	if status != http.StatusOK || !strings.Contains(body, "# TYPE go_goroutines gauge") || !strings.Contains(body, "# TYPE pipedream_operator_build_info gauge") {
 		t.Errorf("/metrics answers %d to one who may get it, want 200 and metrics: %.200s", status, body)
 	}
+	wantDocumented(t, body)
 	if status, _ := get(t, "http://"+metrics+"/metrics", ""); status == http.StatusOK {
 		t.Error("/metrics is served in clear")
+	}
+}
+
+var (
+	documentedMetric = regexp.MustCompile("(?m)^\\| `(pipedream_\\w+)` \\|")
+	servedMetric     = regexp.MustCompile(`(?m)^# TYPE (pipedream_\w+) `)
+	// ofObjects matches the metrics that are not there while there are no objects, and no files that flags name.
+	ofObjects = regexp.MustCompile(`_timestamp_seconds$|_condition$|_file_valid$`)
+)
+
+// wantDocumented checks that the operator's own metrics, without any object, are the ones that docs/metrics.md lists.
+func wantDocumented(t *testing.T, served string) {
+	t.Helper()
+	names := func(in string, of *regexp.Regexp) []string {
+		var found []string
+		for _, match := range of.FindAllStringSubmatch(in, -1) {
+			if !ofObjects.MatchString(match[1]) {
+				found = append(found, match[1])
+			}
+		}
+		slices.Sort(found)
+		return found
+	}
+	want := names(string(harness.MustRead(t, "docs", "metrics.md")), documentedMetric)
+	if diff := cmp.Diff(want, names(served, servedMetric)); diff != "" {
+		t.Errorf("the metrics of a manager (-in docs/metrics.md +served):\n%s", diff)
 	}
 }
 

@@ -80,7 +80,7 @@ func run(ctx context.Context, arguments []string, stdout io.Writer) error {
 }
 
 // addControllers adds the controllers of all kinds to the manager, with their limiters, the dispatcher of
-// turns, their metrics, and the watch of the demand. operatorName is the name of this operator; empty
+// turns, their metrics, and the watches of the demand. operatorName is the name of this operator; empty
 // without leader election.
 func addControllers(ctx context.Context, mgr ctrl.Manager, api *pipedream.Client, options *options, operatorName string) error {
 	dispatcher := &controller.Dispatcher{}
@@ -98,9 +98,12 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, api *pipedream.Client
 	if err := mgr.Add(dispatcher); err != nil {
 		return fmt.Errorf("set up the dispatcher of turns: %w", err)
 	}
-	demand := &token.DemandWatch{Cache: mgr.GetCache(), PerSecond: options.tokenRequestsPerSecond}
-	if err := mgr.Add(demand); err != nil {
-		return fmt.Errorf("set up the watch of the demand: %w", err)
+	err := errors.Join(
+		mgr.Add(&token.DemandWatch{Cache: mgr.GetCache(), PerSecond: options.tokenRequestsPerSecond}),
+		mgr.Add(&accounts.DemandWatch{Cache: mgr.GetCache(), PerSecond: options.accountRequestsPerSecond}),
+	)
+	if err != nil {
+		return fmt.Errorf("set up the watches of the demand: %w", err)
 	}
 	return nil
 }
@@ -142,7 +145,13 @@ func addAccounts(ctx context.Context, mgr ctrl.Manager, api *pipedream.Client, o
 		Clock:     clock.RealClock{},
 		PerObject: options.perObjectMetrics,
 	})
-	if err := metrics.Registry.Register(shown); err != nil {
+	requests := dispatcher.NewProjects(throttle.ProjectsOptions{
+		PerSecond: options.accountRequestsPerSecond,
+		Burst:     accountBurst,
+		InFlight:  max(1, options.maxConcurrentReconciles/2),
+		Now:       now,
+	})
+	if err := errors.Join(metrics.Registry.Register(shown), metrics.Registry.Register(operatormetrics.NewProjects(requests))); err != nil {
 		return fmt.Errorf("register the metrics: %w", err)
 	}
 	reconciler := &accounts.Reconciler{
@@ -151,12 +160,7 @@ func addAccounts(ctx context.Context, mgr ctrl.Manager, api *pipedream.Client, o
 		Events:    mgr.GetEventRecorder("pipedream-operator"),
 		Clock:     clock.RealClock{},
 		Pipedream: api,
-		Requests: dispatcher.NewProjects(throttle.ProjectsOptions{
-			PerSecond: options.accountRequestsPerSecond,
-			Burst:     accountBurst,
-			InFlight:  max(1, options.maxConcurrentReconciles/2),
-			Now:       now,
-		}),
+		Requests:  requests,
 		Bearers: dispatcher.NewBearers(bearer.Options{
 			Limiter: tokenRequests, Issue: api.Issue, Scopes: options.accountScopes, Now: now,
 		}),

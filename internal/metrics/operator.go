@@ -41,13 +41,19 @@ func (o *Operator) Describe(into chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (o *Operator) Collect(into chan<- prometheus.Metric) {
-	show := func(desc *prometheus.Desc, value float64, labels ...string) {
-		into <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
-	}
-	show(o.build, 1, o.version, o.revision, runtime.Version())
+	showGauge(into, o.build, 1, o.version, o.revision, runtime.Version())
 	load := o.tokenRequests.Load()
-	show(o.pause, load.Pause.Seconds())
+	showGauge(into, o.pause, load.Pause.Seconds())
+	showWaiting(into, o.paced, load)
+}
+
+func showGauge(into chan<- prometheus.Metric, desc *prometheus.Desc, value float64, labels ...string) {
+	into <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
+}
+
+// showWaiting shows how many requesters wait in each lane of a limiter.
+func showWaiting(into chan<- prometheus.Metric, desc *prometheus.Desc, load throttle.Load) {
 	for lane, waiting := range load.Waiting {
-		show(o.paced, float64(waiting), throttle.Lane(lane).String())
+		showGauge(into, desc, float64(waiting), throttle.Lane(lane).String())
 	}
 }

@@ -159,16 +159,40 @@ func DueTime(record Record) time.Time {
 	return at.Truncate(time.Second)
 }
 
+// LooksPerSecond returns how many routine looks a second credentials ask for in the long run, if each look at
+// its due time brings newer ones.
+func LooksPerSecond(desired Desired, record Record) float64 {
+	interval, hasInterval := intervalOf(desired, record)
+	if !record.expires() {
+		return 1 / interval.Seconds()
+	}
+	life := max(DueTime(record).Sub(record.FetchTime), retry.MinInterval)
+	looks := 1.0
+	if hasInterval {
+		looks += float64((life - 1) / interval) // The look at the due time is one of them.
+	}
+	return looks / life.Seconds()
+}
+
+// intervalOf returns the longest time between two looks, and whether there is one. There is one for
+// credentials that do not expire.
+func intervalOf(desired Desired, record Record) (time.Duration, bool) {
+	switch {
+	case desired.Interval > 0:
+		return desired.Interval, true
+	case record.expires() && record.ExpirationTime.Sub(record.FetchTime) <= longestUnwatched:
+		return 0, false
+	}
+	return defaultInterval, true
+}
+
 // nextByInterval returns when the next look is to be made so that no two looks are farther apart
 // than the interval, and whether there is an interval. The looks are on a grid that begins when the
 // credentials were fetched, so that a restart looks at no account early.
 func nextByInterval(desired Desired, record Record, looks Looks, now time.Time) (time.Time, bool) {
-	interval := desired.Interval
-	if interval <= 0 {
-		if record.expires() && record.ExpirationTime.Sub(record.FetchTime) <= longestUnwatched {
-			return time.Time{}, false
-		}
-		interval = defaultInterval
+	interval, hasInterval := intervalOf(desired, record)
+	if !hasInterval {
+		return time.Time{}, false
 	}
 	last := looks.lastBefore(now)
 	if record.FetchTime.Sub(now) > retry.MaxClockSkew {

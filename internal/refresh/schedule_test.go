@@ -4,6 +4,7 @@
 package refresh_test
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -40,6 +41,47 @@ func TestDueTime(t *testing.T) {
 			}
 			if got := refresh.DueTime(record).Sub(now); got != test.want {
 				t.Errorf("it is due %s after the fetch, want %s", got, test.want)
+			}
+		})
+	}
+}
+
+// TestLooksPerSecond compares the demand with the number of looks that the schedule makes until the due time.
+func TestLooksPerSecond(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		life, interval time.Duration // credentials that do not expire if life is 0
+		looks          float64       // in the given time
+		in             time.Duration
+	}{
+		"an hour":                            {life: time.Hour, looks: 1, in: 50 * time.Minute},
+		"an hour, each ten minutes":          {life: time.Hour, interval: 10 * time.Minute, looks: 5, in: 50 * time.Minute},
+		"an hour, each eleven minutes":       {life: time.Hour, interval: 11 * time.Minute, looks: 5, in: 50 * time.Minute},
+		"an hour, each day":                  {life: time.Hour, interval: 24 * time.Hour, looks: 1, in: 50 * time.Minute},
+		"a day":                              {life: 24 * time.Hour, looks: 24, in: 24*time.Hour - 10*time.Minute},
+		"for ever":                           {looks: 1, in: time.Hour},
+		"for ever, each half minute":         {interval: 30 * time.Second, looks: 1, in: 30 * time.Second},
+		"ten seconds":                        {life: 10 * time.Second, looks: 1, in: 10 * time.Second},
+		"expired when they were fetched":     {life: -time.Minute, looks: 1, in: 10 * time.Second},
+		"two hours, and not a second longer": {life: 2 * time.Hour, looks: 1, in: 110 * time.Minute},
+		"a second longer than two hours":     {life: 2*time.Hour + time.Second, looks: 2, in: 110*time.Minute + time.Second},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			record, desired := refresh.Record{FetchTime: now}, refresh.Desired{Interval: test.interval}
+			if test.life != 0 {
+				record.ExpirationTime = now.Add(test.life)
+			}
+			if got, want := refresh.LooksPerSecond(desired, record), test.looks/test.in.Seconds(); math.Abs(got-want) > 1e-9 {
+				t.Errorf("the demand is %v looks in %s, want %v", got*test.in.Seconds(), test.in, test.looks)
+			}
+			if test.life < 0 || test.life == 10*time.Second {
+				return // The schedule then waits at least ten seconds, or looks again and again.
+			}
+			times, _ := schedule(desired, record, int(test.looks)+1)
+			if len(times) <= int(test.looks) || times[int(test.looks)-1] > test.in || times[int(test.looks)] <= test.in {
+				t.Errorf("the schedule has looks after %v, want %v in %s", times, test.looks, test.in)
 			}
 		})
 	}

@@ -14,8 +14,8 @@ const (
 	mostProjects = 1024
 	// idleTime is after how long without a requester a project is forgotten.
 	idleTime = 30 * time.Minute
-	// allProjects is how many times the rate of one project all projects together may send.
-	allProjects = 4
+	// AllProjects is how many times the rate of one project all projects together may send.
+	AllProjects = 4
 )
 
 // ProjectsOptions configure Projects. All are required.
@@ -65,7 +65,7 @@ type project struct {
 // NewProjects returns Projects at which nobody waits, and its only ProjectsReady.
 func NewProjects(options ProjectsOptions) (*Projects, *ProjectsReady) {
 	p := &Projects{options: options, changed: make(chan struct{}, 1), projects: map[string]*project{}, of: map[Requester]*project{}}
-	all := p.newProject(allProjects)
+	all := p.newProject(AllProjects)
 	p.total, p.totalReady = all.limiter, all.ready
 	p.rest = p.newProject(1)
 	return p, &ProjectsReady{projects: p}
@@ -193,12 +193,22 @@ func (p *Projects) OutageEnded(name string) time.Time {
 	return at.limiter.OutageEnded()
 }
 
-// Load returns how busy all projects together are: the requesters that wait, and the longest pause.
-func (p *Projects) Load() Load {
-	load := Load{}
+// ProjectsLoad says how busy all projects together are.
+type ProjectsLoad struct {
+	// Load has the requesters that wait, and the longest pause.
+	Load
+	// Paused is the number of projects that are paused.
+	Paused int
+}
+
+// Load returns how busy all projects together are.
+func (p *Projects) Load() ProjectsLoad {
+	load := ProjectsLoad{}
 	for _, known := range p.list() {
 		one := known.limiter.Load()
-		load.Pause = max(load.Pause, one.Pause)
+		if load.Pause = max(load.Pause, one.Pause); one.Pause > 0 {
+			load.Paused++
+		}
 		for lane, waiting := range one.Waiting {
 			load.Waiting[lane] += waiting
 		}

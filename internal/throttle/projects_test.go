@@ -131,8 +131,12 @@ func TestA429PausesOneProjectOnly(t *testing.T) {
 	if !ticket.PausedUntil.Equal(second.Add(time.Minute)) {
 		t.Errorf("the ticket says that the pause ends at %v", ticket.PausedUntil)
 	}
-	if got := p.Load().Pause; got != 50*time.Second {
-		t.Errorf("the load shows a pause of %v", got)
+	if got := p.Load(); got.Pause != 50*time.Second || got.Paused != 1 {
+		t.Errorf("the load shows a pause of %v of %d projects", got.Pause, got.Paused)
+	}
+	p.Pause("proj_c", p.now.Add(20*time.Second))
+	if got := p.Load(); got.Pause != 50*time.Second || got.Paused != 2 {
+		t.Errorf("with another pause the load shows a pause of %v of %d projects", got.Pause, got.Paused)
 	}
 	p.Cancel(shop("late"))
 	p.now = second.Add(time.Minute)

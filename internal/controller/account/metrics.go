@@ -9,12 +9,14 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/metrics"
+	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/refresh"
 )
@@ -85,17 +87,26 @@ type shown struct{ *v1alpha1.PipedreamAccount }
 // GetConditions implements metrics.Object.
 func (s shown) GetConditions() []metav1.Condition { return s.Status.Conditions }
 
-// GetTimes implements metrics.Object.
+// GetTimes implements metrics.Object. The account of a PipedreamAccount that is suspended, or that is
+// being deleted, is not looked at.
 func (s shown) GetTimes() (expiration, renewal *metav1.Time) {
 	status := s.Status
-	if status.ExpirationTime == nil || status.FetchTime == nil {
-		return nil, nil
+	if status.ExpirationTime == nil || status.FetchTime == nil || isAtRest(s.PipedreamAccount) {
+		return status.ExpirationTime, nil
 	}
 	due := refresh.DueTime(refresh.Record{FetchTime: status.FetchTime.Time, ExpirationTime: status.ExpirationTime.Time})
 	return status.ExpirationTime, timestamp(due)
 }
 
-// listShown returns the PipedreamAccounts.
+// isAtRest reports whether no credentials are fetched for a PipedreamAccount, whatever is due: it is suspended
+// by its status, or it is being deleted.
+func isAtRest(account *v1alpha1.PipedreamAccount) bool {
+	fetched := meta.FindStatusCondition(account.Status.Conditions, v1alpha1.ConditionFetched)
+	return ownedsecret.IsTerminating(account) || fetched != nil && fetched.Reason == v1alpha1.ReasonSuspended
+}
+
+// listShown returns the PipedreamAccounts. One that is being deleted and is held by a finalizer is shown,
+// too: pods may still use its Secret.
 func listShown(ctx context.Context, cache client.Reader) ([]metrics.Object, error) {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
@@ -113,14 +124,18 @@ func listShown(ctx context.Context, cache client.Reader) ([]metrics.Object, erro
 // beginAtZero has all results that are known there from the start, so that a first failure is an
 // increase.
 func (m *Metrics) beginAtZero() {
-	m.requests.WithLabelValues(v1alpha1.ReasonAccountFetched)
+	results := []string{v1alpha1.ReasonAccountFetched}
 	for _, row := range rows {
 		if row.Kind != "" && row.Kind != pipedream.CredentialsInvalid { // Such credentials are never sent.
-			m.requests.WithLabelValues(row.Reason)
-			m.fetches.WithLabelValues(string(refresh.Expiring), row.Reason)
+			results = append(results, row.Reason)
 		}
 	}
-	m.fetches.WithLabelValues(string(refresh.Expiring), v1alpha1.ReasonAccountFetched)
+	for _, result := range results {
+		m.requests.WithLabelValues(result)
+		for _, routine := range []refresh.Why{refresh.Expiring, refresh.IntervalElapsed} {
+			m.fetches.WithLabelValues(string(routine), result)
+		}
+	}
 }
 
 // requested counts a request for an account.
@@ -139,7 +154,11 @@ func (m *Metrics) requested(err error, took time.Duration) {
 // count counts an attempt by why the account was due for a look, and by its result: the reason of
 // condition Fetched.
 func (m *Metrics) count(decision refresh.Decision, o outcome) {
-	if result := resultOf(o); result != "" {
+	result := resultOf(o)
+	if _, ok := o.(clusterFailed); ok && decision.Action == refresh.Fetch {
+		result = v1alpha1.ReasonClusterUnavailable
+	}
+	if result != "" {
 		m.fetches.WithLabelValues(string(decision.Why), result).Inc()
 	}
 }

@@ -17,6 +17,7 @@
 //	status.go conditions.go                what the status says
 //	actions.go fetch.go read.go write.go   the actions: each returns an outcome
 //	apply.go restore.go                    remembering outcomes, and restoring the state
+//	demand.go                              how many looks the accounts of each project ask for
 //	facts.go standing.go metrics.go        what is known from the snapshot and the state
 //	state.go                               what is remembered between two reconciles
 //	templates.go                           the data of the Secret
