@@ -66,7 +66,9 @@ func (d *DemandWatch) compare(ctx context.Context) {
 	}
 	of[""] = all
 	for project := range d.isHigh {
-		of[project] = of[project] // A project without accounts has no demand.
+		if _, hasAccounts := of[project]; !hasAccounts {
+			of[project] = demand{}
+		}
 	}
 	isHigh := map[string]bool{}
 	for _, project := range slices.Sorted(maps.Keys(of)) {

@@ -32,7 +32,7 @@ var Modes = map[string][]string{"client-side": nil, "server-side": {"--server-si
 // The values of the client credentials in config/samples.
 const (
 	SampleClientID     = "replace-me-with-the-client-id"
-	SampleClientSecret = "replace-me-with-the-client-secret" //nolint:gosec // It is no secret.
+	SampleClientSecret = "replace-me-with-the-client-secret"
 )
 
 // Drift applies all samples as GitOps tools do, has the samples of one kind work, and looks for a difference to the
