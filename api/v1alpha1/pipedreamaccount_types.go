@@ -126,6 +126,7 @@ type PipedreamAccountSpec struct {
 	// Pipedream for nothing and does not write the Secret. Condition Ready still
 	// says whether the credentials in the Secret have expired.
 	// +optional
+	//nolint:kubeapilinter // Kubernetes' own Jobs and CronJobs, and Flux, have this field as a boolean.
 	Suspend bool `json:"suspend,omitempty"`
 }
 
@@ -255,6 +256,7 @@ type PipedreamAccountStatus struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	// +optional
+	//nolint:kubeapilinter // It is no reference: it is the version of the Secret that the spec refers to.
 	ReferencedSecretResourceVersion string `json:"referencedSecretResourceVersion,omitempty"`
 }
 
