@@ -40,6 +40,9 @@ const (
 // so that the renewals are spread over time.
 var consumers = []string{"orders", "invoices", "returns"}
 
+// crds are the CRDs of the operator.
+var crds = []string{"pipedreamtokens.pipedream-operator.io", "pipedreamaccounts.pipedream-operator.io"}
+
 // world holds the results of the earlier steps that later steps need.
 type world struct {
 	*cluster
@@ -101,7 +104,7 @@ func (w *world) explain(t *testing.T) {
 // begin fails if the cluster has objects that the test would remove.
 func (w *world) begin(t *testing.T) {
 	there := kubectl(t, "", "get", "--ignore-not-found", "--output=name", "namespace/"+pipedream, "namespace/"+shop, "namespace/"+system)
-	there += kubectl(t, "", "get", "--ignore-not-found", "--output=name", "crd", "pipedreamtokens.pipedream-operator.io")
+	there += kubectl(t, "", append([]string{"get", "--ignore-not-found", "--output=name", "crd"}, crds...)...)
 	if there != "" {
 		t.Fatalf("the cluster already has these objects, of an installation or of an earlier run. The test changes none of them:\n%s", there)
 	}
@@ -499,13 +502,13 @@ func (w *world) uninstall(t *testing.T) {
 			return ""
 		})
 	}
-	// Delete one PipedreamToken, and the others with the operator: docs/install.md says that its CRD goes too.
+	// Delete one PipedreamToken, and the others with the operator: docs/install.md says that its CRDs go too.
 	kubectl(t, "", "delete", "pipedreamtoken", consumers[0], "--namespace="+shop)
 	wantSecrets("invoices", "pipedream-oauth-client", "returns")
 	kubectl(t, w.manifests, "delete", "--filename=-")
 	wantSecrets("pipedream-oauth-client")
-	if output, err := tryKubectl("get", "crd", "pipedreamtokens.pipedream-operator.io", "--ignore-not-found"); err != nil || output != "" {
-		t.Errorf("the CRD still exists: %s %v", output, err)
+	if output, err := tryKubectl(append([]string{"get", "--ignore-not-found", "crd"}, crds...)...); err != nil || output != "" {
+		t.Errorf("a CRD still exists: %s %v", output, err)
 	}
 	kubectl(t, "", "delete", "namespace", pipedream, shop)
 	eventually(t, patience, "all installed objects to be gone", func() string {
