@@ -119,6 +119,10 @@ func (r *refusals) deny(b Bearer, failed *pipedream.Error, now time.Time) error 
 		d = &denial{}
 		r.byProject[b.project] = d
 	}
+	if d.err != nil && !b.lentAt.After(d.at) {
+		// The request was sent before the project denied access: it adds nothing to that.
+		return d.err.WithRetryAt(d.until.Add(refusedLater))
+	}
 	d.prober, d.refusal = throttle.Requester{}, refusal{serial: b.token.serial, at: now}
 	if known := b.token.issued.Add(knownAfter); d.count == 0 && b.isUnknown(failed) && now.Before(known) {
 		d.until = known

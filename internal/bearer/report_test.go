@@ -129,6 +129,24 @@ func TestAProjectThatDeniesAccess(t *testing.T) {
 	}
 }
 
+// Requests that are refused together are one refusal: the project is asked again after a minute.
+func TestRequestsInFlightThatAreRefusedTogether(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.report(w.must(need("first"), "acme", "acme-1"), nil, false)
+	inFlight := make([]bearer.Bearer, 5)
+	for i := range inFlight {
+		inFlight[i] = w.must(need(fmt.Sprint(i)), "acme", "acme-1")
+	}
+	w.now = w.now.Add(30 * time.Second) // A fresh token comes once a minute only.
+	for _, b := range inFlight {
+		w.wantDenied(w.report(b, errTokenRejected, false).Err, time.Minute+5*time.Second)
+	}
+	_, err := w.Acquire(t.Context(), need("another"))
+	w.wantDenied(err, time.Minute)
+	w.wantIssued(1)
+}
+
 func TestAProbeThatIsNeverReportedIsRepeated(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -186,6 +186,12 @@ func intervalOf(desired Desired, record Record) (time.Duration, bool) {
 	return defaultInterval, true
 }
 
+// HasJustExpired reports whether a look that finds the credentials expired now is followed by another one, a second
+// after their expiry, because Pipedream may refresh them then.
+func HasJustExpired(record Record, now time.Time) bool {
+	return record.isExpired(now) && now.Before(record.ExpirationTime.Add(afterExpiry))
+}
+
 // nextByInterval returns when the next look is to be made so that no two looks are farther apart
 // than the interval, and whether there is an interval. The looks are on a grid that begins when the
 // credentials were fetched, so that a restart looks at no account early.

@@ -115,9 +115,26 @@ func TestControlOfFaultsAndLifetime(t *testing.T) {
 	w.control(t, http.MethodPost, "faults", `{"endpoint":"any","drop":"before-answer"}`).wantStatus(t, http.StatusNoContent)
 	w.control(t, http.MethodDelete, "faults", "").wantStatus(t, http.StatusNoContent)
 	w.control(t, http.MethodPut, "token-lifetime", `{"token_lifetime":"1m30s"}`).wantStatus(t, http.StatusNoContent)
+	w.control(t, http.MethodPut, "token-lifetime", `{"token_lifetime":"5m","client_id":"other"}`).wantStatus(t, http.StatusNoContent)
 	if got := w.exchange(t, clientID, goodKey, "").object(t)["expires_in"]; got != 90.0 {
 		t.Errorf("expires_in = %v, want 90", got)
 	}
+	w.control(t, http.MethodPut, "token-lifetime", `{"token_lifetime":"5m","client_id":"`+clientID+`"}`).wantStatus(t, http.StatusNoContent)
+	if got := w.exchange(t, clientID, goodKey, "").object(t)["expires_in"]; got != 300.0 {
+		t.Errorf("with a lifetime for this client expires_in = %v, want 300", got)
+	}
+}
+
+func TestControlEndsFaultsByTheirName(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.control(t, http.MethodPost, "faults", `{"name":"first","endpoint":"token","status":500}`).wantStatus(t, http.StatusNoContent)
+	w.control(t, http.MethodPost, "faults", `{"name":"second","endpoint":"token","status":503}`).wantStatus(t, http.StatusNoContent)
+	w.control(t, http.MethodPost, "faults", `{"name":"first","endpoint":"any","status":500}`).wantStatus(t, http.StatusNoContent)
+	w.control(t, http.MethodDelete, "faults?name=first", "").wantStatus(t, http.StatusNoContent)
+	w.exchange(t, clientID, goodKey, "").wantStatus(t, http.StatusServiceUnavailable)
+	w.control(t, http.MethodDelete, "faults?name=second", "").wantStatus(t, http.StatusNoContent)
+	w.exchange(t, clientID, goodKey, "").wantStatus(t, http.StatusOK)
 }
 
 func TestControlOfTheTimeUntilTokensAreKnown(t *testing.T) {
@@ -184,6 +201,9 @@ func TestControlRefusesBadInput(t *testing.T) {
 		},
 		"a fault that does nothing": {
 			method: http.MethodPost, path: "faults", body: `{"endpoint":"any"}`, want: "does nothing",
+		},
+		"faults to end by what is no name": {
+			method: http.MethodDelete, path: "faults?endpoint=token", want: "the only parameter is name",
 		},
 		"a lifetime of part of a second": {
 			method: http.MethodPut, path: "token-lifetime", body: `{"token_lifetime":"1500ms"}`, want: "not 1.5s",

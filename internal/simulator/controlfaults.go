@@ -4,6 +4,7 @@
 package simulator
 
 import (
+	"errors"
 	"net/http"
 	"time"
 )
@@ -26,7 +27,16 @@ func (c *faultControl) add(r *http.Request) (any, error) {
 	return nil, c.faults.add(in.Fault)
 }
 
-func (c *faultControl) clear(*http.Request) (any, error) {
-	c.faults.clear()
+func (c *faultControl) clear(r *http.Request) (any, error) {
+	query := r.URL.Query()
+	name := query.Get("name")
+	switch {
+	case len(query) == 0:
+		c.faults.clear()
+	case len(query) == 1 && name != "":
+		c.faults.clearNamed(name)
+	default:
+		return nil, errors.New("the only parameter is name, the name of the faults to end")
+	}
 	return nil, nil
 }

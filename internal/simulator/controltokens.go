@@ -28,11 +28,12 @@ func (c *tokenControl) setScopeAnswer(r *http.Request) (any, error) {
 func (c *tokenControl) setLifetime(r *http.Request) (any, error) {
 	var in struct {
 		TokenLifetime duration `json:"token_lifetime"`
+		ClientID      string   `json:"client_id"`
 	}
 	if err := decode(r, &in, `{"token_lifetime":"1h"}`); err != nil {
 		return nil, err
 	}
-	return nil, c.tokens.setLifetime(time.Duration(in.TokenLifetime))
+	return nil, c.tokens.setLifetime(in.ClientID, time.Duration(in.TokenLifetime))
 }
 
 func (c *tokenControl) setKnownAfter(r *http.Request) (any, error) {

@@ -25,6 +25,8 @@ const (
 
 // Fault changes or replaces the usual answer to calls.
 type Fault struct {
+	// Name serves to end the fault before other faults. Several faults may have one name; none is needed.
+	Name string `json:"name"`
 	// Endpoint is the endpoint that the fault applies to.
 	Endpoint Endpoint `json:"endpoint"`
 	// ClientID limits the fault to the calls of one client: the client that an OAuth request names, or the
@@ -73,6 +75,13 @@ func (s *faults) clear() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.active = nil
+}
+
+// clearNamed ends the faults with a name. Calls that already have a fault keep it.
+func (s *faults) clearNamed(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.active = slices.DeleteFunc(s.active, func(f Fault) bool { return f.Name == name })
 }
 
 // take returns the fault for a call, or the zero Fault. A fault ends after its number of calls.

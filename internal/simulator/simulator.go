@@ -149,7 +149,7 @@ func (s *Simulator) DeleteClient(id string) bool { return s.clients.remove(id) }
 
 // SetTokenLifetime changes the lifetime of the tokens issued from now on. It must be whole seconds, at least
 // one.
-func (s *Simulator) SetTokenLifetime(d time.Duration) error { return s.tokens.setLifetime(d) }
+func (s *Simulator) SetTokenLifetime(d time.Duration) error { return s.tokens.setLifetime("", d) }
 
 // SetTokenKnownAfter sets how long the Connect API refuses a new token after its issue, for the tokens issued
 // from now on. Until that time has passed, each call with the token is answered 401. 0, the default, means

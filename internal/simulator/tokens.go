@@ -4,6 +4,7 @@
 package simulator
 
 import (
+	"cmp"
 	"crypto/ed25519"
 	"crypto/rand"
 	"fmt"
@@ -68,25 +69,35 @@ type tokens struct {
 	key       ed25519.PrivateKey
 	behaviors *behaviors
 
-	mu         sync.Mutex
-	lifetime   time.Duration
+	mu       sync.Mutex
+	lifetime time.Duration
+	// lifetimes are the lifetimes of the tokens of some clients, by the ID of the client.
+	lifetimes  map[string]time.Duration
 	knownAfter time.Duration
 	live       liveTokens
 }
 
 // newTokens returns tokens with its own signing key. It returns an error if setLifetime refuses the lifetime.
 func newTokens(now func() time.Time, issuer string, lifetime time.Duration, b *behaviors) (*tokens, error) {
-	t := &tokens{now: now, issuer: issuer, key: newKey(), behaviors: b, live: liveTokens{byID: map[string]grant{}}}
-	return t, t.setLifetime(lifetime)
+	t := &tokens{
+		now: now, issuer: issuer, key: newKey(), behaviors: b,
+		lifetimes: map[string]time.Duration{}, live: liveTokens{byID: map[string]grant{}},
+	}
+	return t, t.setLifetime("", lifetime)
 }
 
-// setLifetime changes the lifetime of the tokens issued from now on, as Simulator.SetTokenLifetime describes.
-func (t *tokens) setLifetime(d time.Duration) error {
+// setLifetime changes the lifetime of the tokens issued from now on, as Simulator.SetTokenLifetime describes. With
+// the ID of a client it concerns the tokens of that client only.
+func (t *tokens) setLifetime(clientID string, d time.Duration) error {
 	if d < time.Second || d%time.Second != 0 {
 		return fmt.Errorf("the token lifetime must be whole seconds and at least 1s, not %s", d)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if clientID != "" {
+		t.lifetimes[clientID] = d
+		return nil
+	}
 	t.lifetime = d
 	return nil
 }
@@ -109,7 +120,7 @@ func (t *tokens) issue(clientID string, scopes []string) tokenResponse {
 	defer t.mu.Unlock()
 	now := t.now()
 	g := grant{clientID: clientID, scopes: strings.Join(scopes, " "), issued: now, known: now.Add(t.knownAfter)}
-	c := newClaims(t.issuer, now, t.lifetime, scopes)
+	c := newClaims(t.issuer, now, cmp.Or(t.lifetimes[clientID], t.lifetime), scopes)
 	switch second {
 	case valueEndsFirst:
 		maps.DeleteFunc(t.live.byID, func(_ string, other grant) bool { return other.isLike(g) })

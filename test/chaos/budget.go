@@ -18,8 +18,8 @@ const (
 	lostByCrash = 10
 )
 
-// account counts the exchanges that the objects of one OAuth client may cost.
-type account struct {
+// clientBudget counts the exchanges that the objects of one OAuth client may cost.
+type clientBudget struct {
 	// ideal is how many tokens the objects need because earlier tokens come due.
 	ideal float64
 	// triggers is how many tokens users requested by their changes.
@@ -32,7 +32,7 @@ type account struct {
 // first token of each object. The renewals that come due may count the first token a second time.
 type budget struct {
 	mu      sync.Mutex
-	clients [clientCount]account
+	clients [clientCount]clientBudget
 	// crashes and cuts count disturbances that lose tokens after Pipedream issued them. unseen counts deleted
 	// Secrets: the observer may have missed their last token.
 	crashes, cuts, unseen int
@@ -109,6 +109,13 @@ func (b *budget) allowUnseen() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.unseen++
+}
+
+// crashCount returns how many crashes and outages there were.
+func (b *budget) crashCount() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.crashes
 }
 
 // maxLost returns how many tokens may have been issued and never seen in a Secret.

@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,7 +47,11 @@ type environment struct {
 	managers  []*manager
 	scraper   string
 
+	connections *connections
+
 	secrets []string // the first secret of each OAuth client
+	// readerSecrets are the secrets of the OAuth clients with which the operator reads accounts.
+	readerSecrets []string
 
 	supervisors sync.WaitGroup
 	supervising context.CancelFunc
@@ -68,9 +73,13 @@ func (e *environment) setUp(ctx context.Context) error {
 		return err
 	}
 	for i := range clientCount {
-		e.secrets = append(e.secrets, e.newSecret(i))
+		e.secrets = append(e.secrets, e.newSecret(clientID(i)))
 	}
-	e.reporter.printf("starting the simulator: %d OAuth clients, tokens live %v", clientCount, tokenLifetime)
+	for i := range readerCount {
+		e.readerSecrets = append(e.readerSecrets, e.newSecret(readerID(i)))
+	}
+	e.reporter.printf("starting the simulator: %d OAuth clients whose tokens live %v, %d accounts whose credentials live %v",
+		clientCount, tokenLifetime, accountCount, credentialsLife)
 	if err := e.startSimulator(ctx); err != nil {
 		return err
 	}
@@ -92,11 +101,31 @@ func (e *environment) startSimulator(ctx context.Context) (err error) {
 	for i, secret := range e.secrets {
 		arguments = append(arguments, "--client="+clientID(i)+":"+secret)
 	}
+	for i, secret := range e.readerSecrets {
+		arguments = append(arguments, "--client="+readerID(i)+":"+secret)
+	}
 	path := filepath.Join(e.options.binaries, "simulator")
 	if e.simulator, err = harness.StartSimulator(context.WithoutCancel(ctx), path, arguments...); err != nil {
 		return err
 	}
 	e.pipedream = newPipedream(e.simulator.Address)
+	e.connections = &connections{pipedream: e.pipedream, leaks: e.leaks}
+	return e.connectAccounts(ctx)
+}
+
+// connectAccounts connects all accounts, as users do in the connect flow of their app.
+func (e *environment) connectAccounts(ctx context.Context) error {
+	for i := range readerCount {
+		lifetime := map[string]string{"token_lifetime": bearerLifetime.String(), "client_id": readerID(i)}
+		if err := e.pipedream.Control(ctx, http.MethodPut, "token-lifetime", lifetime, nil); err != nil {
+			return err
+		}
+	}
+	for i := range accountCount {
+		if err := e.connections.connect(ctx, i); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -104,9 +133,9 @@ func (e *environment) startSimulator(ctx context.Context) (err error) {
 func (e *environment) caFile() string { return filepath.Join(e.directory, "ca.pem") }
 
 // newSecret returns a random client secret, and adds it to the secrets that leaks searches for.
-func (e *environment) newSecret(client int) string {
+func (e *environment) newSecret(client string) string {
 	secret := "chaos-secret-" + rand.Text()
-	e.leaks.learn("a secret of "+clientID(client), secret)
+	e.leaks.learn("a secret of "+client, secret)
 	return secret
 }
 
@@ -168,18 +197,16 @@ func (e *environment) addManager(ctx context.Context, name, level, kubeconfig st
 	return nil
 }
 
-// createObjects creates the namespaces, the credentials and the PipedreamTokens.
+// createObjects creates the namespaces, the credentials, the PipedreamTokens and the PipedreamAccounts.
 func (e *environment) createObjects(ctx context.Context) error {
-	e.reporter.printf("creating %d PipedreamTokens in %d namespaces", objectCount, namespaceCount)
+	e.reporter.printf("creating %d PipedreamTokens and %d PipedreamAccounts in %d namespaces", objectCount, accountCount, namespaceCount)
 	for n := range namespaceCount {
 		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespaceOf(n)}}
 		if err := e.client.Create(ctx, namespace); err != nil {
 			return fmt.Errorf("create a namespace: %w", err)
 		}
-		for c := range clientCount {
-			if err := e.client.Create(ctx, credentials(namespace.Name, c, e.secrets[c])); err != nil {
-				return fmt.Errorf("create credentials: %w", err)
-			}
+		if err := e.createCredentials(ctx, namespace.Name); err != nil {
+			return err
 		}
 	}
 	failures := make(chan error, namespaceCount)
@@ -187,7 +214,10 @@ func (e *environment) createObjects(ctx context.Context) error {
 		go func() {
 			var failed error
 			for i := n; i < objectCount && failed == nil; i += namespaceCount {
-				failed = e.create(ctx, i)
+				failed = e.create(ctx, newToken(i))
+			}
+			for i := n; i < accountCount && failed == nil; i += namespaceCount {
+				failed = e.create(ctx, newAccount(i))
 			}
 			failures <- failed
 		}()
@@ -199,10 +229,27 @@ func (e *environment) createObjects(ctx context.Context) error {
 	return failed
 }
 
-// create creates a PipedreamToken. It tries again while the API server is too busy.
-func (e *environment) create(ctx context.Context, i int) error {
-	return harness.Wait{Patience: firstTokensTimeout, Every: observeEvery}.Until(ctx, "a PipedreamToken to be created", harness.NoError(func() error {
-		if err := e.client.Create(ctx, newToken(i)); !apierrors.IsAlreadyExists(err) {
+// createCredentials creates a Secret with the credentials of each OAuth client in a namespace.
+func (e *environment) createCredentials(ctx context.Context, namespace string) error {
+	secrets := map[string]string{}
+	for i, secret := range e.secrets {
+		secrets[clientID(i)] = secret
+	}
+	for i, secret := range e.readerSecrets {
+		secrets[readerID(i)] = secret
+	}
+	for client, secret := range secrets {
+		if err := e.client.Create(ctx, credentials(namespace, client, secret)); err != nil {
+			return fmt.Errorf("create credentials: %w", err)
+		}
+	}
+	return nil
+}
+
+// create creates an object. It tries again while the API server is too busy.
+func (e *environment) create(ctx context.Context, object client.Object) error {
+	return harness.Wait{Patience: firstTokensTimeout, Every: observeEvery}.Until(ctx, "an object to be created", harness.NoError(func() error {
+		if err := e.client.Create(ctx, object); !apierrors.IsAlreadyExists(err) {
 			return err
 		}
 		return nil
@@ -210,10 +257,10 @@ func (e *environment) create(ctx context.Context, i int) error {
 }
 
 // credentials returns the Secret with the credentials of an OAuth client.
-func credentials(namespace string, client int, secret string) *corev1.Secret {
+func credentials(namespace, client, secret string) *corev1.Secret {
 	return &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: clientID(client)},
-		StringData: map[string]string{"client_id": clientID(client), "client_secret": secret},
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: client},
+		StringData: map[string]string{"client_id": client, "client_secret": secret},
 	}
 }
 

@@ -7,12 +7,10 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -37,11 +35,8 @@ const (
 
 // snapshot is the observed state of one object at one time.
 type snapshot struct {
-	token  *v1alpha1.PipedreamToken // nil when there is none
-	secret *corev1.Secret           // the Secret with the expected name; nil when there is none
-	answer answer                   // Pipedream's answer to the token in the Secret
-	owned  int                      // how many Secrets the PipedreamToken controls
-	slow   time.Duration            // how long the API server took to answer
+	token *v1alpha1.PipedreamToken // nil when there is none
+	held
 }
 
 // accessToken returns the token in the Secret, or "".
@@ -52,15 +47,9 @@ func (s snapshot) accessToken() string {
 	return string(s.secret.Data[accessTokenKey])
 }
 
-// isInherited reports whether a deleted PipedreamToken of the same name still controls the Secret. The operator
-// writes the new token into this Secret. If the API server refuses the write, the garbage collector deletes the
-// Secret: soon, or later if it missed the deletion of the PipedreamToken during an outage of the API server.
+// isInherited reports whether a deleted PipedreamToken of the same name still controls the Secret.
 func (s snapshot) isInherited() bool {
-	if s.token == nil || s.secret == nil {
-		return false
-	}
-	controller := metav1.GetControllerOfNoCopy(s.secret)
-	return controller != nil && controller.Kind == "PipedreamToken" && controller.Name == s.token.Name && controller.UID != s.token.UID
+	return s.token != nil && tokenFleet.isInherited(s.token, s.secret)
 }
 
 // expires returns the time of expiry in the token's own claims, or the zero time.
@@ -101,7 +90,7 @@ type object struct {
 	renewBefore  int32
 	lastObserved time.Time
 
-	wrongSince        map[string]time.Time
+	wrong             wrongs
 	deadSince         time.Time
 	deadWhilePromised time.Time
 }
@@ -125,14 +114,14 @@ type evaluator struct {
 	mu      sync.Mutex
 	objects []*object
 	tally   tally
-	// orphans holds, by the name of a Secret, since when it has had no PipedreamToken.
-	orphans map[string]time.Time
+	owners  *ownership
 }
 
 func newEvaluator(p *promises, b *budget, r *reporter) *evaluator {
-	e := &evaluator{promises: p, budget: b, reporter: r, orphans: map[string]time.Time{}}
+	e := &evaluator{promises: p, budget: b, reporter: r}
+	e.owners = &ownership{fleet: tokenFleet, promises: p, reporter: r, isPromised: p.isTokenPromised}
 	for range objectCount {
-		e.objects = append(e.objects, &object{wrongSince: map[string]time.Time{}})
+		e.objects = append(e.objects, &object{wrong: wrongs{}})
 	}
 	return e
 }
@@ -213,7 +202,7 @@ func (e *evaluator) evaluate(i int, s snapshot, now time.Time) {
 	if statusPromised {
 		e.tally.statusEvaluated++
 	} else {
-		clear(o.wrongSince)
+		clear(o.wrong)
 	}
 	e.evaluateStatus(i, s, promised, statusPromised, now)
 }
@@ -284,7 +273,7 @@ func (e *evaluator) evaluateIssue(i int, s snapshot) {
 func (e *evaluator) evaluateToken(i int, s snapshot, promised bool, now time.Time) {
 	o := e.objects[i]
 	isDead := s.accessToken() == "" || s.answer == refused
-	e.tallyCall(s, promised)
+	e.tally.count(s.accessToken() == "", s.answer, promised)
 	late := promised && s.answer == accepted && s.expires().Sub(now) < minLifeLeft-2*s.slow
 	e.breach(late, liveToken, i, "a token whose renewal is overdue", s.describe())
 	if !isDead {
@@ -306,22 +295,21 @@ func (e *evaluator) evaluateToken(i int, s snapshot, promised bool, now time.Tim
 	e.breach(true, liveToken, i, "no live token", s.describe())
 }
 
-func (e *evaluator) tallyCall(s snapshot, promised bool) {
-	t := &e.tally
+// count counts the call of a consumer, and whether a Secret was promised to hold what the consumer needs.
+func (t *tally) count(isMissing bool, got answer, promised bool) {
 	if promised {
 		t.promised++
 	} else {
 		t.unpromised++
 	}
-	isMissing := s.accessToken() == ""
 	switch {
 	case isMissing && promised:
 		t.missingPromised++
 	case isMissing:
 		t.missingExcused++
-	case s.answer == accepted:
+	case got == accepted:
 		t.accepted++
-	case s.answer == unknown:
+	case got == unknown:
 		t.unknown++
 	case promised:
 		t.refusedPromised++
@@ -336,23 +324,14 @@ func (e *evaluator) evaluateStatus(i int, s snapshot, promised, statusPromised b
 		return
 	}
 	problems := e.statusErrors(i, s, promised, now)
-	for problem := range e.objects[i].wrongSince {
-		if !slices.Contains(problems, problem) {
-			e.recordWrong(false, i, problem, s, now)
-		}
-	}
-	for _, problem := range problems {
-		e.recordWrong(true, i, problem, s, now)
-	}
+	e.objects[i].wrong.record(problems, tolerance+2*s.slow, now, func(broken bool, problem string) {
+		e.breach(broken, trueStatus, i, problem, s.describe())
+	})
 }
 
 // statusErrors describes each way in which condition Ready is wrong.
 func (e *evaluator) statusErrors(i int, s snapshot, promised bool, now time.Time) (problems []string) {
-	add := func(wrong bool, problem string) {
-		if wrong {
-			problems = append(problems, problem)
-		}
-	}
+	add := func(wrong bool, problem string) { problems = addIf(problems, wrong, problem) }
 	o, expires := e.objects[i], s.token.Status.ExpirationTime
 	if !s.isReady() {
 		add(promised && s.answer == accepted, "Ready is not True, and the token is live")
@@ -373,22 +352,6 @@ func (s snapshot) isReady() bool {
 		meta.IsStatusConditionTrue(s.token.Status.Conditions, v1alpha1.ConditionReady)
 }
 
-// recordWrong reports a breach once the status has been wrong for longer than tolerance.
-func (e *evaluator) recordWrong(wrong bool, i int, problem string, s snapshot, now time.Time) {
-	o := e.objects[i]
-	if !wrong {
-		delete(o.wrongSince, problem)
-		e.breach(false, trueStatus, i, problem, "")
-		return
-	}
-	if o.wrongSince[problem].IsZero() {
-		o.wrongSince[problem] = now
-	}
-	if now.Sub(o.wrongSince[problem]) > tolerance+2*s.slow {
-		e.breach(true, trueStatus, i, problem, s.describe())
-	}
-}
-
 func (e *evaluator) breach(broken bool, of invariant, i int, problem, detail string) {
 	e.reporter.setBreach(broken, of, nameOf(i).String(), problem, detail)
 }
@@ -397,21 +360,11 @@ func (e *evaluator) breach(broken bool, of invariant, i int, problem, detail str
 func (e *evaluator) evaluateOwners(snapshots []snapshot, orphans []string, now time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	owned := make([]int, len(snapshots))
 	for i, s := range snapshots {
-		e.breach(s.owned > 1, oneSecret, i, "more than one Secret", fmt.Sprint(s.owned))
-		e.breach(s.owned < 1 && e.promises.isTokenPromised(i, now), oneSecret, i, "no Secret that it controls", s.describe())
+		owned[i] = s.owned
 	}
-	seen := map[string]time.Time{}
-	for _, name := range orphans {
-		seen[name] = now
-		if since, ok := e.orphans[name]; ok {
-			seen[name] = since
-		}
-		left := now.Sub(seen[name])
-		late := left > collectorDelay && now.Sub(e.promises.disturbedUntil(0, now, ofCluster)) > collectorDelay
-		e.reporter.setBreach(late, oneSecret, name, "a Secret is left whose PipedreamToken does not exist", left.String())
-	}
-	e.orphans = seen
+	e.owners.evaluate(owned, orphans, func(i int) string { return snapshots[i].describe() }, now)
 }
 
 // describe describes the snapshot without any secret.

@@ -34,7 +34,7 @@ func snapshotOf(secretToken string, answered answer, ready bool, expires time.Ti
 			{Type: v1alpha1.ConditionRenewed, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonIssued},
 		},
 	}
-	s := snapshot{token: token, answer: answered, owned: 1}
+	s := snapshot{token: token, held: held{answer: answered, owned: 1}}
 	if secretToken != "" {
 		claims := base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, `{"exp":%d}`, expires.Unix()))
 		s.secret = &corev1.Secret{Data: map[string][]byte{accessTokenKey: []byte(secretToken + "." + claims + ".")}}
@@ -126,7 +126,7 @@ func TestALeftOverSecretIsABreachAfterTheCollectorsDelay(t *testing.T) {
 	if e.reporter.breachCount() != 0 {
 		t.Error("a breach before the collector had its time")
 	}
-	e.evaluateOwners([]snapshot{{owned: 2}, {owned: 1}}, []string{"team-0/left"}, at(101+int(collectorDelay/time.Second)))
+	e.evaluateOwners([]snapshot{{held: held{owned: 2}}, {held: held{owned: 1}}}, []string{"team-0/left"}, at(101+int(collectorDelay/time.Second)))
 	if got := e.reporter.breaches[oneSecret]; got != 2 {
 		t.Errorf("%d breaches, want one for the left-over Secret and one for the two Secrets", got)
 	}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"math"
 	"net/http"
 	"os"
 	"strconv"
@@ -14,6 +15,9 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
+
+// tokenFaults is the name of the faults that are not fetchFaults.
+const tokenFaults = "tokens"
 
 // cutCalls is how many answers a fault cuts in the middle. Each of them loses an issued token.
 const cutCalls = 5
@@ -35,16 +39,33 @@ var faults = map[kind]map[string]any{
 	forgotten:      {"endpoint": "token", "delay": "1500ms"}, // So that the simulator has open connections to forget.
 }
 
-// fault returns the fault that an action adds to the simulator.
-func (a action) fault() map[string]any {
-	fault := maps.Clone(faults[a.kind])
-	if a.retryAfter > 0 {
-		fault["headers"] = map[string]string{"Retry-After": strconv.Itoa(a.retryAfter)}
+// faultsOf returns the faults that an action adds to the simulator. A use of a token fails only for the OAuth clients of
+// PipedreamTokens: PipedreamAccounts are fetched at the same endpoint, and have faults of their own.
+func faultsOf(a action) []map[string]any {
+	clients := []string{""}
+	switch {
+	case a.kind == refusedClient:
+		clients = []string{clientID(a.client)}
+	case a.breaksTokenUse():
+		clients = nil
+		for _, i := range everyClient() {
+			clients = append(clients, clientID(i))
+		}
 	}
-	if a.kind == refusedClient {
-		fault["client_id"] = clientID(a.client)
+	var all []map[string]any
+	for _, client := range clients {
+		fault := maps.Clone(faults[a.kind])
+		fault["name"], fault["client_id"] = tokenFaults, client
+		if a.retryAfter > 0 {
+			fault["headers"] = retryAfterHeader(a.retryAfter)
+		}
+		all = append(all, fault)
 	}
-	return fault
+	return all
+}
+
+func retryAfterHeader(seconds int) map[string]string {
+	return map[string]string{"Retry-After": strconv.Itoa(seconds)}
 }
 
 // breaksTokenUse reports whether the fault changes the simulator's answers to consumers.
@@ -79,7 +100,14 @@ func (c *chaos) failPipedream(ctx context.Context, a action) error {
 	}
 	began := time.Now()
 	disturbed := c.promises.begin(ofPipedream, 0, began)
+	// What fails here is a failure for PipedreamAccounts, too, beside the faults that affect them only.
+	disturbedAccounts := c.promises.begin(ofAccounts, 0, began)
 	var clients []*disturbance
+	if a.kind == refusedAll {
+		for i := range readerCount {
+			clients = append(clients, c.promises.begin(ofReader, i, began))
+		}
+	}
 	for _, i := range a.refuses() {
 		clients = append(clients, c.promises.begin(ofClient, i, began))
 		c.budget.allowRefusal(i)
@@ -90,6 +118,8 @@ func (c *chaos) failPipedream(ctx context.Context, a action) error {
 	err := c.fail(ctx, a)
 	now := time.Now()
 	c.promises.endFault(disturbed, now)
+	c.promises.endFault(disturbedAccounts, now)
+	c.allowAccountFailures(a, now.Sub(began))
 	for _, d := range clients {
 		c.promises.end(d, now.Add(refusalWait))
 	}
@@ -107,8 +137,10 @@ func (c *chaos) fail(ctx context.Context, a action) error {
 		c.reporter.recordDisturbance(a)
 		return c.rotateCA(ctx, a)
 	}
-	if err := c.env.pipedream.fail(ctx, a.fault()); err != nil {
-		return err
+	for _, fault := range faultsOf(a) {
+		if err := c.env.pipedream.fail(ctx, fault); err != nil {
+			return err
+		}
 	}
 	c.reporter.recordDisturbance(a)
 	_ = harness.Pause(ctx, a.last)
@@ -116,7 +148,7 @@ func (c *chaos) fail(ctx context.Context, a action) error {
 	if a.kind == forgotten {
 		err = c.forgetConnections(ctx)
 	}
-	return errors.Join(err, c.env.pipedream.heal(ctx))
+	return errors.Join(err, c.env.pipedream.heal(ctx, tokenFaults))
 }
 
 // forgetConnections makes the simulator forget its open connections. Tokens that it issues on them never
@@ -151,6 +183,20 @@ func (c *chaos) allowFailures(a action, lasted time.Duration) {
 	for i := range clientCount {
 		c.budget.allowFault(i, lasted)
 	}
+}
+
+// allowAccountFailures adds what a fault that is not about accounts may cost PipedreamAccounts: tokens of the operator's
+// own that are refused or never arrive, and one more look at each account when Pipedream answers again.
+func (c *chaos) allowAccountFailures(a action, lasted time.Duration) {
+	if a.breaksTokenUse() {
+		return
+	}
+	c.fetches.allowAll(1, time.Now())
+	fresh := 0
+	if a.kind == cut || a.kind == tooSlow || a.kind == forgotten {
+		fresh = 1 // A token that was issued and did not arrive.
+	}
+	c.fetches.allowBearers(fresh, 2*(2+math.Log2(1+lasted.Seconds())))
 }
 
 // resumeVerification changes the spec of each verified object, as a user would after Pipedream had refused

@@ -28,3 +28,18 @@ func (s snapshot) problem() string {
 	}
 	return ""
 }
+
+// problem describes a PipedreamAccount that is not as it must be after the last calm. It is empty when the object is
+// healthy.
+func (s accountSnapshot) problem() string {
+	switch {
+	case s.account == nil,
+		!s.isReady(),
+		s.reason(v1alpha1.ConditionFetched) != v1alpha1.ReasonAccountFetched,
+		s.reason(v1alpha1.ConditionStalled) != "",
+		s.owned != 1,
+		s.answer != accepted:
+		return s.describe()
+	}
+	return ""
+}

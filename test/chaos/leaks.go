@@ -6,6 +6,7 @@ package main
 import (
 	"encoding/base64"
 	"encoding/hex"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -20,6 +21,10 @@ const (
 	// tokenPart is how much of a token's signature is searched for.
 	tokenPart = 40
 )
+
+// simulatedSecret finds whatever the simulator has made for the credentials of an account, also what no Secret ever
+// held, such as a refresh token.
+var simulatedSecret = regexp.MustCompile(`sim_[A-Za-z0-9_-]{16}`)
 
 // needle is one form of a secret.
 type needle struct{ text, name string }
@@ -115,6 +120,9 @@ func (l *leaks) search(now time.Time) []leak {
 func (l *leaks) searchOne(w written) []leak {
 	var found []leak
 	l.searched += int64(len(w.text))
+	if simulatedSecret.MatchString(w.text) {
+		found = append(found, leak{where: w.where, name: "a secret of an account"})
+	}
 	for i := 0; i+keyLength <= len(w.text); i++ {
 		for _, n := range l.needles[w.text[i:i+keyLength]] {
 			if strings.HasPrefix(w.text[i:], n.text) {

@@ -18,6 +18,7 @@ import (
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 )
@@ -27,16 +28,18 @@ const (
 	observeEvery = time.Second
 	// searchEvery is the time between two searches for secrets.
 	searchEvery = 10 * time.Second
-	// tooBusy is how long two list requests may take before the API server counts as unavailable.
+	// tooBusy is how long three list requests may take before the API server counts as unavailable.
 	tooBusy = 2 * time.Second
 	// consumers is how many calls with tokens run at once.
 	consumers = 16
 )
 
-// observer reads every object once a second, and calls Pipedream's API with every token as a pod would.
+// observer reads every object once a second, and calls Pipedream's API with every token, and the app with the
+// credentials of every account, as a pod would.
 type observer struct {
 	env       *environment
 	evaluator *evaluator
+	accounts  *accountEvaluator
 	promises  *promises
 
 	mu sync.Mutex
@@ -48,8 +51,8 @@ type observer struct {
 	observations int
 }
 
-func newObserver(env *environment, e *evaluator, p *promises) *observer {
-	return &observer{env: env, evaluator: e, promises: p, versions: map[types.UID]string{}, latest: make([]snapshot, objectCount)}
+func newObserver(env *environment, e *evaluator, a *accountEvaluator, p *promises) *observer {
+	return &observer{env: env, evaluator: e, accounts: a, promises: p, versions: map[types.UID]string{}, latest: make([]snapshot, objectCount)}
 }
 
 // ignoreAnswers says whether the simulator's answers to consumers prove nothing, because of a fault.
@@ -85,10 +88,12 @@ func (o *observer) run(ctx context.Context) {
 // observe reads and evaluates all objects once.
 func (o *observer) observe(ctx context.Context) {
 	began := time.Now()
-	tokens, secrets := &v1alpha1.PipedreamTokenList{}, &corev1.SecretList{}
-	err := o.env.client.List(ctx, tokens)
-	if err == nil {
-		err = o.env.client.List(ctx, secrets)
+	tokens, accounts, secrets := &v1alpha1.PipedreamTokenList{}, &v1alpha1.PipedreamAccountList{}, &corev1.SecretList{}
+	var err error
+	for _, list := range []client.ObjectList{tokens, accounts, secrets} {
+		if err == nil {
+			err = o.env.client.List(ctx, list)
+		}
 	}
 	if ctx.Err() != nil {
 		return
@@ -101,8 +106,14 @@ func (o *observer) observe(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	snapshots, orphans := assemble(tokens.Items, secrets.Items)
-	o.learn(tokens.Items, snapshots)
+	o.observeTokens(ctx, tokens.Items, secrets.Items, slow, read)
+	o.observeAccounts(ctx, accounts.Items, secrets.Items, slow, read)
+}
+
+// observeTokens evaluates the PipedreamTokens that were read at a time. slow is how long that took.
+func (o *observer) observeTokens(ctx context.Context, tokens []v1alpha1.PipedreamToken, secrets []corev1.Secret, slow time.Duration, read time.Time) {
+	snapshots, orphans := assemble(tokens, secrets)
+	o.learn(tokens, snapshots)
 	o.call(ctx, snapshots)
 	if ctx.Err() != nil {
 		return
@@ -122,37 +133,15 @@ func (o *observer) observe(ctx context.Context) {
 // not exist.
 func assemble(tokens []v1alpha1.PipedreamToken, secrets []corev1.Secret) (snapshots []snapshot, orphans []string) {
 	snapshots = make([]snapshot, objectCount)
-	byName, bySecret, uids := map[types.NamespacedName]int{}, map[types.NamespacedName]int{}, map[types.UID]int{}
-	for i := range objectCount {
-		byName[nameOf(i)], bySecret[secretOf(i)] = i, i
-	}
+	owners, numbers := make([]metav1.Object, objectCount), tokenFleet.numbers()
 	for k := range tokens {
-		if i, ok := byName[types.NamespacedName{Namespace: tokens[k].Namespace, Name: tokens[k].Name}]; ok {
-			snapshots[i].token = &tokens[k]
-			uids[tokens[k].UID] = i
+		if i, ok := numbers[types.NamespacedName{Namespace: tokens[k].Namespace, Name: tokens[k].Name}]; ok {
+			snapshots[i].token, owners[i] = &tokens[k], &tokens[k]
 		}
 	}
-	for k := range secrets {
-		secret := &secrets[k]
-		name := types.NamespacedName{Namespace: secret.Namespace, Name: secret.Name}
-		place, expected := bySecret[name]
-		if expected {
-			snapshots[place].secret = secret
-		}
-		owner := metav1.GetControllerOfNoCopy(secret)
-		if owner != nil {
-			if i, ok := uids[owner.UID]; ok {
-				snapshots[i].owned++
-				continue
-			}
-		}
-		if expected && snapshots[place].isInherited() {
-			snapshots[place].owned++
-			continue
-		}
-		if _, ours := secret.Annotations[v1alpha1.OwnerAnnotation]; ours {
-			orphans = append(orphans, name.String())
-		}
+	places, orphans := tokenFleet.place(owners, secrets)
+	for i := range places {
+		snapshots[i].held = places[i]
 	}
 	return snapshots, orphans
 }
@@ -200,27 +189,34 @@ func (o *observer) read(where string, object any, now time.Time) {
 // replaced the token.
 func (o *observer) call(ctx context.Context, snapshots []snapshot) {
 	ignoring := o.ignoresAnswers()
-	next := make(chan int)
-	var working sync.WaitGroup
-	for range consumers {
-		working.Go(func() {
-			for i := range next {
-				o.callOne(ctx, i, &snapshots[i])
-			}
-		})
-	}
-	for i := range snapshots {
+	consume(len(snapshots), func(i int) {
 		if snapshots[i].accessToken() != "" {
-			next <- i
+			o.callOne(ctx, i, &snapshots[i])
 		}
-	}
-	close(next)
-	working.Wait()
+	})
 	if ignoring || o.ignoresAnswers() {
 		for i := range snapshots {
 			snapshots[i].answer = unknown
 		}
 	}
+}
+
+// consume calls a function for each of so many objects, for several of them at once.
+func consume(count int, call func(i int)) {
+	next := make(chan int)
+	var working sync.WaitGroup
+	for range consumers {
+		working.Go(func() {
+			for i := range next {
+				call(i)
+			}
+		})
+	}
+	for i := range count {
+		next <- i
+	}
+	close(next)
+	working.Wait()
 }
 
 func (o *observer) callOne(ctx context.Context, i int, s *snapshot) {

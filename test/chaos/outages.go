@@ -25,6 +25,9 @@ const (
 	// maxLateness is how late an outage may begin when an earlier outage took long. An outage that begins later
 	// would reach into the calm.
 	maxLateness = 15 * time.Second
+	// outageLooks is how many looks at each account an outage may cost: one whose credentials were lost with the process,
+	// and two whose credentials the API server did not take.
+	outageLooks = 3
 	// missedProbes is how many probes in a row the API server must miss before keepAPIServer starts it again.
 	missedProbes = 5
 )
@@ -42,7 +45,11 @@ func (c *chaos) disturbCluster(ctx context.Context, a action) error {
 		return c.stopOne(a) // It disturbs no promise.
 	}
 	disturbed := c.promises.begin(ofCluster, 0, time.Now())
-	defer func() { c.promises.end(disturbed, time.Now()) }()
+	defer func() {
+		now := time.Now()
+		c.promises.end(disturbed, now)
+		c.fetches.allowAll(outageLooks, now)
+	}()
 	if a.kind == webhookDown {
 		return c.refuseSecrets(ctx, a) // An issued token stays in memory, so that no other one is issued.
 	}

@@ -74,13 +74,13 @@ func (p *pipedream) revoke(ctx context.Context, token string) error {
 	return p.Control(ctx, http.MethodPost, "revoke", map[string]string{"token": token}, nil)
 }
 
-// fail adds a fault. heal removes all faults, even after ctx has ended.
+// fail adds a fault. heal removes the faults with a name, even after ctx has ended.
 func (p *pipedream) fail(ctx context.Context, fault map[string]any) error {
 	return p.Control(ctx, http.MethodPost, "faults", fault, nil)
 }
 
-func (p *pipedream) heal(ctx context.Context) error {
-	return p.Control(context.WithoutCancel(ctx), http.MethodDelete, "faults", struct{}{}, nil)
+func (p *pipedream) heal(ctx context.Context, name string) error {
+	return p.Control(context.WithoutCancel(ctx), http.MethodDelete, "faults?name="+name, struct{}{}, nil)
 }
 
 // forgetConnections makes the simulator forget all connections except the one of this call. It returns the number

@@ -69,6 +69,30 @@ const (
 	suspended         kind = "PipedreamToken suspended"
 )
 
+// Faults of Pipedream that affect PipedreamAccounts only.
+const (
+	fetchesThrottled kind = "429 with Retry-After to fetches"
+	fetchesBroken    kind = "500 to fetches"
+	fetchesHTML      kind = "200 with HTML to fetches"
+	fetchesDropped   kind = "connections of fetches dropped before the answer"
+	fetchesTooSlow   kind = "answers to fetches after the operator's timeout"
+	fetchesNotFound  kind = "404 to fetches"
+	bearersRefused   kind = "401 to the fetches of one OAuth client"
+	bearersRevoked   kind = "own tokens of the operator revoked"
+	answersReshaped  kind = "answers for accounts in another shape"
+)
+
+// Actions of users with accounts.
+const (
+	accountDied          kind = "account dead, and connected again"
+	accountDeleted       kind = "account deleted at Pipedream, and connected again"
+	accountSecretEdited  kind = "account's Secret edited"
+	accountSecretDeleted kind = "account's Secret deleted"
+	fetchRequested       kind = "fetch requested"
+	accountRecreated     kind = "PipedreamAccount deleted and created again"
+	accountSuspended     kind = "PipedreamAccount suspended"
+)
+
 var (
 	// pipedreamKinds does not contain refusedAll, which affects every client and is drawn separately.
 	pipedreamKinds = []kind{
@@ -79,6 +103,13 @@ var (
 	peopleKinds  = []kind{
 		pipedreamRotated, kubernetesRotated, revoked, secretEdited, secretDeleted,
 		scopesChanged, renewalChanged, renewalRequested, tokenRecreated, secretHeld, suspended,
+	}
+	fetchKinds = []kind{
+		fetchesThrottled, fetchesBroken, fetchesHTML, fetchesDropped, fetchesTooSlow, fetchesNotFound,
+		bearersRefused, bearersRevoked, answersReshaped,
+	}
+	accountKinds = []kind{
+		accountDied, accountDeleted, accountSecretEdited, accountSecretDeleted, fetchRequested, accountRecreated, accountSuspended,
 	}
 )
 
@@ -92,9 +123,14 @@ type action struct {
 	last time.Duration
 	// retryAfter is the value of the Retry-After header, in seconds.
 	retryAfter int
-	client     int
+	client     int // of PipedreamTokens, or of PipedreamAccounts for the kinds that affect only those
 	objects    []int
 	variant    int
+}
+
+// isOfAccounts reports whether the action affects PipedreamAccounts only.
+func (a action) isOfAccounts() bool {
+	return slices.Contains(fetchKinds, a.kind) || slices.Contains(accountKinds, a.kind)
 }
 
 func (a action) String() string {
@@ -108,7 +144,13 @@ func (a action) String() string {
 	if slices.Contains([]kind{refusedClient, kubernetesRotated, pipedreamRotated}, a.kind) {
 		text += ", " + clientID(a.client)
 	}
-	if len(a.objects) > 0 {
+	if a.kind == bearersRefused || a.kind == bearersRevoked {
+		text += ", " + readerID(a.client)
+	}
+	switch {
+	case len(a.objects) > 0 && a.isOfAccounts():
+		text += fmt.Sprintf(", accounts %v", a.objects)
+	case len(a.objects) > 0:
 		text += fmt.Sprintf(", tokens %v", a.objects)
 	}
 	return text
@@ -122,6 +164,8 @@ func plan(seed uint64, duration time.Duration) []action {
 		decks:     map[string][]kind{},
 		triggers:  make([]int, objectCount),
 		refusedAt: make([]time.Duration, clientCount),
+		looks:     make([]int, accountCount),
+		busyUntil: make([]time.Duration, accountCount),
 		end:       duration,
 	}
 	for i := range d.refusedAt {
@@ -137,12 +181,14 @@ func plan(seed uint64, duration time.Duration) []action {
 		}
 		if i%3 != 1 {
 			d.pipedream(begin, begin+burst*4/5)
+			d.fetches(begin, begin+burst*4/5)
 		}
 		if i%3 != 0 {
 			d.cluster(begin, begin+burst)
 		}
 		// refuseAll needs that no client was refused in the cycle before it.
 		d.people(begin, begin+burst, i != 1 || cycles == 2)
+		d.accounts(begin, begin+burst, begin+cycle, i == cycles-1)
 	}
 	slices.SortStableFunc(d.actions, func(a, b action) int { return cmp.Compare(a.at, b.at) })
 	for i := range d.actions {
@@ -157,6 +203,9 @@ type draw struct {
 	decks     map[string][]kind
 	triggers  []int
 	refusedAt []time.Duration
+	// looks are how often each account was disturbed, and busyUntil is when its last disturbance ends.
+	looks     []int
+	busyUntil []time.Duration
 	end       time.Duration
 	actions   []action
 }

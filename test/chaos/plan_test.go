@@ -30,7 +30,7 @@ func TestEveryKindIsDrawnInTenMinutes(t *testing.T) {
 		for _, a := range plan(seed, 10*time.Minute) {
 			drawn[a.kind]++
 		}
-		for _, k := range slices.Concat(pipedreamKinds, []kind{refusedAll}, clusterKinds, peopleKinds) {
+		for _, k := range slices.Concat(pipedreamKinds, []kind{refusedAll}, clusterKinds, peopleKinds, fetchKinds, accountKinds) {
 			if drawn[k] == 0 {
 				t.Errorf("seed %d never draws %s", seed, k)
 			}
@@ -42,10 +42,13 @@ func TestEachCycleEndsInACalmLongerThanSettling(t *testing.T) {
 	t.Parallel()
 	for _, duration := range []time.Duration{minDuration, 4 * time.Minute, 10 * time.Minute, time.Hour} {
 		for seed := range uint64(50) {
-			last, longest := time.Duration(0), time.Duration(0)
+			last, lastBurst, longest := time.Duration(0), time.Duration(0), time.Duration(0)
 			for _, a := range plan(seed, duration) {
-				longest = max(longest, a.at-last)
-				last = a.at + a.last
+				longest = max(longest, a.at-lastBurst)
+				last = max(last, a.at+a.last)
+				if a.kind != accountDied && a.kind != accountDeleted { // These go on in the calm, which suspends no other promise.
+					lastBurst = max(lastBurst, a.at+a.last)
+				}
 			}
 			if calm := duration - last; calm < settleTime+evaluatedCalm {
 				t.Errorf("%v, seed %d: %v of calm at the end", duration, seed, calm)
@@ -53,6 +56,30 @@ func TestEachCycleEndsInACalmLongerThanSettling(t *testing.T) {
 			if longest < settleTime {
 				t.Errorf("%v, seed %d: no calm between two bursts is longer than %v", duration, seed, longest)
 			}
+		}
+	}
+}
+
+func TestSickAccountsStaySoInTheCalmAndAreDisturbedByNothingElse(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(50) {
+		busyUntil, long := map[int]time.Duration{}, 0
+		for _, a := range plan(seed, 10*time.Minute) {
+			if !slices.Contains(accountKinds, a.kind) {
+				continue
+			}
+			for _, i := range a.objects {
+				if a.at < busyUntil[i] {
+					t.Errorf("seed %d: %v begins before the account's last action has settled", seed, a)
+				}
+				busyUntil[i] = a.at + a.last + settleTime
+			}
+			if a.last > watchInterval+retryDelay+settleTime {
+				long++
+			}
+		}
+		if long == 0 {
+			t.Errorf("seed %d: no account is dead or deleted for so long that the status must say so", seed)
 		}
 	}
 }

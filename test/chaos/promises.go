@@ -12,13 +12,14 @@ const (
 	// settleTime is how long after the end of a disturbance the operator's promises hold again. It is the sum of
 	// the longest delays of the design: a dead leader's lease (15 s, and 2 s until another manager takes it) or
 	// the wait after a failed request to the API server (about as long as it was away); a token request that runs into its timeout (10 s);
-	// the requests for 200 tokens at 50 a second (4 s); and a margin for a busy machine.
+	// the requests for 200 tokens at 50 a second (4 s) or for 100 accounts at 16 a second (6 s); and a margin for a
+	// busy machine.
 	settleTime = 40 * time.Second
 	// retryDelay is the longest time between the end of the operator's wait and the new token.
 	retryDelay = 15 * time.Second
 	// refusalWait is how long the operator waits after Pipedream refused credentials, unless they change.
 	refusalWait = time.Minute
-	// firstInterval and longestInterval bound the minimum interval between two triggered tokens of one object. The
+	// firstInterval and longestInterval bound the minimum interval between two triggered tokens or fetches of one object. The
 	// interval doubles with each trigger.
 	firstInterval, longestInterval = 10 * time.Second, 5 * time.Minute
 )
@@ -29,8 +30,11 @@ type scope int
 const (
 	ofCluster   scope = iota // all objects, and their status
 	ofPipedream              // all objects
-	ofClient                 // the objects that use one OAuth client
-	ofObject                 // one object
+	ofClient                 // the PipedreamTokens that use one OAuth client
+	ofObject                 // one PipedreamToken
+	ofAccounts               // all PipedreamAccounts
+	ofReader                 // the PipedreamAccounts that use one OAuth client
+	ofAccount                // one PipedreamAccount
 )
 
 // disturbance suspends promises from its beginning until settleTime after its end.
@@ -45,10 +49,12 @@ type disturbance struct {
 type promises struct {
 	mu           sync.Mutex
 	disturbances []*disturbance
-	// failingSince is when Pipedream began to fail without a pause of settleTime or longer.
-	failingSince time.Time
-	lastFault    time.Time
+	// failures are the times in which Pipedream failed, by the scope of the faults.
+	failures map[scope]failure
 }
+
+// failure is a time in which Pipedream failed without a pause of settleTime or longer.
+type failure struct{ since, last time.Time }
 
 // begin records that a disturbance begins. The caller disturbs the object afterwards.
 func (p *promises) begin(scope scope, index int, now time.Time) *disturbance {
@@ -72,11 +78,25 @@ func (p *promises) end(d *disturbance, until time.Time) {
 func (p *promises) endFault(d *disturbance, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.lastFault.IsZero() || d.since.Sub(p.lastFault) > settleTime {
-		p.failingSince = d.since
+	failing, ok := p.failures[d.scope]
+	if !ok || d.since.Sub(failing.last) > settleTime {
+		failing.since = d.since
 	}
-	p.lastFault = now
-	d.until = now.Add(max(0, now.Sub(p.failingSince)+retryDelay-settleTime))
+	failing.last = now
+	if p.failures == nil {
+		p.failures = map[scope]failure{}
+	}
+	p.failures[d.scope] = failing
+	d.until = now.Add(max(0, now.Sub(failing.since)+retryDelay-settleTime))
+}
+
+// prolong moves the end of a disturbance to a later time.
+func (p *promises) prolong(d *disturbance, until time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if until.After(d.until) {
+		d.until = until
+	}
 }
 
 // touch records a disturbance that begins and ends at once.
@@ -115,7 +135,9 @@ func (d *disturbance) affects(object int, scopes []scope) bool {
 		return false
 	case d.scope == ofClient:
 		return d.index == clientOf(object)
-	case d.scope == ofObject:
+	case d.scope == ofReader:
+		return d.index == readerOf(object)
+	case d.scope == ofObject, d.scope == ofAccount:
 		return d.index == object
 	}
 	return true
@@ -126,13 +148,24 @@ func (p *promises) isTokenPromised(object int, now time.Time) bool {
 	return now.Sub(p.disturbedUntil(object, now, ofCluster, ofPipedream, ofClient, ofObject)) >= settleTime
 }
 
+// isAccountPromised reports whether the Secret of a PipedreamAccount must hold credentials that have not expired.
+func (p *promises) isAccountPromised(account int, now time.Time) bool {
+	return now.Sub(p.disturbedUntil(account, now, ofCluster, ofPipedream, ofAccounts, ofReader, ofAccount)) >= settleTime
+}
+
+// isLookPromised reports whether the operator must have looked at a PipedreamAccount in time, whatever is wrong with
+// its account at Pipedream.
+func (p *promises) isLookPromised(account int, now time.Time) bool {
+	return now.Sub(p.disturbedUntil(account, now, ofCluster, ofPipedream, ofAccounts, ofReader)) >= settleTime
+}
+
 // isStatusPromised reports whether the status must be correct now. A manager must have led and reached the API
 // server for long enough. Faults of Pipedream do not matter.
 func (p *promises) isStatusPromised(now time.Time) bool {
 	return now.Sub(p.disturbedUntil(0, now, ofCluster)) >= settleTime
 }
 
-// minimumInterval tracks the minimum interval between the triggered tokens of an object.
+// minimumInterval tracks the minimum interval between the triggered tokens or fetches of an object.
 type minimumInterval struct {
 	triggers int
 	free     time.Time

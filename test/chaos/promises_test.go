@@ -58,6 +58,13 @@ func TestAfterFaultsWithoutAPauseSettlingTakesAsLongAsTheFaults(t *testing.T) {
 	if got, want := p.disturbedUntil(0, at(61), ofPipedream).Add(settleTime), at(60+60+15); !got.Equal(want) {
 		t.Errorf("after a minute of failures settled at %v, want %v", got, want)
 	}
+	{
+		d := p.begin(ofAccounts, 0, at(60))
+		p.endFault(d, at(63))
+		if want := at(63); !d.until.Equal(want) {
+			t.Errorf("faults of another scope count: disturbed until %v, want %v", d.until, want)
+		}
+	}
 	p.endFault(p.begin(ofPipedream, 0, at(200)), at(203))
 	if got, want := p.disturbedUntil(0, at(204), ofPipedream), at(203); !got.Equal(want) {
 		t.Errorf("after 3 s of new failures disturbed until %v, want %v", got, want)

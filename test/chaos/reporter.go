@@ -26,9 +26,9 @@ const (
 )
 
 var invariants = map[invariant]string{
-	liveToken:        "each Secret holds a live token",
+	liveToken:        "each Secret holds a live token or live credentials",
 	trueStatus:       "Ready is true to the Secret",
-	boundedExchanges: "exchanges are within their bound",
+	boundedExchanges: "exchanges and fetches are within their bound",
 	noLeak:           "nothing secret is written",
 	oneSecret:        "one Secret each, and none left over",
 	finalState:       "all is well in the end",

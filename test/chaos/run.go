@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
@@ -39,6 +40,8 @@ type chaos struct {
 	promises  *promises
 	budget    *budget
 	evaluator *evaluator
+	fetches   *fetchBudget
+	accounts  *accountEvaluator
 	observer  *observer
 	// outage is locked while an action stops or starts a part of the cluster. It also guards revivals.
 	outage   sync.Mutex
@@ -54,7 +57,9 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	e := &environment{options: o, reporter: r, leaks: newLeaks()}
 	c := &chaos{env: e, reporter: r, promises: &promises{}, budget: &budget{}}
 	c.evaluator = newEvaluator(c.promises, c.budget, r)
-	c.observer = newObserver(e, c.evaluator, c.promises)
+	c.fetches = newFetchBudget(r)
+	c.accounts = newAccountEvaluator(c.promises, c.fetches, r)
+	c.observer = newObserver(e, c.evaluator, c.accounts, c.promises)
 	defer func() {
 		r.printf("stopping everything")
 		err = errors.Join(err, e.tearDown())
@@ -84,11 +89,13 @@ func (c *chaos) interrupted(ctx context.Context, err error) error {
 	return err
 }
 
-// begin starts the environment, and waits until the operator has issued the first token of every object.
+// begin starts the environment, and waits until the operator has issued the first token of every PipedreamToken, and
+// fetched the credentials of every PipedreamAccount.
 func (c *chaos) begin(ctx context.Context) error {
 	if err := c.env.setUp(ctx); err != nil {
 		return err
 	}
+	c.fetches.allowAll(triggeredLooks, time.Now())
 	err := c.env.createObjects(ctx)
 	c.promises.touch(ofCluster, 0, time.Now())
 	if err != nil {
@@ -97,15 +104,16 @@ func (c *chaos) begin(ctx context.Context) error {
 	began := time.Now()
 	for {
 		c.observer.observe(ctx)
-		healthy, unhealthy := c.observer.healthyCount()
+		_, unhealthy := c.observer.healthyCount()
+		unhealthy = append(unhealthy, c.accounts.unwell(time.Time{})...)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case healthy == objectCount:
-			c.reporter.printf("all %d tokens are issued, after %v", healthy, time.Since(began).Round(100*time.Millisecond))
+		case len(unhealthy) == 0:
+			c.reporter.printf("all %d tokens are issued and all %d accounts are fetched, after %v", objectCount, accountCount, time.Since(began).Round(100*time.Millisecond))
 			return nil
 		case time.Since(began) > firstTokensTimeout:
-			return fmt.Errorf("only %d of %d tokens were issued at first; %v", healthy, objectCount, unhealthy[0])
+			return fmt.Errorf("%d of %d objects have no token or no credentials at first; %v", len(unhealthy), objectCount+accountCount, unhealthy[0])
 		}
 		_ = harness.Pause(ctx, observeEvery)
 	}
@@ -150,6 +158,10 @@ func (c *chaos) carryOut(ctx context.Context, a action) error {
 	switch {
 	case slices.Contains(pipedreamKinds, a.kind), a.kind == refusedAll:
 		err = c.failPipedream(ctx, a)
+	case slices.Contains(fetchKinds, a.kind):
+		err = c.failFetches(ctx, a)
+	case slices.Contains(accountKinds, a.kind):
+		err = c.disturbAccounts(ctx, a)
 	case slices.Contains(clusterKinds, a.kind):
 		err = c.disturbCluster(ctx, a)
 	case a.kind == kubernetesRotated, a.kind == pipedreamRotated:
@@ -171,7 +183,9 @@ func (c *chaos) printProgress(ctx context.Context) {
 			return
 		}
 		healthy, _ := c.observer.healthyCount()
-		c.reporter.printf("%d of %d tokens live and renewed, %d promised; %d breaches", healthy, objectCount, c.promised(), c.reporter.breachCount())
+		wellAccounts := accountCount - len(c.accounts.unwell(time.Now().Add(-progressEvery)))
+		c.reporter.printf("%d of %d tokens live and renewed, %d promised; %d of %d accounts well, %d promised; %d breaches", healthy, objectCount, c.promised(),
+			wellAccounts, accountCount, c.accounts.promised(time.Now()), c.reporter.breachCount())
 	}
 }
 
@@ -182,18 +196,23 @@ func (c *chaos) end(ctx context.Context) {
 	}
 	c.settle(ctx)
 	_, unhealthy := c.observer.healthyCount()
-	for _, who := range unhealthy {
+	for _, who := range append(unhealthy, c.settleAccounts(ctx)...) {
 		c.reporter.setBreach(true, finalState, "after the last calm", who, "")
 	}
-	if left := c.evaluator.leftOver(); left > 0 {
-		c.reporter.setBreach(true, oneSecret, "after the last calm", "Secrets without their PipedreamToken", fmt.Sprint(left))
+	for _, o := range []*ownership{c.evaluator.owners, c.accounts.owners} {
+		if left := o.leftOver(); left > 0 {
+			c.reporter.setBreach(true, oneSecret, "after the last calm", "Secrets without their "+o.kind, fmt.Sprint(left))
+		}
 	}
 	c.observer.search(ctx)
 	c.env.stopManagers(c.evaluateExit)
 	c.evaluateExchanges(ctx)
+	c.evaluateFetches(ctx)
 	c.observer.report(time.Now().Add(learnDelay))
-	c.reporter.setBreach(c.evaluator.evaluatedShare() < minEvaluatedShare, finalState, "this run", "the machine was too busy: hardly any promise could be evaluated", "")
-	for _, where := range []string{"log", "Event", "PipedreamToken", "Secret", "metrics"} {
+	for kind, share := range map[string]float64{tokenFleet.kind: c.evaluator.tally.promisedShare(), accountFleet.kind: c.accounts.tally.promisedShare()} {
+		c.reporter.setBreach(share < minEvaluatedShare, finalState, "this run", "the machine was too busy: hardly any promise about a "+kind+" could be evaluated", "")
+	}
+	for _, where := range []string{"log", "Event", tokenFleet.kind, accountFleet.kind, "Secret", "metrics"} {
 		c.reporter.setBreach(c.env.leaks.bytes[where] == 0, noLeak, where, "there was nothing to search", "")
 	}
 }
@@ -203,9 +222,24 @@ func (c *chaos) end(ctx context.Context) {
 func (c *chaos) settle(ctx context.Context) {
 	for deadline := time.Now().Add(settleTime + collectorDelay); ctx.Err() == nil; _ = harness.Pause(ctx, observeEvery) {
 		c.observer.observe(ctx)
-		if c.promised() == objectCount && c.evaluator.leftOver() == 0 || time.Now().After(deadline) {
+		isSettled := c.promised() == objectCount && c.accounts.promised(time.Now()) == accountCount
+		if isSettled && c.evaluator.owners.leftOver() == 0 && c.accounts.owners.leftOver() == 0 || time.Now().After(deadline) {
 			return
 		}
+	}
+}
+
+// settleAccounts observes until each PipedreamAccount was well once, and describes the PipedreamAccounts that were not.
+// It waits no longer than credentials may be expired where Pipedream refreshes late.
+func (c *chaos) settleAccounts(ctx context.Context) (unwell []string) {
+	began := time.Now()
+	for {
+		c.observer.observe(ctx)
+		unwell = c.accounts.unwell(began)
+		if len(unwell) == 0 || ctx.Err() != nil || time.Since(began) > 2*tolerance {
+			return unwell
+		}
+		_ = harness.Pause(ctx, observeEvery)
 	}
 }
 
@@ -218,6 +252,24 @@ func (c *chaos) promised() int {
 		}
 	}
 	return promised
+}
+
+// evaluateFetches compares the calls for accounts that failed, and the tokens of the operator's own, with the budget.
+func (c *chaos) evaluateFetches(ctx context.Context) {
+	counters, err := c.env.pipedream.counters(ctx)
+	if err != nil {
+		return // evaluateExchanges reports it.
+	}
+	faulted := counters.Calls[simulator.EndpointAccount].Faulted
+	c.reporter.setBreach(float64(faulted) > c.fetches.failures, boundedExchanges, "all projects", "too many calls for accounts failed", fmt.Sprintf("%d, at most %.0f", faulted, c.fetches.failures))
+	maxIssued, maxFailed := c.fetches.bearers(time.Since(c.reporter.began), c.budget.crashCount())
+	for i := range readerCount {
+		count := counters.Exchanges[readerID(i)]
+		failed := count.Total - count.Accepted
+		c.reporter.setBreach(count.Accepted == 0 || float64(count.Accepted) > maxIssued, boundedExchanges, readerID(i), "too many tokens of the operator's own, or none", fmt.Sprintf("%d, at most %.0f", count.Accepted, maxIssued))
+		c.reporter.setBreach(float64(failed) > maxFailed, boundedExchanges, readerID(i), "too many exchanges for the operator's own tokens failed", fmt.Sprintf("%d, at most %.0f", failed, maxFailed))
+	}
+	c.reporter.setBreach(c.fetches.total == 0, boundedExchanges, "all projects", "the simulator counted no look at any account", "")
 }
 
 // evaluateExchanges compares the exchanges that the simulator counted with the budget.

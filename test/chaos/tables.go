@@ -11,6 +11,8 @@ import (
 	"slices"
 	"text/tabwriter"
 	"time"
+
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
 // printTables prints the tables at the end of a run.
@@ -30,6 +32,8 @@ func (c *chaos) printTables(ctx context.Context, out io.Writer) {
 	line("(unexpected exits of kube-apiserver)\t%d", c.revivals)
 	c.reportExchanges(ctx, line)
 	c.evaluator.printTables(line)
+	c.reportFetches(ctx, line)
+	c.accounts.printTables(line)
 	line("\nSEARCHED FOR SECRETS\tKiB")
 	for _, where := range slices.Sorted(maps.Keys(c.env.leaks.bytes)) {
 		line("%s\t%d", where, c.env.leaks.bytes[where]>>10)
@@ -74,31 +78,54 @@ func (e *evaluator) printTables(line func(string, ...any)) {
 	defer e.mu.Unlock()
 	t := e.tally
 	line("(stored because the token before was due)\t%d of %d", t.byAge, t.stored)
-	line("\nCONSUMERS\tCALLS")
+	t.print("TOKENS", "a live token", line)
+}
+
+// print prints the results of the consumers' calls and of the evaluation of one kind of objects.
+func (t *tally) print(consumers, promised string, line func(string, ...any)) {
+	line("\nCONSUMERS OF %s\tCALLS", consumers)
 	line("accepted\t%d", t.accepted)
-	line("refused while a live token was promised\t%d", t.refusedPromised)
-	line("no token while one was promised\t%d", t.missingPromised)
+	line("refused while %s was promised\t%d", promised, t.refusedPromised)
+	line("nothing there while %s was promised\t%d", promised, t.missingPromised)
 	line("refused, excused\t%d", t.refusedExcused)
-	line("no token, excused\t%d", t.missingExcused)
+	line("nothing there, excused\t%d", t.missingExcused)
 	line("answered by a fault\t%d", t.unknown)
 	line("\nEVALUATED\t")
 	total := max(t.promised+t.unpromised, 1)
-	line("Secrets read while a live token was promised\t%d of %d (%d %%)", t.promised, total, 100*t.promised/total)
+	line("Secrets read while %s was promised\t%d of %d (%d %%)", promised, t.promised, total, 100*t.promised/total)
 	line("statuses read that had to be true\t%d (%d %%)", t.statusEvaluated, 100*t.statusEvaluated/total)
-	line("longest without a live token while one was promised\t%v", t.longestDeadPromised.Round(time.Second))
-	line("longest without a live token, excused\t%v", t.longestDead.Round(time.Second))
+	line("longest without while %s was promised\t%v", promised, t.longestDeadPromised.Round(time.Second))
+	line("longest without, excused\t%v", t.longestDead.Round(time.Second))
 }
 
-// evaluatedShare returns the share of snapshots in which a live token was promised.
-func (e *evaluator) evaluatedShare() float64 {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return float64(e.tally.promised) / float64(max(e.tally.promised+e.tally.unpromised, 1))
+// promisedShare returns the share of snapshots in which a promise about the Secret could be evaluated.
+func (t *tally) promisedShare() float64 {
+	return float64(t.promised) / float64(max(t.promised+t.unpromised, 1))
 }
 
-// leftOver returns how many Secrets belong to no PipedreamToken.
-func (e *evaluator) leftOver() int {
+// reportFetches prints how often the operator looked at accounts, and how many tokens of its own it needed.
+func (c *chaos) reportFetches(ctx context.Context, line func(string, ...any)) {
+	counters, err := c.env.pipedream.counters(ctx)
+	if err != nil {
+		return
+	}
+	line("\nLOOKS AT ACCOUNTS\tMOST IN A MINUTE\tAT MOST, UNDISTURBED")
+	for project, most := range c.fetches.most {
+		line("%s\t%d\t%d", projectID(project), most, mostLooksOf(project))
+	}
+	line("(all looks, calls that failed, at most)\t%d\t%d\t%.0f", c.fetches.total, counters.Calls[simulator.EndpointAccount].Faulted, c.fetches.failures)
+	maxIssued, maxFailed := c.fetches.bearers(time.Since(c.reporter.began), c.budget.crashCount())
+	line("\nOWN TOKENS OF THE OPERATOR\tISSUED\tAT MOST\tFAILED\tAT MOST")
+	for i := range readerCount {
+		count := counters.Exchanges[readerID(i)]
+		line("%s\t%d\t%.0f\t%d\t%.0f", readerID(i), count.Accepted, maxIssued, count.Total-count.Accepted, maxFailed)
+	}
+}
+
+// printTables prints the results of the calls of apps and of the evaluation of PipedreamAccounts.
+func (e *accountEvaluator) printTables(line func(string, ...any)) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return len(e.orphans)
+	e.tally.print("ACCOUNTS", "live credentials", line)
+	line("statuses read that had to say that the account is dead or deleted\t%d", e.sickEvaluated)
 }

@@ -219,7 +219,7 @@ func (c *chaos) rotate(ctx context.Context, a action) error {
 		// Every object fails once when it reads the new secret. Objects that are due may fail once more.
 		c.budget.allowRefusal(a.client)
 	}
-	secret := c.env.newSecret(a.client)
+	secret := c.env.newSecret(clientID(a.client))
 	inPipedream := func() error { return c.env.pipedream.setSecret(context.WithoutCancel(ctx), a.client, secret) }
 	inKubernetes := func() error { return c.deliver(ctx, a.client, secret) }
 	steps, wait := []func() error{inPipedream, inKubernetes}, time.Duration(0)

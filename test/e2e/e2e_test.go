@@ -34,14 +34,14 @@ const (
 	renewBefore = 105 * time.Second
 	renewals    = 3
 	clientID    = "orders-client"
-
-	tokenCRD   = "pipedreamtokens.pipedream-operator.io"
-	accountCRD = "pipedreamaccounts.pipedream-operator.io"
 )
 
 // consumers each have a PipedreamToken, a Secret and a Deployment with their name. They start at different times,
 // so that the renewals are spread over time.
 var consumers = []string{"orders", "invoices", "returns"}
+
+// crds are the CRDs of the operator.
+var crds = []string{"pipedreamtokens.pipedream-operator.io", "pipedreamaccounts.pipedream-operator.io"}
 
 // world holds the results of the earlier steps that later steps need.
 type world struct {
@@ -104,7 +104,7 @@ func (w *world) explain(t *testing.T) {
 // begin fails if the cluster has objects that the test would remove.
 func (w *world) begin(t *testing.T) {
 	there := kubectl(t, "", "get", "--ignore-not-found", "--output=name", "namespace/"+pipedream, "namespace/"+shop, "namespace/"+system)
-	there += kubectl(t, "", "get", "--ignore-not-found", "--output=name", "crd", tokenCRD, accountCRD)
+	there += kubectl(t, "", append([]string{"get", "--ignore-not-found", "--output=name", "crd"}, crds...)...)
 	if there != "" {
 		t.Fatalf("the cluster already has these objects, of an installation or of an earlier run. The test changes none of them:\n%s", there)
 	}
@@ -507,8 +507,8 @@ func (w *world) uninstall(t *testing.T) {
 	wantSecrets("invoices", "pipedream-oauth-client", "returns")
 	kubectl(t, w.manifests, "delete", "--filename=-")
 	wantSecrets("pipedream-oauth-client")
-	if output, err := tryKubectl("get", "crd", tokenCRD, accountCRD, "--ignore-not-found", "--output=name"); err != nil || output != "" {
-		t.Errorf("CRDs still exist: %s %v", output, err)
+	if output, err := tryKubectl(append([]string{"get", "--ignore-not-found", "crd"}, crds...)...); err != nil || output != "" {
+		t.Errorf("a CRD still exists: %s %v", output, err)
 	}
 	kubectl(t, "", "delete", "namespace", pipedream, shop)
 	eventually(t, patience, "all installed objects to be gone", func() string {

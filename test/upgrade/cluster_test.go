@@ -52,6 +52,11 @@ type site struct {
 	// judgedUntil is the end of the part of the audit log that was judged already, in bytes, and the time of that end.
 	judgedUntil     int64
 	judgedExchanges time.Time
+	// accounts are the PipedreamAccounts, accountsFrom is when each request about them must have a reason, and readerExchanges
+	// is how many tokens were asked for to read accounts until the last switch.
+	accounts        []*connected
+	accountsFrom    time.Time
+	readerExchanges int
 	// isBack tells that the version before leads again.
 	isBack bool
 	// leading is when each manager has begun to lead.
@@ -84,8 +89,9 @@ func (s *site) kubectl(arguments ...string) string {
 	return s.cluster.Kubectl().Must(s.T, arguments...)
 }
 
-// install makes the CRD and the RBAC those of a version, as `kubectl apply --server-side` does. It also deletes RBAC
-// objects that only the other version has, so that no manager lives on permissions that its own version does not grant.
+// install makes the CRDs and the RBAC those of a version, as `kubectl apply --server-side` does. A CRD that only the other
+// version has stays. RBAC objects that only the other version has are deleted, so that no manager lives on permissions
+// that its own version does not grant.
 func (s *site) install(v *version) {
 	s.Helper()
 	rbac := filepath.Join(v.source, "test", "upgrade")
@@ -106,7 +112,8 @@ func (s *site) install(v *version) {
 		}
 	}
 	s.applied = applied
-	s.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd/pipedreamtokens.pipedream-operator.io")
+	crds := strings.Fields(s.kubectl("get", "--kustomize", filepath.Join(v.source, "config", "crd"), "--output=name"))
+	s.kubectl(append([]string{"wait", "--for=condition=Established", "--timeout=60s"}, crds...)...)
 }
 
 // authenticate writes the kubeconfig of the managers, once their ServiceAccount is there.

@@ -173,7 +173,7 @@ func (s *site) judge(during string) {
 		}
 	}
 	for _, e := range s.pipedream.exchangesOf("", s.judgedExchanges) {
-		if e.at.After(until) {
+		if e.at.After(until) || e.client == reader { // wantAccountsResumed and wantAccountsUntouched judge the latter.
 			continue
 		}
 		if o := s.ofClient(e.client); o == nil {
@@ -208,6 +208,9 @@ func (s *site) judgeRequest(r *request) string {
 	}
 	if r.isWatching() || r.isLease() || r.isDiscovery() {
 		return ""
+	}
+	if r.isAboutAccounts() {
+		return s.judgeAccountRequest(r)
 	}
 	o := s.concerns(r)
 	if o == nil {

@@ -7,6 +7,7 @@ package upgrade_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -167,6 +168,15 @@ func (p *pipedream) verificationsOf(client string) []time.Time {
 		}
 	}
 	return found
+}
+
+// useApp uses the credentials of an account at its app, and returns the status of the answer.
+func (p *pipedream) useApp(ctx context.Context, credentials string) int {
+	request := httptest.NewRequestWithContext(ctx, http.MethodGet, "/_app/slack/me", http.NoBody)
+	request.Header.Set("Authorization", "Bearer "+credentials)
+	answer := httptest.NewRecorder()
+	p.Simulator.ServeHTTP(answer, request)
+	return answer.Code
 }
 
 // accepts tells whether a token works now: whether Pipedream knows it, and it has neither expired nor been revoked. A

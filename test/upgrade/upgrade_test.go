@@ -63,6 +63,7 @@ func TestUpgrade(t *testing.T) {
 	s.land(flight)
 	s.wantAllAsBefore("after the upgrade")
 	s.populate("made-by-the-tree")
+	s.populateAccounts()
 
 	// The way back, as a rolling update. What a version that is yet to come has written into a status must not cost a token.
 	running = s.roll(running, previous, "downgrade", func() {
@@ -72,9 +73,12 @@ func TestUpgrade(t *testing.T) {
 	})
 	s.wantAdopted(s.adopt(orphans[1]))
 	s.wantAllAsBefore("after the way back")
+	s.wantCredentialsThatWork("after the way back")
 
-	running = s.roll(running, tree, "second-upgrade", func() {})
+	// The previous version knows no PipedreamAccounts: it must leave them and their Secrets to the version that does.
+	running = s.roll(running, tree, "second-upgrade", func() { s.wantAccountsUntouched("while the previous version led") })
 	s.wantAllAsBefore("after the second upgrade")
+	s.wantAccountsResumed("after the second upgrade")
 
 	s.keepQuiet()
 	s.stop(running)
@@ -92,6 +96,9 @@ func (s *site) roll(last *manager, v *version, name string, meanwhile func()) *m
 	meanwhile()
 	s.markUnknownReasons(v)
 	s.stop(last)
+	if last.name == "tree" {
+		s.rememberAccounts()
+	}
 	s.isBack = v.name == "previous"
 	s.awaitLeader(next)
 	s.land(flight)
@@ -202,11 +209,14 @@ func (s *site) keepQuiet() {
 	if len(s.live()) < leastQuietObjects || len(reasons) < leastQuietReasons {
 		s.Errorf("of the objects only %d are left with nothing due, in these states: %v", len(s.live()), strings.Join(slices.Sorted(maps.Keys(reasons)), ", "))
 	}
+	s.keepAccountsQuiet()
 	time.Sleep(aftermath)
 	s.judge("before the quiet time")
 	offset, from := s.judgedUntil, time.Now()
 	time.Sleep(quiet)
 	s.observer.awaitLook()
 	s.judgeQuiet(offset, from, from.Add(quiet))
+	s.wantAccountsUntouched("in the quiet time")
+	s.wantCredentialsThatWork("in the quiet time")
 	s.judge("in the quiet time")
 }

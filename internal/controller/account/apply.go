@@ -215,7 +215,7 @@ func (st *state) applyLook(s snapshot, seen look, why refresh.Why) {
 	a.looks.Add(s.desired, before, seen.isNewer && !seen.isStale, seen.at)
 	a.verdict, a.verdictFailure, a.overtaken = refresh.Verdict{}, nil, 0
 	a.health, a.omitted = seen.health, seen.omitted
-	if !seen.isStale {
+	if !seen.isStale || before != nil && refresh.HasJustExpired(seen.record.Record, seen.at) {
 		a.failure = nil
 		return
 	}

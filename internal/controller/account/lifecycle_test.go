@@ -72,6 +72,48 @@ func TestALookThatBringsNothingNewCostsNoRequest(t *testing.T) {
 	}
 }
 
+func TestAnAnswerThatTakesTimeDelaysNoLook(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.api = deletingAPI{w.api, func() { w.pass(300 * time.Millisecond) }}
+	w.restart()
+	w.fetched(func(account *v1alpha1.PipedreamAccount) { account.Spec.FetchIntervalSeconds = 60 })
+
+	w.live(10 * time.Minute)
+
+	if got := w.fetches(); got < 10 || got > 11 {
+		t.Errorf("in ten minutes there were %d looks, want one a minute", got)
+	}
+}
+
+// TestALookInTheSecondOfTheExpiryIsRepeated has the interval ask for a look just before Pipedream refreshes an account,
+// which it does when somebody asks for expired credentials.
+func TestALookInTheSecondOfTheExpiryIsRepeated(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.connect(accountID, "lazy")
+	w.fetched(eachTenMinutes)
+	expires := w.account().Status.ExpirationTime.Time
+	w.clock.SetTime(expires.Add(-time.Minute))
+	w.reconcile()
+	w.clock.SetTime(expires)
+	before := w.fetches()
+
+	w.reconcile()
+
+	w.wantFetches(before + 1)
+	w.wantReasons(v1alpha1.ReasonAccountFetched, v1alpha1.ReasonCredentialsExpired)
+	if w.accepted() {
+		t.Log("the app accepts the credentials for less than a second more")
+	}
+	w.live(1500 * time.Millisecond)
+	w.wantFetches(before + 2)
+	w.wantReasons(v1alpha1.ReasonAccountFetched, v1alpha1.ReasonCredentialsValid)
+	if !w.accepted() {
+		t.Error("1.5 seconds after the expiry the Secret holds no new credentials")
+	}
+}
+
 func TestNewCredentialsCostTwoRequests(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -123,9 +123,14 @@ func saysNothingNew(v view, status v1alpha1.PipedreamAccountStatus) bool {
 }
 
 // sleepOf returns the time to the next reconcile, if nothing changes before. It counts from the moment that
-// was decided by: anything that has come due since is due at once.
+// was decided by: anything that has come due since is due at once. It counts from now, too: a look that was
+// made meanwhile is later than the moment that was decided by, and says when the next look is due.
 func sleepOf(v view) time.Duration {
-	wake := v.now.Add(refresh.Sleep(v.desired, factsOf(v.snapshot, v.state), v.decision, v.now))
+	facts := factsOf(v.snapshot, v.state)
+	wake := earlier(
+		v.now.Add(refresh.Sleep(v.desired, facts, v.decision, v.now)),
+		v.at.Add(refresh.Sleep(v.desired, facts, v.decision, v.at)),
+	)
 	moments := []time.Time{v.failure().StallsAt(), nextAttempt(v)}
 	if failed := v.failure(); failed.IsDeletion() {
 		moments = append(moments, failed.Since.Add(longDeletion))

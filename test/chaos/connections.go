@@ -1,0 +1,114 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"io"
+	"net/http"
+	"sync"
+
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
+)
+
+// The fields of an account's credentials. The simulator makes the first two. The others are the same in the whole run.
+const (
+	oauthTokenKey    = "oauth_access_token"
+	apiKeyKey        = "api_key"
+	webhookSecretKey = "webhook_secret"
+	// refreshTokenKey is a field that the operator must never write.
+	refreshTokenKey = "oauth_refresh_token"
+)
+
+// connections are the accounts that users have connected at Pipedream.
+type connections struct {
+	pipedream *pipedream
+	leaks     *leaks
+
+	mu sync.Mutex
+	// numbers are how often each account was connected again with another ID.
+	numbers [accountCount]int
+}
+
+func (c *connections) idOf(account int) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return connectedID(account, c.numbers[account])
+}
+
+// connect connects an account. Its user then has new credentials.
+func (c *connections) connect(ctx context.Context, account int) error {
+	way := refreshingOf(account)
+	fields := map[string]string{webhookSecretKey: "chaos-webhook-" + rand.Text(), refreshTokenKey: "chaos-refresh-" + rand.Text()}
+	for field, value := range fields {
+		c.leaks.learn("the "+field+" of "+accountNameOf(account).String(), value)
+	}
+	return c.pipedream.Control(ctx, http.MethodPut, "accounts/"+c.idOf(account), map[string]any{
+		"project_id": projectID(projectOf(account)), "external_user_id": userOf(account), "app": appSlug,
+		"auth_type": way.authType, "refresh": way.refresh, "next_refresh": way.next, "life": way.life.String(), "fields": fields,
+	}, nil)
+}
+
+// disconnect deletes an account at Pipedream. The next connect makes an account with another ID where the spec allows that.
+func (c *connections) disconnect(ctx context.Context, account int) error {
+	err := c.pipedream.Control(ctx, http.MethodDelete, "accounts/"+c.idOf(account), struct{}{}, nil)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.numbers[account]++
+	return err
+}
+
+// kill makes an account dead: Pipedream can't refresh it any longer.
+func (c *connections) kill(ctx context.Context, account int) error {
+	return c.pipedream.Control(ctx, http.MethodPatch, "accounts/"+c.idOf(account), map[string]bool{"dead": true}, nil)
+}
+
+// reconnect makes a dead account live again, with new credentials.
+func (c *connections) reconnect(ctx context.Context, account int) error {
+	path := "accounts/" + c.idOf(account)
+	if err := c.pipedream.Control(ctx, http.MethodPatch, path, map[string]bool{"dead": false}, nil); err != nil {
+		return err
+	}
+	return c.pipedream.Control(ctx, http.MethodPost, path+"/refresh", struct{}{}, nil)
+}
+
+// useApp calls the app of an account as a consumer does.
+func (p *pipedream) useApp(ctx context.Context, credentials string) answer {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.Address+"/_app/"+appSlug+"/me", nil)
+	if err != nil {
+		return unknown
+	}
+	request.Header.Set("Authorization", "Bearer "+credentials)
+	response, err := p.Client.Do(request)
+	if err != nil {
+		return unknown
+	}
+	_, _ = io.Copy(io.Discard, response.Body)
+	_ = response.Body.Close()
+	switch response.StatusCode {
+	case http.StatusOK:
+		return accepted
+	case http.StatusUnauthorized:
+		return refused
+	}
+	return unknown
+}
+
+// revokeReader revokes the operator's own tokens of an OAuth client.
+func (p *pipedream) revokeReader(ctx context.Context, reader int) error {
+	return p.Control(ctx, http.MethodPost, "revoke", map[string]string{"client_id": readerID(reader)}, nil)
+}
+
+// reshape changes in which shape the simulator answers for accounts.
+func (p *pipedream) reshape(ctx context.Context, answers map[string]string) error {
+	return p.Control(ctx, http.MethodPut, "account-answers", answers, nil)
+}
+
+// accountCounters returns what the simulator has counted of each account.
+func (p *pipedream) accountCounters(ctx context.Context) (simulator.AccountCounters, error) {
+	var counters simulator.AccountCounters
+	err := p.Control(ctx, http.MethodGet, "accounts", struct{}{}, &counters)
+	return counters, err
+}
