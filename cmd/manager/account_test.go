@@ -27,13 +27,19 @@ func (s *site) connect(name string) {
 // createAccount creates a PipedreamAccount that asks with the OAuth client of the same name.
 func (s *site) createAccount(name string) {
 	s.Helper()
+	s.createAccountInto(name, name+"-credentials")
+}
+
+// createAccountInto is createAccount with the name of the Secret that the operator writes.
+func (s *site) createAccountInto(name, secretName string) {
+	s.Helper()
 	harness.Must(s.T, s.admin.Create(s.Context(), &v1alpha1.PipedreamAccount{
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name},
 		Spec: v1alpha1.PipedreamAccountSpec{
 			ClientSecretRef: v1alpha1.ClientSecretReference{Name: name + "-client"},
 			ProjectID:       connectedProject,
 			AccountID:       "apn_" + name,
-			Secret:          v1alpha1.AccountSecretTemplate{Name: name + "-credentials"},
+			Secret:          v1alpha1.AccountSecretTemplate{Name: secretName},
 		},
 	}))
 }

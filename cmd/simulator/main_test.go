@@ -13,6 +13,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -263,5 +265,30 @@ func TestItServesByTLS(t *testing.T) {
 	stop()
 	if got := <-code; got != 0 {
 		t.Errorf("exit code = %d, want 0", got)
+	}
+}
+
+// TestTheDocsNameEachFlag compares the table of flags in docs/simulator.md with --help.
+func TestTheDocsNameEachFlag(t *testing.T) {
+	t.Parallel()
+	content, err := os.ReadFile(filepath.Join("..", "..", "docs", "simulator.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, _, _ := strings.Cut(string(content), "## What it serves")
+	var help, stderr strings.Builder
+	if code := run(t.Context(), []string{"--help"}, &help, &stderr); code != 0 {
+		t.Fatalf("--help ends with %d: %s", code, &stderr)
+	}
+	names := func(in, pattern string) (found []string) {
+		for _, match := range regexp.MustCompile(pattern).FindAllStringSubmatch(in, -1) {
+			found = append(found, match[1])
+		}
+		slices.Sort(found)
+		return found
+	}
+	inHelp, inDocs := names(help.String(), `(?m)^  -([a-z-]+)`), names(table, "(?m)^\\| `--([a-z-]+)")
+	if len(inHelp) == 0 || !slices.Equal(inHelp, inDocs) {
+		t.Errorf("docs/simulator.md has the flags %v, and --help %v", inDocs, inHelp)
 	}
 }

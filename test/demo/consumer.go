@@ -13,19 +13,37 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// consumer acts as a pod that uses the token. Once a second it reads the Secret, as a pod reads a mounted file,
-// and calls Pipedream's API with the token.
+// consumer acts as a pod that uses a Secret. Once a second it reads the Secret, as a pod reads a mounted file, and
+// makes a call with the access token in the Secret.
 type consumer struct {
 	environment *environment
-	mu          sync.Mutex
-	calls       calls
+	// secretName is the name of the Secret, and key the key of the access token in it.
+	secretName, key string
+	// call makes the call. It returns the HTTP status of the answer, or 0 without an answer.
+	call func(ctx context.Context, accessToken string) (status int)
+
+	mu    sync.Mutex
+	calls calls
 }
 
 // calls counts the outcomes of a consumer's calls.
 type calls struct {
-	// accepted, refused and failed count calls by Pipedream's answer. missing counts the times when the Secret
-	// did not exist.
+	// accepted, refused and failed count calls by the answer. missing counts the times when the Secret did not
+	// exist.
 	accepted, refused, failed, missing int
+}
+
+// add adds the counts of other calls.
+func (c *calls) add(other calls) {
+	c.accepted += other.accepted
+	c.refused += other.refused
+	c.failed += other.failed
+	c.missing += other.missing
+}
+
+// areAllAccepted reports whether there were calls, and each of them was accepted.
+func (c *calls) areAllAccepted() bool {
+	return c.accepted > 0 && c.refused+c.failed+c.missing == 0
 }
 
 // run calls until ctx ends.
@@ -35,37 +53,44 @@ func (c *consumer) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-c.environment.clock.After(time.Second):
-			c.call(ctx)
+			c.callOnce(ctx)
 		}
 	}
 }
 
-func (c *consumer) call(ctx context.Context) {
+func (c *consumer) callOnce(ctx context.Context) {
 	secret := &corev1.Secret{}
-	err := c.environment.client.Get(ctx, types.NamespacedName{Namespace: shopNamespace, Name: secretName}, secret)
+	err := c.environment.client.Get(ctx, types.NamespacedName{Namespace: shopNamespace, Name: c.secretName}, secret)
 	if ctx.Err() != nil {
 		return
 	}
 	if err != nil {
-		c.count(func(counted *calls) { counted.missing++ })
+		c.count(calls{missing: 1})
 		return
 	}
-	status := c.environment.listAccounts(ctx, string(secret.Data["access_token"]))
+	status := c.call(ctx, string(secret.Data[c.key]))
 	switch {
 	case ctx.Err() != nil:
 	case status == http.StatusOK:
-		c.count(func(counted *calls) { counted.accepted++ })
+		c.count(calls{accepted: 1})
 	case status == http.StatusUnauthorized:
-		c.count(func(counted *calls) { counted.refused++ })
+		c.count(calls{refused: 1})
 	default:
-		c.count(func(counted *calls) { counted.failed++ })
+		c.count(calls{failed: 1})
 	}
 }
 
-func (c *consumer) count(add func(*calls)) {
+func (c *consumer) count(counted calls) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	add(&c.calls)
+	c.calls.add(counted)
+}
+
+// counted returns the counts since the last call of take.
+func (c *consumer) counted() calls {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.calls
 }
 
 // take returns the counts since its last call.

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"k8s.io/utils/clock"
@@ -26,8 +27,6 @@ import (
 const (
 	systemNamespace = "pipedream-operator-system"
 	shopNamespace   = "shop"
-	objectName      = "storefront"
-	secretName      = "storefront-pipedream"
 	tokenLifetime   = time.Minute
 	// stopTimeout is how long a process may take to end before it is killed.
 	stopTimeout = 35 * time.Second
@@ -69,7 +68,7 @@ func (e *environment) setUp(ctx context.Context) error {
 func (e *environment) startSimulator(ctx context.Context) error {
 	e.printf("starting a simulator of Pipedream's API, whose tokens live %v", tokenLifetime)
 	started, err := harness.StartSimulator(context.WithoutCancel(ctx), filepath.Join(e.binaries, "simulator"),
-		"--token-lifetime="+tokenLifetime.String(), "--client="+clientID+":"+firstSecret)
+		"--token-lifetime="+tokenLifetime.String(), "--client="+clientID+":"+firstSecret, "--client="+accountClientID+":"+accountClientSecret)
 	if err != nil {
 		return err
 	}
@@ -79,7 +78,7 @@ func (e *environment) startSimulator(ctx context.Context) error {
 }
 
 func (e *environment) startManager(ctx context.Context) error {
-	e.printf("installing the CRD and the operator's permissions, and starting the manager with these and no others")
+	e.printf("installing the CRDs and the operator's permissions, and starting the manager with these and no others")
 	if _, err := e.kubectl(ctx, "create", "namespace", systemNamespace); err != nil {
 		return err
 	}
@@ -128,27 +127,44 @@ func (e *environment) kubectl(ctx context.Context, arguments ...string) (string,
 
 // show runs kubectl, and prints the command and its output.
 func (e *environment) show(ctx context.Context, arguments ...string) error {
-	_, _ = fmt.Fprintf(e.out, "\n    $ kubectl %s\n", strings.Join(arguments, " "))
 	printed, err := e.kubectl(ctx, arguments...)
 	if err != nil {
-		return err
+		return fmt.Errorf("kubectl %s: %w", strings.Join(arguments, " "), err)
 	}
+	var block strings.Builder
+	_, _ = fmt.Fprintf(&block, "\n    $ kubectl %s\n", strings.Join(arguments, " "))
 	for line := range strings.Lines(printed) {
-		_, _ = fmt.Fprintf(e.out, "    %s", line)
+		block.WriteString("    " + line)
 	}
-	_, _ = fmt.Fprintln(e.out)
+	_, _ = fmt.Fprintln(e.out, block.String())
 	return nil
 }
 
 // printf prints a line that begins with the seconds since the start of the demo.
 func (e *environment) printf(format string, arguments ...any) {
-	_, _ = fmt.Fprintf(e.out, "%7.1fs  %s\n", e.clock.Since(e.began).Seconds(), fmt.Sprintf(format, arguments...))
+	_, _ = fmt.Fprint(e.out, e.line(format, arguments...))
 }
 
 // beginPart prints the title of a part of the scenario.
 func (e *environment) beginPart(format string, arguments ...any) {
-	_, _ = fmt.Fprintln(e.out)
-	e.printf(format, arguments...)
+	_, _ = fmt.Fprint(e.out, "\n"+e.line(format, arguments...))
+}
+
+func (e *environment) line(format string, arguments ...any) string {
+	return fmt.Sprintf("%7.1fs  %s\n", e.clock.Since(e.began).Seconds(), fmt.Sprintf(format, arguments...))
+}
+
+// lockedWriter lets the stories write at the same time. What is written at once stays together.
+type lockedWriter struct {
+	mu sync.Mutex
+	to io.Writer
+}
+
+// Write implements io.Writer.
+func (w *lockedWriter) Write(text []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.to.Write(text)
 }
 
 // managerLogEnd returns the last tailBytes of the manager's log.

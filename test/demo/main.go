@@ -1,9 +1,10 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command demo shows on one machine what the operator does. It uses a real kube-apiserver, the built manager under
-// its own ServiceAccount, and a simulator of Pipedream's API whose tokens live for a minute. It exits with 0 only
-// if every part of the scenario succeeded.
+// Command demo shows on one machine what the operator does: the story of a PipedreamToken and, at the same time, the
+// story of a PipedreamAccount. It uses a real kube-apiserver, the built manager under its own ServiceAccount, and a
+// simulator of Pipedream's API whose tokens live for a minute. It exits with 0 only if every part of both stories
+// succeeded.
 package main
 
 import (

@@ -108,13 +108,22 @@ func messageOf(failed *attempt.Failure, status *v1alpha1.PipedreamAccountStatus)
 
 // explainHeld says what the credentials in the Secret are worth.
 func explainHeld(status *v1alpha1.PipedreamAccountStatus) string {
+	ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
 	switch {
-	case !meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady):
+	case ready == nil, isWorthNothing(ready.Reason):
 		return "The Secret holds no usable credentials."
+	case ready.Status != metav1.ConditionTrue:
+		return "The Secret holds credentials from " + show(status.FetchTime) + ", and the app may refuse them."
 	case status.ExpirationTime == nil:
 		return "The credentials in the Secret do not expire."
 	}
 	return "The credentials in the Secret are valid until " + show(status.ExpirationTime) + "."
+}
+
+// isWorthNothing reports whether a reason of Ready says that the credentials in the Secret are of no use. The other
+// reasons of Ready False are what Pipedream says about the account.
+func isWorthNothing(reason string) bool {
+	return reason == v1alpha1.ReasonNotFetched || reason == v1alpha1.ReasonCredentialsExpired || reason == v1alpha1.ReasonAccountOutdated
 }
 
 func explainSuspension(status *v1alpha1.PipedreamAccountStatus) string {

@@ -130,6 +130,14 @@ func TestVerdicts(t *testing.T) {
 			if !strings.Contains(message, rows.Of(test.reason).Advice) {
 				t.Errorf("the message does not say what to do: %s", message)
 			}
+			// The credentials live for another half an hour, and the app may accept them.
+			held := "The Secret holds credentials from 2026-01-02T03:04:05Z, and the app may refuse them."
+			if test.staysReady {
+				held = "The credentials in the Secret are valid until 2026-01-02T04:04:05Z."
+			}
+			if !strings.Contains(message, held) {
+				t.Errorf("the message does not say %q: %s", held, message)
+			}
 
 			// A restart neither looks early nor calls the credentials good.
 			fetches = w.fetches()

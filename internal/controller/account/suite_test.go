@@ -384,9 +384,15 @@ func (w *world) wantStalled(want bool) {
 // accepted reports whether the app accepts the access token in the Secret.
 func (w *world) accepted() bool {
 	w.Helper()
+	return w.accepts(string(w.target().Data["oauth_access_token"]))
+}
+
+// accepts reports whether the app accepts an access token.
+func (w *world) accepts(token string) bool {
+	w.Helper()
 	request, err := http.NewRequestWithContext(w.Context(), http.MethodGet, w.address+"/_app/slack/me", http.NoBody)
 	must(w.T, err)
-	request.Header.Set("Authorization", "Bearer "+string(w.target().Data["oauth_access_token"]))
+	request.Header.Set("Authorization", "Bearer "+token)
 	response, err := w.consumer.Do(request)
 	must(w.T, err)
 	must(w.T, response.Body.Close())
