@@ -54,10 +54,41 @@ type token struct {
 	value           pipedream.Sensitive
 	serial          int
 	issued, expires time.Time
-	// accepted says when each project has last accepted the token.
-	accepted map[string]time.Time
+	// accepted says when each project has last accepted the token, and for which accounts.
+	accepted map[string]acceptance
 	// isDoubted is true if the token was refused with 401, and nobody has accepted it since.
 	isDoubted bool
+}
+
+// acceptance is that a project has accepted a token.
+type acceptance struct {
+	at time.Time
+	// newest is the last fetch of an account, and other the last fetch of an account that is another one. Each
+	// is zero if there was none.
+	newest, other accountFetch
+}
+
+// accountFetch is that a project has given out the credentials of an account at a time.
+type accountFetch struct {
+	account string
+	at      time.Time
+}
+
+// fetched records that the project has given out the credentials of an account.
+func (a *acceptance) fetched(account string, now time.Time) {
+	if a.newest.account != account {
+		a.other = a.newest
+	}
+	a.newest = accountFetch{account: account, at: now}
+}
+
+// otherFetched returns when the project has last given out the credentials of any other account; zero if
+// it has not.
+func (a acceptance) otherFetched(account string) time.Time {
+	if a.newest.account != account {
+		return a.newest.at
+	}
+	return a.other.at
 }
 
 // failure is how the last exchange of a client has ended.
@@ -138,7 +169,7 @@ func (c *client) accept(issued pipedream.Token, now time.Time) {
 	}
 	c.current = &token{
 		value: issued.AccessToken, serial: c.serial, issued: now, expires: issued.ExpirationTime,
-		accepted: map[string]time.Time{},
+		accepted: map[string]acceptance{},
 	}
 	c.failure, c.wantsFresh = nil, false
 }
@@ -171,10 +202,15 @@ func (c *client) fail(err error, now time.Time) error {
 	return failed.WithRetryAt(next.until)
 }
 
-// acceptedBy records that a project has accepted a token.
-func (c *client) acceptedBy(b Bearer, now time.Time) {
-	limit(b.token.accepted, mostProjects, func(at time.Time) time.Time { return at })
-	b.token.accepted[b.project] = now
+// acceptedBy records that a project has accepted a token, and whether it has given out the credentials of
+// the account.
+func (c *client) acceptedBy(b Bearer, isFetched bool, now time.Time) {
+	limit(b.token.accepted, mostProjects, func(a acceptance) time.Time { return a.at })
+	known := b.token.accepted[b.project]
+	if known.at = now; isFetched {
+		known.fetched(b.account, now)
+	}
+	b.token.accepted[b.project] = known
 	b.token.isDoubted = false
 	c.refusals.forget(b)
 }
@@ -202,8 +238,8 @@ func (c *client) refusedBy(b Bearer, failed *pipedream.Error, now time.Time) (ag
 
 // isAcceptedSince reports whether any project has accepted the token since a time.
 func (t *token) isAcceptedSince(since time.Time) bool {
-	for _, at := range t.accepted {
-		if !at.Before(since) {
+	for _, known := range t.accepted {
+		if !known.at.Before(since) {
 			return true
 		}
 	}

@@ -109,7 +109,7 @@ func (r *refusals) isFreshUseful(b Bearer, now time.Time) bool {
 // deny records that a fresh token was refused, too, and returns the error. The project is not asked for a
 // while, unless the refusal may be about the account alone.
 func (r *refusals) deny(b Bearer, failed *pipedream.Error, now time.Time) error {
-	isAboutAccount := !b.token.accepted[b.project].IsZero() && failed.Kind == pipedream.AccessDenied
+	isAboutAccount := !b.token.accepted[b.project].at.IsZero() && failed.Kind == pipedream.AccessDenied
 	if isAboutAccount || failed.Kind == pipedream.AccountNotFound {
 		return failed
 	}

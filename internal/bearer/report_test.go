@@ -228,19 +228,21 @@ func TestAnAccountThatIsNotFoundAnyLonger(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	fine := func(token string) { w.report(w.must(need("fine"), "acme", token), nil, false) }
+	began := w.now
 	fine("acme-1")
 	w.now = w.now.Add(10 * time.Minute)
-	if advice := w.report(w.must(need("gone"), "acme", "acme-1"), errNotFound, true); !advice.IsProjectFine {
-		t.Error("the project has accepted the token")
+	if advice := w.report(w.must(need("gone"), "acme", "acme-1"), errNotFound, true); !advice.OtherFetched.Equal(began) {
+		t.Errorf("another account was fetched at %v, want %v", advice.OtherFetched, began)
 	}
 	advice := w.report(w.must(need("gone"), "acme", "acme-2"), errNotFound, false)
-	if failed, _ := errors.AsType[*pipedream.Error](advice.Err); failed == nil || failed.Kind != pipedream.AccountNotFound || advice.IsProjectFine {
+	if failed, _ := errors.AsType[*pipedream.Error](advice.Err); failed == nil || failed.Kind != pipedream.AccountNotFound || !advice.OtherFetched.IsZero() {
 		t.Errorf("the advice is %+v", advice)
 	}
 	fine("acme-2")
+	since := w.now
 	w.now = w.now.Add(2 * time.Minute)
-	if advice := w.report(w.must(need("gone"), "acme", "acme-2"), errNotFound, false); !advice.IsProjectFine {
-		t.Error("the project has accepted the token since")
+	if advice := w.report(w.must(need("gone"), "acme", "acme-2"), errNotFound, false); !advice.OtherFetched.Equal(since) {
+		t.Errorf("another account was fetched at %v, want %v", advice.OtherFetched, since)
 	}
 	w.wantIssued(2)
 }
@@ -256,7 +258,7 @@ func TestAnswersThatSayNothingAboutTheToken(t *testing.T) {
 		w := newWorld(t)
 		b := w.must(need("a"), "acme", "acme-1")
 		w.now = w.now.Add(10 * time.Minute)
-		if advice := w.report(b, err, false); !errors.Is(advice.Err, err) || advice.IsProjectFine {
+		if advice := w.report(b, err, false); !errors.Is(advice.Err, err) || !advice.OtherFetched.IsZero() {
 			t.Errorf("after %v the advice is %+v", err, advice)
 		}
 		w.must(need("a"), "acme", "acme-1")
@@ -264,7 +266,7 @@ func TestAnswersThatSayNothingAboutTheToken(t *testing.T) {
 	w := newWorld(t)
 	b := w.must(need("a"), "acme", "acme-1")
 	w.now = w.now.Add(10 * time.Minute)
-	if advice := w.Report(b, false, errNotFound); advice.FetchAgain || advice.IsProjectFine {
+	if advice := w.Report(b, false, errNotFound); advice.FetchAgain || !advice.OtherFetched.IsZero() {
 		t.Errorf("an account that was never there: %+v", advice)
 	}
 	if advice := w.Report(bearer.Bearer{}, true, errTokenRejected); advice.FetchAgain || !errors.Is(advice.Err, errTokenRejected) {
@@ -272,17 +274,49 @@ func TestAnswersThatSayNothingAboutTheToken(t *testing.T) {
 	}
 }
 
-// A verdict about an account shows that the project accepts the token.
+// A verdict about an account shows that the project accepts the token: what is refused then is about one
+// account. It does not show that the project gives credentials out.
 func TestAVerdictAcceptsTheToken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.report(w.must(need("a"), "acme", "acme-1"), errDead, false)
-	if advice := w.Report(w.must(need("b"), "acme", "acme-1"), false, errNotFound); !advice.IsProjectFine {
-		t.Error("the project has accepted the token")
+	w.wantDenied(w.report(w.must(need("b"), "acme", "acme-1"), errAccessDenied, false).Err, 0)
+	if advice := w.Report(w.must(need("b"), "acme", "acme-1"), false, errNotFound); !advice.OtherFetched.IsZero() {
+		t.Errorf("a verdict counts as a fetch at %v", advice.OtherFetched)
 	}
-	if advice := w.Report(w.must(of(need("b"), "shop/client/1", "proj_2"), "acme", "acme-1"), false, errNotFound); advice.IsProjectFine {
-		t.Error("another project has not accepted the token")
+}
+
+// TestWhenAnotherAccountWasFetched has accounts of two projects be fetched with one token.
+func TestWhenAnotherAccountWasFetched(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	began := w.now
+	fetch := func(at time.Duration, account string, err error) {
+		w.now = began.Add(at)
+		w.Report(w.must(need(account), "acme", "acme-1"), false, err)
 	}
+	want := func(n bearer.Need, at time.Duration) {
+		t.Helper()
+		advice := w.Report(w.must(n, "acme", "acme-1"), false, errNotFound)
+		if want := began.Add(at); at == 0 && !advice.OtherFetched.IsZero() || at != 0 && !advice.OtherFetched.Equal(want) {
+			t.Errorf("for %s another account was fetched at %v, want %v", n.Account, advice.OtherFetched, want)
+		}
+	}
+	fetch(1, "a", nil)
+	want(need("a"), 0)
+	want(need("b"), 1)
+	fetch(2, "a", nil)
+	want(need("a"), 0)
+	fetch(3, "b", nil)
+	fetch(4, "c", errDead)
+	want(need("a"), 3)
+	want(need("b"), 2)
+	want(need("c"), 3)
+	fetch(5, "a", nil)
+	fetch(6, "a", nil)
+	want(need("a"), 3)
+	want(need("b"), 6)
+	want(of(need("b"), "shop/client/1", "proj_2"), 0)
 }
 
 func TestFreshTokensComeOnceAMinute(t *testing.T) {

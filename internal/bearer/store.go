@@ -224,9 +224,11 @@ type Advice struct {
 	// to a token that is good, and Unavailable with a RetryAt if Pipedream may not know a new token
 	// yet.
 	Err error
-	// IsProjectFine is true if the project has answered to the same token for another account or
-	// before. Without that, a 404 may mean that the token must not read the project.
-	IsProjectFine bool
+	// OtherFetched is when the project has last given out the credentials of another account to the same
+	// token; zero if it has not. Until then, a 404 or an answer without credentials may mean that something
+	// is wrong with all accounts of the project. Answers about the same account do not change it, nor does
+	// an answer without credentials.
+	OtherFetched time.Time
 }
 
 // Report records how a request for an account has ended: err is the error of
@@ -240,10 +242,10 @@ func (s *Store) Report(b Bearer, wasKnown bool, err error) Advice {
 	}
 	now := s.options.Now()
 	failed, _ := errors.AsType[*pipedream.Error](err)
-	advice := Advice{Err: err, IsProjectFine: !b.token.accepted[b.project].IsZero()}
+	advice := Advice{Err: err, OtherFetched: b.token.accepted[b.project].otherFetched(b.account)}
 	switch {
 	case err == nil, failed != nil && failed.Kind.IsAboutAccount() && !isNotFound(failed):
-		b.client.acceptedBy(b, now)
+		b.client.acceptedBy(b, err == nil, now)
 	case failed == nil:
 	case failed.Kind == pipedream.TokenRejected, failed.Kind == pipedream.AccessDenied, isNotFound(failed) && wasKnown:
 		advice.FetchAgain, advice.Err = b.client.refusedBy(b, failed, now)

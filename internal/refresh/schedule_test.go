@@ -223,7 +223,7 @@ func TestTheSleep(t *testing.T) {
 		},
 		"to the interval":                {func(s *scene) { s.desired.Interval = 10*time.Minute + time.Second }, time.Second},
 		"to the end of a wait":           {func(s *scene) { s.desired.RenewRequest, s.facts.NotBefore = "2", now.Add(time.Minute) }, time.Minute},
-		"to the next look after a death": {func(s *scene) { s.facts.Verdict.Add(refresh.Dead, false, now) }, time.Minute},
+		"to the next look after a death": {func(s *scene) { s.facts.Verdict.Add(refresh.Dead, time.Time{}, now) }, time.Minute},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -242,50 +242,55 @@ func TestVerdicts(t *testing.T) {
 	t.Parallel()
 	const s, m = time.Second, time.Minute
 	type said struct {
-		at            time.Duration
-		kind          refresh.VerdictKind
-		isProjectFine bool
+		at   time.Duration
+		kind refresh.VerdictKind
+		// otherFetched is when another account of the project was fetched; never if it is 0.
+		otherFetched  time.Duration
 		wantConfirmed bool
 		wantWait      time.Duration // until the next look
 	}
 	tests := map[string][]said{
 		"a death is certain": {
-			{0, refresh.Dead, false, true, m},
-			{m, refresh.Dead, false, true, 2 * m},
-			{3 * m, refresh.Dead, false, true, 4 * m},
-			{7 * m, refresh.Dead, false, true, 8 * m},
-			{15 * m, refresh.Dead, false, true, 15 * m},
-			{30 * m, refresh.Dead, false, true, 15 * m},
+			{0, refresh.Dead, 0, true, m},
+			{m, refresh.Dead, 0, true, 2 * m},
+			{3 * m, refresh.Dead, 0, true, 4 * m},
+			{7 * m, refresh.Dead, 0, true, 8 * m},
+			{15 * m, refresh.Dead, 0, true, 15 * m},
+			{30 * m, refresh.Dead, 0, true, 15 * m},
 		},
 		"a 404 is confirmed by time": {
-			{0, refresh.NotFound, false, false, 30 * s},
-			{30 * s, refresh.NotFound, false, false, m},
-			{90 * s, refresh.NotFound, false, false, 2 * m},
-			{210 * s, refresh.NotFound, false, true, 4 * m},
-			{450 * s, refresh.NotFound, false, true, 8 * m},
+			{0, refresh.NotFound, 0, false, 30 * s},
+			{30 * s, refresh.NotFound, 0, false, m},
+			{90 * s, refresh.NotFound, 0, false, 2 * m},
+			{210 * s, refresh.NotFound, 0, true, 4 * m},
+			{450 * s, refresh.NotFound, 0, true, 8 * m},
 		},
 		"a 404 is confirmed by another account of the project": {
-			{0, refresh.NotFound, false, false, 30 * s}, {30 * s, refresh.NotFound, true, true, m},
+			{0, refresh.NotFound, 0, false, 30 * s}, {30 * s, refresh.NotFound, 20 * s, true, m},
 		},
-		"the first 404 is not confirmed by what was answered before": {
-			{0, refresh.NotFound, true, false, 30 * s},
+		"a 404 is not confirmed by an account that was fetched before": {
+			{10 * s, refresh.NotFound, 5 * s, false, 30 * s}, {40 * s, refresh.NotFound, 10 * s, false, m},
+			{100 * s, refresh.NotFound, 11 * s, true, 2 * m},
+		},
+		"the first 404 is not confirmed by anything": {
+			{10 * s, refresh.NotFound, 10 * s, false, 30 * s},
 		},
 		"missing credentials after a 404 begin anew": {
-			{0, refresh.NotFound, false, false, 30 * s},
-			{3 * m, refresh.NotExportable, true, false, 30 * s},
-			{6 * m, refresh.NotExportable, false, true, m},
+			{0, refresh.NotFound, 0, false, 30 * s},
+			{3 * m, refresh.NotExportable, 2 * m, false, 30 * s},
+			{6 * m, refresh.NotExportable, 0, true, m},
 		},
 		"a death after a 404 is certain": {
-			{0, refresh.NotFound, false, false, 30 * s}, {30 * s, refresh.Dead, false, true, m},
+			{0, refresh.NotFound, 0, false, 30 * s}, {30 * s, refresh.Dead, 0, true, m},
 		},
 		"a confirmed verdict stays so": {
-			{0, refresh.NotExportable, false, false, 30 * s},
-			{30 * s, refresh.NotExportable, true, true, m},
-			{31 * s, refresh.NotExportable, false, true, 2 * m},
+			{0, refresh.NotExportable, 0, false, 30 * s},
+			{30 * s, refresh.NotExportable, 20 * s, true, m},
+			{31 * s, refresh.NotExportable, 0, true, 2 * m},
 		},
-		"two that match are certain":   {{0, refresh.Ambiguous, false, true, m}},
-		"another app is certain":       {{0, refresh.Mismatch, false, true, m}},
-		"a request comes at the death": {{0, refresh.Dead, false, true, m}, {10 * s, refresh.Dead, false, true, 2 * m}},
+		"two that match are certain":   {{0, refresh.Ambiguous, 0, true, m}},
+		"another app is certain":       {{0, refresh.Mismatch, 0, true, m}},
+		"a request comes at the death": {{0, refresh.Dead, 0, true, m}, {10 * s, refresh.Dead, 0, true, 2 * m}},
 	}
 	for name, answers := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -293,7 +298,11 @@ func TestVerdicts(t *testing.T) {
 			var verdict refresh.Verdict
 			for _, answer := range answers {
 				at := now.Add(answer.at)
-				verdict.Add(answer.kind, answer.isProjectFine, at)
+				otherFetched := time.Time{}
+				if answer.otherFetched != 0 {
+					otherFetched = now.Add(answer.otherFetched)
+				}
+				verdict.Add(answer.kind, otherFetched, at)
 				if verdict.IsConfirmed != answer.wantConfirmed {
 					t.Errorf("after %s it is confirmed: %t", answer.at, verdict.IsConfirmed)
 				}

@@ -49,17 +49,17 @@ type Verdict struct {
 	IsConfirmed bool
 }
 
-// Add records a verdict that Pipedream has given now. isProjectFine is true if the project has
-// answered for another account since Since. A doubtful verdict is confirmed when Pipedream gives it
-// again, two minutes later or while the project is fine; each other verdict is confirmed at once.
-func (v *Verdict) Add(kind VerdictKind, isProjectFine bool, now time.Time) {
+// Add records a verdict that Pipedream has given now. otherFetched is when the project has last given
+// out the credentials of another account; zero if it has not. A doubtful verdict is confirmed when
+// Pipedream gives it again, two minutes after the first time, or after it has given out the credentials
+// of another account meanwhile. Each other verdict is confirmed at once.
+func (v *Verdict) Add(kind VerdictKind, otherFetched, now time.Time) {
 	if v.Kind != kind {
 		*v = Verdict{Kind: kind, Since: now, IsConfirmed: !kind.IsDoubtful()}
-		isProjectFine = false
 	}
 	v.Count++
 	v.Last = now
-	if v.Count > 1 && (isProjectFine || now.Sub(v.Since) >= confirmationAfter) {
+	if v.Count > 1 && (otherFetched.After(v.Since) || now.Sub(v.Since) >= confirmationAfter) {
 		v.IsConfirmed = true
 	}
 }

@@ -197,7 +197,7 @@ func (st *state) applyClusterFailed(s snapshot, o clusterFailed) {
 func (st *state) applyVerdict(s snapshot, o verdictGiven) {
 	st.attempt.countTriggered(o.why, o.at)
 	a := &st.attempt
-	a.verdict.Add(verdictKindOf(o.cause.Kind), o.isProjectFine, o.at)
+	a.verdict.Add(verdictKindOf(o.cause.Kind), o.otherFetched, o.at)
 	a.verdictFailure = attempt.New(rows.Of(reasonOf(o.cause.Kind)), o.cause.Error(), s.inputs(), o.at).After(a.verdictFailure)
 	a.verdictFor, a.failure, a.overtaken = s.desired.Request, nil, 0
 	a.looks.Add(s.desired, nil, false, o.at)

@@ -83,7 +83,7 @@ func (a actions) request(ctx context.Context, s snapshot, st state, why refresh.
 	if !cause.Kind.IsAboutAccount() {
 		return lookFailed{cause: cause, sentAt: sentAt, why: why, at: a.clock.Now()}, nil
 	}
-	return verdictGiven{cause: cause, why: why, isProjectFine: advice.IsProjectFine, at: a.clock.Now()}, nil
+	return verdictGiven{cause: cause, why: why, otherFetched: advice.OtherFetched, at: a.clock.Now()}, nil
 }
 
 // causeOf returns an error as one of Pipedream's API.

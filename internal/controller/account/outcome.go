@@ -92,10 +92,10 @@ type (
 	verdictGiven struct {
 		cause *pipedream.Error
 		why   refresh.Why
-		// isProjectFine is true if the project has answered for another account since the verdict was
-		// first given.
-		isProjectFine bool
-		at            time.Time
+		// otherFetched is when the project has last given out the credentials of another account; zero if it
+		// has not.
+		otherFetched time.Time
+		at           time.Time
 	}
 
 	// unchanged: the account was looked at, and the Secret holds all of it already.

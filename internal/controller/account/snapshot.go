@@ -72,10 +72,11 @@ func desiredBy(account *v1alpha1.PipedreamAccount, api string) refresh.Desired {
 
 // subject tells the account from any other of its project.
 func (s snapshot) subject() string {
-	if spec := s.account.Spec; spec.AccountID == "" {
-		return spec.App + "/" + spec.ExternalUserID
+	spec := s.account.Spec
+	if spec.AccountID == "" {
+		return string(s.account.TargetEnvironment()) + "/" + spec.App + "/" + spec.ExternalUserID
 	}
-	return s.account.Spec.AccountID
+	return string(s.account.TargetEnvironment()) + "/" + spec.AccountID
 }
 
 // query returns the request for the account.

@@ -48,7 +48,7 @@ var verdictRows = []reason.Row{
 		Places: []reason.Place{
 			{
 				Condition: v1alpha1.ConditionReady, Status: metav1.ConditionFalse,
-				When: "Pipedream has said again that there is no such account, two minutes later or after it answered for another account of the project",
+				When: "Pipedream has said again that there is no such account, two minutes later or after it gave out the credentials of another account of the project",
 			},
 			{Condition: v1alpha1.ConditionFetched, Status: metav1.ConditionFalse},
 		},
@@ -67,7 +67,7 @@ var verdictRows = []reason.Row{
 		Places: []reason.Place{
 			{
 				Condition: v1alpha1.ConditionReady, Status: metav1.ConditionFalse,
-				When: "Pipedream has said again that it does not give the credentials out, two minutes later or after it answered for another account of the project",
+				When: "Pipedream has said again that it does not give the credentials out, two minutes later or after it gave out the credentials of another account of the project",
 			},
 			{Condition: v1alpha1.ConditionFetched, Status: metav1.ConditionFalse},
 		},
