@@ -245,52 +245,65 @@ func TestVerdicts(t *testing.T) {
 		at   time.Duration
 		kind refresh.VerdictKind
 		// otherFetched is when another account of the project was fetched; never if it is 0.
-		otherFetched  time.Duration
-		wantConfirmed bool
-		wantWait      time.Duration // until the next look
+		otherFetched time.Duration
+		want         refresh.VerdictKind // that is confirmed
+		wantWait     time.Duration       // until the next look
 	}
 	tests := map[string][]said{
 		"a death is certain": {
-			{0, refresh.Dead, 0, true, m},
-			{m, refresh.Dead, 0, true, 2 * m},
-			{3 * m, refresh.Dead, 0, true, 4 * m},
-			{7 * m, refresh.Dead, 0, true, 8 * m},
-			{15 * m, refresh.Dead, 0, true, 15 * m},
-			{30 * m, refresh.Dead, 0, true, 15 * m},
+			{0, refresh.Dead, 0, refresh.Dead, m},
+			{m, refresh.Dead, 0, refresh.Dead, 2 * m},
+			{3 * m, refresh.Dead, 0, refresh.Dead, 4 * m},
+			{7 * m, refresh.Dead, 0, refresh.Dead, 8 * m},
+			{15 * m, refresh.Dead, 0, refresh.Dead, 15 * m},
+			{30 * m, refresh.Dead, 0, refresh.Dead, 15 * m},
 		},
 		"a 404 is confirmed by time": {
-			{0, refresh.NotFound, 0, false, 30 * s},
-			{30 * s, refresh.NotFound, 0, false, m},
-			{90 * s, refresh.NotFound, 0, false, 2 * m},
-			{210 * s, refresh.NotFound, 0, true, 4 * m},
-			{450 * s, refresh.NotFound, 0, true, 8 * m},
+			{0, refresh.NotFound, 0, "", 30 * s},
+			{30 * s, refresh.NotFound, 0, "", m},
+			{90 * s, refresh.NotFound, 0, "", 2 * m},
+			{210 * s, refresh.NotFound, 0, refresh.NotFound, 4 * m},
+			{450 * s, refresh.NotFound, 0, refresh.NotFound, 8 * m},
 		},
 		"a 404 is confirmed by another account of the project": {
-			{0, refresh.NotFound, 0, false, 30 * s}, {30 * s, refresh.NotFound, 20 * s, true, m},
+			{0, refresh.NotFound, 0, "", 30 * s}, {30 * s, refresh.NotFound, 20 * s, refresh.NotFound, m},
 		},
 		"a 404 is not confirmed by an account that was fetched before": {
-			{10 * s, refresh.NotFound, 5 * s, false, 30 * s}, {40 * s, refresh.NotFound, 10 * s, false, m},
-			{100 * s, refresh.NotFound, 11 * s, true, 2 * m},
+			{10 * s, refresh.NotFound, 5 * s, "", 30 * s}, {40 * s, refresh.NotFound, 10 * s, "", m},
+			{100 * s, refresh.NotFound, 11 * s, refresh.NotFound, 2 * m},
 		},
 		"the first 404 is not confirmed by anything": {
-			{10 * s, refresh.NotFound, 10 * s, false, 30 * s},
+			{10 * s, refresh.NotFound, 10 * s, "", 30 * s},
 		},
 		"missing credentials after a 404 begin anew": {
-			{0, refresh.NotFound, 0, false, 30 * s},
-			{3 * m, refresh.NotExportable, 2 * m, false, 30 * s},
-			{6 * m, refresh.NotExportable, 0, true, m},
+			{0, refresh.NotFound, 0, "", 30 * s},
+			{3 * m, refresh.NotExportable, 2 * m, "", 30 * s},
+			{6 * m, refresh.NotExportable, 0, refresh.NotExportable, m},
 		},
 		"a death after a 404 is certain": {
-			{0, refresh.NotFound, 0, false, 30 * s}, {30 * s, refresh.Dead, 0, true, m},
+			{0, refresh.NotFound, 0, "", 30 * s}, {30 * s, refresh.Dead, 0, refresh.Dead, m},
 		},
 		"a confirmed verdict stays so": {
-			{0, refresh.NotExportable, 0, false, 30 * s},
-			{30 * s, refresh.NotExportable, 20 * s, true, m},
-			{31 * s, refresh.NotExportable, 0, true, 2 * m},
+			{0, refresh.NotExportable, 0, "", 30 * s},
+			{30 * s, refresh.NotExportable, 20 * s, refresh.NotExportable, m},
+			{31 * s, refresh.NotExportable, 0, refresh.NotExportable, 2 * m},
 		},
-		"two that match are certain":   {{0, refresh.Ambiguous, 0, true, m}},
-		"another app is certain":       {{0, refresh.Mismatch, 0, true, m}},
-		"a request comes at the death": {{0, refresh.Dead, 0, true, m}, {10 * s, refresh.Dead, 0, true, 2 * m}},
+		"a death is not ended by a 404": {
+			{0, refresh.Dead, 0, refresh.Dead, m},
+			{m, refresh.NotFound, 0, refresh.Dead, 30 * s},
+			{4 * m, refresh.NotFound, 0, refresh.NotFound, m},
+		},
+		"a death is not ended by two that match": {
+			{0, refresh.Dead, 0, refresh.Dead, m},
+			{m, refresh.Ambiguous, 0, refresh.Dead, m},
+		},
+		"a 404 after two that match is doubtful": {
+			{0, refresh.Ambiguous, 0, "", m},
+			{m, refresh.NotFound, 0, "", 30 * s},
+		},
+		"two that match say nothing about the credentials": {{0, refresh.Ambiguous, 0, "", m}},
+		"another app says nothing about the credentials":   {{0, refresh.Mismatch, 0, "", m}},
+		"a request comes at the death":                     {{0, refresh.Dead, 0, refresh.Dead, m}, {10 * s, refresh.Dead, 0, refresh.Dead, 2 * m}},
 	}
 	for name, answers := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -303,8 +316,8 @@ func TestVerdicts(t *testing.T) {
 					otherFetched = now.Add(answer.otherFetched)
 				}
 				verdict.Add(answer.kind, otherFetched, at)
-				if verdict.IsConfirmed != answer.wantConfirmed {
-					t.Errorf("after %s it is confirmed: %t", answer.at, verdict.IsConfirmed)
+				if verdict.Confirmed != answer.want {
+					t.Errorf("after %s the confirmed verdict is %q, want %q", answer.at, verdict.Confirmed, answer.want)
 				}
 				facts := quiet().facts
 				facts.Verdict = verdict

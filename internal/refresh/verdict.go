@@ -30,6 +30,10 @@ const (
 // minute.
 func (k VerdictKind) IsDoubtful() bool { return k == NotFound || k == NotExportable }
 
+// isAboutCredentials reports whether a verdict says that the credentials which were given out before are not
+// good any longer. Ambiguous and Mismatch say only that the spec does not tell which account it means.
+func (k VerdictKind) isAboutCredentials() bool { return k != Ambiguous && k != Mismatch }
+
 const (
 	firstDoubtWait    = 30 * time.Second
 	firstVerdictWait  = time.Minute
@@ -45,8 +49,10 @@ type Verdict struct {
 	Since, Last time.Time
 	// Count is how often in a row Pipedream has said so.
 	Count int
-	// IsConfirmed is true if the credentials in the Secret must not be called good any longer.
-	IsConfirmed bool
+	// Confirmed is the last verdict that was confirmed, and that says that the credentials in the Secret
+	// must not be called good any longer; empty if there is none. A verdict of another kind does not end
+	// it: only credentials that Pipedream gives out do.
+	Confirmed VerdictKind
 }
 
 // Add records a verdict that Pipedream has given now. otherFetched is when the project has last given
@@ -55,12 +61,13 @@ type Verdict struct {
 // of another account meanwhile. Each other verdict is confirmed at once.
 func (v *Verdict) Add(kind VerdictKind, otherFetched, now time.Time) {
 	if v.Kind != kind {
-		*v = Verdict{Kind: kind, Since: now, IsConfirmed: !kind.IsDoubtful()}
+		*v = Verdict{Kind: kind, Since: now, Confirmed: v.Confirmed}
 	}
 	v.Count++
 	v.Last = now
-	if v.Count > 1 && (otherFetched.After(v.Since) || now.Sub(v.Since) >= confirmationAfter) {
-		v.IsConfirmed = true
+	isCertain := !kind.IsDoubtful() || v.Count > 1 && (otherFetched.After(v.Since) || now.Sub(v.Since) >= confirmationAfter)
+	if isCertain && kind.isAboutCredentials() {
+		v.Confirmed = kind
 	}
 }
 

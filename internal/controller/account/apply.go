@@ -63,8 +63,8 @@ func (st *state) applyObserved(s snapshot, o observed) {
 	if !isUnseen(s, st.reporting) {
 		st.reporting.status = nil
 	}
-	if st.attempt.verdictFor != s.desired.Request {
-		st.attempt.verdict, st.attempt.verdictFailure, st.attempt.verdictFor = refresh.Verdict{}, nil, s.desired.Request
+	if st.attempt.verdict.request != s.desired.Request {
+		st.attempt.askForAnother(s)
 	}
 	limitWait(st, s)
 }
@@ -192,18 +192,6 @@ func (st *state) applyClusterFailed(s snapshot, o clusterFailed) {
 	failed.NotBefore = failed.Paced(s.identity(), goodUntil(s, *st), o.at)
 }
 
-// applyVerdict remembers what Pipedream says about the account. It is no failed attempt: Pipedream has
-// answered.
-func (st *state) applyVerdict(s snapshot, o verdictGiven) {
-	st.attempt.countTriggered(o.why, o.at)
-	a := &st.attempt
-	a.verdict.Add(verdictKindOf(o.cause.Kind), o.otherFetched, o.at)
-	a.verdictFailure = attempt.New(rows.Of(reasonOf(o.cause.Kind)), o.cause.Error(), s.inputs(), o.at).After(a.verdictFailure)
-	a.verdictFor, a.failure, a.overtaken = s.desired.Request, nil, 0
-	a.looks.Add(s.desired, nil, false, o.at)
-	a.isRestored = false
-}
-
 // applyLook remembers that the account was looked at, and that Pipedream gives its credentials out.
 func (st *state) applyLook(s snapshot, seen look, why refresh.Why) {
 	st.attempt.countTriggered(why, seen.at)
@@ -213,7 +201,7 @@ func (st *state) applyLook(s snapshot, seen look, why refresh.Why) {
 	}
 	a := &st.attempt
 	a.looks.Add(s.desired, before, seen.isNewer && !seen.isStale, seen.at)
-	a.verdict, a.verdictFailure, a.overtaken = refresh.Verdict{}, nil, 0
+	a.verdict, a.overtaken = a.verdict.ended(), 0
 	a.health, a.omitted = seen.health, seen.omitted
 	if !seen.isStale || before != nil && refresh.HasJustExpired(seen.record.Record, seen.at) {
 		a.failure = nil
@@ -225,6 +213,7 @@ func (st *state) applyLook(s snapshot, seen look, why refresh.Why) {
 
 func (st *state) applyWritten(s snapshot, o written) {
 	st.applyLook(s, o.look, o.why)
+	st.attempt.verdictOfHeld = verdictState{}
 	version := o.target.ResourceVersion
 	st.cache.target = ownedsecret.Seen{Version: version}
 	st.cache.targetType = targetType{uid: o.target.UID, name: s.account.TargetType()}

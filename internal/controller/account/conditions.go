@@ -21,7 +21,7 @@ func readyCondition(v view, status *v1alpha1.PipedreamAccountStatus, current ref
 	ready := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse}
 	switch current {
 	case refresh.StateValid:
-		if because := unreadyVerdict(v.state); because != "" {
+		if because := v.state.attempt.verdict.unreadyReason(); because != "" {
 			row := rows.Of(because)
 			ready.Reason = because
 			ready.Message = row.Meaning + " The Secret holds credentials from " + show(status.FetchTime) + ". Condition Fetched says who must act."
@@ -80,10 +80,10 @@ func fetchedCondition(v view, status *v1alpha1.PipedreamAccountStatus, failed *a
 func healthyCondition(v view) metav1.Condition {
 	healthy := metav1.Condition{Type: v1alpha1.ConditionHealthy, Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonHealthUnknown}
 	switch known := v.state.attempt; {
-	case known.verdict.Kind == refresh.Dead:
+	case known.verdict.given.Kind == refresh.Dead:
 		healthy.Status, healthy.Reason = metav1.ConditionFalse, v1alpha1.ReasonAccountDead
 		healthy.Message = "Pipedream says that the account is dead."
-	case known.verdict.Kind != "":
+	case known.verdict.given.Kind != "":
 		healthy.Message = "Pipedream says nothing about the health of the account. Condition Fetched says what it says."
 	case known.health == pipedream.Healthy:
 		healthy.Status, healthy.Reason = metav1.ConditionTrue, v1alpha1.ReasonAccountHealthy

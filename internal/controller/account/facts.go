@@ -43,7 +43,7 @@ func factsOf(s snapshot, st state) refresh.Facts {
 		Superseded:       isSuperseded(s, st),
 		Queued:           s.isQueued,
 		Looks:            a.looks,
-		Verdict:          a.verdict,
+		Verdict:          a.verdict.given,
 		Triggered:        a.triggered,
 		TemplateInvalid:  st.check.templateError(s.account.Generation) != nil,
 		OtherType:        isOfOtherType(s, st.cache.targetType),
@@ -73,7 +73,7 @@ func addFailures(facts *refresh.Facts, s snapshot, a attemptState) {
 			facts.ClusterNotBefore = later(facts.ClusterNotBefore, failed.NotBefore)
 		}
 	}
-	if given := a.verdictFailure; given != nil {
+	if given := a.verdict.failure; given != nil {
 		facts.NotBefore = later(facts.NotBefore, given.NotBefore)
 		facts.Changed = facts.Changed || a.failure == nil && !given.Tried.IsSameAs(s.inputs())
 	}
@@ -148,26 +148,7 @@ func goodUntil(s snapshot, st state) time.Time {
 
 // isReady reports whether condition Ready is True now.
 func isReady(s snapshot, st state) bool {
-	return refresh.CurrentCredentials(s.desired, factsOf(s, st), s.now) == refresh.StateValid && unreadyVerdict(st) == ""
-}
-
-// unreadyVerdict returns the reason for which the credentials in the Secret must not be called good
-// although they have not expired; empty if there is none.
-func unreadyVerdict(st state) string {
-	given := st.attempt.verdict
-	if !given.IsConfirmed {
-		return ""
-	}
-	switch given.Kind {
-	case refresh.Dead:
-		return v1alpha1.ReasonAccountDead
-	case refresh.NotFound:
-		return v1alpha1.ReasonAccountNotFound
-	case refresh.NotExportable:
-		return v1alpha1.ReasonAccountNotExportable
-	case refresh.Ambiguous, refresh.Mismatch:
-	}
-	return ""
+	return refresh.CurrentCredentials(s.desired, factsOf(s, st), s.now) == refresh.StateValid && st.attempt.verdict.unreadyReason() == ""
 }
 
 // nearEndOf returns from when on the credentials in the Secret are in danger; zero if there are none that
@@ -211,17 +192,6 @@ func reasonOf(failed pipedream.Kind) string {
 	}
 	return v1alpha1.ReasonEndpointUnavailable
 }
-
-// verdicts are the verdicts of package refresh, by the failures of package pipedream.
-var verdicts = map[pipedream.Kind]refresh.VerdictKind{
-	pipedream.AccountDead:          refresh.Dead,
-	pipedream.AccountNotFound:      refresh.NotFound,
-	pipedream.AccountNotExportable: refresh.NotExportable,
-	pipedream.AccountAmbiguous:     refresh.Ambiguous,
-	pipedream.AccountMismatch:      refresh.Mismatch,
-}
-
-func verdictKindOf(given pipedream.Kind) refresh.VerdictKind { return verdicts[given] }
 
 func later(a, b time.Time) time.Time {
 	if a.After(b) {

@@ -16,10 +16,10 @@
 //	report.go                              writing the status, events and log lines
 //	status.go conditions.go                what the status says
 //	actions.go fetch.go read.go write.go   the actions: each returns an outcome
-//	apply.go restore.go                    remembering outcomes, and restoring the state
+//	apply.go applyverdict.go restore.go    remembering outcomes, and restoring the state
 //	demand.go                              how many looks the accounts of each project ask for
 //	facts.go standing.go metrics.go        what is known from the snapshot and the state
-//	state.go                               what is remembered between two reconciles
+//	state.go verdict.go                    what is remembered between two reconciles
 //	templates.go                           the data of the Secret
 //	snapshot.go                            what one reconcile knows of the world
 //	outcome.go                             what an action has found out or done

@@ -22,11 +22,12 @@ func restore(s snapshot) *state {
 	st := &state{uid: s.account.UID, firstSeen: s.firstSeen}
 	st.attempt.isRestored = true
 	st.attempt.looks.Since = s.firstSeen
-	st.attempt.verdictFor = s.desired.Request
+	st.attempt.verdict.request = s.desired.Request
 	st.attempt.health = restoreHealth(s.account.Status)
 	if failed := restoreFailure(s); failed != nil {
 		st.restoreFailure(s, failed)
 	}
+	st.restoreConfirmed(s)
 	st.restoreCheck(s)
 	return st
 }
@@ -47,38 +48,67 @@ func (st *state) restoreFailure(s snapshot, failed *attempt.Failure) {
 	case v1alpha1.ReasonClusterUnavailable:
 		st.attempt.cluster = failed
 	default:
-		if given := verdictKindOf(failed.Row.Kind); given != "" && failed.Row.Reason != v1alpha1.ReasonAccessDenied {
+		if given := verdictKindOf(failed.Row.Kind); given != "" {
 			st.restoreVerdict(s, given, failed)
 			return
 		}
 		st.attempt.failure = failed
 	}
-	// A failed attempt does not end a verdict that has turned Ready False.
-	ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
-	if row := rows.Of(reasonIn(ready)); ready != nil && ready.Status == metav1.ConditionFalse && verdictKindOf(row.Kind) != "" {
-		st.restoreVerdict(s, verdictKindOf(row.Kind), attempt.New(row, "", failed.Tried, ready.LastTransitionTime.Time))
-	}
 }
 
-// restoreVerdict remembers what Pipedream has said about the account.
+// restoreVerdict remembers what Pipedream has last said about the account. How often it has said so is lost.
 func (st *state) restoreVerdict(s snapshot, given refresh.VerdictKind, shown *attempt.Failure) {
-	if s.account.Status.ObservedGeneration != s.account.Generation {
-		return // It may be about another account.
+	if !isAboutDesired(s) {
+		return
 	}
-	ready := meta.FindStatusCondition(s.account.Status.Conditions, v1alpha1.ConditionReady)
-	st.attempt.verdict = refresh.Verdict{
-		Kind: given, Since: shown.Since, Last: earlier(shown.Since, s.now), Count: 1,
-		IsConfirmed: reasonIn(ready) == shown.Row.Reason || !given.IsDoubtful(),
-	}
+	st.attempt.verdict.given = refresh.Verdict{Kind: given, Since: shown.Since, Last: earlier(shown.Since, s.now), Count: 1}
 	shown.IsRestored = true
-	st.attempt.verdictFailure = shown
+	st.attempt.verdict.failure = shown
 }
 
-func reasonIn(condition *metav1.Condition) string {
-	if condition == nil {
-		return ""
+// restoreConfirmed remembers the verdict that has turned condition Ready False. Condition Fetched may say
+// something else since: that the PipedreamAccount is suspended, or that an attempt has failed. Neither ends
+// the verdict.
+func (st *state) restoreConfirmed(s snapshot) {
+	shown := shownVerdict(s.account.Status)
+	if shown == nil || !isAboutDesired(s) {
+		return
 	}
-	return condition.Reason
+	row := rows.Of(shown.Reason)
+	if st.attempt.verdict.given.Kind == "" {
+		st.restoreVerdict(s, verdictKindOf(row.Kind), attempt.New(row, "", triedBefore(s), shown.LastTransitionTime.Time))
+	}
+	st.attempt.verdict.given.Confirmed = verdictKindOf(row.Kind)
+}
+
+// shownVerdict returns the condition that shows a confirmed verdict; nil if none does. Of credentials that have
+// expired, Ready says only that, and Healthy says that the account is dead.
+func shownVerdict(status v1alpha1.PipedreamAccountStatus) *metav1.Condition {
+	for _, kind := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionHealthy} {
+		if isVerdict(meta.FindStatusCondition(status.Conditions, kind)) {
+			return meta.FindStatusCondition(status.Conditions, kind)
+		}
+	}
+	return nil
+}
+
+// isVerdict reports whether a condition shows what Pipedream says about the account; nil does not.
+func isVerdict(condition *metav1.Condition) bool {
+	return condition != nil && condition.Status == metav1.ConditionFalse && verdictKindOf(rows.Of(condition.Reason).Kind) != ""
+}
+
+// isAboutDesired reports whether the status is about the account that the spec asks for. If the spec has
+// changed since, this is known only if Ready was about the credentials in the Secret, and the spec still asks
+// for their account.
+func isAboutDesired(s snapshot) bool {
+	status := s.account.Status
+	if status.ObservedGeneration == s.account.Generation {
+		return true
+	}
+	ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
+	isAboutHeld := isVerdict(ready) || ready != nil && ready.Status == metav1.ConditionTrue
+	held := s.record()
+	return isAboutHeld && held != nil && held.Request == s.desired.Request
 }
 
 func (st *state) restoreCheck(s snapshot) {
@@ -122,15 +152,7 @@ func restoreFailure(s snapshot) *attempt.Failure {
 	if fetched == nil || fetched.Status != metav1.ConditionFalse {
 		return nil
 	}
-	renewRequest := s.desired.RenewRequest
-	if held := s.record(); held != nil {
-		renewRequest = held.RenewRequest // Another may have been made since.
-	}
-	restored := attempt.New(rows.Of(fetched.Reason), "", attempt.Inputs{
-		Generation:         status.ObservedGeneration,
-		CredentialsVersion: status.ReferencedSecretResourceVersion,
-		RenewRequest:       renewRequest,
-	}, earlier(fetched.LastTransitionTime.Time, s.now))
+	restored := attempt.New(rows.Of(fetched.Reason), "", triedBefore(s), earlier(fetched.LastTransitionTime.Time, s.now))
 	restored.IsRestored, restored.RefusedOver = true, s.targetVersion()
 	if restored.IsDeletion() {
 		restored.RefusedOver = deletionOf(s).held
@@ -144,3 +166,16 @@ func restoreFailure(s snapshot) *attempt.Failure {
 }
 
 func (s snapshot) identity() string { return s.account.Namespace + "/" + s.account.Name }
+
+// triedBefore returns the inputs of the last attempt, as the status and the record tell.
+func triedBefore(s snapshot) attempt.Inputs {
+	renewRequest := s.desired.RenewRequest
+	if held := s.record(); held != nil {
+		renewRequest = held.RenewRequest // Another may have been made since.
+	}
+	return attempt.Inputs{
+		Generation:         s.account.Status.ObservedGeneration,
+		CredentialsVersion: s.account.Status.ReferencedSecretResourceVersion,
+		RenewRequest:       renewRequest,
+	}
+}

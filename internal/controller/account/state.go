@@ -102,11 +102,9 @@ type attemptState struct {
 	cluster *attempt.Failure
 	// blocker is what makes an attempt impossible now; nil if nothing does.
 	blocker *attempt.Failure
-	// verdict is what Pipedream says about the account with the request digest verdictFor.
-	// verdictFailure is the failure that it shows as; nil while there is no verdict.
-	verdict        refresh.Verdict
-	verdictFor     string
-	verdictFailure *attempt.Failure
+	// verdict is what Pipedream says about the account that the spec asks for. verdictOfHeld is what it has
+	// said about the account whose credentials are in the Secret, while the spec asks for another one.
+	verdict, verdictOfHeld verdictState
 	// looks are the looks that this process has made.
 	looks refresh.Looks
 	// health is what Pipedream last said about the account; empty if it has said nothing to this
@@ -155,7 +153,7 @@ func (a attemptState) activeFailure() *attempt.Failure {
 	case a.failure != nil:
 		return a.failure
 	}
-	return a.verdictFailure
+	return a.verdict.failure
 }
 
 // waitsForPipedream reports whether the last request to the API server has failed before the wait was over

@@ -151,8 +151,8 @@ func nextAttempt(v view) time.Time {
 		return time.Time{}
 	case v.decision.Action == refresh.Wait:
 		return v.decision.Until
-	case failed == v.state.attempt.verdictFailure:
-		return later(v.state.attempt.verdict.NotBefore(v.at), failed.NotBefore)
+	case failed == v.state.attempt.verdict.failure:
+		return later(v.state.attempt.verdict.given.NotBefore(v.at), failed.NotBefore)
 	}
 	return failed.NotBefore
 }

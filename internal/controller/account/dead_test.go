@@ -1,0 +1,150 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package account
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
+)
+
+// TestARestartKeepsTheVerdict restarts the operator while condition Fetched does not say, or does not say for this
+// generation, that the account is dead. Condition Ready must not become True before Pipedream has answered.
+func TestARestartKeepsTheVerdict(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		change  func(*v1alpha1.PipedreamAccount)
+		fetched string
+	}{
+		"it is suspended": {
+			change:  func(account *v1alpha1.PipedreamAccount) { account.Spec.Suspend = true },
+			fetched: v1alpha1.ReasonSuspended,
+		},
+		"it has another interval": {
+			change:  func(account *v1alpha1.PipedreamAccount) { account.Spec.FetchIntervalSeconds = 700 },
+			fetched: v1alpha1.ReasonAccountDead,
+		},
+	} {
+		for when, isSeen := range map[string]bool{"before the restart": true, "while the operator does not run": false} {
+			t.Run(name+" "+when, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t)
+				w.fetched(eachTenMinutes)
+				w.changeAccount(func(a *simulator.Account) { a.Dead = new(true) })
+				w.look()
+				w.wantReasons(v1alpha1.ReasonAccountDead, v1alpha1.ReasonAccountDead)
+				must(t, w.pipedream.AddFault(simulator.Fault{Endpoint: simulator.EndpointAny, Status: http.StatusServiceUnavailable}))
+				change(w, w.account(), test.change)
+				w.pass(30 * time.Second)
+				if isSeen {
+					w.reconcile()
+					w.wantReasons(test.fetched, v1alpha1.ReasonAccountDead)
+				}
+				w.restart()
+				w.reconcile()
+				if ready := w.condition(v1alpha1.ConditionReady); ready.Reason != v1alpha1.ReasonAccountDead {
+					t.Errorf("after the restart, Ready is %s %s: %s", ready.Status, ready.Reason, ready.Message)
+				}
+			})
+		}
+	}
+}
+
+// TestARestartOfASuspendedDeadAccountWritesNothing has the credentials of a dead account be good, or be expired.
+func TestARestartOfASuspendedDeadAccountWritesNothing(t *testing.T) {
+	t.Parallel()
+	for ready, age := range map[string]time.Duration{v1alpha1.ReasonAccountDead: time.Minute, v1alpha1.ReasonCredentialsExpired: 2 * time.Hour} {
+		t.Run(ready, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.fetched(eachTenMinutes)
+			w.changeAccount(func(a *simulator.Account) { a.Dead = new(true) })
+			w.look()
+			change(w, w.account(), func(account *v1alpha1.PipedreamAccount) { account.Spec.Suspend = true })
+			w.live(age)
+			w.reconcile()
+			w.wantReasons(v1alpha1.ReasonSuspended, ready)
+			w.restart()
+			w.wire.Reset()
+
+			w.reconcile()
+
+			w.wantRequests(map[string]int{})
+			w.wantReasons(v1alpha1.ReasonSuspended, ready)
+			w.wantCondition(v1alpha1.ConditionHealthy, metav1.ConditionFalse, v1alpha1.ReasonAccountDead)
+		})
+	}
+}
+
+// TestAnotherVerdictDoesNotEndADeath deletes a dead account, or connects two others for its user. The credentials in
+// the Secret are still the ones of the dead account.
+func TestAnotherVerdictDoesNotEndADeath(t *testing.T) {
+	t.Parallel()
+	for reason, happen := range map[string]func(*world){
+		v1alpha1.ReasonAccountNotFound: func(w *world) { w.pipedream.Accounts.Delete(accountID) },
+		v1alpha1.ReasonAccountAmbiguous: func(w *world) {
+			w.connect("apn_second", "lead:20m")
+			w.connect("apn_third", "lead:20m")
+		},
+	} {
+		t.Run(reason, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.fetched(eachTenMinutes, byUser)
+			w.changeAccount(func(a *simulator.Account) { a.Dead = new(true) })
+			w.look()
+			w.wantReasons(v1alpha1.ReasonAccountDead, v1alpha1.ReasonAccountDead)
+			happen(w)
+
+			w.look()
+
+			w.wantReasons(reason, v1alpha1.ReasonAccountDead)
+			w.restart()
+			w.reconcile()
+			w.wantReasons(reason, v1alpha1.ReasonAccountDead)
+		})
+	}
+}
+
+// TestADeadAccountIsAskedForAgain has the spec ask for another account for a moment, about which Pipedream does not
+// answer, or says that there is no such account.
+func TestADeadAccountIsAskedForAgain(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]*simulator.Fault{
+		"there is no other account": nil,
+		"Pipedream does not answer": {Endpoint: simulator.EndpointAny, Status: http.StatusServiceUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.fetched(eachTenMinutes)
+			w.changeAccount(func(a *simulator.Account) { a.Dead = new(true) })
+			w.look()
+			if fault != nil {
+				must(t, w.pipedream.AddFault(*fault))
+			}
+			ask := func(id string) {
+				change(w, w.account(), func(account *v1alpha1.PipedreamAccount) { account.Spec.AccountID = id })
+				w.pass(time.Second)
+				w.reconcile()
+				w.live(30 * time.Second)
+			}
+			ask("apn_typo")
+			if ready := w.condition(v1alpha1.ConditionReady); ready.Reason != v1alpha1.ReasonAccountOutdated {
+				t.Fatalf("Ready is %s: %s", ready.Reason, ready.Message)
+			}
+
+			ask(accountID)
+
+			if ready := w.condition(v1alpha1.ConditionReady); ready.Reason != v1alpha1.ReasonAccountDead {
+				t.Errorf("Ready is %s: %s", ready.Reason, ready.Message)
+			}
+		})
+	}
+}

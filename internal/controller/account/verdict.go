@@ -1,0 +1,49 @@
+// Copyright The pipedream-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package account
+
+import (
+	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller/attempt"
+	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/refresh"
+)
+
+// verdictState is what Pipedream has said about one account.
+type verdictState struct {
+	// request is the digest of which account it is.
+	request string
+	given   refresh.Verdict
+	// failure is the failure that the verdict shows as; nil while there is no verdict.
+	failure *attempt.Failure
+}
+
+// ended returns the state after Pipedream has given out the credentials of the account.
+func (v verdictState) ended() verdictState { return verdictState{request: v.request} }
+
+// unreadyReason returns the reason for which the credentials in the Secret must not be called good although
+// they have not expired; empty if there is none.
+func (v verdictState) unreadyReason() string {
+	switch v.given.Confirmed {
+	case refresh.Dead:
+		return v1alpha1.ReasonAccountDead
+	case refresh.NotFound:
+		return v1alpha1.ReasonAccountNotFound
+	case refresh.NotExportable:
+		return v1alpha1.ReasonAccountNotExportable
+	case refresh.Ambiguous, refresh.Mismatch:
+	}
+	return ""
+}
+
+// verdicts are the verdicts of package refresh, by the failures of package pipedream.
+var verdicts = map[pipedream.Kind]refresh.VerdictKind{
+	pipedream.AccountDead:          refresh.Dead,
+	pipedream.AccountNotFound:      refresh.NotFound,
+	pipedream.AccountNotExportable: refresh.NotExportable,
+	pipedream.AccountAmbiguous:     refresh.Ambiguous,
+	pipedream.AccountMismatch:      refresh.Mismatch,
+}
+
+func verdictKindOf(given pipedream.Kind) refresh.VerdictKind { return verdicts[given] }
