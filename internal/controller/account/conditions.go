@@ -132,21 +132,32 @@ func explainSuspension(status *v1alpha1.PipedreamAccountStatus) string {
 }
 
 // waitingCondition returns condition Fetched of an account that is due for a look and waits; nil if the
-// wait is over soon. The previous condition is nil if there is none.
+// wait is over soon, and the Secret is as the spec asks for until then. The previous condition is nil if there is none.
 func waitingCondition(v view, previous *metav1.Condition, isReady bool) *metav1.Condition {
 	waiting := &metav1.Condition{Type: v1alpha1.ConditionFetched, Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonQueued}
+	isOutdated := isSecretOutdated(v)
+	isUrgent := isOutdated || !isReady
 	switch {
-	case isWaiting(v.ticket) && (!isReady || isLongQueue(v.ticket, v.at)):
+	case isWaiting(v.ticket) && (isUrgent || isLongQueue(v.ticket, v.at)):
 		if unanswered := unansweredCondition(v.ticket, previous); unanswered != nil {
 			return unanswered
 		}
 		waiting.Message = explainQueue(v.ticket)
-	case v.decision.Action == refresh.Wait && v.decision.Why.IsTriggered() && (!isReady || v.decision.Until.Sub(v.at) > longQueue):
+	case v.decision.Action == refresh.Wait && (isOutdated || v.decision.Why.IsTriggered() && (isUrgent || v.decision.Until.Sub(v.at) > longQueue)):
 		waiting.Message = explainInterval(v)
+	case isOutdated:
+		waiting.Message = "The account is due for a look, because the Secret is not yet as the spec asks for."
 	default:
 		return nil
 	}
 	return waiting
+}
+
+// isSecretOutdated reports whether the Secret holds credentials that are not yet written as the spec asks for, or
+// are of another account.
+func isSecretOutdated(v view) bool {
+	held := v.record()
+	return held != nil && (held.Rendering != v.desired.Rendering || held.Request != v.desired.Request)
 }
 
 // unansweredCondition returns condition Fetched of an account that waits because Pipedream does not answer
