@@ -9,6 +9,7 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/controller/attempt"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller/conditions"
 	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/refresh"
@@ -50,18 +51,19 @@ func (st *state) restoreFailure(s snapshot, failed *attempt.Failure) {
 	default:
 		if given := verdictKindOf(failed.Row.Kind); given != "" {
 			st.restoreVerdict(s, given, failed)
-			return
+		} else {
+			st.attempt.failure = failed
 		}
-		st.attempt.failure = failed
 	}
 }
 
-// restoreVerdict remembers what Pipedream has last said about the account. How often it has said so is lost.
+// restoreVerdict remembers what Pipedream has last said about the account. How often it has said so, and when it did
+// for the last time, is lost; the failure says when the account is looked at again.
 func (st *state) restoreVerdict(s snapshot, given refresh.VerdictKind, shown *attempt.Failure) {
 	if !isAboutDesired(s) {
 		return
 	}
-	st.attempt.verdict.given = refresh.Verdict{Kind: given, Since: shown.Since, Last: earlier(shown.Since, s.now), Count: 1}
+	st.attempt.verdict.given = refresh.Verdict{Kind: given, Since: shown.Since, Count: 1}
 	shown.IsRestored = true
 	st.attempt.verdict.failure = shown
 }
@@ -152,7 +154,9 @@ func restoreFailure(s snapshot) *attempt.Failure {
 	if fetched == nil || fetched.Status != metav1.ConditionFalse {
 		return nil
 	}
-	restored := attempt.New(rows.Of(fetched.Reason), "", triedBefore(s), earlier(fetched.LastTransitionTime.Time, s.now))
+	row := rows.Of(fetched.Reason)
+	stalledAt := conditions.ChangedAt(status.Conditions, v1alpha1.ConditionStalled, row.Reason)
+	restored := attempt.New(row, "", triedBefore(s), attempt.SinceInStatus(row, fetched.LastTransitionTime.Time, stalledAt, s.now))
 	restored.IsRestored, restored.RefusedOver = true, s.targetVersion()
 	if restored.IsDeletion() {
 		restored.RefusedOver = deletionOf(s).held

@@ -70,6 +70,30 @@ func New(row reason.Row, detail string, tried Inputs, now time.Time) *Failure {
 	return &Failure{Row: row, Detail: detail, Tried: tried, Since: now.Truncate(time.Second), Count: 1}
 }
 
+// SinceInStatus returns since when attempts have failed for a reason, as far as a status tells. failedAt is when
+// the condition with the reason became False. stalledAt is when condition Stalled became True for the same
+// reason; zero if it is not True for that.
+//
+// The condition may have become False for another reason. So a reason that calls a person only after a grace
+// time begins now, as far as is known. If a person was called for this reason, it began the grace time
+// before that.
+func SinceInStatus(row reason.Row, failedAt, stalledAt, now time.Time) time.Time {
+	switch {
+	case row.Grace == 0:
+		return earlier(failedAt, now)
+	case !stalledAt.IsZero():
+		return earlier(stalledAt, now).Add(-row.Grace)
+	}
+	return now.Truncate(time.Second)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
 // IsTransient reports whether the failure may mend itself.
 func (f *Failure) IsTransient() bool { return f.Row.Class == reason.Transient || f.IsOutage }
 

@@ -119,6 +119,33 @@ func TestReasonOfAnotherVersion(t *testing.T) {
 	}
 }
 
+// TestSinceInStatus checks what a status tells of the begin of a failure.
+func TestSinceInStatus(t *testing.T) {
+	t.Parallel()
+	const grace = 2 * time.Minute
+	ago := func(duration time.Duration) time.Time { return now.Add(-duration) }
+	for name, test := range map[string]struct {
+		grace             time.Duration
+		failed, stalled   time.Time
+		want, stallsAfter time.Time
+	}{
+		"a person is called at once":                {0, ago(time.Hour), time.Time{}, ago(time.Hour), ago(time.Hour)},
+		"a person is called later, and was not yet": {grace, ago(time.Hour), time.Time{}, now, now.Add(grace)},
+		"a person was called":                       {grace, ago(time.Hour), ago(time.Minute), ago(3 * time.Minute), ago(time.Minute)},
+		"the clock was wrong when it failed":        {0, now.Add(time.Hour), time.Time{}, now, now},
+		"the clock was wrong when a person was called": {
+			grace, now.Add(time.Hour), now.Add(time.Hour), ago(grace), now,
+		},
+	} {
+		stalls := row(v1alpha1.ReasonCredentialsMissing, reason.Missing)
+		stalls.Stalls, stalls.Grace = true, test.grace
+		got := attempt.SinceInStatus(stalls, test.failed, test.stalled, now)
+		if !got.Equal(test.want) || !stalls.StallsAt(got).Equal(test.stallsAfter) {
+			t.Errorf("%s: it fails since %s, and a person is called at %s", name, got, stalls.StallsAt(got))
+		}
+	}
+}
+
 func TestNoFailure(t *testing.T) {
 	t.Parallel()
 	var none *attempt.Failure

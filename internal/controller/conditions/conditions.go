@@ -7,6 +7,7 @@ package conditions
 
 import (
 	"slices"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -33,4 +34,13 @@ func Changed(before, now []metav1.Condition, kind string) *metav1.Condition {
 		return nil
 	}
 	return current
+}
+
+// ChangedAt returns when the condition of a type last changed its status; zero if there is none with this
+// reason.
+func ChangedAt(all []metav1.Condition, kind, reason string) time.Time {
+	if condition := meta.FindStatusCondition(all, kind); condition != nil && condition.Reason == reason {
+		return condition.LastTransitionTime.Time
+	}
+	return time.Time{}
 }

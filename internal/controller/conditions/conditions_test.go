@@ -54,3 +54,20 @@ func TestChanged(t *testing.T) {
 		t.Error("two absent conditions are taken for the same")
 	}
 }
+
+func TestChangedAt(t *testing.T) {
+	t.Parallel()
+	all := []metav1.Condition{{Type: "Stalled", Reason: "Moon", LastTransitionTime: at}}
+	for name, test := range map[string]struct {
+		kind, reason string
+		want         time.Time
+	}{
+		"it is there":        {"Stalled", "Moon", at.Time},
+		"for another reason": {"Stalled", "Sun", time.Time{}},
+		"it is not there":    {"Ready", "Moon", time.Time{}},
+	} {
+		if got := conditions.ChangedAt(all, test.kind, test.reason); !got.Equal(test.want) {
+			t.Errorf("%s: it has changed at %s, want %s", name, got, test.want)
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/controller/attempt"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller/conditions"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	reasons "github.com/pipedream-operator/pipedream-operator/internal/reason/token"
 	"github.com/pipedream-operator/pipedream-operator/internal/renewal"
@@ -172,12 +173,14 @@ func restoreFailure(s snapshot) *attempt.Failure {
 	if renewed == nil || renewed.Status != metav1.ConditionFalse {
 		return nil
 	}
+	row := reasons.Rows.Of(renewed.Reason)
+	stalledAt := conditions.ChangedAt(status.Conditions, v1alpha1.ConditionStalled, row.Reason)
 	restored := &attempt.Failure{
-		Row:         reasons.Rows.Of(renewed.Reason),
+		Row:         row,
 		RefusedOver: s.targetVersion(),
 		IsRestored:  true,
 		WasReady:    meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady),
-		Since:       earlier(renewed.LastTransitionTime.Time, s.now),
+		Since:       attempt.SinceInStatus(row, renewed.LastTransitionTime.Time, stalledAt, s.now),
 		Tried: attempt.Inputs{
 			Generation:         status.ObservedGeneration,
 			CredentialsVersion: status.ClientSecretResourceVersion,

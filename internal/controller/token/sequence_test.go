@@ -207,6 +207,32 @@ func TestRestartDoesNotForgetThatAKeyIsMissing(t *testing.T) {
 	}
 }
 
+// TestARestartDoesNotMakeMissingCredentialsOlder restarts the operator after the credentials were deleted, which Pipedream
+// has refused for long. Credentials that are refused are not missing: the two minutes begin with the deletion.
+func TestARestartDoesNotMakeMissingCredentialsOlder(t *testing.T) {
+	w := newWorld(t)
+	w.issued()
+	must(t, w.pipedream.SetClient(clientID, "rotated"))
+	w.passUntil(w.token().Status.RenewalTime)
+	w.reconcile()
+	w.wantCondition(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonCredentialsRejected)
+	w.pass(3 * time.Minute)
+	must(t, w.admin.Delete(t.Context(), w.secret("credentials")))
+	w.reconcile()
+	w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionFalse, v1alpha1.ReasonCredentialsMissing)
+	w.wantNoCondition(v1alpha1.ConditionStalled)
+
+	w.restart()
+	w.reconcile()
+	w.wantNoCondition(v1alpha1.ConditionStalled)
+	w.pass(missingCredentialsGrace)
+	w.reconcile()
+	w.wantCondition(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonCredentialsMissing)
+	w.restart()
+	w.reconcile()
+	w.wantCondition(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonCredentialsMissing)
+}
+
 func TestRejectedCredentialsAreNotTriedWithEachChange(t *testing.T) {
 	tests := map[string]struct {
 		change func(w *world, i int)
