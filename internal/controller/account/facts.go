@@ -4,6 +4,7 @@
 package account
 
 import (
+	"slices"
 	"time"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
@@ -160,13 +161,43 @@ func nearEndOf(s snapshot) time.Time {
 	return time.Time{}
 }
 
-// laneOf returns the lane of the limiters in which a look waits.
-func laneOf(s snapshot, why refresh.Why) throttle.Lane {
+// requestLaneOf returns the lane in which the request for the account waits. A request that will hardly bring
+// credentials of any use does not go before the requests for other accounts that will.
+func requestLaneOf(s snapshot, st state, why refresh.Why) throttle.Lane {
+	lane := tokenLaneOf(s, why)
+	failed := st.attempt.failure
 	switch {
-	case why == refresh.Expired, why == refresh.Expiring && !s.now.Before(nearEndOf(s)):
+	case needsPerson(s, st.attempt):
+		return throttle.OnDemand
+	case failed != nil && failed.Row.Reason == v1alpha1.ReasonCredentialsStale && failed.HasSameInputs(s.inputs(), s.targetVersion()):
+		return max(lane, throttle.DueRenewal)
+	}
+	return lane
+}
+
+// needsPerson reports whether the last looks have shown that only a person can help, and nobody has changed
+// anything since, as far as the operator sees. A doubtful verdict does not show it.
+func needsPerson(s snapshot, a attemptState) bool {
+	shown := []*attempt.Failure{a.failure}
+	if given := a.verdict.given; !given.Kind.IsDoubtful() || given.Confirmed != "" {
+		shown = append(shown, a.verdict.failure)
+	}
+	return slices.ContainsFunc(shown, func(failed *attempt.Failure) bool {
+		return failed != nil && failed.Row.Class.NeedsPerson() && failed.HasSameInputs(s.inputs(), s.targetVersion())
+	})
+}
+
+// tokenLaneOf returns the lane in which the request for an access token waits, with which the account is looked at.
+// All accounts of the OAuth client use the token, so that the verdict about one account does not change the lane.
+func tokenLaneOf(s snapshot, why refresh.Why) throttle.Lane {
+	near := nearEndOf(s)
+	switch {
+	case why == refresh.Expired:
 		return throttle.NearEnd
 	case why == refresh.Missing, why == refresh.SecretEdited:
 		return throttle.FirstToken
+	case !near.IsZero() && !s.now.Before(near): // Whatever the look is for, it brings newer credentials.
+		return throttle.NearEnd
 	case why == refresh.Expiring, why == refresh.IntervalElapsed:
 		return throttle.DueRenewal
 	}

@@ -34,9 +34,8 @@ func (a actions) fetch(ctx context.Context, s snapshot, st state, why refresh.Wh
 	if ended := a.lookAgain(ctx, s); ended != nil {
 		return ended, nil
 	}
-	lane := laneOf(s, why)
 	lent, err := a.bearers.Acquire(ctx, bearer.Need{
-		Requester: s.requester(), Lane: lane, CredentialReference: s.credentialsReference(), Credentials: s.clientCredentials,
+		Requester: s.requester(), Lane: tokenLaneOf(s, why), CredentialReference: s.credentialsReference(), Credentials: s.clientCredentials,
 		Project: s.account.Spec.ProjectID, Account: s.subject(), BypassRefusalCache: bypassesRefusals(s, st),
 	})
 	waiting, isWaiting := errors.AsType[*bearer.WaitingError](err)
@@ -50,7 +49,9 @@ func (a actions) fetch(ctx context.Context, s snapshot, st state, why refresh.Wh
 	case err != nil:
 		return lookFailed{cause: causeOf(err), sentAt: s.now, why: why, at: a.clock.Now()}, nil
 	}
-	ticket := a.requests.Reserve(s.account.Spec.ProjectID, s.requester(), throttle.ReserveOptions{Lane: lane, Expiry: expiryOf(s, why)})
+	ticket := a.requests.Reserve(s.account.Spec.ProjectID, s.requester(), throttle.ReserveOptions{
+		Lane: requestLaneOf(s, st, why), Expiry: expiryOf(s, why),
+	})
 	if !ticket.IsReady {
 		return queued{ticket}, nil
 	}
