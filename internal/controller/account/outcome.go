@@ -146,6 +146,8 @@ type (
 	// overtaken: another writer was faster. detail and at are as in clusterFailed.
 	overtaken struct {
 		detail string
+		// target is the Secret as it was read after that; nil if there is none any longer.
+		target *metav1.PartialObjectMetadata
 		at     time.Time
 	}
 

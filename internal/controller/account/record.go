@@ -14,6 +14,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/refresh"
+	"github.com/pipedream-operator/pipedream-operator/internal/retry"
 )
 
 // layout lists what is recorded on the Secret of a PipedreamAccount.
@@ -123,6 +124,19 @@ func (r record) settledBy(earlier record) record {
 		r.NextRefreshTime = earlier.NextRefreshTime
 	}
 	return r
+}
+
+// isOlderThan reports whether the record is of an answer that was given before the one of another record; nil is
+// never older. A record from far ahead is from a clock that was wrong, and says nothing. Of two answers in one
+// second, the credentials that expire first are older.
+func (r record) isOlderThan(other *record, now time.Time) bool {
+	switch {
+	case other == nil, other.FetchTime.Sub(now) > retry.MaxClockSkew:
+		return false
+	case r.FetchTime.Equal(other.FetchTime):
+		return !r.ExpirationTime.IsZero() && r.ExpirationTime.Before(other.ExpirationTime)
+	}
+	return r.FetchTime.Before(other.FetchTime)
 }
 
 func isNearlySame(a, b time.Time) bool {

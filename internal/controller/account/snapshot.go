@@ -107,7 +107,9 @@ func (s snapshot) after(o outcome) snapshot {
 		s.target, s.ticket = o.target, throttle.Ticket{}
 	case written:
 		s.ticket, s.target, s.writtenBecause = throttle.Ticket{}, o.target, o.why
-	case kept, unchanged, lookFailed, verdictGiven, unrenderable, writeRefused, clusterFailed, overtaken, abandoned, bearerRefused:
+	case overtaken:
+		s.target, s.ticket = o.target, throttle.Ticket{}
+	case kept, unchanged, lookFailed, verdictGiven, unrenderable, writeRefused, clusterFailed, abandoned, bearerRefused:
 		s.ticket = throttle.Ticket{} // The turn has come, or no request is made.
 	}
 	return s

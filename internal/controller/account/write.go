@@ -16,23 +16,25 @@ import (
 )
 
 // store writes the credentials of an account to the Secret, if the Secret does not hold all of them
-// already. Credentials that have expired are not written: a consumer could do nothing with them.
+// already. Credentials that have expired are not written: a consumer could do nothing with them. Nor are the
+// credentials of an answer that is older than the one in the Secret: another operator was faster, such as the new
+// leader, and the provider may have ended the older credentials since.
 func (a actions) store(ctx context.Context, s snapshot, st state, why refresh.Why, fetched pipedream.Account) (outcome, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
 	defer cancel()
-	seen := look{
+	answer := look{
 		record: recordOf(fetched, s.desired), health: fetched.Health, omitted: omitted(s.account, fetched.Credentials),
 		isNewer: true, at: a.clock.Now(),
 	}
-	seen.isStale = !seen.record.ExpirationTime.IsZero() && !seen.at.Before(seen.record.ExpirationTime)
+	answer.isStale = !answer.record.ExpirationTime.IsZero() && !answer.at.Before(answer.record.ExpirationTime)
 	var err error
 	for range maxOvertaken {
 		if ended := a.unwritable(ctx, s); ended != nil {
 			return ended, nil
 		}
-		var secret *corev1.Secret
-		if secret, seen, err = built(s, st, seen, fetched); err != nil {
-			return unrenderable{err: err, why: why, at: seen.at}, nil
+		secret, seen, unrendered := built(s, st, answer, fetched)
+		if unrendered != nil {
+			return unrenderable{err: unrendered, why: why, at: answer.at}, nil
 		}
 		if secret == nil || seen.isStale {
 			return unchanged{look: seen, why: why}, nil
@@ -51,8 +53,11 @@ func (a actions) store(ctx context.Context, s snapshot, st state, why refresh.Wh
 			return a.uncertain(readErr)
 		}
 		s.target = live
+		if now := a.clock.Now(); answer.record.isOlderThan(s.record(), now) {
+			return overtaken{detail: err.Error(), target: s.target, at: now}, err
+		}
 	}
-	return overtaken{detail: err.Error(), at: a.clock.Now()}, err
+	return overtaken{detail: err.Error(), target: s.target, at: a.clock.Now()}, err
 }
 
 // unwritable returns the outcome if the Secret must not be written now; else nil.
