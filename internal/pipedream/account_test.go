@@ -23,6 +23,9 @@ var (
 	byKey  = pipedream.AccountQuery{AccountID: "apn_1"}
 )
 
+// lastTime is the last second that a record and a status can hold.
+var lastTime = time.Date(9999, time.December, 31, 23, 59, 59, 0, time.UTC)
+
 // account returns an account with changed fields, in JSON. A field that is "-" is left out.
 func account(change ...string) string {
 	fields := map[string]string{
@@ -226,7 +229,11 @@ func TestWhatAnAccountSays(t *testing.T) {
 		"an expiry in the past":       {change: []string{"expires_at", `"2026-03-01T11:00:00Z"`}, want: func(p *plain) { p.Expires = second.Add(-time.Hour) }},
 		"an expiry in another zone":   {change: []string{"expires_at", `"2026-03-01T14:00:00+01:00"`}, want: func(*plain) {}},
 		"an expiry in the year 1":     {change: []string{"expires_at", `"0001-01-01T00:00:00Z"`}, want: func(p *plain) { p.Expires = time.Time{}.Add(time.Second) }},
-		"an expiry in the year 9999":  {change: []string{"expires_at", `"9999-12-31T23:59:59Z"`}, want: func(p *plain) { p.Expires = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC) }},
+		"an expiry in the year 9999":  {change: []string{"expires_at", `"9999-12-31T23:59:59Z"`}, want: func(p *plain) { p.Expires = lastTime }},
+		"an expiry in the year 10000": {change: []string{"expires_at", `"9999-12-31T23:59:59-01:00"`}, want: func(p *plain) { p.Expires = lastTime }},
+		"an expiry before the year 0": {change: []string{"expires_at", `"0000-01-01T00:00:00+01:00"`}, want: func(p *plain) { p.Expires = time.Time{}.Add(time.Second) }},
+		"a refresh in the year 10000": {change: []string{"next_refresh_at", `"9999-12-31T23:59:59.9-23:59"`}, want: func(p *plain) { p.Next = lastTime }},
+		"a refresh before the year 0": {change: []string{"next_refresh_at", `"0000-01-01T00:00:00+23:59"`}, want: func(p *plain) { p.Next = time.Time{}.Add(time.Second) }},
 		"a refresh at no time":        {change: []string{"next_refresh_at", `"c4n4ry"`}, want: func(p *plain) { p.Next = time.Time{} }},
 		"no slug of the app":          {change: []string{"app", `{"id":"app_1","name":"c4n4ry"}`}, want: func(p *plain) { p.App = "" }},
 		"an unusable slug of the app": {change: []string{"app", `{"name_slug":"C4n4ry\n"}`}, want: func(p *plain) { p.App = "" }},

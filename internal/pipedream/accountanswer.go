@@ -270,11 +270,26 @@ func (p accountPage) parseTime(raw json.RawMessage) (time.Time, error) {
 	if at.Sub(p.now) < farFuture {
 		at = at.Add(p.clockAhead)
 	}
-	at = at.UTC().Truncate(time.Second)
-	if at.IsZero() {
-		at = at.Add(time.Second) // The zero time would say that there is no such time.
+	return recordable(at.UTC().Truncate(time.Second)), nil
+}
+
+// firstTime and lastTime limit the times of an answer. The zero time would say that there is no such
+// time, and RFC 3339 can't write a year with five digits, or one before the year 0. A time can get such
+// a year by its time zone.
+var (
+	firstTime = time.Time{}.Add(time.Second)
+	lastTime  = time.Date(9999, time.December, 31, 23, 59, 59, 0, time.UTC)
+)
+
+// recordable returns the time that is nearest to a given one, and that can be written and read again.
+func recordable(at time.Time) time.Time {
+	switch {
+	case at.Before(firstTime):
+		return firstTime
+	case at.After(lastTime):
+		return lastTime
 	}
-	return at, nil
+	return at
 }
 
 // clockAhead returns how much the clock of the caller is ahead of the one of Pipedream, in whole
