@@ -91,7 +91,7 @@ type Account struct {
 	// if the answer does not have a name slug of that form.
 	App string
 	// ExternalUserID is the end user who has connected the account. It is empty if the answer does
-	// not name the user.
+	// not name the user in a readable form.
 	ExternalUserID Sensitive
 	// Credentials are the values by the name of their field, at least one and at most 64. Texts are
 	// as they are, all other values are compact JSON. The refresh token and the secret of the OAuth
@@ -168,54 +168,6 @@ func (c *Client) accountOfUser(ctx context.Context, token Sensitive, query Accou
 	return Account{}, found.ambiguous("there are more than three pages of accounts")
 }
 
-// matches are the accounts of a listing, over all of its pages.
-type matches struct {
-	// ids are the accounts that were listed, whether they match or not.
-	ids []string
-	// alive and dead are the accounts that match.
-	alive, dead []listed
-}
-
-// listed is an account with the page on which it is.
-type listed struct {
-	account rawAccount
-	page    accountPage
-}
-
-// add adds a page, and reports whether it lists an account that no page before has listed. The API
-// may apply a filter or not: so the query is compared with all that an account says of itself.
-func (m *matches) add(query AccountQuery, page accountPage) (isNew bool) {
-	for _, account := range page.accounts {
-		if slices.Contains(m.ids, account.id) {
-			continue
-		}
-		m.ids = append(m.ids, account.id)
-		isNew = true
-		switch {
-		case account.isOfOtherApp(query.App), account.externalID != "" && account.externalID != query.ExternalUserID:
-		case account.isDead:
-			m.dead = append(m.dead, listed{account, page})
-		default:
-			m.alive = append(m.alive, listed{account, page})
-		}
-	}
-	return isNew
-}
-
-func (m *matches) pick() (Account, error) {
-	switch {
-	case len(m.alive) == 1:
-		return m.alive[0].page.read(m.alive[0].account)
-	case len(m.dead) > 0:
-		return m.dead[0].page.read(m.dead[0].account)
-	}
-	return Account{}, &Error{Kind: AccountNotFound, StatusCode: http.StatusOK, Detail: "no account matches"}
-}
-
-func (m *matches) ambiguous(detail string) error {
-	return &Error{Kind: AccountAmbiguous, StatusCode: http.StatusOK, Detail: detail}
-}
-
 // pickByID returns the account of an answer that must have the one that was asked for.
 func (q AccountQuery) pickByID(page accountPage) (Account, error) {
 	i := slices.IndexFunc(page.accounts, func(account rawAccount) bool { return account.id == q.AccountID })
@@ -224,8 +176,15 @@ func (q AccountQuery) pickByID(page accountPage) (Account, error) {
 		return Account{}, &Error{Kind: AccountNotFound, StatusCode: page.status, Detail: "no account matches"}
 	case i < 0:
 		return Account{}, &Error{Kind: Malformed, StatusCode: page.status, Detail: "the answer is about another account"}
-	case q.App != "" && page.accounts[i].isOfOtherApp(q.App):
+	case q.App == "":
+		return page.read(page.accounts[i])
+	}
+	switch page.accounts[i].compareApp(q.App) {
+	case isOther:
 		return Account{}, &Error{Kind: AccountMismatch, StatusCode: page.status, Detail: "the account is of another app"}
+	case isUnclear:
+		return Account{}, unclear(page.status)
+	case isSame:
 	}
 	return page.read(page.accounts[i])
 }

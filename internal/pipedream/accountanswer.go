@@ -47,19 +47,17 @@ type accountPage struct {
 
 // rawAccount is an account as it is in an answer.
 type rawAccount struct {
-	id, externalID string
-	isDead         bool
-	// appID and appSlug are empty if the answer does not have them.
-	appID, appSlug string
-	authType       string
-	health         Health
+	id     string
+	isDead bool
+	// user is the end user who has connected the account.
+	user name
+	// appSlug is the name slug of the app. appID is empty if the answer does not have it.
+	appSlug  name
+	appID    string
+	authType string
+	health   Health
 	// credentials, expiresAt and nextRefreshAt are read only if the account is to be returned.
 	credentials, expiresAt, nextRefreshAt json.RawMessage
-}
-
-// isOfOtherApp reports whether the account says that it is of another app than this one.
-func (a rawAccount) isOfOtherApp(app string) bool {
-	return a.appSlug != "" && app != a.appSlug && app != a.appID
 }
 
 // parseAccounts reads a successful answer. Its errors do not quote the answer.
@@ -167,7 +165,7 @@ func parseAccount(raw json.RawMessage) (rawAccount, error) {
 		id: id, isDead: isTrue(fields.Dead), health: parseHealth(fields.Healthy),
 		credentials: fields.Credentials, expiresAt: fields.ExpiresAt, nextRefreshAt: fields.NextRefreshAt,
 	}
-	account.externalID, _ = asString(fields.ExternalID)
+	account.user = parseName(fields.ExternalID, func(user string) bool { return user != "" })
 	account.parseApp(fields.App)
 	return account, nil
 }
@@ -178,14 +176,13 @@ func (a *rawAccount) parseApp(raw json.RawMessage) {
 		NameSlug json.RawMessage `json:"name_slug"`
 		AuthType json.RawMessage `json:"auth_type"`
 	}
-	if json.Unmarshal(raw, &app) != nil {
+	if !isNull(raw) && json.Unmarshal(raw, &app) != nil {
+		a.appSlug.isUnreadable = true
 		return
 	}
 	a.appID, _ = asString(app.ID)
 	a.authType, _ = asString(app.AuthType)
-	if slug, _ := asString(app.NameSlug); IsAppSlug(slug) {
-		a.appSlug = slug
-	}
+	a.appSlug = parseName(app.NameSlug, IsAppSlug)
 }
 
 func parseHealth(raw json.RawMessage) Health {
@@ -219,7 +216,7 @@ func (p accountPage) read(account rawAccount) (Account, error) {
 	// The time of the next refresh only helps to look at the right time. Without it, nothing is lost.
 	next, _ := p.parseTime(account.nextRefreshAt)
 	return Account{
-		ID: account.id, App: account.appSlug, ExternalUserID: NewSensitive(account.externalID),
+		ID: account.id, App: account.appSlug.text, ExternalUserID: NewSensitive(account.user.text),
 		Credentials: credentials, Health: account.health,
 		FetchTime: p.asked.UTC().Truncate(time.Second), ExpirationTime: expires, NextRefreshTime: next,
 	}, nil

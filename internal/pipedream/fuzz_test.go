@@ -75,7 +75,7 @@ func FuzzParseAccount(f *testing.F) {
 	for _, seed := range []string{
 		account("dead", "true"), account("credentials", "null"), account("credentials", `{"a":[1,{"b":null}],"c":1e400}`),
 		account("expires_at", `"9999-12-31T23:59:59.999999999+23:59"`), account("expires_at", `"0000-01-01T00:00:00+01:00"`),
-		account("app", `{"name_slug":"SLACK"}`), `{"data":[{"id":"apn_1"},{"id":"apn_2"}],"page_info":{"end_cursor":"x","total_count":-1}}`,
+		account("app", `{"name_slug":"SLACK"}`), account("app", `"slack"`), account("external_id", "7"), `{"data":[{"id":"apn_1"},{"id":"apn_2"}],"page_info":{"end_cursor":"x","total_count":-1}}`,
 		`{"ID":"apn_1","Credentials":{"A":"b"}}`, `{"id":{},"data":[]}`, `{"data":{"id":null,"accounts":null}}`, `[]`, `null`, `"`, ``,
 	} {
 		f.Add([]byte(seed), true)
@@ -86,6 +86,7 @@ func FuzzParseAccount(f *testing.F) {
 		"HTTP status 200 OK, the answer is about another account",
 		"HTTP status 200 OK, no account matches",
 		"HTTP status 200 OK, Pipedream calls the account dead",
+		"HTTP status 200 OK, the answer's external_id or app is not a readable name",
 		"HTTP status 200 OK, the answer has no credentials",
 		"HTTP status 200 OK, accounts of this app have no credentials",
 		"HTTP status 200 OK, the answer's credentials are not a JSON object",
