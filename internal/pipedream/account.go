@@ -94,7 +94,7 @@ type Account struct {
 	// not name the user in a readable form.
 	ExternalUserID Sensitive
 	// Credentials are the values by the name of their field, at least one and at most 64. Texts are
-	// as they are, all other values are compact JSON. The refresh token and the secret of the OAuth
+	// as they are, all other values are compact JSON; all are UTF-8. The refresh token and the secret of the OAuth
 	// client are never among them.
 	Credentials map[string]Sensitive
 	Health      Health

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"time"
+	"unicode/utf8"
 )
 
 const (
@@ -237,8 +238,11 @@ func parseAccountCredentials(raw json.RawMessage) (map[string]Sensitive, error) 
 		if isNull(value) || slices.Contains(withheldFields, name) {
 			continue
 		}
-		text, ok := asString(value)
-		if !ok {
+		text, isText, isExact := asExactText(value)
+		if isText && !isExact || !utf8.Valid(value) {
+			return nil, errors.New("the answer's credentials have a text that UTF-8 can't hold")
+		}
+		if !isText {
 			var compact bytes.Buffer
 			if json.Compact(&compact, value) != nil {
 				return nil, errors.New("the answer's credentials are not a JSON object")

@@ -22,8 +22,8 @@ func parseName(raw json.RawMessage, isUsable func(string) bool) name {
 	if isNull(raw) {
 		return name{}
 	}
-	text, ok := asString(raw)
-	if !ok || !isUsable(text) {
+	text, _, isExact := asExactText(raw)
+	if !isExact || !isUsable(text) {
 		return name{isUnreadable: true}
 	}
 	return name{text: text}

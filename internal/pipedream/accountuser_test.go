@@ -22,6 +22,7 @@ var unclear = pipedream.Error{
 func TestAnAccountWithoutAReadableName(t *testing.T) {
 	t.Parallel()
 	byNumber := pipedream.AccountQuery{ProjectID: "p", Environment: "production", ExternalUserID: "42", App: "slack"}
+	byReplacement := pipedream.AccountQuery{ProjectID: "p", Environment: "production", ExternalUserID: "a\ufffd", App: "slack"}
 	withApp := pipedream.AccountQuery{ProjectID: "p", AccountID: "apn_1", App: "slack"}
 	for name, test := range map[string]struct {
 		query        pipedream.AccountQuery
@@ -33,6 +34,8 @@ func TestAnAccountWithoutAReadableName(t *testing.T) {
 		"a user that is a boolean":     {byNumber, "external_id", "true"},
 		"a user that is a list":        {byNumber, "external_id", `["42"]`},
 		"a user that is an empty text": {byNumber, "external_id", `""`},
+		"a user that is not UTF-8":     {byReplacement, "external_id", "\"a\xff\""},
+		"a user with half a character": {byReplacement, "external_id", `"a\ud800"`},
 		"an app that is a text":        {byUser, "app", `"github"`},
 		"a slug that is a number":      {byUser, "app", `{"name_slug":7}`},
 		"a slug in capitals":           {byUser, "app", `{"name_slug":"GITHUB"}`},

@@ -4,6 +4,7 @@
 package account
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -51,6 +52,40 @@ func TestATimeThatNoRecordCanHold(t *testing.T) {
 			w.wire.Reset()
 			w.reconcile()
 			w.wantRequests(map[string]int{})
+		})
+	}
+}
+
+// TestCredentialsAreWrittenAsTheyAre has Pipedream answer with texts that are not UTF-8, or that no text in UTF-8 can
+// hold. A Secret with other bytes is of no use.
+func TestCredentialsAreWrittenAsTheyAre(t *testing.T) {
+	t.Parallel()
+	for name, value := range map[string]string{
+		"bytes that are not UTF-8":  "pass\xffword",
+		"half of a surrogate pair":  `pass\ud800word`,
+		"signs beyond ASCII":        "pass\u00dfword",
+		"the replacement character": "pass\ufffdword",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.createCredentials()
+			w.create()
+			w.answer(`"credentials":{"password":"` + value + `"}`)
+			w.reconcile()
+			if ready := w.condition(v1alpha1.ConditionReady); ready.Reason == v1alpha1.ReasonCredentialsValid {
+				if got := string(w.target().Data["password"]); got != value {
+					t.Errorf("Ready is True, and the Secret holds %q in place of %q", got, value)
+				}
+				return
+			}
+			w.wantReasons(v1alpha1.ReasonMalformedResponse, v1alpha1.ReasonNotFetched)
+			if message := w.condition(v1alpha1.ConditionFetched).Message; !strings.Contains(message, "a text that UTF-8 can't hold") {
+				t.Errorf("Fetched says %q", message)
+			}
+			if w.hasTarget() {
+				t.Error("there is a Secret")
+			}
 		})
 	}
 }
