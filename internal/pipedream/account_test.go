@@ -386,31 +386,44 @@ func TestAnAnswerOf256KiBIsRead(t *testing.T) {
 func TestClocksThatDiffer(t *testing.T) {
 	t.Parallel()
 	const s, h = time.Second, time.Hour
+	tenMinutesAgo := second.Add(-10 * time.Minute).Format(http.TimeFormat)
 	tests := map[string]struct {
 		ahead time.Duration // of the clock of the caller
 		date  string        // of the answer, instead of the time of Pipedream
 		life  time.Duration // of the credentials by the caller's clock
+		age   []string      // of the answer, by the caches on the way
 	}{
-		"the same":                 {0, "", h},
-		"a second ahead":           {s, "", h - s},
-		"two seconds ahead":        {2 * s, "", h - 2*s},
-		"two seconds behind":       {-2 * s, "", h + 2*s},
-		"ten seconds ahead":        {10 * s, "", h},
-		"ten seconds behind":       {-10 * s, "", h},
-		"an hour ahead":            {h, "", h},
-		"two hours ahead":          {2 * h, "", h},
-		"two hours behind":         {-2 * h, "", h},
-		"two days ahead":           {48 * h, "", -47 * h},
-		"two days behind":          {-48 * h, "", 49 * h},
-		"an hour ahead, no Date":   {h, "-", 0},
-		"an hour ahead, no time":   {h, "c4n4ry", 0},
-		"a Date of 1970":           {0, "Thu, 01 Jan 1970 00:00:00 GMT", h},
-		"a Date of the year 10000": {0, "Fri, 31 Dec 9999 23:59:59 GMT", h},
+		"the same":                          {0, "", h, nil},
+		"a second ahead":                    {s, "", h - s, nil},
+		"two seconds ahead":                 {2 * s, "", h - 2*s, nil},
+		"two seconds behind":                {-2 * s, "", h + 2*s, nil},
+		"ten seconds ahead":                 {10 * s, "", h, nil},
+		"ten seconds behind":                {-10 * s, "", h, nil},
+		"an hour ahead":                     {h, "", h, nil},
+		"two hours ahead":                   {2 * h, "", h, nil},
+		"two hours behind":                  {-2 * h, "", h, nil},
+		"two days ahead":                    {48 * h, "", -47 * h, nil},
+		"two days behind":                   {-48 * h, "", 49 * h, nil},
+		"an hour ahead, no Date":            {h, "-", 0, nil},
+		"an hour ahead, no time":            {h, "c4n4ry", 0, nil},
+		"a Date of 1970":                    {0, "Thu, 01 Jan 1970 00:00:00 GMT", h, nil},
+		"a Date of the year 10000":          {0, "Fri, 31 Dec 9999 23:59:59 GMT", h, nil},
+		"an answer without an age":          {10 * s, "", h, []string{"0"}},
+		"from a cache":                      {0, tenMinutesAgo, h, []string{"600"}},
+		"from a cache, an hour ahead":       {h, tenMinutesAgo, h, []string{" 600 "}},
+		"from a cache, two hours behind":    {-2 * h, tenMinutesAgo, h, []string{"600"}},
+		"from a cache, ten minutes ahead":   {10 * time.Minute, tenMinutesAgo, h, []string{"600"}},
+		"from a cache without a usable age": {0, tenMinutesAgo, h, []string{"c4n4ry"}},
+		"from a cache with a negative age":  {0, tenMinutesAgo, h, []string{"-600"}},
+		"from a cache with two ages":        {0, tenMinutesAgo, h, []string{"600", "0"}},
+		"from a cache of long ago":          {0, tenMinutesAgo, h, []string{"2147483647"}},
+		"from a cache of all times":         {0, tenMinutesAgo, h, []string{"99999999999999999999"}},
+		"an age, and no Date":               {h, "-", 0, []string{"600"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			header := http.Header{"Date": {test.date}}
+			header := http.Header{"Date": {test.date}, "Age": test.age}
 			if test.date == "" {
 				header.Set("Date", second.Format(http.TimeFormat))
 			}

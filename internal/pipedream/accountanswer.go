@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"time"
 	"unicode/utf8"
@@ -69,7 +68,7 @@ func parseAccounts(got answer, asked, received time.Time) (accountPage, error) {
 	if got.oversized {
 		return accountPage{}, errors.New("the answer is longer than 256 KiB")
 	}
-	page := accountPage{status: got.status, asked: asked, now: received, clockAhead: clockAhead(got.header, asked, received)}
+	page := accountPage{status: got.status, asked: asked, now: received, clockAhead: clockAhead(got, asked, received)}
 	list, err := page.unwrap(bytes.TrimSpace(got.body))
 	if err != nil {
 		return accountPage{}, err
@@ -294,13 +293,13 @@ func recordable(at time.Time) time.Time {
 }
 
 // clockAhead returns how much the clock of the caller is ahead of the one of Pipedream, in whole
-// seconds. It is zero if the answer's Date fits to the clock, and when there is no usable Date.
-func clockAhead(header http.Header, asked, received time.Time) time.Duration {
-	date, err := http.ParseTime(header.Get("Date"))
-	if err != nil {
+// seconds. It is zero if the time of the answer fits to the clock, and when there is no usable time.
+func clockAhead(got answer, asked, received time.Time) time.Duration {
+	date := got.sentAt()
+	if date.IsZero() {
 		return 0
 	}
-	// Pipedream has answered after asked and before received, and in the second after its Date.
+	// Pipedream has answered after asked and before received, and in the second after date.
 	least, most := asked.Sub(date)-time.Second, received.Sub(date)
 	ahead := time.Duration(0)
 	switch {
