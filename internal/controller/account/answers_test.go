@@ -89,3 +89,63 @@ func TestCredentialsAreWrittenAsTheyAre(t *testing.T) {
 		})
 	}
 }
+
+// TestASecretWithoutAnyCredentialsIsNotReady has credentials of which the Secret would hold no field.
+func TestASecretWithoutAnyCredentialsIsNotReady(t *testing.T) {
+	t.Parallel()
+	const unnamed = "no field of the credentials has a name that a key of a Secret can have"
+	const unshown = "no template shows a field of the credentials"
+	template := func(text string) map[string]v1alpha1.ValueTemplate {
+		return map[string]v1alpha1.ValueTemplate{"NAME": "{{ .AccountID }}", "KEY": v1alpha1.ValueTemplate(text)}
+	}
+	for name, test := range map[string]struct {
+		fields       string
+		data         map[string]v1alpha1.ValueTemplate
+		reason, says string
+	}{
+		"no field has the name of a key": {`"credentials":{"API Key":"a-secret-key"}`, nil, v1alpha1.ReasonMalformedResponse, unnamed},
+		"there is an expiry only":        {`"expires_at":"2026-01-02T04:04:05Z","credentials":{"API Key":"a-secret-key","":"b"}`, nil, v1alpha1.ReasonMalformedResponse, unnamed},
+		"the field is in a text":         {`"credentials":{"api_key":"a-secret-key"}`, template("as in .Credentials.api_key"), v1alpha1.ReasonTemplateInvalid, unshown},
+		"the field is in a comment":      {`"credentials":{"api_key":"a-secret-key"}`, template("{{/* .Credentials.api_key */}}"), v1alpha1.ReasonTemplateInvalid, unshown},
+		"the field is in another branch": {
+			`"credentials":{"api_key":"a-secret-key"}`, template(`{{ if eq .Environment "development" }}{{ .Credentials.api_key }}{{ end }}`),
+			v1alpha1.ReasonTemplateInvalid, unshown,
+		},
+		"one of two fields has the name of a key": {`"credentials":{"API Key":"a-secret-key","user":"u"}`, nil, v1alpha1.ReasonAccountFetched, "can have their names: 1."},
+		"the field that is shown is empty":        {`"credentials":{"api_key":""}`, template("{{ .Credentials.api_key }}"), v1alpha1.ReasonAccountFetched, "Pipedream answered"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.createCredentials()
+			w.create(func(account *v1alpha1.PipedreamAccount) { account.Spec.Secret.Data = test.data })
+			w.answer(test.fields)
+			w.reconcile()
+			isGood := test.reason == v1alpha1.ReasonAccountFetched
+			ready := v1alpha1.ReasonNotFetched
+			if isGood {
+				ready = v1alpha1.ReasonCredentialsValid
+			}
+			w.wantReasons(test.reason, ready)
+			if message := w.condition(v1alpha1.ConditionFetched).Message; !strings.Contains(message, test.says) {
+				t.Errorf("Fetched says %q, want %q in it", message, test.says)
+			}
+			if w.hasTarget() != isGood {
+				t.Errorf("there is a Secret: %v, want %v", w.hasTarget(), isGood)
+			}
+			w.live(2 * time.Minute)
+			if got := w.fetches(); got > 12 {
+				t.Errorf("Pipedream was asked %d times in two minutes", got)
+			}
+			if isGood {
+				return
+			}
+			w.pipedream.ClearFaults()
+			w.live(10 * time.Minute)
+			if test.data == nil {
+				w.wantReasons(v1alpha1.ReasonAccountFetched, v1alpha1.ReasonCredentialsValid)
+			}
+			w.wantNoSecretSeen()
+		})
+	}
+}

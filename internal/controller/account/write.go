@@ -25,6 +25,9 @@ func (a actions) store(ctx context.Context, s snapshot, st state, why refresh.Wh
 		isNewer: true, at: a.clock.Now(),
 	}
 	seen.isStale = !seen.record.ExpirationTime.IsZero() && !seen.at.Before(seen.record.ExpirationTime)
+	if useless := holdsNone(s.account, seen, why, fetched.Credentials); useless != nil {
+		return useless, nil
+	}
 	var err error
 	for range maxOvertaken {
 		if ended := a.unwritable(ctx, s); ended != nil {
