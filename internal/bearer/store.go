@@ -59,7 +59,7 @@ type Options struct {
 type Need struct {
 	// Requester identifies who needs the token, at the Limiter and in the reports of Ready.
 	Requester throttle.Requester
-	// Lane is the urgency at the Limiter.
+	// Lane is the urgency at the Limiter. Of all who wait for one token, the most urgent one decides.
 	Lane throttle.Lane
 	// CredentialReference names the place from which the requester reads its credentials, and
 	// changes whenever the credentials there change, as in throttle.ReserveOptions.
@@ -165,12 +165,9 @@ func (s *Store) replace(ctx context.Context, need Need, ref *reference, isOption
 		if isOptional {
 			return &WaitingError{}
 		}
-		return &WaitingError{Ticket: s.flights.wait(f, need.Requester, now)}
+		return &WaitingError{Ticket: s.flights.wait(f, need, now)}
 	}
-	s.flights.lead(f, need.Requester, now)
-	f.ticket = s.options.Limiter.Reserve(need.Requester, throttle.ReserveOptions{
-		Lane: need.Lane, CredentialReference: need.CredentialReference,
-	})
+	s.flights.lead(f, need, now)
 	switch {
 	case !f.ticket.IsReady:
 		return &WaitingError{Ticket: f.ticket}
