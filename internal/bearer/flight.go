@@ -27,6 +27,9 @@ type flight struct {
 	// credential reference of the leader.
 	lane      throttle.Lane
 	reference string
+	// isReplacement is true if there was a good token when the leader began to lead. It needs no token for
+	// itself then.
+	isReplacement bool
 	// waiters have waited since a time.
 	waiters map[throttle.Requester]time.Time
 }
@@ -62,9 +65,13 @@ func newFlights(limiter *throttle.Limiter) flights {
 	return flights{limiter: limiter, changed: make(chan struct{}, 1), byRequester: map[throttle.Requester]*flight{}}
 }
 
-// lead makes a requester the leader of a flight, and reserves its turn.
-func (all *flights) lead(f *flight, need Need, now time.Time) {
+// lead makes a requester the leader of a flight, and reserves its turn. isReplacement is true if there is a
+// token that is good still.
+func (all *flights) lead(f *flight, need Need, isReplacement bool, now time.Time) {
 	requester := need.Requester
+	if f.leader != requester {
+		f.isReplacement = isReplacement
+	}
 	if f.leader == (throttle.Requester{}) {
 		f.lane = need.Lane
 	}
@@ -85,6 +92,12 @@ func (all *flights) lead(f *flight, need Need, now time.Time) {
 // reserve reserves the turn of the leader at the Limiter.
 func (all *flights) reserve(f *flight) {
 	f.ticket = all.limiter.Reserve(f.leader, throttle.ReserveOptions{Lane: f.lane, CredentialReference: f.reference})
+}
+
+// isReplacing reports whether a requester leads a flight that brings a token which it does not need itself.
+func (all *flights) isReplacing(requester throttle.Requester) bool {
+	f := all.byRequester[requester]
+	return f != nil && f.leader == requester && f.isReplacement
 }
 
 // wait makes a requester wait for the end of a flight, and returns how the flight stands. The leader then
