@@ -116,7 +116,7 @@ type Account struct {
 // TokenRejected: the client credentials may still be good for another access token.
 //
 // A query with an AccountID takes one request. A query with an ExternalUserID takes up to three,
-// because the API may divide its listing into pages. Accounts that are dead are passed over as long
+// because the API may divide its listing into pages; see OnNextPage. Accounts that are dead are passed over as long
 // as there is another one. More than one account, or more than three pages, is AccountAmbiguous.
 func (c *Client) Account(ctx context.Context, token Sensitive, query AccountQuery) (Account, error) {
 	if err := query.check(token); err != nil {
@@ -148,11 +148,23 @@ func (q AccountQuery) check(token Sensitive) error {
 	return nil
 }
 
+// nextPageKey is the key of a function in a context.
+type nextPageKey struct{}
+
+// OnNextPage returns a context with which Account calls a function before each request after its first one. So
+// a caller that paces its requests learns of the further ones.
+func OnNextPage(ctx context.Context, call func()) context.Context {
+	return context.WithValue(ctx, nextPageKey{}, call)
+}
+
 // accountOfUser fetches the account that an end user has connected to an app.
 func (c *Client) accountOfUser(ctx context.Context, token Sensitive, query AccountQuery) (Account, error) {
 	var found matches
 	cursor := ""
-	for range mostPages {
+	for number := range mostPages {
+		if call, ok := ctx.Value(nextPageKey{}).(func()); ok && number > 0 {
+			call()
+		}
 		page, err := c.accounts(ctx, token, query, cursor)
 		if err != nil {
 			return Account{}, err

@@ -489,6 +489,14 @@ func pagesOf(t *testing.T, pages ...string) *api {
 	})
 }
 
+// fetchPages fetches the account of a user, and returns how many requests after the first one it is told of.
+func fetchPages(t *testing.T, client *pipedream.Client) (account pipedream.Account, further int64, err error) {
+	t.Helper()
+	ctx := pipedream.OnNextPage(t.Context(), func() { further++ })
+	account, err = client.Account(ctx, pipedream.NewSensitive(token), byUser)
+	return account, further, err
+}
+
 func TestAUsersAccount(t *testing.T) {
 	t.Parallel()
 	dead := func(id string) string { return account("id", `"`+id+`"`, "dead", "true") }
@@ -526,7 +534,7 @@ func TestAUsersAccount(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server := pagesOf(t, test.pages...)
-			got, err := fetch(t, newClient(t, server.URL), byUser)
+			got, further, err := fetchPages(t, newClient(t, server.URL))
 			if test.wantErr != "" {
 				if cause := wantError(t, err); cause.Kind != test.wantErr {
 					t.Errorf("the error is %s: %v, want %s", cause.Kind, err, test.wantErr)
@@ -534,8 +542,8 @@ func TestAUsersAccount(t *testing.T) {
 			} else if err != nil || got.ID != test.want {
 				t.Errorf("the account is %q, %v, want %q", got.ID, err, test.want)
 			}
-			if requests := server.requests.Load(); requests != test.wantRequests {
-				t.Errorf("%d requests, want %d", requests, test.wantRequests)
+			if requests := server.requests.Load(); requests != test.wantRequests || further != requests-1 {
+				t.Errorf("%d requests, of which %d are called further ones, want %d", requests, further, test.wantRequests)
 			}
 		})
 	}

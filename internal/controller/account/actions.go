@@ -36,6 +36,8 @@ type Requests interface {
 	Reserve(project string, requester throttle.Requester, options throttle.ReserveOptions) throttle.Ticket
 	// Do sends a request if the ticket of the requester is ready, as throttle.Limiter does.
 	Do(project string, requester throttle.Requester, options throttle.DoOptions, request func() error) error
+	// Charge counts a request about a project that was sent in the turn of another one.
+	Charge(project string)
 	// Cancel gives up the ticket of a requester, if it has one.
 	Cancel(requester throttle.Requester)
 	// Pause lets no request of a project be sent until the given time.

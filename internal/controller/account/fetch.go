@@ -86,6 +86,7 @@ func (a actions) replaceBearer(ctx context.Context, s snapshot, st state) {
 func (a actions) request(ctx context.Context, s snapshot, st state, why refresh.Why, lent bearer.Bearer, ticket throttle.Ticket) (outcome, error) {
 	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
 	defer cancel()
+	asking = pipedream.OnNextPage(asking, func() { a.requests.Charge(s.account.Spec.ProjectID) })
 	sentAt := a.clock.Now()
 	var fetched pipedream.Account
 	err := a.requests.Do(s.account.Spec.ProjectID, s.requester(), throttle.DoOptions{}, func() (err error) {
