@@ -23,6 +23,13 @@ type flight struct {
 	seenAt    time.Time
 	ticket    throttle.Ticket
 	isSending bool
+	// lane is the most urgent one of all who have led the flight or waited for it. reference is the
+	// credential reference of the leader.
+	lane      throttle.Lane
+	reference string
+	// isReplacement is true if there was a good token when the leader began to lead. It needs no token for
+	// itself then.
+	isReplacement bool
 	// waiters have waited since a time.
 	waiters map[throttle.Requester]time.Time
 }
@@ -49,7 +56,8 @@ type flights struct {
 	changed chan struct{}
 	// byRequester has the flight that each requester leads or waits for.
 	byRequester map[throttle.Requester]*flight
-	// woken are the requesters whose flight has ended, and that Ready has not reported yet.
+	// woken are the requesters whose flight has ended, or whose turn has come while they waited in a less
+	// urgent lane, and that Ready has not reported yet.
 	woken []throttle.Requester
 }
 
@@ -57,8 +65,16 @@ func newFlights(limiter *throttle.Limiter) flights {
 	return flights{limiter: limiter, changed: make(chan struct{}, 1), byRequester: map[throttle.Requester]*flight{}}
 }
 
-// lead makes a requester the leader of a flight.
-func (all *flights) lead(f *flight, requester throttle.Requester, now time.Time) {
+// lead makes a requester the leader of a flight, and reserves its turn. isReplacement is true if there is a
+// token that is good still.
+func (all *flights) lead(f *flight, need Need, isReplacement bool, now time.Time) {
+	requester := need.Requester
+	if f.leader != requester {
+		f.isReplacement = isReplacement
+	}
+	if f.leader == (throttle.Requester{}) {
+		f.lane = need.Lane
+	}
 	if f.leader != requester && f.leader != (throttle.Requester{}) {
 		all.limiter.Cancel(f.leader)
 		delete(all.byRequester, f.leader)
@@ -67,12 +83,33 @@ func (all *flights) lead(f *flight, requester throttle.Requester, now time.Time)
 		all.abandon(requester)
 	}
 	delete(f.waiters, requester)
-	f.leader, f.seenAt = requester, now
+	f.leader, f.reference, f.seenAt = requester, need.CredentialReference, now
 	all.byRequester[requester] = f
+	f.lane = min(f.lane, need.Lane)
+	all.reserve(f)
 }
 
-// wait makes a requester wait for the end of a flight, and returns how the flight stands.
-func (all *flights) wait(f *flight, requester throttle.Requester, now time.Time) throttle.Ticket {
+// reserve reserves the turn of the leader at the Limiter.
+func (all *flights) reserve(f *flight) {
+	f.ticket = all.limiter.Reserve(f.leader, throttle.ReserveOptions{Lane: f.lane, CredentialReference: f.reference})
+}
+
+// isReplacing reports whether a requester leads a flight that brings a token which it does not need itself.
+func (all *flights) isReplacing(requester throttle.Requester) bool {
+	f := all.byRequester[requester]
+	return f != nil && f.leader == requester && f.isReplacement
+}
+
+// wait makes a requester wait for the end of a flight, and returns how the flight stands. The leader then
+// waits in the lane of the most urgent one.
+func (all *flights) wait(f *flight, need Need, now time.Time) throttle.Ticket {
+	requester := need.Requester
+	if need.Lane < f.lane && !f.isSending && !f.ticket.IsReady {
+		f.lane = need.Lane
+		if all.reserve(f); f.ticket.IsReady {
+			all.wake(f.leader) // The Limiter has told only the caller that the turn has come.
+		}
+	}
 	if all.byRequester[requester] != f {
 		all.abandon(requester)
 		f.waiters[requester] = now
@@ -105,11 +142,13 @@ func (all *flights) end(f *flight) {
 	}
 	for requester := range f.waiters {
 		delete(all.byRequester, requester)
-		all.woken = append(all.woken, requester)
+		all.wake(requester)
 	}
-	if len(f.waiters) == 0 {
-		return
-	}
+}
+
+// wake has Ready report a requester.
+func (all *flights) wake(requester throttle.Requester) {
+	all.woken = append(all.woken, requester)
 	select {
 	case all.changed <- struct{}{}:
 	default:

@@ -59,7 +59,7 @@ type Options struct {
 type Need struct {
 	// Requester identifies who needs the token, at the Limiter and in the reports of Ready.
 	Requester throttle.Requester
-	// Lane is the urgency at the Limiter.
+	// Lane is the urgency at the Limiter. Of all who wait for one token, the most urgent one decides.
 	Lane throttle.Lane
 	// CredentialReference names the place from which the requester reads its credentials, and
 	// changes whenever the credentials there change, as in throttle.ReserveOptions.
@@ -126,7 +126,8 @@ func New(options Options) (*Store, *Ready) {
 //
 // From two thirds of its life on, a token is replaced by who asks for it and need not wait for that.
 // Until it expires, all others use it, and for ten seconds after it was replaced, because Pipedream may
-// not know the new one at once. The caller that has the token issued waits for the answer.
+// not know the new one at once. The caller that has the token issued waits for the answer. If the turn of
+// that caller has not come yet, Acquire lends the old token, and IsReplacing is true for the requester.
 func (s *Store) Acquire(ctx context.Context, need Need) (Bearer, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -148,7 +149,9 @@ func (s *Store) Acquire(ctx context.Context, need Need) (Bearer, error) {
 	}
 	switch {
 	case current != nil && !errors.Is(err, ErrCredentialsNeeded):
-		s.flights.abandon(need.Requester)
+		if f := ref.client.flight; f == nil || f.leader != need.Requester {
+			s.flights.abandon(need.Requester)
+		}
 		return ref.client.lease(current, need, now), nil
 	case err == nil:
 		err = &WaitingError{} // The new token is of no use any more.
@@ -165,12 +168,9 @@ func (s *Store) replace(ctx context.Context, need Need, ref *reference, isOption
 		if isOptional {
 			return &WaitingError{}
 		}
-		return &WaitingError{Ticket: s.flights.wait(f, need.Requester, now)}
+		return &WaitingError{Ticket: s.flights.wait(f, need, now)}
 	}
-	s.flights.lead(f, need.Requester, now)
-	f.ticket = s.options.Limiter.Reserve(need.Requester, throttle.ReserveOptions{
-		Lane: need.Lane, CredentialReference: need.CredentialReference,
-	})
+	s.flights.lead(f, need, isOptional, now)
 	switch {
 	case !f.ticket.IsReady:
 		return &WaitingError{Ticket: f.ticket}
@@ -265,4 +265,22 @@ func (s *Store) Cancel(requester throttle.Requester) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.flights.abandon(requester)
+}
+
+// Release says that a requester needs no token now. If IsReplacing is true for the requester, it goes on
+// with that.
+func (s *Store) Release(requester throttle.Requester) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.flights.isReplacing(requester) {
+		s.flights.abandon(requester)
+	}
+}
+
+// IsReplacing reports whether a requester waits for its turn to replace a token that is good still. It must
+// call Acquire when the Limiter reports it, although it needs no token itself, or else call Cancel.
+func (s *Store) IsReplacing(requester throttle.Requester) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.flights.isReplacing(requester)
 }

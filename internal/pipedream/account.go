@@ -91,10 +91,10 @@ type Account struct {
 	// if the answer does not have a name slug of that form.
 	App string
 	// ExternalUserID is the end user who has connected the account. It is empty if the answer does
-	// not name the user.
+	// not name the user in a readable form.
 	ExternalUserID Sensitive
 	// Credentials are the values by the name of their field, at least one and at most 64. Texts are
-	// as they are, all other values are compact JSON. The refresh token and the secret of the OAuth
+	// as they are, all other values are compact JSON; all are UTF-8. The refresh token and the secret of the OAuth
 	// client are never among them.
 	Credentials map[string]Sensitive
 	Health      Health
@@ -116,7 +116,7 @@ type Account struct {
 // TokenRejected: the client credentials may still be good for another access token.
 //
 // A query with an AccountID takes one request. A query with an ExternalUserID takes up to three,
-// because the API may divide its listing into pages. Accounts that are dead are passed over as long
+// because the API may divide its listing into pages; see OnNextPage. Accounts that are dead are passed over as long
 // as there is another one. More than one account, or more than three pages, is AccountAmbiguous.
 func (c *Client) Account(ctx context.Context, token Sensitive, query AccountQuery) (Account, error) {
 	if err := query.check(token); err != nil {
@@ -148,11 +148,23 @@ func (q AccountQuery) check(token Sensitive) error {
 	return nil
 }
 
+// nextPageKey is the key of a function in a context.
+type nextPageKey struct{}
+
+// OnNextPage returns a context with which Account calls a function before each request after its first one. So
+// a caller that paces its requests learns of the further ones.
+func OnNextPage(ctx context.Context, call func()) context.Context {
+	return context.WithValue(ctx, nextPageKey{}, call)
+}
+
 // accountOfUser fetches the account that an end user has connected to an app.
 func (c *Client) accountOfUser(ctx context.Context, token Sensitive, query AccountQuery) (Account, error) {
 	var found matches
 	cursor := ""
-	for range mostPages {
+	for number := range mostPages {
+		if call, ok := ctx.Value(nextPageKey{}).(func()); ok && number > 0 {
+			call()
+		}
 		page, err := c.accounts(ctx, token, query, cursor)
 		if err != nil {
 			return Account{}, err
@@ -168,54 +180,6 @@ func (c *Client) accountOfUser(ctx context.Context, token Sensitive, query Accou
 	return Account{}, found.ambiguous("there are more than three pages of accounts")
 }
 
-// matches are the accounts of a listing, over all of its pages.
-type matches struct {
-	// ids are the accounts that were listed, whether they match or not.
-	ids []string
-	// alive and dead are the accounts that match.
-	alive, dead []listed
-}
-
-// listed is an account with the page on which it is.
-type listed struct {
-	account rawAccount
-	page    accountPage
-}
-
-// add adds a page, and reports whether it lists an account that no page before has listed. The API
-// may apply a filter or not: so the query is compared with all that an account says of itself.
-func (m *matches) add(query AccountQuery, page accountPage) (isNew bool) {
-	for _, account := range page.accounts {
-		if slices.Contains(m.ids, account.id) {
-			continue
-		}
-		m.ids = append(m.ids, account.id)
-		isNew = true
-		switch {
-		case account.isOfOtherApp(query.App), account.externalID != "" && account.externalID != query.ExternalUserID:
-		case account.isDead:
-			m.dead = append(m.dead, listed{account, page})
-		default:
-			m.alive = append(m.alive, listed{account, page})
-		}
-	}
-	return isNew
-}
-
-func (m *matches) pick() (Account, error) {
-	switch {
-	case len(m.alive) == 1:
-		return m.alive[0].page.read(m.alive[0].account)
-	case len(m.dead) > 0:
-		return m.dead[0].page.read(m.dead[0].account)
-	}
-	return Account{}, &Error{Kind: AccountNotFound, StatusCode: http.StatusOK, Detail: "no account matches"}
-}
-
-func (m *matches) ambiguous(detail string) error {
-	return &Error{Kind: AccountAmbiguous, StatusCode: http.StatusOK, Detail: detail}
-}
-
 // pickByID returns the account of an answer that must have the one that was asked for.
 func (q AccountQuery) pickByID(page accountPage) (Account, error) {
 	i := slices.IndexFunc(page.accounts, func(account rawAccount) bool { return account.id == q.AccountID })
@@ -224,8 +188,15 @@ func (q AccountQuery) pickByID(page accountPage) (Account, error) {
 		return Account{}, &Error{Kind: AccountNotFound, StatusCode: page.status, Detail: "no account matches"}
 	case i < 0:
 		return Account{}, &Error{Kind: Malformed, StatusCode: page.status, Detail: "the answer is about another account"}
-	case q.App != "" && page.accounts[i].isOfOtherApp(q.App):
+	case q.App == "":
+		return page.read(page.accounts[i])
+	}
+	switch page.accounts[i].compareApp(q.App) {
+	case isOther:
 		return Account{}, &Error{Kind: AccountMismatch, StatusCode: page.status, Detail: "the account is of another app"}
+	case isUnclear:
+		return Account{}, unclear(page.status)
+	case isSame:
 	}
 	return page.read(page.accounts[i])
 }

@@ -23,6 +23,9 @@ var (
 	byKey  = pipedream.AccountQuery{AccountID: "apn_1"}
 )
 
+// lastTime is the last second that a record and a status can hold.
+var lastTime = time.Date(9999, time.December, 31, 23, 59, 59, 0, time.UTC)
+
 // account returns an account with changed fields, in JSON. A field that is "-" is left out.
 func account(change ...string) string {
 	fields := map[string]string{
@@ -226,7 +229,11 @@ func TestWhatAnAccountSays(t *testing.T) {
 		"an expiry in the past":       {change: []string{"expires_at", `"2026-03-01T11:00:00Z"`}, want: func(p *plain) { p.Expires = second.Add(-time.Hour) }},
 		"an expiry in another zone":   {change: []string{"expires_at", `"2026-03-01T14:00:00+01:00"`}, want: func(*plain) {}},
 		"an expiry in the year 1":     {change: []string{"expires_at", `"0001-01-01T00:00:00Z"`}, want: func(p *plain) { p.Expires = time.Time{}.Add(time.Second) }},
-		"an expiry in the year 9999":  {change: []string{"expires_at", `"9999-12-31T23:59:59Z"`}, want: func(p *plain) { p.Expires = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC) }},
+		"an expiry in the year 9999":  {change: []string{"expires_at", `"9999-12-31T23:59:59Z"`}, want: func(p *plain) { p.Expires = lastTime }},
+		"an expiry in the year 10000": {change: []string{"expires_at", `"9999-12-31T23:59:59-01:00"`}, want: func(p *plain) { p.Expires = lastTime }},
+		"an expiry before the year 0": {change: []string{"expires_at", `"0000-01-01T00:00:00+01:00"`}, want: func(p *plain) { p.Expires = time.Time{}.Add(time.Second) }},
+		"a refresh in the year 10000": {change: []string{"next_refresh_at", `"9999-12-31T23:59:59.9-23:59"`}, want: func(p *plain) { p.Next = lastTime }},
+		"a refresh before the year 0": {change: []string{"next_refresh_at", `"0000-01-01T00:00:00+23:59"`}, want: func(p *plain) { p.Next = time.Time{}.Add(time.Second) }},
 		"a refresh at no time":        {change: []string{"next_refresh_at", `"c4n4ry"`}, want: func(p *plain) { p.Next = time.Time{} }},
 		"no slug of the app":          {change: []string{"app", `{"id":"app_1","name":"c4n4ry"}`}, want: func(p *plain) { p.App = "" }},
 		"an unusable slug of the app": {change: []string{"app", `{"name_slug":"C4n4ry\n"}`}, want: func(p *plain) { p.App = "" }},
@@ -379,31 +386,44 @@ func TestAnAnswerOf256KiBIsRead(t *testing.T) {
 func TestClocksThatDiffer(t *testing.T) {
 	t.Parallel()
 	const s, h = time.Second, time.Hour
+	tenMinutesAgo := second.Add(-10 * time.Minute).Format(http.TimeFormat)
 	tests := map[string]struct {
 		ahead time.Duration // of the clock of the caller
 		date  string        // of the answer, instead of the time of Pipedream
 		life  time.Duration // of the credentials by the caller's clock
+		age   []string      // of the answer, by the caches on the way
 	}{
-		"the same":                 {0, "", h},
-		"a second ahead":           {s, "", h - s},
-		"two seconds ahead":        {2 * s, "", h - 2*s},
-		"two seconds behind":       {-2 * s, "", h + 2*s},
-		"ten seconds ahead":        {10 * s, "", h},
-		"ten seconds behind":       {-10 * s, "", h},
-		"an hour ahead":            {h, "", h},
-		"two hours ahead":          {2 * h, "", h},
-		"two hours behind":         {-2 * h, "", h},
-		"two days ahead":           {48 * h, "", -47 * h},
-		"two days behind":          {-48 * h, "", 49 * h},
-		"an hour ahead, no Date":   {h, "-", 0},
-		"an hour ahead, no time":   {h, "c4n4ry", 0},
-		"a Date of 1970":           {0, "Thu, 01 Jan 1970 00:00:00 GMT", h},
-		"a Date of the year 10000": {0, "Fri, 31 Dec 9999 23:59:59 GMT", h},
+		"the same":                          {0, "", h, nil},
+		"a second ahead":                    {s, "", h - s, nil},
+		"two seconds ahead":                 {2 * s, "", h - 2*s, nil},
+		"two seconds behind":                {-2 * s, "", h + 2*s, nil},
+		"ten seconds ahead":                 {10 * s, "", h, nil},
+		"ten seconds behind":                {-10 * s, "", h, nil},
+		"an hour ahead":                     {h, "", h, nil},
+		"two hours ahead":                   {2 * h, "", h, nil},
+		"two hours behind":                  {-2 * h, "", h, nil},
+		"two days ahead":                    {48 * h, "", -47 * h, nil},
+		"two days behind":                   {-48 * h, "", 49 * h, nil},
+		"an hour ahead, no Date":            {h, "-", 0, nil},
+		"an hour ahead, no time":            {h, "c4n4ry", 0, nil},
+		"a Date of 1970":                    {0, "Thu, 01 Jan 1970 00:00:00 GMT", h, nil},
+		"a Date of the year 10000":          {0, "Fri, 31 Dec 9999 23:59:59 GMT", h, nil},
+		"an answer without an age":          {10 * s, "", h, []string{"0"}},
+		"from a cache":                      {0, tenMinutesAgo, h, []string{"600"}},
+		"from a cache, an hour ahead":       {h, tenMinutesAgo, h, []string{" 600 "}},
+		"from a cache, two hours behind":    {-2 * h, tenMinutesAgo, h, []string{"600"}},
+		"from a cache, ten minutes ahead":   {10 * time.Minute, tenMinutesAgo, h, []string{"600"}},
+		"from a cache without a usable age": {0, tenMinutesAgo, h, []string{"c4n4ry"}},
+		"from a cache with a negative age":  {0, tenMinutesAgo, h, []string{"-600"}},
+		"from a cache with two ages":        {0, tenMinutesAgo, h, []string{"600", "0"}},
+		"from a cache of long ago":          {0, tenMinutesAgo, h, []string{"2147483647"}},
+		"from a cache of all times":         {0, tenMinutesAgo, h, []string{"99999999999999999999"}},
+		"an age, and no Date":               {h, "-", 0, []string{"600"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			header := http.Header{"Date": {test.date}}
+			header := http.Header{"Date": {test.date}, "Age": test.age}
 			if test.date == "" {
 				header.Set("Date", second.Format(http.TimeFormat))
 			}
@@ -469,6 +489,14 @@ func pagesOf(t *testing.T, pages ...string) *api {
 	})
 }
 
+// fetchPages fetches the account of a user, and returns how many requests after the first one it is told of.
+func fetchPages(t *testing.T, client *pipedream.Client) (account pipedream.Account, further int64, err error) {
+	t.Helper()
+	ctx := pipedream.OnNextPage(t.Context(), func() { further++ })
+	account, err = client.Account(ctx, pipedream.NewSensitive(token), byUser)
+	return account, further, err
+}
+
 func TestAUsersAccount(t *testing.T) {
 	t.Parallel()
 	dead := func(id string) string { return account("id", `"`+id+`"`, "dead", "true") }
@@ -506,7 +534,7 @@ func TestAUsersAccount(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server := pagesOf(t, test.pages...)
-			got, err := fetch(t, newClient(t, server.URL), byUser)
+			got, further, err := fetchPages(t, newClient(t, server.URL))
 			if test.wantErr != "" {
 				if cause := wantError(t, err); cause.Kind != test.wantErr {
 					t.Errorf("the error is %s: %v, want %s", cause.Kind, err, test.wantErr)
@@ -514,8 +542,8 @@ func TestAUsersAccount(t *testing.T) {
 			} else if err != nil || got.ID != test.want {
 				t.Errorf("the account is %q, %v, want %q", got.ID, err, test.want)
 			}
-			if requests := server.requests.Load(); requests != test.wantRequests {
-				t.Errorf("%d requests, want %d", requests, test.wantRequests)
+			if requests := server.requests.Load(); requests != test.wantRequests || further != requests-1 {
+				t.Errorf("%d requests, of which %d are called further ones, want %d", requests, further, test.wantRequests)
 			}
 		})
 	}

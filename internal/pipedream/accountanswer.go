@@ -8,9 +8,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"time"
+	"unicode/utf8"
 )
 
 const (
@@ -47,19 +47,17 @@ type accountPage struct {
 
 // rawAccount is an account as it is in an answer.
 type rawAccount struct {
-	id, externalID string
-	isDead         bool
-	// appID and appSlug are empty if the answer does not have them.
-	appID, appSlug string
-	authType       string
-	health         Health
+	id     string
+	isDead bool
+	// user is the end user who has connected the account.
+	user name
+	// appSlug is the name slug of the app. appID is empty if the answer does not have it.
+	appSlug  name
+	appID    string
+	authType string
+	health   Health
 	// credentials, expiresAt and nextRefreshAt are read only if the account is to be returned.
 	credentials, expiresAt, nextRefreshAt json.RawMessage
-}
-
-// isOfOtherApp reports whether the account says that it is of another app than this one.
-func (a rawAccount) isOfOtherApp(app string) bool {
-	return a.appSlug != "" && app != a.appSlug && app != a.appID
 }
 
 // parseAccounts reads a successful answer. Its errors do not quote the answer.
@@ -70,7 +68,7 @@ func parseAccounts(got answer, asked, received time.Time) (accountPage, error) {
 	if got.oversized {
 		return accountPage{}, errors.New("the answer is longer than 256 KiB")
 	}
-	page := accountPage{status: got.status, asked: asked, now: received, clockAhead: clockAhead(got.header, asked, received)}
+	page := accountPage{status: got.status, asked: asked, now: received, clockAhead: clockAhead(got, asked, received)}
 	list, err := page.unwrap(bytes.TrimSpace(got.body))
 	if err != nil {
 		return accountPage{}, err
@@ -167,7 +165,7 @@ func parseAccount(raw json.RawMessage) (rawAccount, error) {
 		id: id, isDead: isTrue(fields.Dead), health: parseHealth(fields.Healthy),
 		credentials: fields.Credentials, expiresAt: fields.ExpiresAt, nextRefreshAt: fields.NextRefreshAt,
 	}
-	account.externalID, _ = asString(fields.ExternalID)
+	account.user = parseName(fields.ExternalID, func(user string) bool { return user != "" })
 	account.parseApp(fields.App)
 	return account, nil
 }
@@ -178,14 +176,13 @@ func (a *rawAccount) parseApp(raw json.RawMessage) {
 		NameSlug json.RawMessage `json:"name_slug"`
 		AuthType json.RawMessage `json:"auth_type"`
 	}
-	if json.Unmarshal(raw, &app) != nil {
+	if !isNull(raw) && json.Unmarshal(raw, &app) != nil {
+		a.appSlug.isUnreadable = true
 		return
 	}
 	a.appID, _ = asString(app.ID)
 	a.authType, _ = asString(app.AuthType)
-	if slug, _ := asString(app.NameSlug); IsAppSlug(slug) {
-		a.appSlug = slug
-	}
+	a.appSlug = parseName(app.NameSlug, IsAppSlug)
 }
 
 func parseHealth(raw json.RawMessage) Health {
@@ -219,7 +216,7 @@ func (p accountPage) read(account rawAccount) (Account, error) {
 	// The time of the next refresh only helps to look at the right time. Without it, nothing is lost.
 	next, _ := p.parseTime(account.nextRefreshAt)
 	return Account{
-		ID: account.id, App: account.appSlug, ExternalUserID: NewSensitive(account.externalID),
+		ID: account.id, App: account.appSlug.text, ExternalUserID: NewSensitive(account.user.text),
 		Credentials: credentials, Health: account.health,
 		FetchTime: p.asked.UTC().Truncate(time.Second), ExpirationTime: expires, NextRefreshTime: next,
 	}, nil
@@ -240,8 +237,11 @@ func parseAccountCredentials(raw json.RawMessage) (map[string]Sensitive, error) 
 		if isNull(value) || slices.Contains(withheldFields, name) {
 			continue
 		}
-		text, ok := asString(value)
-		if !ok {
+		text, isText, isExact := asExactText(value)
+		if isText && !isExact || !utf8.Valid(value) {
+			return nil, errors.New("the answer's credentials have a text that UTF-8 can't hold")
+		}
+		if !isText {
 			var compact bytes.Buffer
 			if json.Compact(&compact, value) != nil {
 				return nil, errors.New("the answer's credentials are not a JSON object")
@@ -270,21 +270,36 @@ func (p accountPage) parseTime(raw json.RawMessage) (time.Time, error) {
 	if at.Sub(p.now) < farFuture {
 		at = at.Add(p.clockAhead)
 	}
-	at = at.UTC().Truncate(time.Second)
-	if at.IsZero() {
-		at = at.Add(time.Second) // The zero time would say that there is no such time.
+	return recordable(at.UTC().Truncate(time.Second)), nil
+}
+
+// firstTime and lastTime limit the times of an answer. The zero time would say that there is no such
+// time, and RFC 3339 can't write a year with five digits, or one before the year 0. A time can get such
+// a year by its time zone.
+var (
+	firstTime = time.Time{}.Add(time.Second)
+	lastTime  = time.Date(9999, time.December, 31, 23, 59, 59, 0, time.UTC)
+)
+
+// recordable returns the time that is nearest to a given one, and that can be written and read again.
+func recordable(at time.Time) time.Time {
+	switch {
+	case at.Before(firstTime):
+		return firstTime
+	case at.After(lastTime):
+		return lastTime
 	}
-	return at, nil
+	return at
 }
 
 // clockAhead returns how much the clock of the caller is ahead of the one of Pipedream, in whole
-// seconds. It is zero if the answer's Date fits to the clock, and when there is no usable Date.
-func clockAhead(header http.Header, asked, received time.Time) time.Duration {
-	date, err := http.ParseTime(header.Get("Date"))
-	if err != nil {
+// seconds. It is zero if the time of the answer fits to the clock, and when there is no usable time.
+func clockAhead(got answer, asked, received time.Time) time.Duration {
+	date := got.sentAt()
+	if date.IsZero() {
 		return 0
 	}
-	// Pipedream has answered after asked and before received, and in the second after its Date.
+	// Pipedream has answered after asked and before received, and in the second after date.
 	least, most := asked.Sub(date)-time.Second, received.Sub(date)
 	ahead := time.Duration(0)
 	switch {

@@ -165,6 +165,26 @@ type answer struct {
 
 func (a answer) isSuccess() bool { return a.status >= 200 && a.status < 300 }
 
+// sentAt returns the time of the answer by the clock of the API, in whole seconds, or zero if the answer
+// does not tell. A cache on the way answers with the Date of an earlier answer, and says in Age how many
+// seconds ago that was.
+func (a answer) sentAt() time.Time {
+	date, err := http.ParseTime(a.header.Get("Date"))
+	if err != nil {
+		return time.Time{}
+	}
+	ages := a.header.Values("Age")
+	if len(ages) == 0 {
+		return date
+	}
+	const mostBits = 31 // By RFC 9111, an age beyond that is of no use.
+	seconds, err := strconv.ParseUint(strings.TrimSpace(ages[0]), 10, mostBits)
+	if err != nil || len(ages) > 1 {
+		return time.Time{}
+	}
+	return date.Add(time.Duration(seconds) * time.Second)
+}
+
 // do sends one request, and reads at most maxAnswerBytes of the answer. Its error is an *Error.
 func (c *Client) do(ctx context.Context, method, path string, header http.Header, body io.Reader) (answer, error) {
 	return c.exchange(ctx, method, path, header, body, maxAnswerBytes)

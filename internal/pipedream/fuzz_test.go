@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
@@ -74,8 +75,8 @@ func FuzzParseAccount(f *testing.F) {
 	}
 	for _, seed := range []string{
 		account("dead", "true"), account("credentials", "null"), account("credentials", `{"a":[1,{"b":null}],"c":1e400}`),
-		account("expires_at", `"9999-12-31T23:59:59.999999999+23:59"`), account("expires_at", `"0000-01-01T00:00:00Z"`),
-		account("app", `{"name_slug":"SLACK"}`), `{"data":[{"id":"apn_1"},{"id":"apn_2"}],"page_info":{"end_cursor":"x","total_count":-1}}`,
+		account("expires_at", `"9999-12-31T23:59:59.999999999+23:59"`), account("expires_at", `"0000-01-01T00:00:00+01:00"`),
+		account("app", `{"name_slug":"SLACK"}`), account("app", `"slack"`), account("credentials", `{"a":"\ud83d\ude00","b":"\ud800","c":"\\ud800"}`), account("credentials", "{\"a\":[\"\xff\"]}"), account("external_id", "7"), `{"data":[{"id":"apn_1"},{"id":"apn_2"}],"page_info":{"end_cursor":"x","total_count":-1}}`,
 		`{"ID":"apn_1","Credentials":{"A":"b"}}`, `{"id":{},"data":[]}`, `{"data":{"id":null,"accounts":null}}`, `[]`, `null`, `"`, ``,
 	} {
 		f.Add([]byte(seed), true)
@@ -86,10 +87,12 @@ func FuzzParseAccount(f *testing.F) {
 		"HTTP status 200 OK, the answer is about another account",
 		"HTTP status 200 OK, no account matches",
 		"HTTP status 200 OK, Pipedream calls the account dead",
+		"HTTP status 200 OK, the answer's external_id or app is not a readable name",
 		"HTTP status 200 OK, the answer has no credentials",
 		"HTTP status 200 OK, accounts of this app have no credentials",
 		"HTTP status 200 OK, the answer's credentials are not a JSON object",
 		"HTTP status 200 OK, the answer's credentials have more than 64 fields",
+		"HTTP status 200 OK, the answer's credentials have a text that UTF-8 can't hold",
 		"HTTP status 200 OK, the answer's expires_at is not a time",
 	}
 	f.Fuzz(func(t *testing.T, body []byte, isByID bool) {
@@ -116,14 +119,20 @@ func FuzzParseAccount(f *testing.F) {
 		if len(got.Credentials) == 0 || len(got.Credentials) > 64 {
 			t.Errorf("the account has %d fields", len(got.Credentials))
 		}
+		for name, value := range got.Credentials {
+			if !utf8.ValidString(value.Reveal()) {
+				t.Errorf("the field %q is %q, which is not UTF-8", name, value.Reveal())
+			}
+		}
 		for _, name := range []string{"oauth_refresh_token", "oauth_client_secret"} {
 			if _, ok := got.Credentials[name]; ok {
 				t.Errorf("the account has its %s", name)
 			}
 		}
 		for _, at := range []time.Time{got.ExpirationTime, got.NextRefreshTime} {
-			if at.Nanosecond() != 0 || at.Year() < -1 || at.Year() > 10000 {
-				t.Errorf("a time of the account is %s", at)
+			read, err := time.Parse(time.RFC3339, at.Format(time.RFC3339))
+			if at.Nanosecond() != 0 || err != nil || !read.Equal(at) {
+				t.Errorf("a time of the account is %s, and read again it is %s, %v", at, read, err)
 			}
 		}
 	})

@@ -22,7 +22,7 @@ type Observation struct {
 	StatusCode int
 	// Protocol is the version of HTTP, such as HTTP/2.0.
 	Protocol string
-	// Date is the time in the Date header, or zero without one.
+	// Date is the time of the answer by the clock of the API, or zero if the answer does not tell.
 	Date time.Time
 	// Code is the OAuth error code in the body if RFC 6749 defines it, otherwise empty.
 	Code string
@@ -87,9 +87,7 @@ func (a answer) observe() Observation {
 		Code:       oauthErrorCode(a.body),
 		Body:       a.describeBody(),
 		RateLimits: rateLimitsIn(a.header),
-	}
-	if date, err := http.ParseTime(a.header.Get("Date")); err == nil {
-		o.Date = date
+		Date:       a.sentAt(),
 	}
 	var fields struct {
 		AccessToken json.RawMessage `json:"access_token"`

@@ -10,16 +10,12 @@ import (
 )
 
 // Reach sends a request without credentials to the API, and returns the HTTP status of the
-// answer and the time in its Date header, or zero without one. The request tells caches not to
-// answer it. The error is an *Error.
+// answer and its time by the clock of the API, or zero if the answer does not tell. The request tells
+// caches not to answer it. The error is an *Error.
 func (c *Client) Reach(ctx context.Context) (status int, date time.Time, err error) {
 	got, err := c.do(ctx, http.MethodGet, "/.well-known/jwks.json", http.Header{"Cache-Control": {"no-cache"}}, nil)
 	if err != nil {
 		return 0, time.Time{}, err
 	}
-	date, err = http.ParseTime(got.header.Get("Date"))
-	if err != nil {
-		return got.status, time.Time{}, nil //nolint:nilerr // The Date header is optional.
-	}
-	return got.status, date, nil
+	return got.status, got.sentAt(), nil
 }

@@ -20,12 +20,15 @@ func TestAnyAnswerShowsThatTheAPIIsReached(t *testing.T) {
 		status int
 		date   []string
 		want   time.Time
+		age    string
 	}{
 		"a success":               {status: 200, date: []string{"Sun, 01 Mar 2026 12:00:00 GMT"}, want: second},
 		"an error":                {status: 503, date: []string{"Sun, 01 Mar 2026 12:00:00 GMT"}, want: second},
 		"a redirect":              {status: 302, date: []string{"Sun, 01 Mar 2026 12:00:00 GMT"}, want: second},
 		"an answer without date":  {status: 200},
 		"an answer with nonsense": {status: 200, date: []string{"today"}},
+		"an answer from a cache":  {status: 200, date: []string{"Sun, 01 Mar 2026 11:50:00 GMT"}, want: second, age: "600"},
+		"an age with nonsense":    {status: 200, date: []string{"Sun, 01 Mar 2026 11:50:00 GMT"}, age: "old"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -37,6 +40,9 @@ func TestAnyAnswerShowsThatTheAPIIsReached(t *testing.T) {
 					t.Errorf("Cache-Control is %q", got)
 				}
 				w.Header()["Date"] = test.date // nil: none at all.
+				if test.age != "" {
+					w.Header().Set("Age", test.age)
+				}
 				w.Header().Set("Location", "https://elsewhere.invalid")
 				w.WriteHeader(test.status)
 			}))

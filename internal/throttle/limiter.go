@@ -193,6 +193,13 @@ func (l *Limiter) Pause(until time.Time) {
 	l.schedule.pauseUntil(l.clock.toInternal(until), now, now)
 }
 
+// Charge counts a request that was sent without a turn of its own, so that the next turns come later.
+func (l *Limiter) Charge() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.schedule.bucket.ReserveN(l.clock.now(), 1)
+}
+
 // OutageEnded returns when the end of an outage has last woken the requesters that had
 // failed in it. A requester need not wait after a failed request that was sent before. It is
 // zero if there was no outage. Outages that end less than 30 seconds after that time wake

@@ -184,6 +184,15 @@ func (p *Projects) Pause(name string, until time.Time) {
 	}
 }
 
+// Charge counts a request about a project that was sent without a turn of its own, as Limiter.Charge does.
+func (p *Projects) Charge(name string) {
+	p.mu.Lock()
+	at := p.find(name)
+	p.mu.Unlock()
+	at.limiter.Charge()
+	p.total.Charge()
+}
+
 // OutageEnded returns when the end of an outage has last woken the requesters of a project, as
 // Limiter.OutageEnded does.
 func (p *Projects) OutageEnded(name string) time.Time {

@@ -22,6 +22,8 @@ type projects struct {
 	now   time.Time
 	// fresh are requesters that have not tried yet.
 	fresh []throttle.Requester
+	// then is called during each request. Optional.
+	then func(project string)
 }
 
 func newProjects(t *testing.T, options throttle.ProjectsOptions) *projects {
@@ -46,7 +48,9 @@ func (p *projects) try(project string, requester throttle.Requester, result erro
 	}
 	isSent := false
 	err := p.Do(project, requester, throttle.DoOptions{}, func() error {
-		isSent = true
+		if isSent = true; p.then != nil {
+			p.then(project)
+		}
 		return result
 	})
 	if isSent == errors.Is(err, throttle.ErrNotReady) {
@@ -100,6 +104,37 @@ func wantBetween(t *testing.T, what string, got, least, most int) {
 	t.Helper()
 	if got < least || got > most {
 		t.Errorf("%s: %d requests, want %d to %d", what, got, least, most)
+	}
+}
+
+// TestARequestWithoutATurnIsCharged has each turn be used for three requests. The pace holds for requests, in a project
+// and among all projects, whoever waits.
+func TestARequestWithoutATurnIsCharged(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ projects, least, most int }{
+		"one project":  {1, 4 * 60 / 3, 4*60/3 + 3},
+		"six projects": {6, 16 * 60 / 3, 16*60/3 + 8},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newProjects(t, throttle.ProjectsOptions{})
+			waiting := map[throttle.Requester]string{}
+			for i := range test.projects {
+				p.queue(waiting, fmt.Sprint("proj_", i), fmt.Sprint("shop-", i), 300)
+			}
+			p.then = func(project string) {
+				p.Charge(project)
+				p.Charge(project)
+			}
+			counts := p.live(time.Minute, waiting)
+			wantBetween(t, "all", counts["all"], test.least-2, test.most)
+			// Who has not sent more requests than it had turns is not charged.
+			p.then = nil
+			p.now = p.now.Add(time.Minute)
+			p.queue(waiting, "proj_other", "other", 100)
+			counts = p.live(10*time.Second, waiting)
+			wantBetween(t, "a project without charges", counts["proj_other"], 20, 45)
+		})
 	}
 }
 

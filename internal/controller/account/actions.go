@@ -36,6 +36,8 @@ type Requests interface {
 	Reserve(project string, requester throttle.Requester, options throttle.ReserveOptions) throttle.Ticket
 	// Do sends a request if the ticket of the requester is ready, as throttle.Limiter does.
 	Do(project string, requester throttle.Requester, options throttle.DoOptions, request func() error) error
+	// Charge counts a request about a project that was sent in the turn of another one.
+	Charge(project string)
 	// Cancel gives up the ticket of a requester, if it has one.
 	Cancel(requester throttle.Requester)
 	// Pause lets no request of a project be sent until the given time.
@@ -49,7 +51,11 @@ type Requests interface {
 type Bearers interface {
 	Acquire(context.Context, bearer.Need) (bearer.Bearer, error)
 	Report(lent bearer.Bearer, wasKnown bool, err error) bearer.Advice
+	// Release says that a requester needs no token now, and Cancel that it will not call Acquire again.
+	Release(throttle.Requester)
 	Cancel(throttle.Requester)
+	// IsReplacing reports whether a requester has to call Acquire to replace a token in the background.
+	IsReplacing(throttle.Requester) bool
 }
 
 // actions do what was decided. They read the snapshot and the state, change neither, and return
@@ -67,6 +73,9 @@ type actions struct {
 // act does what was decided, and returns what came of it. The error is the one of a request to the
 // Kubernetes API server that has failed; the outcome then says so, too.
 func (a actions) act(ctx context.Context, s snapshot, st state, decision refresh.Decision) (outcome, error) {
+	if decision.Action == refresh.Keep || decision.Action == refresh.Wait {
+		a.replaceBearer(ctx, s, st)
+	}
 	switch decision.Action {
 	case refresh.Keep:
 		return kept{}, nil

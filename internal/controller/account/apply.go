@@ -66,6 +66,7 @@ func (st *state) applyObserved(s snapshot, o observed) {
 	if st.attempt.verdict.request != s.desired.Request {
 		st.attempt.askForAnother(s)
 	}
+	st.attempt.leaveProject(s.account.Spec.ProjectID)
 	limitWait(st, s)
 }
 
@@ -164,6 +165,7 @@ func (st *state) fail(s snapshot, because, detail string, now time.Time) *attemp
 		st.attempt.triggered.Add(now)
 	}
 	st.attempt.failure = attempt.New(rows.Of(because), detail, s.inputs(), now).After(st.attempt.failure)
+	st.attempt.failedIn = s.account.Spec.ProjectID
 	return st.attempt.failure
 }
 

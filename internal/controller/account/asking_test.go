@@ -90,3 +90,55 @@ func TestALookWaitsForTheEndOfAPause(t *testing.T) {
 	w.reconcile()
 	w.wantReasons(v1alpha1.ReasonAccountFetched, v1alpha1.ReasonCredentialsValid)
 }
+
+// TestAnAccessTokenIsReplacedInTheBackground has the Limiter for token requests be busy when a look finds that the access
+// token is to be replaced soon. The look does not wait, and the exchange is made when its turn has come, although no look is
+// due then.
+func TestAnAccessTokenIsReplacedInTheBackground(t *testing.T) {
+	t.Parallel()
+	readsCredentials := map[string]int{"GET secrets": 1}
+	for name, test := range map[string]struct {
+		change        func(*world)
+		wantExchanges int
+		wantRequests  map[string]int
+	}{
+		"its turn comes": {func(*world) {}, 2, readsCredentials},
+		"the client's Secret can't be read": {func(w *world) {
+			w.wire.Respond(refuse("GET secrets", http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable))
+		}, 1, readsCredentials},
+		"Pipedream issues no access token": {func(w *world) {
+			must(w.T, w.pipedream.AddFault(simulator.Fault{Endpoint: simulator.EndpointToken, Status: http.StatusBadGateway}))
+		}, 2, readsCredentials},
+		"it is suspended meanwhile": {func(w *world) {
+			change(w, w.account(), func(account *v1alpha1.PipedreamAccount) { account.Spec.Suspend = true })
+		}, 1, map[string]int{"GET secrets": 1, "PATCH pipedreamaccounts/status": 1}}, // It checks its own Secret for the new spec.
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.fetched()
+			w.live(39 * time.Minute)
+			w.pass(2 * time.Minute)
+			w.tokenRequests.Pause(w.clock.Now().Add(30 * time.Second))
+			change(w, w.account(), func(account *v1alpha1.PipedreamAccount) {
+				account.Annotations = map[string]string{v1alpha1.RenewRequestAnnotation: "now"}
+			})
+			before := w.fetches()
+			w.reconcile()
+			w.wantFetches(before + 1)
+			w.wantExchanges(1)
+			w.wantReasons(v1alpha1.ReasonAccountFetched, v1alpha1.ReasonCredentialsValid)
+			w.reconcile()
+			w.wantExchanges(1)
+			w.pass(31 * time.Second)
+			test.change(w)
+			w.wire.Reset()
+			w.reconcile()
+			w.wantFetches(before + 1)
+			w.wantExchanges(test.wantExchanges)
+			w.wantRequests(test.wantRequests)
+			w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonCredentialsValid)
+			w.wantNoSecretSeen()
+		})
+	}
+}

@@ -203,8 +203,7 @@ func explainOmitted(v view) string {
 	if v.state.attempt.omitted == 0 {
 		return ""
 	}
-	return fmt.Sprintf(" %d fields of the credentials are not in the Secret, because no key of a Secret can have their names: "+
-		"`spec.secret.data` can give them other keys.", v.state.attempt.omitted)
+	return fmt.Sprintf(" Fields of the credentials that are not in the Secret, because no key of a Secret can have their names: %d.", v.state.attempt.omitted)
 }
 
 // explainDrift says who changes the Secret again and again.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pipedream-operator/pipedream-operator/internal/bearer"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller/credentials"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/refresh"
 	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
@@ -34,10 +35,7 @@ func (a actions) fetch(ctx context.Context, s snapshot, st state, why refresh.Wh
 	if ended := a.lookAgain(ctx, s); ended != nil {
 		return ended, nil
 	}
-	lent, err := a.bearers.Acquire(ctx, bearer.Need{
-		Requester: s.requester(), Lane: tokenLaneOf(s, why), CredentialReference: s.credentialsReference(), Credentials: s.clientCredentials,
-		Project: s.account.Spec.ProjectID, Account: s.subject(), BypassRefusalCache: bypassesRefusals(s, st),
-	})
+	lent, err := a.bearers.Acquire(ctx, needOf(s, st, tokenLaneOf(s, why)))
 	waiting, isWaiting := errors.AsType[*bearer.WaitingError](err)
 	switch {
 	case isWaiting:
@@ -58,10 +56,38 @@ func (a actions) fetch(ctx context.Context, s snapshot, st state, why refresh.Wh
 	return a.request(ctx, s, st, why, lent, ticket)
 }
 
+// needOf returns what the PipedreamAccount needs an access token for.
+func needOf(s snapshot, st state, lane throttle.Lane) bearer.Need {
+	return bearer.Need{
+		Requester: s.requester(), Lane: lane, CredentialReference: s.credentialsReference(), Credentials: s.clientCredentials,
+		Project: s.account.Spec.ProjectID, Account: s.subject(), BypassRefusalCache: bypassesRefusals(s, st),
+	}
+}
+
+// replaceBearer replaces the access token in the background, if that is up to this PipedreamAccount and its turn
+// has come. The PipedreamAccount needs no access token now, so a failure is none of its own.
+func (a actions) replaceBearer(ctx context.Context, s snapshot, st state) {
+	if !a.bearers.IsReplacing(s.requester()) {
+		return
+	}
+	need := needOf(s, st, throttle.DueRenewal)
+	if _, err := a.bearers.Acquire(ctx, need); !errors.Is(err, bearer.ErrCredentialsNeeded) {
+		return // Its turn has not come, or there is a new access token by now.
+	}
+	found, err := credentials.Read(ctx, a.client, s.account.Namespace, s.account.Spec.ClientSecretRef)
+	if err != nil || found.Credentials == nil {
+		a.bearers.Cancel(s.requester())
+		return
+	}
+	need.Credentials = found.Credentials
+	_, _ = a.bearers.Acquire(ctx, need) // The store of access tokens remembers a failure.
+}
+
 // request asks Pipedream for the account.
 func (a actions) request(ctx context.Context, s snapshot, st state, why refresh.Why, lent bearer.Bearer, ticket throttle.Ticket) (outcome, error) {
 	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
 	defer cancel()
+	asking = pipedream.OnNextPage(asking, func() { a.requests.Charge(s.account.Spec.ProjectID) })
 	sentAt := a.clock.Now()
 	var fetched pipedream.Account
 	err := a.requests.Do(s.account.Spec.ProjectID, s.requester(), throttle.DoOptions{}, func() (err error) {

@@ -90,7 +90,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	}
 	if !isWaiting(s.ticket) {
 		r.Requests.Cancel(s.requester())
-		r.Bearers.Cancel(s.requester())
+		r.releaseBearer(s, decision)
 	}
 	// What is known is reported also when the API server has failed at something.
 	sleep, reportErr := reporter{client: r.Client, clock: r.Clock, events: r.Events}.report(ctx, s, st, decision)
@@ -170,6 +170,16 @@ func (r *Reconciler) work(ctx context.Context, s snapshot, st *state) (snapshot,
 		}
 	}
 	return s, decision, nil
+}
+
+// releaseBearer gives up the wait for an access token. A PipedreamAccount that may ask Pipedream goes on to replace
+// the access token in the background.
+func (r *Reconciler) releaseBearer(s snapshot, decision refresh.Decision) {
+	if decision.Action == refresh.Blocked || decision.Action == refresh.Rest {
+		r.Bearers.Cancel(s.requester())
+		return
+	}
+	r.Bearers.Release(s.requester())
 }
 
 // actions returns the actions of the reconciler.

@@ -12,6 +12,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/controller/conditions"
 	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/reason"
 	"github.com/pipedream-operator/pipedream-operator/internal/refresh"
 	"github.com/pipedream-operator/pipedream-operator/internal/retry"
 )
@@ -52,7 +53,7 @@ func (st *state) restoreFailure(s snapshot, failed *attempt.Failure) {
 		if given := verdictKindOf(failed.Row.Kind); given != "" {
 			st.restoreVerdict(s, given, failed)
 		} else {
-			st.attempt.failure = failed
+			st.attempt.failure, st.attempt.failedIn = failed, s.account.Spec.ProjectID
 		}
 	}
 }
@@ -165,6 +166,9 @@ func restoreFailure(s snapshot) *attempt.Failure {
 	if status.NextAttemptTime != nil {
 		// The clock may have been wrong then.
 		restored.NotBefore = retry.Limit(status.NextAttemptTime.Time, s.now)
+	}
+	if restored.Row.Class == reason.Paused && status.ObservedGeneration != s.account.Generation {
+		restored.NotBefore = s.now // The status does not tell whether the spec named the same project then.
 	}
 	return restored
 }

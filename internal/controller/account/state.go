@@ -14,6 +14,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/controller/attempt"
 	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/reason"
 	"github.com/pipedream-operator/pipedream-operator/internal/refresh"
 	"github.com/pipedream-operator/pipedream-operator/internal/retry"
 )
@@ -97,6 +98,8 @@ type attemptState struct {
 	written writtenRecord
 	// failure is the last failed attempt; nil after an attempt that worked.
 	failure *attempt.Failure
+	// failedIn is the project that the spec named when the failed attempt was made.
+	failedIn string
 	// cluster is the last failed request to the API server that was no write; nil since one has worked. It
 	// does not end the wait after a failure that Pipedream has answered with.
 	cluster *attempt.Failure
@@ -179,5 +182,13 @@ func (p *reportingState) apply(o reported) {
 	}
 	if o.fetched != nil && o.fetched.Status != metav1.ConditionUnknown {
 		p.saidFailure = o.fetched.Status == metav1.ConditionFalse
+	}
+}
+
+// leaveProject forgets a rate limit of Pipedream if the spec names another project now. Pipedream limits the rate of
+// each project by itself.
+func (a *attemptState) leaveProject(project string) {
+	if a.failure != nil && a.failure.Row.Class == reason.Paused && a.failedIn != project {
+		a.failure = nil
 	}
 }

@@ -4,6 +4,7 @@
 package account
 
 import (
+	"bytes"
 	"encoding/json"
 	"maps"
 	"regexp"
@@ -15,6 +16,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/refresh"
 	"github.com/pipedream-operator/pipedream-operator/internal/secrettemplate"
 )
 
@@ -116,6 +118,32 @@ func everyField(r record, credentials map[string]pipedream.Sensitive) map[string
 		}
 	}
 	return data
+}
+
+// holdsNone returns the outcome if the Secret would hold no field of the credentials, so that it must not be called
+// good; else nil.
+func holdsNone(owner *v1alpha1.PipedreamAccount, seen look, why refresh.Why, credentials map[string]pipedream.Sensitive) outcome {
+	switch hasTemplates := len(owner.Spec.Secret.Data) > 0; {
+	case hasTemplates && !showAny(owner, seen.record, credentials):
+		err := &secrettemplate.Error{Detail: "no template shows a field of the credentials, such as `{{ .Credentials.oauth_access_token }}`"}
+		return unrenderable{err: err, why: why, at: seen.at}
+	case !hasTemplates && seen.omitted == len(credentials):
+		cause := &pipedream.Error{Kind: pipedream.Malformed, Detail: "no field of the credentials has a name that a key of a Secret can have"}
+		return lookFailed{cause: cause, sentAt: seen.at, why: why, at: seen.at}
+	}
+	return nil
+}
+
+// showAny reports whether the templates show at least one field of the credentials, or fail. Templates that show none
+// make the same of other credentials: one may name a field in a text, in a comment or in a branch that is not taken.
+func showAny(owner *v1alpha1.PipedreamAccount, r record, credentials map[string]pipedream.Sensitive) bool {
+	others := map[string]pipedream.Sensitive{}
+	for field, value := range credentials {
+		others[field] = pipedream.NewSensitive(value.Reveal() + "a")
+	}
+	data, err := render(Vocabulary, owner, r, credentials)
+	ofOthers, errOfOthers := render(Vocabulary, owner, r, others)
+	return err != nil || errOfOthers != nil || !maps.EqualFunc(data, ofOthers, bytes.Equal)
 }
 
 // omitted returns how many fields of the credentials the Secret does not hold because no key of a

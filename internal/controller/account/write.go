@@ -27,6 +27,9 @@ func (a actions) store(ctx context.Context, s snapshot, st state, why refresh.Wh
 		isNewer: true, at: a.clock.Now(),
 	}
 	answer.isStale = !answer.record.ExpirationTime.IsZero() && !answer.at.Before(answer.record.ExpirationTime)
+	if useless := holdsNone(s.account, answer, why, fetched.Credentials); useless != nil {
+		return useless, nil
+	}
 	var err error
 	for range maxOvertaken {
 		if ended := a.unwritable(ctx, s); ended != nil {
