@@ -122,6 +122,9 @@ func (st *state) applyAttempt(s snapshot, o outcome) {
 		st.applyVerdict(s, o)
 	case unchanged:
 		st.applyLook(s, o.look, o.why)
+		if !o.look.isStale {
+			st.attempt.written = writtenIn(s) // Also an older Secret, if Pipedream gives out what it holds.
+		}
 	case written:
 		st.applyWritten(s, o)
 	default:
@@ -229,11 +232,7 @@ func (st *state) applyWritten(s snapshot, o written) {
 	st.cache.target = ownedsecret.Seen{Version: version}
 	st.cache.targetType = targetType{uid: o.target.UID, name: s.account.TargetType()}
 	st.check.last = lastCheck{targetVersion: version, generation: s.account.Generation, outcome: refresh.Good, lists: listsOf(o.target.Annotations)}
-	st.attempt.written = writtenRecord{
-		content:   o.target.Annotations[v1alpha1.ContentAnnotation],
-		fetchTime: o.look.record.FetchTime, expirationTime: o.look.record.ExpirationTime,
-		nextRefreshTime: o.look.record.NextRefreshTime,
-	}
+	st.attempt.written = writtenIn(s.after(o))
 }
 
 // countTriggered counts a look that somebody's change has triggered. The first look is none.

@@ -120,10 +120,26 @@ type attemptState struct {
 	overtaken int
 }
 
-// writtenRecord tells one written record from another.
+// writtenRecord tells one written record from another. It is zero if it is not known what was written.
 type writtenRecord struct {
+	// content is the digest on the Secret, or unknownContent.
 	content                                    string
 	fetchTime, expirationTime, nextRefreshTime time.Time
+}
+
+// unknownContent is the content of a written record that is known from the status only. No Secret has it.
+const unknownContent = "unknown"
+
+// writtenIn returns the record on the Secret as the one that was written.
+func writtenIn(s snapshot) writtenRecord {
+	held := s.record()
+	if held == nil {
+		return writtenRecord{}
+	}
+	return writtenRecord{
+		content:   s.target.Annotations[v1alpha1.ContentAnnotation],
+		fetchTime: held.FetchTime, expirationTime: held.ExpirationTime, nextRefreshTime: held.NextRefreshTime,
+	}
 }
 
 // reportingState is what was reported of the object.
