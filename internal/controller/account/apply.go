@@ -133,6 +133,9 @@ func (st *state) applyAttempt(s snapshot, o outcome) {
 		}
 	}
 	st.attempt.isRestored = false
+	if failed, isOfCluster := o.(clusterFailed); !isOfCluster || failed.isWrite {
+		st.attempt.credentials = credentialsOf(s)
+	}
 }
 
 // applyUnwritten remembers that a write of the Secret has failed, or any other request to the API server. It
@@ -247,7 +250,11 @@ func (a *attemptState) countTriggered(why refresh.Why, at time.Time) {
 func (st *state) setBlocker(s snapshot, why refresh.Why) {
 	because, detail := explainBlocker(s, st.check, why)
 	before := st.attempt.blocker
-	blocker := attempt.New(rows.Of(because), detail, s.inputs(), s.now).After(st.attempt.activeFailure())
+	tried := s.inputs()
+	if why != refresh.NoCredentials { // Nothing was read or tried, so that a change of the credentials changes nothing.
+		tried.CredentialsVersion = st.attempt.credentials.versionFor(s)
+	}
+	blocker := attempt.New(rows.Of(because), detail, tried, s.now).After(st.attempt.activeFailure())
 	if at := deletionOf(s).at; why == refresh.BeingDeleted && !at.After(s.now) { // The API server's clock may be ahead.
 		blocker.Since = at
 	}

@@ -24,6 +24,10 @@ func restore(s snapshot) *state {
 	st.attempt.looks.Since = s.firstSeen
 	st.attempt.verdictFor = s.desired.Request
 	st.attempt.health = restoreHealth(s.account.Status)
+	if s.account.Status.ObservedGeneration == s.account.Generation { // Else the spec may name another Secret since.
+		st.attempt.credentials = credentialsOf(s)
+		st.attempt.credentials.version = s.account.Status.ReferencedSecretResourceVersion
+	}
 	if failed := restoreFailure(s); failed != nil {
 		st.restoreFailure(s, failed)
 	}

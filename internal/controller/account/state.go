@@ -93,6 +93,8 @@ type attemptState struct {
 	// isRestored is true if this process has not tried anything yet: what it knows of attempts is from
 	// the status.
 	isRestored bool
+	// credentials are the client credentials that the last attempt was made with.
+	credentials triedCredentials
 	// written tells the credentials that this process has last written from any others.
 	written writtenRecord
 	// failure is the last failed attempt; nil after an attempt that worked.
@@ -118,6 +120,22 @@ type attemptState struct {
 	triggered retry.Triggers
 	// overtaken is how many writes in a row have failed because another writer was faster.
 	overtaken int
+}
+
+// triedCredentials are the name and the resourceVersion of a Secret with client credentials.
+type triedCredentials struct{ name, version string }
+
+// credentialsOf returns the client credentials that an attempt is made with now.
+func credentialsOf(s snapshot) triedCredentials {
+	return triedCredentials{name: s.account.Spec.ClientSecretRef.Name, version: s.credentialsVersion()}
+}
+
+// versionFor returns the version, if the spec still names the same Secret; else it returns no version.
+func (c triedCredentials) versionFor(s snapshot) string {
+	if c.name != s.account.Spec.ClientSecretRef.Name {
+		return ""
+	}
+	return c.version
 }
 
 // writtenRecord tells one written record from another. It is zero if it is not known what was written.
