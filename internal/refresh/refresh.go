@@ -104,7 +104,8 @@ type Facts struct {
 	// HasCredentials is true if there is something to ask Pipedream with.
 	HasCredentials bool
 	// Superseded is true if the record is not the one of the credentials that were written last, and
-	// those are not due: somebody has put an older Secret back.
+	// the last ones are not due: somebody has put an older Secret back. Its credentials need not have
+	// expired to be useless: the app may have ended them when Pipedream refreshed the account.
 	Superseded bool
 	// Queued is true if the fetch that is due waits for its turn.
 	Queued bool

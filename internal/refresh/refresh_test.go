@@ -370,7 +370,11 @@ func TestDecide(t *testing.T) {
 		},
 		"an older Secret was put back": {
 			given: func(s *scene) { s.facts.Superseded = true },
-			want:  refresh.Decision{Action: refresh.Keep},
+			want:  refresh.Decision{Action: refresh.Fetch, Why: refresh.SecretEdited},
+		},
+		"an older Secret was put back just after a look": {
+			given: func(s *scene) { s.facts.Superseded, s.facts.Looks.Last = true, now.Add(-3*time.Second) },
+			want:  refresh.Decision{Action: refresh.Wait, Why: refresh.SecretEdited, Until: now.Add(7 * time.Second)},
 		},
 		"an older Secret was put back, and its credentials have expired": {
 			given: func(s *scene) { s.facts.Superseded = true; end(s, now.Add(-time.Minute)) },

@@ -43,7 +43,7 @@ func duesOf(desired Desired, facts Facts, now time.Time) []due {
 	switch {
 	case facts.Target == Absent:
 		return []due{triggered(Missing, facts, now)}
-	case facts.Record == nil, facts.Check == Edited:
+	case facts.Record == nil, facts.Check == Edited, facts.Superseded:
 		return []due{triggered(SecretEdited, facts, now)}
 	}
 	dues := agingOf(desired, facts, now)
@@ -64,18 +64,12 @@ func triggered(why Why, facts Facts, now time.Time) due {
 	return due{why: why, notBefore: latest(notBefore(facts, now), facts.Triggered.NotBefore(now))}
 }
 
-// agingOf returns the reasons to fetch credentials because time passes. Credentials that are too
-// old because somebody has put an older Secret back count as a change by somebody, which may be
-// repeated without end.
+// agingOf returns the reasons to fetch credentials because time passes.
 func agingOf(desired Desired, facts Facts, now time.Time) []due {
 	record := *facts.Record
 	var dues []due
 	add := func(why Why, since, at time.Time) {
-		d := due{why: why, since: since, notBefore: latest(at, notBefore(facts, now))}
-		if facts.Superseded && !since.After(now) {
-			d = triggered(SecretEdited, facts, now)
-		}
-		dues = append(dues, d)
+		dues = append(dues, due{why: why, since: since, notBefore: latest(at, notBefore(facts, now))})
 	}
 	if at, ok := nextScheduled(desired, record, facts.Looks, now); ok {
 		if record.isExpired(now) {

@@ -123,6 +123,9 @@ func (st *state) applyAttempt(s snapshot, o outcome) {
 		st.applyVerdict(s, o)
 	case unchanged:
 		st.applyLook(s, o.look, o.why)
+		if !o.look.isStale {
+			st.attempt.written = writtenIn(s) // Also an older Secret, if Pipedream gives out what it holds.
+		}
 	case written:
 		st.applyWritten(s, o)
 	default:
@@ -131,6 +134,9 @@ func (st *state) applyAttempt(s snapshot, o outcome) {
 		}
 	}
 	st.attempt.isRestored = false
+	if failed, isOfCluster := o.(clusterFailed); !isOfCluster || failed.isWrite {
+		st.attempt.credentials = credentialsOf(s)
+	}
 }
 
 // applyUnwritten remembers that a write of the Secret has failed, or any other request to the API server. It
@@ -220,11 +226,7 @@ func (st *state) applyWritten(s snapshot, o written) {
 	st.cache.target = ownedsecret.Seen{Version: version}
 	st.cache.targetType = targetType{uid: o.target.UID, name: s.account.TargetType()}
 	st.check.last = lastCheck{targetVersion: version, generation: s.account.Generation, outcome: refresh.Good, lists: listsOf(o.target.Annotations)}
-	st.attempt.written = writtenRecord{
-		content:   o.target.Annotations[v1alpha1.ContentAnnotation],
-		fetchTime: o.look.record.FetchTime, expirationTime: o.look.record.ExpirationTime,
-		nextRefreshTime: o.look.record.NextRefreshTime,
-	}
+	st.attempt.written = writtenIn(s.after(o))
 }
 
 // countTriggered counts a look that somebody's change has triggered. The first look is none.
@@ -239,7 +241,11 @@ func (a *attemptState) countTriggered(why refresh.Why, at time.Time) {
 func (st *state) setBlocker(s snapshot, why refresh.Why) {
 	because, detail := explainBlocker(s, st.check, why)
 	before := st.attempt.blocker
-	blocker := attempt.New(rows.Of(because), detail, s.inputs(), s.now).After(st.attempt.activeFailure())
+	tried := s.inputs()
+	if why != refresh.NoCredentials { // Nothing was read or tried, so that a change of the credentials changes nothing.
+		tried.CredentialsVersion = st.attempt.credentials.versionFor(s)
+	}
+	blocker := attempt.New(rows.Of(because), detail, tried, s.now).After(st.attempt.activeFailure())
 	if at := deletionOf(s).at; why == refresh.BeingDeleted && !at.After(s.now) { // The API server's clock may be ahead.
 		blocker.Since = at
 	}

@@ -26,6 +26,10 @@ func restore(s snapshot) *state {
 	st.attempt.looks.Since = s.firstSeen
 	st.attempt.verdict.request = s.desired.Request
 	st.attempt.health = restoreHealth(s.account.Status)
+	if s.account.Status.ObservedGeneration == s.account.Generation { // Else the spec may name another Secret since.
+		st.attempt.credentials = credentialsOf(s)
+		st.attempt.credentials.version = s.account.Status.ReferencedSecretResourceVersion
+	}
 	if failed := restoreFailure(s); failed != nil {
 		st.restoreFailure(s, failed)
 	}
@@ -122,16 +126,26 @@ func (st *state) restoreCheck(s snapshot) {
 	}
 	st.check.last = lastCheck{targetVersion: version, generation: status.ObservedGeneration, outcome: refresh.Good}
 	if s.targetVersion() != version {
+		st.attempt.written = writtenBefore(s)
 		return
 	}
 	st.cache.target = ownedsecret.Seen{Version: version}
 	st.cache.targetType = targetType{uid: s.target.UID, name: s.account.TargetType()}
-	if held := s.record(); held != nil {
-		st.attempt.written = writtenRecord{
-			content:   s.target.Annotations[v1alpha1.ContentAnnotation],
-			fetchTime: held.FetchTime, expirationTime: held.ExpirationTime, nextRefreshTime: held.NextRefreshTime,
-		}
+	st.attempt.written = writtenIn(s)
+}
+
+// writtenBefore returns what the status tells of the record that was written last, if the Secret holds the
+// record of an earlier fetch: somebody has put an older Secret back while no process watched it.
+func writtenBefore(s snapshot) writtenRecord {
+	held, status := s.record(), s.account.Status
+	if held == nil || status.FetchTime == nil || !held.FetchTime.Before(status.FetchTime.Time) {
+		return writtenRecord{}
 	}
+	last := writtenRecord{content: unknownContent, fetchTime: status.FetchTime.Time}
+	if status.ExpirationTime != nil {
+		last.expirationTime = status.ExpirationTime.Time
+	}
+	return last
 }
 
 // restoreHealth returns what condition Healthy says.

@@ -94,6 +94,8 @@ type attemptState struct {
 	// isRestored is true if this process has not tried anything yet: what it knows of attempts is from
 	// the status.
 	isRestored bool
+	// credentials are the client credentials that the last attempt was made with.
+	credentials triedCredentials
 	// written tells the credentials that this process has last written from any others.
 	written writtenRecord
 	// failure is the last failed attempt; nil after an attempt that worked.
@@ -121,10 +123,42 @@ type attemptState struct {
 	overtaken int
 }
 
-// writtenRecord tells one written record from another.
+// triedCredentials are the name and the resourceVersion of a Secret with client credentials.
+type triedCredentials struct{ name, version string }
+
+// credentialsOf returns the client credentials that an attempt is made with now.
+func credentialsOf(s snapshot) triedCredentials {
+	return triedCredentials{name: s.account.Spec.ClientSecretRef.Name, version: s.credentialsVersion()}
+}
+
+// versionFor returns the version, if the spec still names the same Secret; else it returns no version.
+func (c triedCredentials) versionFor(s snapshot) string {
+	if c.name != s.account.Spec.ClientSecretRef.Name {
+		return ""
+	}
+	return c.version
+}
+
+// writtenRecord tells one written record from another. It is zero if it is not known what was written.
 type writtenRecord struct {
+	// content is the digest on the Secret, or unknownContent.
 	content                                    string
 	fetchTime, expirationTime, nextRefreshTime time.Time
+}
+
+// unknownContent is the content of a written record that is known from the status only. No Secret has it.
+const unknownContent = "unknown"
+
+// writtenIn returns the record on the Secret as the one that was written.
+func writtenIn(s snapshot) writtenRecord {
+	held := s.record()
+	if held == nil {
+		return writtenRecord{}
+	}
+	return writtenRecord{
+		content:   s.target.Annotations[v1alpha1.ContentAnnotation],
+		fetchTime: held.FetchTime, expirationTime: held.ExpirationTime, nextRefreshTime: held.NextRefreshTime,
+	}
 }
 
 // reportingState is what was reported of the object.

@@ -131,15 +131,13 @@ func isAboutSame(a, b *v1alpha1.PipedreamAccountStatus) bool {
 }
 
 // credentialsVersionRead returns the version of the client credentials that the last attempt was made
-// with.
+// with. A newer version that nobody has read yet is not reported: many accounts may share the client, and a
+// status for each of them would say nothing about the account.
 func credentialsVersionRead(v view) string {
 	if failed := v.failure(); failed != nil {
 		return failed.Tried.CredentialsVersion
 	}
-	if !v.state.attempt.isRestored {
-		return v.credentialsVersion()
-	}
-	return v.previous.ReferencedSecretResourceVersion
+	return v.state.attempt.credentials.versionFor(v.snapshot)
 }
 
 // nextAttempt returns when a failed attempt is made again; zero if none has failed, or if that is not a
