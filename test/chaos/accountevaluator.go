@@ -81,7 +81,7 @@ func (e *accountEvaluator) trigger(i int, now time.Time) time.Time {
 	defer e.mu.Unlock()
 	o := e.objects[i]
 	o.lastTrigger = now
-	until := o.minimumInterval.trigger(now)
+	until := o.trigger(now)
 	o.answered(until.Add(settleTime)) // The look may bring nothing new, and then nothing shows when it was made.
 	e.fetches.trigger(i, now)
 	if now.Sub(e.doubtedUntil) < doubtWait {

@@ -65,12 +65,12 @@ func (c *chaos) triggerFetch(ctx context.Context, i int, do func() error) error 
 // sickenAccount makes an account dead, or deletes it at Pipedream. After a.last its user connects it again, and asks the
 // operator to look. In one variant somebody asks the operator to look at the sick account, too.
 func (c *chaos) sickenAccount(ctx context.Context, a action, i int) error {
-	sick, make, mend := dead, c.env.connections.kill, c.env.connections.reconnect
+	sick, begin, mend := dead, c.env.connections.kill, c.env.connections.reconnect
 	if a.kind == accountDeleted {
-		sick, make, mend = deleted, c.env.connections.disconnect, c.env.connections.connect
+		sick, begin, mend = deleted, c.env.connections.disconnect, c.env.connections.connect
 	}
 	disturbed := c.promises.begin(ofAccount, i, time.Now())
-	err := make(ctx, i)
+	err := begin(ctx, i)
 	asked := time.Time{}
 	if a.variant == 1 {
 		err = errors.Join(err, c.retry(ctx, func() error { return c.requestFetch(ctx, a, i) }))

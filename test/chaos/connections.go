@@ -15,11 +15,11 @@ import (
 
 // The fields of an account's credentials. The simulator makes the first two. The others are the same in the whole run.
 const (
-	oauthTokenKey    = "oauth_access_token"
+	oauthTokenKey    = "oauth_access_token" //nolint:gosec // The name of a field.
 	apiKeyKey        = "api_key"
 	webhookSecretKey = "webhook_secret"
 	// refreshTokenKey is a field that the operator must never write.
-	refreshTokenKey = "oauth_refresh_token"
+	refreshTokenKey = "oauth_refresh_token" //nolint:gosec // The name of a field.
 )
 
 // connections are the accounts that users have connected at Pipedream.

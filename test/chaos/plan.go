@@ -78,7 +78,7 @@ const (
 	fetchesTooSlow   kind = "answers to fetches after the operator's timeout"
 	fetchesNotFound  kind = "404 to fetches"
 	bearersRefused   kind = "401 to the fetches of one OAuth client"
-	bearersRevoked   kind = "own tokens of the operator revoked"
+	bearersRevoked   kind = "own tokens of the operator revoked" //nolint:gosec // The words for a disturbance.
 	answersReshaped  kind = "answers for accounts in another shape"
 )
 
