@@ -123,9 +123,13 @@ func saysNothingNew(v view, status v1alpha1.PipedreamAccountStatus) bool {
 }
 
 // sleepOf returns the time to the next reconcile, if nothing changes before. It counts from the moment that
-// was decided by: anything that has come due since is due at once.
+// was decided by, or from the look of this reconcile: anything that has come due since is due at once.
 func sleepOf(v view) time.Duration {
-	wake := v.now.Add(refresh.Sleep(v.desired, factsOf(v.snapshot, v.state), v.decision, v.now))
+	now := v.now
+	if last := v.state.attempt.looks.Last; last.After(now) && !last.After(v.at) {
+		now = last // A look after now counts as one of a clock that was set back, and is ignored.
+	}
+	wake := now.Add(refresh.Sleep(v.desired, factsOf(v.snapshot, v.state), v.decision, now))
 	moments := []time.Time{v.failure().StallsAt(), nextAttempt(v)}
 	if failed := v.failure(); failed.IsDeletion() {
 		moments = append(moments, failed.Since.Add(longDeletion))
