@@ -220,6 +220,9 @@ func TestFailuresWhileAsking(t *testing.T) {
 
 			w.wantReasons(test.reason, v1alpha1.ReasonCredentialsValid)
 			w.wantStalled(test.isStall)
+			if got := w.exchanges(); got > 2 {
+				t.Errorf("Pipedream was asked for %d tokens, want one new one at most", got)
+			}
 			status := w.account().Status
 			if status.NextAttemptTime == nil || status.NextAttemptTime.Sub(w.clock.Now()) < test.earliest-time.Second {
 				t.Errorf("the next attempt is at %v, and it is %v", status.NextAttemptTime, w.clock.Now())
