@@ -357,10 +357,15 @@ func (s *site) restart() {
 	s.wire.reset()
 	s.start()
 	s.eventually("the visit of "+last, func() bool {
-		renewed := meta.FindStatusCondition(s.token(last).Status.Conditions, v1alpha1.ConditionRenewed)
-		return renewed != nil && renewed.Reason == v1alpha1.ReasonCredentialsMissing
+		return missesCredentials(s.token(last).Status.Conditions, v1alpha1.ConditionRenewed)
 	})
 	harness.Must(s.T, s.admin.Delete(s.Context(), s.token(last)))
+}
+
+// missesCredentials reports whether a condition says that there are no client credentials.
+func missesCredentials(conditions []metav1.Condition, kind string) bool {
+	condition := meta.FindStatusCondition(conditions, kind)
+	return condition != nil && condition.Reason == v1alpha1.ReasonCredentialsMissing
 }
 
 // crashes runs a subtest for each crash, with an object of its own in the state

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -58,7 +57,7 @@ func (b *bench) measureBadScope(ctx context.Context) error {
 func (f *fleet) correctScopes(ctx context.Context) error {
 	body := fmt.Appendf(nil, `{"spec":{"scopes":[%q]}}`, goodScope)
 	return inParallel(f.size, func(i int) error {
-		token := &v1alpha1.PipedreamToken{ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: fmt.Sprintf("token-%05d", i)}}
+		token := &v1alpha1.PipedreamToken{ObjectMeta: f.metadata(i)}
 		return f.admin.Patch(ctx, token, client.RawPatch(types.MergePatchType, body))
 	})
 }

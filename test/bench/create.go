@@ -22,7 +22,8 @@ func (b *bench) measureIdle(ctx context.Context) error {
 	return nil
 }
 
-// idleMemory returns the resident memory of a manager that has nothing to do.
+// idleMemory returns the resident memory of a manager that has nothing to do. Its heap is
+// in idleHeap then.
 func (b *bench) idleMemory(ctx context.Context) (mebibytes float64, err error) {
 	if b.idle > 0 {
 		return b.idle, nil
@@ -36,6 +37,9 @@ func (b *bench) idleMemory(ctx context.Context) (mebibytes float64, err error) {
 		return 0, err
 	}
 	if b.idle, err = m.memory(resident); err != nil {
+		return 0, err
+	}
+	if b.idleHeap, err = m.heap(ctx); err != nil {
 		return 0, err
 	}
 	return b.idle, b.stopManagers()
@@ -61,7 +65,6 @@ func (b *bench) fleetOf(ctx context.Context, size int, inAllNamespaces bool) (*f
 	if f := b.fleets[namespace]; f != nil {
 		return f, nil
 	}
-	b.say("creating %d PipedreamTokens", size)
 	f, err := b.newFleet(ctx, namespace, rightClientSecret)
 	if err != nil {
 		return nil, err
@@ -70,26 +73,30 @@ func (b *bench) fleetOf(ctx context.Context, size int, inAllNamespaces bool) (*f
 	if !inAllNamespaces {
 		options.namespaces = []string{namespace}
 	}
+	isMeasured := size == b.options.many || size == b.options.objects
+	return f, b.fill(ctx, f, size, options, isMeasured)
+}
+
+// fill creates the members of a fleet beside a manager, and returns when all are Ready. It
+// leaves no manager running.
+func (b *bench) fill(ctx context.Context, f *fleet, size int, options managerOptions, isMeasured bool) error {
+	b.say("creating %d objects of kind %s", size, f.kind.name)
 	m, err := b.startManager(ctx, options)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if _, err := m.awaitQuiet(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	isMeasured := size == b.options.many || size == b.options.objects
 	if isMeasured {
 		err = b.create(ctx, f, m, size)
 	} else {
 		err = errors.Join(f.add(ctx, size), f.awaitReady(ctx, m))
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := f.check(ctx); err != nil {
-		return nil, err
-	}
-	return f, b.stopManagers()
+	return errors.Join(f.check(ctx), b.stopManagers())
 }
 
 // fleetName is the namespace of a fleet of that size.
@@ -117,15 +124,14 @@ func (b *bench) create(ctx context.Context, f *fleet, m *manager, size int) erro
 	if err != nil {
 		return err
 	}
-	of, count, waits := fmt.Sprintf("create %d", size), float64(size), f.waits()
+	of, count, waits := f.kind.caseName("create", size), float64(size), f.waits()
 	b.report.add(of, "creating the objects took", created.Seconds(), "s", nil)
 	b.report.add(of, "throughput, from the first creation until all are Ready", count/took.Seconds(), "/s", nil)
-	b.report.add(of, "creation to token in the Secret, p50", percentile(waits, 50).Seconds(), "s", nil)
-	b.report.add(of, "creation to token in the Secret, p99", percentile(waits, 99).Seconds(), "s", nil)
-	b.report.add(of, "exchanges per object", float64(used.exchanges)/count, "", atMost(1))
+	b.report.add(of, "creation to "+f.kind.content+" in the Secret, p50", percentile(waits, 50).Seconds(), "s", nil)
+	b.report.add(of, "creation to "+f.kind.content+" in the Secret, p99", percentile(waits, 99).Seconds(), "s", nil)
 	// Who waits for more than ten seconds is told so, in a status more.
 	queued := f.countQueued()
-	b.report.add(of, "requests per object, without statuses that say Queued", float64(used.requests.aboutObjects()-queued)/count, "", atMost(3))
+	f.kind.addCreation(&b.report, of, f, used, queued)
 	b.report.add(of, "statuses seen that say Queued, per object", float64(queued)/count, "", nil)
 	used.requests.addTo(&b.report, of, "object", count)
 	b.report.add(of, "CPU of the manager per object", used.cpuPer(count), "ms", nil)

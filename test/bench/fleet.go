@@ -31,16 +31,19 @@ const (
 	goodScope         = "connect:accounts:read"
 )
 
-// fleet is a namespace with PipedreamTokens, their credentials, and what was seen to
-// happen to them, by watches of our own.
+// fleet is a namespace with objects of one kind, their client credentials, and what was
+// seen to happen to them, by watches of our own.
 type fleet struct {
 	*bench
+	kind      kind
 	namespace string
 	size      int
+	// clients are the IDs of the OAuth clients of the members, which take turns.
+	clients []string
 	// scopes are what the PipedreamTokens that are added ask for.
 	scopes []string
 	stop   func()
-	// written, if set, is called with each new token that is seen in a Secret.
+	// written, if set, is called with each new content that is seen in a Secret.
 	written func(name string)
 
 	mu      sync.Mutex
@@ -57,44 +60,66 @@ type fleet struct {
 	failed    error
 }
 
-// member is a PipedreamToken.
+// member is an object of a fleet.
 type member struct {
 	created time.Time
-	// issued are the times at which new tokens were seen in its Secret.
+	// issued are the times at which new content was seen in its Secret.
 	issued  []time.Time
-	inputs  string
+	version string
 	expires time.Time
-	// isReady and isQueued are what its status says.
+	// isReady, isQueued and generation are what its status says.
 	isReady, isQueued bool
+	generation        int64
 }
 
 // newFleet makes a namespace without PipedreamTokens. Their OAuth client has the
 // namespace's name as its ID; the simulator knows its right secret.
 func (b *bench) newFleet(ctx context.Context, namespace, clientSecret string) (*fleet, error) {
+	return b.newFleetOf(ctx, tokenKind, namespace, []string{namespace}, clientSecret)
+}
+
+// newFleetOf makes a namespace without objects of a kind, with OAuth clients for them,
+// whose right secret the simulator knows.
+func (b *bench) newFleetOf(ctx context.Context, of kind, namespace string, clients []string, clientSecret string) (*fleet, error) {
 	f := &fleet{
-		bench: b, namespace: namespace, scopes: []string{goodScope},
+		bench: b, kind: of, namespace: namespace, clients: clients, scopes: []string{goodScope},
 		members: map[string]*member{}, leastLeft: time.Hour,
 	}
 	if err := b.createNamespace(ctx, namespace); err != nil {
 		return nil, err
 	}
-	if err := b.pipedream.setClient(ctx, namespace, rightClientSecret); err != nil {
-		return nil, err
-	}
-	err := b.admin.Create(ctx, &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: credentialsName},
-		StringData: map[string]string{"client_id": namespace, "client_secret": clientSecret},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("create credentials: %w", err)
+	for i, id := range clients {
+		if err := b.pipedream.setClient(ctx, id, rightClientSecret); err != nil {
+			return nil, err
+		}
+		err := b.admin.Create(ctx, &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: f.clientOf(i).Name},
+			StringData: map[string]string{"client_id": id, "client_secret": clientSecret},
+		})
+		if err != nil {
+			return nil, fmt.Errorf("create credentials: %w", err)
+		}
 	}
 	b.fleets[namespace] = f
 	secrets := &metav1.PartialObjectMetadataList{}
 	secrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
 	return f, errors.Join(
 		f.watch(ctx, secrets, f.sawSecret),
-		f.watch(ctx, &v1alpha1.PipedreamTokenList{}, f.sawToken),
+		f.watch(ctx, of.list(), f.sawObject),
 	)
+}
+
+// clientOf refers to the OAuth client of the member with a number.
+func (f *fleet) clientOf(number int) v1alpha1.ClientSecretReference {
+	if turn := number % len(f.clients); turn > 0 {
+		return v1alpha1.ClientSecretReference{Name: fmt.Sprintf("%s-%d", credentialsName, turn)}
+	}
+	return v1alpha1.ClientSecretReference{Name: credentialsName}
+}
+
+// metadata returns the metadata of the member with a number.
+func (f *fleet) metadata(number int) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: f.namespace, Name: f.kind.memberName(number)}
 }
 
 // watch calls saw with each version of the namespace's objects of a kind, from now on.
@@ -187,25 +212,25 @@ func (f *fleet) of(name string) *member {
 
 func (f *fleet) sawSecret(secret client.Object, now time.Time) {
 	annotations := secret.GetAnnotations()
-	owner := annotations[v1alpha1.OwnerAnnotation]
-	if owner == "" {
+	owner, isOurs := strings.CutPrefix(annotations[v1alpha1.OwnerAnnotation], f.kind.owner)
+	if owner == "" || !isOurs {
 		return
 	}
 	expires, err := time.Parse(time.RFC3339, annotations[v1alpha1.ExpiresAtAnnotation])
 	if err != nil {
-		f.fail(fmt.Errorf("secret %s does not say when its token expires: %w", secret.GetName(), err))
+		f.fail(fmt.Errorf("secret %s does not say when its content expires: %w", secret.GetName(), err))
 		return
 	}
 	f.mu.Lock()
 	m := f.of(owner)
-	inputs := annotations[v1alpha1.InputsAnnotation] // Another one with each token.
-	isNew := m.inputs != inputs
+	version := annotations[f.kind.version]
+	isNew := m.version != version
 	if isNew {
 		if len(m.issued) > 0 {
 			f.leastLeft = min(f.leastLeft, m.expires.Sub(now))
 		}
 		m.issued = append(m.issued, now)
-		m.inputs, m.expires = inputs, expires
+		m.version, m.expires = version, expires
 	}
 	f.mu.Unlock()
 	if isNew && f.written != nil {
@@ -213,12 +238,13 @@ func (f *fleet) sawSecret(secret client.Object, now time.Time) {
 	}
 }
 
-func (f *fleet) sawToken(object client.Object, now time.Time) {
-	token := object.(*v1alpha1.PipedreamToken)
-	isReady := meta.IsStatusConditionTrue(token.Status.Conditions, v1alpha1.ConditionReady)
+func (f *fleet) sawObject(object client.Object, now time.Time) {
+	said := f.kind.status(object)
+	isReady := meta.IsStatusConditionTrue(said.conditions, v1alpha1.ConditionReady)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	m := f.of(token.Name)
+	m := f.of(object.GetName())
+	m.generation = said.generation
 	switch {
 	case isReady && !m.isReady:
 		f.ready++
@@ -229,8 +255,8 @@ func (f *fleet) sawToken(object client.Object, now time.Time) {
 		f.ready--
 	}
 	m.isReady = isReady
-	renewed := meta.FindStatusCondition(token.Status.Conditions, v1alpha1.ConditionRenewed)
-	isQueued := renewed != nil && renewed.Reason == v1alpha1.ReasonQueued
+	attempt := meta.FindStatusCondition(said.conditions, f.kind.attempt)
+	isQueued := attempt != nil && attempt.Reason == v1alpha1.ReasonQueued
 	if isQueued && !m.isQueued {
 		f.queued++
 	}
@@ -244,25 +270,16 @@ func (f *fleet) countQueued() int {
 	return f.queued
 }
 
-// memberName returns the name of a member by its number. Its Secret has the same name.
-func memberName(number int) string { return fmt.Sprintf("token-%05d", number) }
-
-// add creates PipedreamTokens, as fast as that goes.
+// add creates members, as fast as that goes.
 func (f *fleet) add(ctx context.Context, count int) error {
 	first := f.size
 	f.size += count
 	return inParallel(count, func(i int) error {
-		name := memberName(first + i)
+		object := f.kind.object(f, first+i)
 		f.mu.Lock()
-		f.of(name).created = time.Now()
+		f.of(object.GetName()).created = time.Now()
 		f.mu.Unlock()
-		return f.admin.Create(ctx, &v1alpha1.PipedreamToken{
-			ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: name},
-			Spec: v1alpha1.PipedreamTokenSpec{
-				ClientSecretRef: v1alpha1.ClientSecretReference{Name: credentialsName},
-				Scopes:          f.scopes,
-			},
-		})
+		return f.admin.Create(ctx, object)
 	})
 }
 
@@ -289,7 +306,7 @@ func inParallel(count int, do func(int) error) error {
 	return errors.Join(failures...)
 }
 
-// issued counts the members that were issued so many tokens, and all tokens.
+// issued counts the members whose Secret had new content so many times, and all those times.
 func (f *fleet) issued(atLeast int) (members, tokens int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -312,7 +329,7 @@ func (f *fleet) awaitIssued(ctx context.Context, by *manager, tokens int) error 
 
 // awaitReady returns when all members are Ready.
 func (f *fleet) awaitReady(ctx context.Context, by *manager) error {
-	err := by.await(ctx, "all PipedreamTokens are Ready", func() bool {
+	err := by.await(ctx, "each "+f.kind.name+" is Ready", func() bool {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		return f.ready == f.size
@@ -323,23 +340,36 @@ func (f *fleet) awaitReady(ctx context.Context, by *manager) error {
 	return errors.Join(err, f.failure())
 }
 
-// reasons says how many PipedreamTokens have which reasons.
+// reasons says how many members have which reasons.
 func (f *fleet) reasons(ctx context.Context) string {
-	tokens := &v1alpha1.PipedreamTokenList{}
-	if err := f.admin.List(ctx, tokens, client.InNamespace(f.namespace)); err != nil {
-		return err.Error()
-	}
 	counts := map[string]int{}
-	for i := range tokens.Items {
+	_, err := f.list(ctx, f.kind.list(), func(object client.Object, _ time.Time) {
 		var reasons []string
-		for _, condition := range tokens.Items[i].Status.Conditions {
+		for _, condition := range f.kind.status(object).conditions {
 			reasons = append(reasons, condition.Type+"="+condition.Reason)
 		}
 		counts[strings.Join(reasons, " ")]++
+	})
+	if err != nil {
+		return err.Error()
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return fmt.Sprintf("%d were seen to be Ready; there are %v", f.ready, counts)
+}
+
+// awaitGeneration returns when the status of each member is about a generation of the spec.
+func (f *fleet) awaitGeneration(ctx context.Context, by *manager, generation int64) error {
+	return errors.Join(by.await(ctx, fmt.Sprintf("each status is about generation %d", generation), func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		for _, m := range f.members {
+			if m.generation < generation {
+				return false
+			}
+		}
+		return true
+	}), f.failure())
 }
 
 func (f *fleet) failure() error {
@@ -348,7 +378,7 @@ func (f *fleet) failure() error {
 	return f.failed
 }
 
-// waits returns how long each member has waited for its first token, the shortest first.
+// waits returns how long each member has waited for its first content, the shortest first.
 func (f *fleet) waits() []time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -362,7 +392,7 @@ func (f *fleet) waits() []time.Duration {
 	return waits
 }
 
-// check reads all Secrets, and fails unless each member's holds a token.
+// check reads all Secrets, and fails unless each member's has content.
 func (f *fleet) check(ctx context.Context) error {
 	secrets := &corev1.SecretList{}
 	if err := f.admin.List(ctx, secrets, client.InNamespace(f.namespace)); err != nil {
@@ -370,12 +400,12 @@ func (f *fleet) check(ctx context.Context) error {
 	}
 	holding := 0
 	for i := range secrets.Items {
-		if len(secrets.Items[i].Data["access_token"]) > 0 {
+		if len(secrets.Items[i].Data[f.kind.key]) > 0 {
 			holding++
 		}
 	}
 	if holding != f.size {
-		return fmt.Errorf("%d Secrets hold a token, want %d", holding, f.size)
+		return fmt.Errorf("%d Secrets hold the key %s, want %d", holding, f.kind.key, f.size)
 	}
 	return nil
 }

@@ -70,7 +70,7 @@ func (b *bench) putJunk(ctx context.Context, f *fleet, letter string) error {
 		return fmt.Errorf("encode: %w", err)
 	}
 	return inParallel(f.size, func(i int) error {
-		secret := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: memberName(i)}}
+		secret := &metav1.PartialObjectMetadata{ObjectMeta: f.metadata(i)}
 		secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
 		token := &v1alpha1.PipedreamToken{ObjectMeta: secret.ObjectMeta}
 		for _, object := range []client.Object{secret, token} {

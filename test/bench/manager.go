@@ -24,14 +24,16 @@ const (
 	settling = 10 * time.Second
 )
 
-// unpaced are the flags that let a manager ask for tokens as fast as it can.
-var unpaced = []string{"--token-requests-per-second=1000", "--token-request-burst=1000"}
+// unpaced are the flags that let a manager ask for tokens and for accounts as fast as it can.
+var unpaced = []string{"--token-requests-per-second=1000", "--token-request-burst=1000", "--account-requests-per-second=1000"}
 
 // manager is a running one.
 type manager struct {
 	*process
 	// started is when it was started, and wasReady when it knew the cluster.
 	started, wasReady time.Time
+	// profiles is where it serves Go's profiles.
+	profiles string
 }
 
 // managerOptions say how a manager is started. All may be left out.
@@ -67,8 +69,9 @@ func (b *bench) startManager(ctx context.Context, o managerOptions) (*manager, e
 		return nil, fmt.Errorf("make the manager's log: %w", err)
 	}
 	defer func() { _ = log.Close() }()
-	probes, err := harness.FreeAddress(ctx)
-	if err != nil {
+	probes, probesErr := harness.FreeAddress(ctx)
+	profiles, profilesErr := harness.FreeAddress(ctx)
+	if err := errors.Join(probesErr, profilesErr); err != nil {
 		return nil, err
 	}
 	if len(o.namespaces) > 0 {
@@ -76,11 +79,11 @@ func (b *bench) startManager(ctx context.Context, o managerOptions) (*manager, e
 	}
 	called := harness.Manager{
 		Path: filepath.Join(b.options.binaries, "manager"), Kubeconfig: prefix + ".kubeconfig", Pipedream: b.pipedream.Address,
-		Probes: probes, Metrics: cmp.Or(o.metrics, "127.0.0.1:0"), Flags: slices.Concat(unpaced, o.flags),
+		Probes: probes, Metrics: cmp.Or(o.metrics, "127.0.0.1:0"), Flags: slices.Concat(unpaced, []string{"--pprof-bind-address=" + profiles}, o.flags),
 	}
 	command := called.Command()
 	command.Environment, command.Output, command.OutlivesInterrupt = o.environment, log, true
-	m := &manager{process: &process{}, started: time.Now()}
+	m := &manager{process: &process{}, started: time.Now(), profiles: profiles}
 	if m.Process, err = command.Start(context.WithoutCancel(ctx)); err != nil {
 		return nil, err
 	}
@@ -122,6 +125,12 @@ func (m *manager) awaitQuiet(ctx context.Context) (time.Time, error) {
 		return time.Since(busy) > quiet
 	})
 	return busy, errors.Join(err, failed)
+}
+
+// heap returns how much is on the heap after a garbage collection, in MiB.
+func (m *manager) heap(ctx context.Context) (mebibytes float64, err error) {
+	bytes, err := harness.CollectGarbage(ctx, m.profiles)
+	return float64(bytes) / (1 << 20), err
 }
 
 // stopManagers stops all managers.

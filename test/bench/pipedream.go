@@ -27,11 +27,32 @@ func (p *pipedream) setLife(ctx context.Context, life time.Duration) error {
 	return p.Control(ctx, http.MethodPut, "token-lifetime", map[string]string{"token_lifetime": life.String()}, nil)
 }
 
-// exchanges returns how often a token was asked for with a client.
-func (p *pipedream) exchanges(ctx context.Context, id string) (simulator.Count, error) {
-	var counters struct {
-		Exchanges map[string]simulator.Count `json:"exchanges"`
-	}
+// calls are the calls that the simulator has counted.
+type calls struct {
+	// exchanges are those with some OAuth clients, and fetches are all requests for one account.
+	exchanges, fetches simulator.Count
+}
+
+// calls returns the calls until now, with the exchanges of some OAuth clients.
+func (p *pipedream) calls(ctx context.Context, clients []string) (calls, error) {
+	var counters simulator.Counters
 	err := p.Control(ctx, http.MethodGet, "counters", struct{}{}, &counters)
-	return counters.Exchanges[id], err
+	counted := calls{fetches: counters.Calls[simulator.EndpointAccount]}
+	for _, id := range clients {
+		counted.exchanges.Total += counters.Exchanges[id].Total
+		counted.exchanges.Refused += counters.Exchanges[id].Refused
+	}
+	return counted, err
+}
+
+// connect connects an account, or replaces it.
+func (p *pipedream) connect(ctx context.Context, id string, account map[string]any) error {
+	return p.Control(ctx, http.MethodPut, "accounts/"+id, account, nil)
+}
+
+// fetches returns how often the credentials of each account were fetched.
+func (p *pipedream) fetches(ctx context.Context) (map[string]simulator.AccountCount, error) {
+	var counters simulator.AccountCounters
+	err := p.Control(ctx, http.MethodGet, "accounts", struct{}{}, &counters)
+	return counters.Accounts, err
 }

@@ -31,6 +31,7 @@ func measurements() []measurement {
 		{"create", (*bench).measureCreate},
 		{"floor", (*bench).measureFloor},
 		{"wave", (*bench).measureWave},
+		{"accounts", (*bench).measureAccounts},
 		// Tokens are held for long, while cases are measured in which time counts for little.
 		{"growth", (*bench).beginHolding},
 		{"badclient", (*bench).measureBadClient},

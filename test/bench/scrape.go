@@ -170,7 +170,7 @@ func (b *bench) measureBesideScrapes(ctx context.Context, f *fleet, m *manager, 
 func (f *fleet) renewals(ctx context.Context, by *manager) (took []time.Duration, err error) {
 	for range requested {
 		f.renewed++
-		name := fmt.Sprintf("token-%05d", f.renewed%f.size)
+		name := f.kind.memberName(f.renewed % f.size)
 		tokens := f.tokensOf(name)
 		began := time.Now()
 		token := &v1alpha1.PipedreamToken{ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: name}}

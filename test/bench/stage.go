@@ -50,8 +50,9 @@ type bench struct {
 	// meanwhile.
 	managers []*manager
 	held     *holding
-	// idle is the resident memory of a manager that has nothing to do, once measured.
-	idle float64
+	// idle is the resident memory of a manager that has nothing to do, and idleHeap what is on
+	// its heap after a garbage collection, once measured.
+	idle, idleHeap float64
 	// fleets are those that several cases use, by namespace.
 	fleets map[string]*fleet
 }

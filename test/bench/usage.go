@@ -12,9 +12,9 @@ import (
 // usage is what a manager has used, and asked for.
 type usage struct {
 	cpu time.Duration
-	// exchanges are those with the OAuth client of a fleet, whoever made them, and refused
-	// those of them which were.
-	exchanges, refused int
+	// exchanges are those with the OAuth clients of a fleet, whoever made them, and refused
+	// those of them which were. fetches are all requests for one account.
+	exchanges, refused, fetches int
 	// memory and peak are in MiB.
 	memory, peak float64
 	// requests are those since usage was last looked at.
@@ -23,10 +23,11 @@ type usage struct {
 
 // use returns what was used until now. Without a manager, only what was asked for.
 func (b *bench) use(ctx context.Context, m *manager, f *fleet) (used usage, err error) {
-	exchanges, exchangesErr := b.pipedream.exchanges(ctx, f.namespace)
+	calls, callsErr := b.pipedream.calls(ctx, f.clients)
 	requests, requestsErr := b.audit.take()
-	used.exchanges, used.refused, used.requests = exchanges.Total, exchanges.Refused, requests
-	if err := errors.Join(exchangesErr, requestsErr); err != nil || m == nil {
+	used.exchanges, used.refused, used.fetches = calls.exchanges.Total, calls.exchanges.Refused, calls.fetches.Total
+	used.requests = requests
+	if err := errors.Join(callsErr, requestsErr); err != nil || m == nil {
 		return used, err
 	}
 	var cpuErr, memoryErr, peakErr error
@@ -42,6 +43,7 @@ func (b *bench) useSince(ctx context.Context, m *manager, f *fleet, before usage
 	used.cpu -= before.cpu
 	used.exchanges -= before.exchanges
 	used.refused -= before.refused
+	used.fetches -= before.fetches
 	return used, err
 }
 

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/retry"
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
@@ -79,6 +80,11 @@ func TestVerdicts(t *testing.T) {
 		"credentials absent": {
 			happen: func(w *world) { w.changeAccount(notExportable(simulator.CredentialsAbsent)) },
 			undo:   func(w *world) { w.changeAccount(notExportable(simulator.CredentialsPresent)) },
+			reason: v1alpha1.ReasonAccountNotExportable,
+		},
+		"an app without credentials": {
+			happen: func(w *world) { w.changeAccount(func(a *simulator.Account) { a.AuthType = simulator.AuthNone }) },
+			undo:   func(w *world) { w.changeAccount(func(a *simulator.Account) { a.AuthType = simulator.AuthOAuth }) },
 			reason: v1alpha1.ReasonAccountNotExportable,
 		},
 		"two accounts": {
@@ -198,7 +204,11 @@ func TestFailuresWhileAsking(t *testing.T) {
 		"no JSON":         {fault: simulator.Fault{Status: 200, Body: "<html>"}, reason: v1alpha1.ReasonMalformedResponse, earliest: 500 * time.Millisecond},
 		"another account": {fault: simulator.Fault{Status: 200, Headers: json, Body: `{"id":"apn_other","credentials":{"a":"b"}}`}, reason: v1alpha1.ReasonMalformedResponse, earliest: 500 * time.Millisecond},
 		"too many fields": {fault: simulator.Fault{Status: 200, Headers: json, Body: manyFields()}, reason: v1alpha1.ReasonMalformedResponse, earliest: 500 * time.Millisecond},
-		"no time":         {fault: simulator.Fault{Status: 200, Headers: json, Body: `{"id":"` + accountID + `","expires_at":"soon","credentials":{"a":"b"}}`}, reason: v1alpha1.ReasonMalformedResponse, earliest: 500 * time.Millisecond},
+		"a long answer": {
+			fault:  simulator.Fault{Status: 200, Headers: json, Body: `{"id":"` + accountID + `","credentials":{"a":"` + strings.Repeat("b", 256<<10) + `"}}`},
+			reason: v1alpha1.ReasonMalformedResponse, earliest: 500 * time.Millisecond,
+		},
+		"no time": {fault: simulator.Fault{Status: 200, Headers: json, Body: `{"id":"` + accountID + `","expires_at":"soon","credentials":{"a":"b"}}`}, reason: v1alpha1.ReasonMalformedResponse, earliest: 500 * time.Millisecond},
 		"an expired answer": {
 			fault:  simulator.Fault{Status: 200, Headers: json, Body: `{"id":"` + accountID + `","expires_at":"2026-01-02T00:00:00Z","credentials":{"a":"b"}}`},
 			reason: v1alpha1.ReasonCredentialsStale, earliest: 29 * time.Second,
@@ -218,9 +228,15 @@ func TestFailuresWhileAsking(t *testing.T) {
 
 			w.wantReasons(test.reason, v1alpha1.ReasonCredentialsValid)
 			w.wantStalled(test.isStall)
+			if got := w.exchanges(); got > 2 {
+				t.Errorf("Pipedream was asked for %d tokens, want one new one at most", got)
+			}
 			status := w.account().Status
 			if status.NextAttemptTime == nil || status.NextAttemptTime.Sub(w.clock.Now()) < test.earliest-time.Second {
 				t.Errorf("the next attempt is at %v, and it is %v", status.NextAttemptTime, w.clock.Now())
+			}
+			if status.NextAttemptTime.Sub(w.clock.Now()) > retry.LongestWait {
+				t.Errorf("the next attempt is at %v only, and it is %v", status.NextAttemptTime, w.clock.Now())
 			}
 			w.restart()
 			w.wire.Reset()

@@ -114,6 +114,36 @@ func TestALookInTheSecondOfTheExpiryIsRepeated(t *testing.T) {
 	}
 }
 
+// TestTheLookAfterASlowAnswerComesInTime has the clock go on while Pipedream answers, as it does outside of tests.
+func TestTheLookAfterASlowAnswerComesInTime(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		change  func(*simulator.Account)
+		longest time.Duration
+	}{
+		"nothing new":     {func(*simulator.Account) {}, time.Minute},
+		"another health":  {func(a *simulator.Account) { a.Healthy = new(false) }, time.Minute},
+		"not exportable":  {notExportable(simulator.CredentialsNull), 30 * time.Second},
+		"new credentials": {func(a *simulator.Account) { a.Refresh = "force" }, time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.fetched(func(account *v1alpha1.PipedreamAccount) { account.Spec.FetchIntervalSeconds = 60 })
+			w.reconciler.Pipedream = deletingAPI{w.api, func() { w.pass(50 * time.Millisecond) }}
+			w.changeAccount(test.change)
+			w.pass(time.Minute)
+
+			result := w.reconcile()
+
+			w.wantFetches(2)
+			if result.RequeueAfter > test.longest {
+				t.Errorf("the next reconcile comes after %s, want %s at most", result.RequeueAfter, test.longest)
+			}
+		})
+	}
+}
+
 func TestNewCredentialsCostTwoRequests(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -5,6 +5,7 @@ package account
 
 import (
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -19,6 +20,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
+	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
 // labelled asks for a label and an annotation on the Secret.
@@ -349,4 +351,129 @@ func TestItIsSuspendedWhileItsAccountIsFetched(t *testing.T) {
 	w.reconcile()
 	w.wantReasons(v1alpha1.ReasonSuspended, v1alpha1.ReasonNotFetched)
 	w.wantFetches(1)
+}
+
+// TestTheClusterFailsWhileReplacing has the API server refuse to replace the Secret until its credentials have
+// expired. What Pipedream has answered is not kept: it is asked again.
+func TestTheClusterFailsWhileReplacing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.fetched()
+	expires := w.account().Status.ExpirationTime
+	must(t, w.pipedream.Accounts.Refresh(accountID))
+	w.wire.Respond(refuse("PUT secrets", http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable))
+	change(w, w.account(), func(a *v1alpha1.PipedreamAccount) {
+		a.Annotations = map[string]string{v1alpha1.RenewRequestAnnotation: "now"}
+	})
+	w.pass(time.Minute)
+	_, _ = w.tryReconcile()
+	w.wantReasons(v1alpha1.ReasonClusterUnavailable, v1alpha1.ReasonCredentialsValid)
+	w.wantStalled(false)
+	w.wantFetches(2)
+
+	for w.clock.Now().Before(expires.Time) {
+		result, err := w.tryReconcile()
+		if err != nil {
+			result.RequeueAfter = time.Second // The manager's queue waits at least that long.
+		}
+		w.clock.SetTime(earlier(w.clock.Now().Add(result.RequeueAfter), expires.Time))
+	}
+	_, _ = w.tryReconcile()
+	w.wantReasons(v1alpha1.ReasonClusterUnavailable, v1alpha1.ReasonCredentialsExpired)
+	w.pass(time.Second) // Pipedream's times have fractions of a second.
+	if w.accepted() {
+		t.Error("the app accepts the access token in the Secret, which has expired")
+	}
+	fetches := w.fetches()
+	w.wire.Respond(nil)
+	w.live(time.Minute)
+	w.wantReasons(v1alpha1.ReasonAccountFetched, v1alpha1.ReasonCredentialsValid)
+	w.wantFetches(fetches + 1)
+	if !w.accepted() {
+		t.Error("the app refuses the access token in the Secret")
+	}
+	w.wantNoSecretSeen()
+}
+
+// TestWhileTheNamespaceIsBeingDeleted has a finalizer hold the PipedreamAccount, and so its namespace. The
+// namespace's controller deletes the Secret.
+func TestWhileTheNamespaceIsBeingDeleted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.fetched(eachTenMinutes, func(a *v1alpha1.PipedreamAccount) { a.Finalizers = []string{holder} })
+	must(t, w.admin.Delete(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.namespace}}))
+	defer func() { change(w, w.account(), func(a *v1alpha1.PipedreamAccount) { a.Finalizers = nil }) }()
+	harness.Eventually(t, "the namespace's controller to delete the Secret and the PipedreamAccount", harness.Holds(func() bool {
+		return !w.hasTarget() && w.account().DeletionTimestamp != nil
+	}))
+	w.live(30 * time.Minute)
+	w.wantFetches(1)
+	w.wantExchanges(1)
+	if requests := w.wire.Requests(); requests["POST secrets"] > 0 {
+		t.Errorf("the API server got %v", requests)
+	}
+	if w.condition(v1alpha1.ConditionReady).Status != metav1.ConditionFalse {
+		t.Error("Ready is not False, and there is no Secret")
+	}
+}
+
+// TestTheNamespaceIsDeletedWhileTheAccountIsFetched has the API server accept no new object when the Secret is to be
+// created.
+func TestTheNamespaceIsDeletedWhileTheAccountIsFetched(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.createCredentials()
+	w.create()
+	w.wire.Respond(func(call string, _ *http.Request, forward func() (*http.Response, error)) (*http.Response, error) {
+		if call != "POST secrets" {
+			return forward()
+		}
+		body := `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403,` +
+			`"details":{"causes":[{"reason":"` + string(corev1.NamespaceTerminatingCause) + `"}]}}`
+		return &http.Response{
+			StatusCode: http.StatusForbidden, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body)),
+		}, nil
+	})
+	w.reconcile()
+	w.wantFetches(1)
+	w.wantStalled(false)
+	w.wantReasons(v1alpha1.ReasonNotAttempted, v1alpha1.ReasonNotFetched)
+	if len(w.events.Events) > 0 {
+		t.Errorf("there is an event: %s", <-w.events.Events)
+	}
+}
+
+// TestPipedreamRefreshesTooLate has Pipedream give out credentials that have expired.
+func TestPipedreamRefreshesTooLate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.connect(accountID, "never")
+	w.fetched()
+	w.live(59 * time.Minute)
+	w.wantReasons(v1alpha1.ReasonAccountFetched, v1alpha1.ReasonCredentialsValid)
+	version, fetches := w.target().ResourceVersion, w.fetches()
+
+	w.live(time.Minute + 5*time.Second)
+	w.wantReasons(v1alpha1.ReasonCredentialsStale, v1alpha1.ReasonCredentialsExpired)
+	w.wantStalled(false)
+	if got := w.fetches() - fetches; got != 1 {
+		t.Errorf("there were %d looks in the first seconds after the expiry, want one", got)
+	}
+	fetches = w.fetches()
+	w.live(30 * time.Minute)
+	// After 30 s, then after twice as long each time, up to five minutes.
+	if got := w.fetches() - fetches; got < 7 || got > 10 {
+		t.Errorf("there were %d looks in half an hour", got)
+	}
+	w.wantStalled(false)
+	if got := w.target().ResourceVersion; got != version {
+		t.Error("the Secret was written for credentials that have expired")
+	}
+	must(t, w.pipedream.Accounts.Refresh(accountID))
+	w.live(5*time.Minute + time.Second)
+	w.wantReasons(v1alpha1.ReasonAccountFetched, v1alpha1.ReasonCredentialsValid)
+	if !w.accepted() {
+		t.Error("the app refuses the access token in the Secret")
+	}
+	w.wantNoSecretSeen()
 }
