@@ -373,23 +373,38 @@ func (c *crowd) wantNoUnready() {
 	}
 }
 
-// TestA404IsBelievedSoonerBesideAnAccountThatIsFound has one account of a project deleted, and another one there.
+// TestA404IsBelievedSoonerBesideAnAccountThatIsFound has one account of a project deleted, and another one looked at
+// after the first 404.
 func TestA404IsBelievedSoonerBesideAnAccountThatIsFound(t *testing.T) {
 	t.Parallel()
 	const project = "proj_two"
 	c := newCrowd(t, 100)
 	c.createCredentials()
-	c.add(project, 2, func(a *v1alpha1.PipedreamAccount) { a.Spec.FetchIntervalSeconds = 30 })
+	c.add(project, 2, func(a *v1alpha1.PipedreamAccount) { a.Spec.FetchIntervalSeconds = 600 })
 	c.live(25 * time.Second)
 	c.wantAll(project, v1alpha1.ReasonAccountFetched, v1alpha1.ReasonCredentialsValid, 2)
 	c.pipedream.Accounts.Delete("apn_two-0")
-
+	c.request("two-0")
 	c.live(10 * time.Second)
 	c.wantAll(project, v1alpha1.ReasonAccountNotFound, v1alpha1.ReasonCredentialsValid, 1)
-	c.live(time.Minute)
+
+	c.request("two-1")
+	c.live(30 * time.Second)
 
 	c.wantAll(project, v1alpha1.ReasonAccountNotFound, v1alpha1.ReasonAccountNotFound, 1)
 	c.wantAll(project, v1alpha1.ReasonAccountFetched, v1alpha1.ReasonCredentialsValid, 1)
+}
+
+// request asks for a fetch of a PipedreamAccount.
+func (c *crowd) request(name string) {
+	c.Helper()
+	account := &v1alpha1.PipedreamAccount{}
+	must(c.T, c.admin.Get(c.Context(), c.key(name), account))
+	change(c.world, account, func(a *v1alpha1.PipedreamAccount) {
+		a.Annotations = map[string]string{v1alpha1.RenewRequestAnnotation: "now"}
+	})
+	c.awaitCache()
+	c.wake(c.key(name), c.clock.Now())
 }
 
 // TestALimitOfOneProjectStopsNoOther has Pipedream refuse more requests about one project than it allows.

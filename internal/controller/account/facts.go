@@ -94,20 +94,16 @@ func checkOf(s snapshot, st state) refresh.Check {
 	return last.outcome
 }
 
-// isSuperseded reports whether the Secret holds another record than the one that was written last, and
-// the one that was written last is not due: somebody has put an older Secret back.
+// isSuperseded reports whether the Secret holds an older record than the one that was written last, and the one that
+// was written last is not due: somebody has put an older Secret back. A newer record is the work of another operator.
 func isSuperseded(s snapshot, st state) bool {
 	held, last := s.record(), st.attempt.written
 	if held == nil || last.content == "" || last.content == s.target.Annotations[v1alpha1.ContentAnnotation] {
 		return false
 	}
-	if last.expirationTime.IsZero() {
-		return true
-	}
-	due := refresh.DueTime(refresh.Record{
-		FetchTime: last.fetchTime, ExpirationTime: last.expirationTime, NextRefreshTime: last.nextRefreshTime,
-	})
-	return s.now.Before(due)
+	written := refresh.Record{FetchTime: last.fetchTime, ExpirationTime: last.expirationTime, NextRefreshTime: last.nextRefreshTime}
+	return held.isOlderThan(&record{Record: written}, s.now) &&
+		(written.ExpirationTime.IsZero() || s.now.Before(refresh.DueTime(written)))
 }
 
 // isOfOtherType reports whether the Secret is known to be of another type than is desired, which the API
