@@ -18,7 +18,8 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
-// TestADeletedNamespaceLeavesNoErrorInTheLog deletes namespaces with PipedreamTokens in them.
+// TestADeletedNamespaceLeavesNoErrorInTheLog deletes namespaces with PipedreamTokens in them, while the events about
+// the tokens are on their way to the API server.
 func TestADeletedNamespaceLeavesNoErrorInTheLog(t *testing.T) {
 	t.Parallel()
 	var sites []*site
@@ -31,6 +32,8 @@ func TestADeletedNamespaceLeavesNoErrorInTheLog(t *testing.T) {
 		sites, names = append(sites, s), append(names, s.namespace)
 	}
 	first := sites[0]
+	areDeleted := make(chan struct{})
+	first.wire.holdEvents(areDeleted)
 	manager := startManager(t, append(first.arguments(), "--namespaces="+strings.Join(names, ","), "--zap-log-level=debug")...)
 	for _, s := range sites {
 		for _, name := range []string{"one", "two"} {
@@ -46,6 +49,7 @@ func TestADeletedNamespaceLeavesNoErrorInTheLog(t *testing.T) {
 	for _, name := range names {
 		harness.Must(t, first.admin.Delete(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}))
 	}
+	close(areDeleted)
 	first.eventually("an event is refused", func() bool {
 		return strings.Contains(manager.Log.String(), "Server rejected event")
 	})

@@ -41,6 +41,33 @@ type tripwire struct {
 	call   string
 	moment moment
 	kill   func()
+	// wait returns when a request may go on; nil lets all go on at once.
+	wait func(*http.Request)
+}
+
+// holdEvents has each request about an event wait until released is closed.
+func (w *tripwire) holdEvents(released <-chan struct{}) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.wait = func(request *http.Request) {
+		if !strings.Contains(request.URL.Path, "/events") {
+			return
+		}
+		select {
+		case <-released:
+		case <-request.Context().Done():
+		}
+	}
+}
+
+// await returns when a request may go on.
+func (w *tripwire) await(request *http.Request) {
+	w.mu.Lock()
+	wait := w.wait
+	w.mu.Unlock()
+	if wait != nil {
+		wait(request)
+	}
 }
 
 func (w *tripwire) arm(call string, at moment, kill func()) {
@@ -92,6 +119,7 @@ func (w *tripwire) pass(call string) (at moment, kill func()) {
 // what name returns.
 func (w *tripwire) guard(next http.Handler, name func(*http.Request) string) http.Handler {
 	return http.HandlerFunc(func(response http.ResponseWriter, request *http.Request) {
+		w.await(request)
 		at, kill := w.pass(name(request))
 		if kill == nil {
 			next.ServeHTTP(response, request)
