@@ -142,17 +142,22 @@ func (s *Store) Acquire(ctx context.Context, need Need) (Bearer, error) {
 	if need.OnlyCurrent {
 		return Bearer{}, ErrCredentialsNeeded
 	}
-	err = s.replace(ctx, need, ref, current != nil)
+	return s.lendReplaced(ref.client, need, current, s.replace(ctx, need, ref, current != nil))
+}
+
+// lendReplaced lends the token that there is after an attempt to replace the current one; nil was none. The error is
+// how the attempt has ended.
+func (s *Store) lendReplaced(c *client, need Need, current *token, err error) (Bearer, error) {
+	now := s.options.Now()
 	if err == nil {
-		now = s.options.Now()
-		current, err = ref.client.lend(need, now)
+		current, err = c.lend(need, now)
 	}
 	switch {
 	case current != nil && !errors.Is(err, ErrCredentialsNeeded):
-		if f := ref.client.flight; f == nil || f.leader != need.Requester {
+		if c.flight == nil || c.flight.leader != need.Requester {
 			s.flights.abandon(need.Requester)
 		}
-		return ref.client.lease(current, need, now), nil
+		return c.lease(current, need, now), nil
 	case err == nil:
 		err = &WaitingError{} // The new token is of no use any more.
 	}

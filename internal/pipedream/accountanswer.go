@@ -237,16 +237,9 @@ func parseAccountCredentials(raw json.RawMessage) (map[string]Sensitive, error) 
 		if isNull(value) || slices.Contains(withheldFields, name) {
 			continue
 		}
-		text, isText, isExact := asExactText(value)
-		if isText && !isExact || !utf8.Valid(value) {
-			return nil, errors.New("the answer's credentials have a text that UTF-8 can't hold")
-		}
-		if !isText {
-			var compact bytes.Buffer
-			if json.Compact(&compact, value) != nil {
-				return nil, errors.New("the answer's credentials are not a JSON object")
-			}
-			text = compact.String()
+		text, err := credentialText(value)
+		if err != nil {
+			return nil, err
 		}
 		credentials[name] = NewSensitive(text)
 	}
@@ -254,6 +247,23 @@ func parseAccountCredentials(raw json.RawMessage) (map[string]Sensitive, error) 
 		return nil, fmt.Errorf("the answer's credentials have more than %d fields", mostFields)
 	}
 	return credentials, nil
+}
+
+// credentialText returns the text of a field of the credentials: of a JSON string its content, of anything else the
+// compact JSON.
+func credentialText(value json.RawMessage) (string, error) {
+	text, isText, isExact := asExactText(value)
+	switch {
+	case isText && !isExact, !utf8.Valid(value):
+		return "", errors.New("the answer's credentials have a text that UTF-8 can't hold")
+	case isText:
+		return text, nil
+	}
+	var compact bytes.Buffer
+	if json.Compact(&compact, value) != nil {
+		return "", errors.New("the answer's credentials are not a JSON object")
+	}
+	return compact.String(), nil
 }
 
 // parseTime returns a time of the answer by the clock of the caller, in whole seconds. It returns

@@ -269,7 +269,8 @@ func TestVerdicts(t *testing.T) {
 			{0, refresh.NotFound, 0, "", 30 * s}, {30 * s, refresh.NotFound, 20 * s, refresh.NotFound, m},
 		},
 		"a 404 is not confirmed by an account that was fetched before": {
-			{10 * s, refresh.NotFound, 5 * s, "", 30 * s}, {40 * s, refresh.NotFound, 10 * s, "", m},
+			{10 * s, refresh.NotFound, 5 * s, "", 30 * s},
+			{40 * s, refresh.NotFound, 10 * s, "", m},
 			{100 * s, refresh.NotFound, 11 * s, refresh.NotFound, 2 * m},
 		},
 		"the first 404 is not confirmed by anything": {

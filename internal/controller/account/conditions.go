@@ -143,7 +143,7 @@ func waitingCondition(v view, previous *metav1.Condition, isReady bool) *metav1.
 			return unanswered
 		}
 		waiting.Message = explainQueue(v.ticket)
-	case v.decision.Action == refresh.Wait && (isOutdated || v.decision.Why.IsTriggered() && (isUrgent || v.decision.Until.Sub(v.at) > longQueue)):
+	case isOutdated && v.decision.Action == refresh.Wait, isHeldBack(v, isUrgent):
 		waiting.Message = explainInterval(v)
 	case isOutdated:
 		waiting.Message = "The account is due for a look, because the Secret is not yet as the spec asks for."
@@ -151,6 +151,11 @@ func waitingCondition(v view, previous *metav1.Condition, isReady bool) *metav1.
 		return nil
 	}
 	return waiting
+}
+
+// isHeldBack reports whether a look that somebody has triggered waits long enough to be told of.
+func isHeldBack(v view, isUrgent bool) bool {
+	return v.decision.Action == refresh.Wait && v.decision.Why.IsTriggered() && (isUrgent || v.decision.Until.Sub(v.at) > longQueue)
 }
 
 // isSecretOutdated reports whether the Secret holds credentials that are not yet written as the spec asks for, or

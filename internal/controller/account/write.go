@@ -6,6 +6,7 @@ package account
 import (
 	"context"
 	"maps"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -22,27 +23,17 @@ import (
 func (a actions) store(ctx context.Context, s snapshot, st state, why refresh.Why, fetched pipedream.Account) (outcome, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
 	defer cancel()
-	answer := look{
-		record: recordOf(fetched, s.desired), health: fetched.Health, omitted: omitted(s.account, fetched.Credentials),
-		isNewer: true, at: a.clock.Now(),
-	}
-	answer.isStale = !answer.record.ExpirationTime.IsZero() && !answer.at.Before(answer.record.ExpirationTime)
+	answer := lookOf(s, fetched, a.clock.Now())
 	if useless := holdsNone(s.account, answer, why, fetched.Credentials); useless != nil {
 		return useless, nil
 	}
-	var err error
+	var lastErr error
 	for range maxOvertaken {
-		if ended := a.unwritable(ctx, s); ended != nil {
+		seen, ended := a.compare(ctx, s, st, why, answer, fetched)
+		if ended != nil {
 			return ended, nil
 		}
-		secret, seen, unrendered := built(s, st, answer, fetched)
-		if unrendered != nil {
-			return unrenderable{err: unrendered, why: why, at: answer.at}, nil
-		}
-		if secret == nil || seen.isStale {
-			return unchanged{look: seen, why: why}, nil
-		}
-		secret, err = a.write(ctx, s, seen.record, fetched.Credentials)
+		secret, err := a.write(ctx, s, seen.record, fetched.Credentials)
 		switch {
 		case err == nil:
 			return written{look: seen, target: metadataOf(secret), why: why}, nil
@@ -55,12 +46,38 @@ func (a actions) store(ctx context.Context, s snapshot, st state, why refresh.Wh
 		if readErr != nil {
 			return a.uncertain(readErr)
 		}
-		s.target = live
-		if now := a.clock.Now(); answer.record.isOlderThan(s.record(), now) {
-			return overtaken{detail: err.Error(), target: s.target, at: now}, err
+		s.target, lastErr = live, err
+		if answer.record.isOlderThan(s.record(), a.clock.Now()) {
+			break
 		}
 	}
-	return overtaken{detail: err.Error(), target: s.target, at: a.clock.Now()}, err
+	return overtaken{detail: lastErr.Error(), target: s.target, at: a.clock.Now()}, lastErr
+}
+
+// compare returns what an answer brings to the Secret that is there; or the outcome if nothing is to be written.
+func (a actions) compare(ctx context.Context, s snapshot, st state, why refresh.Why, answer look, fetched pipedream.Account) (look, outcome) {
+	if ended := a.unwritable(ctx, s); ended != nil {
+		return answer, ended
+	}
+	secret, seen, err := built(s, st, answer, fetched)
+	switch {
+	case err != nil:
+		return seen, unrenderable{err: err, why: why, at: answer.at}
+	case secret == nil, seen.isStale:
+		return seen, unchanged{look: seen, why: why}
+	}
+	return seen, nil
+}
+
+// lookOf returns what an answer brings, before it is compared with the Secret that is there.
+func lookOf(s snapshot, fetched pipedream.Account, now time.Time) look {
+	answer := look{
+		record: recordOf(fetched, s.desired), health: fetched.Health, omitted: omitted(s.account, fetched.Credentials),
+		isNewer: true, at: now,
+	}
+	expires := answer.record.ExpirationTime
+	answer.isStale = !expires.IsZero() && !now.Before(expires)
+	return answer
 }
 
 // unwritable returns the outcome if the Secret must not be written now; else nil.
