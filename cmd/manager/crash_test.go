@@ -270,7 +270,7 @@ var tasks = map[string]task{
 			{call: "POST secrets", at: unanswered, exchanges: 1, stored: true},
 			{call: "PATCH pipedreamtokens/$/status", at: before, exchanges: 1, stored: true},
 			{call: "PATCH pipedreamtokens/$/status", at: unanswered, exchanges: 1, stored: true, reported: true},
-			{call: "POST events", at: before, exchanges: 1, stored: true, reported: true},
+			{call: "POST events/$", at: before, exchanges: 1, stored: true, reported: true},
 		},
 	},
 	"renewal": {
@@ -320,7 +320,7 @@ var refusals = []crash{
 	{call: callExchange, at: answered, exchanges: 1},
 	{call: "PATCH pipedreamtokens/$/status", at: before, exchanges: 1},
 	{call: "PATCH pipedreamtokens/$/status", at: unanswered, exchanges: 1, reported: true},
-	{call: "POST events", at: before, exchanges: 1, reported: true},
+	{call: "POST events/$", at: before, exchanges: 1, reported: true},
 }
 
 func (c crash) String() string {

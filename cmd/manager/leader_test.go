@@ -77,7 +77,7 @@ func (s *site) wantWarm(r *replica) {
 func (r *replica) written() map[string]int {
 	written := r.wire.counted()
 	maps.DeleteFunc(written, func(call string, _ int) bool {
-		return strings.HasPrefix(call, "GET ") || strings.HasPrefix(call, "WATCH ") || strings.Contains(call, " leases") || call == "POST events"
+		return strings.HasPrefix(call, "GET ") || strings.HasPrefix(call, "WATCH ") || strings.Contains(call, " leases") || strings.HasPrefix(call, "POST events")
 	})
 	return written
 }

@@ -4,7 +4,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +16,8 @@ import (
 	"sync"
 	"testing"
 
+	eventsv1 "k8s.io/api/events/v1"
+	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 
 	"github.com/pipedream-operator/pipedream-operator/test/harness"
@@ -173,7 +177,8 @@ func (w *tripwire) toAPIServer(t *testing.T, admin *rest.Config) string {
 // quote a Secret.
 const apiWarning = "a warning that quotes the token"
 
-// callToAPIServer names a request as in "PATCH pipedreamtokens/orders/status".
+// callToAPIServer names a request as in "PATCH pipedreamtokens/orders/status", and one that creates an event as in
+// "POST events/orders", by the object of the event. Events are sent late: one about another object may come first.
 func callToAPIServer(request *http.Request) string {
 	method := request.Method
 	if request.URL.Query().Has("dryRun") {
@@ -187,7 +192,24 @@ func callToAPIServer(request *http.Request) string {
 		return method + " " + request.URL.Path
 	}
 	_, path, _ = strings.Cut(path, "/")
+	if path == "events" && method == http.MethodPost {
+		path += "/" + objectOfEvent(request)
+	}
 	return method + " " + path
+}
+
+// objectOfEvent returns the name of the object that the event in a request is about.
+func objectOfEvent(request *http.Request) string {
+	body, err := io.ReadAll(request.Body)
+	request.Body = io.NopCloser(bytes.NewReader(body))
+	event := &eventsv1.Event{}
+	if err == nil {
+		_, _, err = scheme.Codecs.UniversalDeserializer().Decode(body, nil, event)
+	}
+	if err != nil {
+		return "" // No test waits for an event without an object, so the test that waits for this one fails.
+	}
+	return event.Regarding.Name
 }
 
 // callExchange is a token request.
