@@ -61,7 +61,7 @@ var accountTasks = map[string]accountTask{
 			{call: "POST secrets", at: unanswered, fetches: 1, stored: true},
 			{call: "PATCH pipedreamaccounts/$/status", at: before, fetches: 1, stored: true},
 			{call: "PATCH pipedreamaccounts/$/status", at: unanswered, fetches: 1, stored: true, reported: true},
-			{call: "POST events", at: before, fetches: 1, stored: true, reported: true},
+			{call: "POST events/$", at: before, fetches: 1, stored: true, reported: true},
 		},
 	},
 	"new credentials": {
