@@ -138,7 +138,7 @@ func waitingCondition(v view, previous *metav1.Condition, isReady bool) *metav1.
 	isOutdated := isSecretOutdated(v)
 	isUrgent := isOutdated || !isReady
 	switch {
-	case isWaiting(v.ticket) && (isUrgent || isLongQueue(v.ticket, v.at)):
+	case isWaiting(v.ticket) && (isUrgent || isDelayed(v)):
 		if unanswered := unansweredCondition(v.ticket, previous); unanswered != nil {
 			return unanswered
 		}
@@ -180,6 +180,18 @@ func unansweredCondition(ticket throttle.Ticket, previous *metav1.Condition) *me
 		return previous // Pipedream answers again, and nothing was tried since.
 	}
 	return nil
+}
+
+// isDelayed reports whether a look has waited for its turn so long that it is told of. While the credentials are good
+// for long, a routine look that waits behind the looks at other accounts is no news: with many accounts in a project,
+// each look waits, and two statuses would be written for each one.
+func isDelayed(v view) bool {
+	near := nearEndOf(v.snapshot)
+	isRoutine := !v.decision.Why.IsTriggered() && (near.IsZero() || v.at.Before(near))
+	if isRoutine && v.ticket.PausedUntil.IsZero() && v.ticket.Failing.Since.IsZero() {
+		return false
+	}
+	return isLongQueue(v.ticket, v.at)
 }
 
 func isLongQueue(ticket throttle.Ticket, now time.Time) bool {

@@ -337,6 +337,25 @@ func TestARevokedBearerOfManyAccounts(t *testing.T) {
 	}
 }
 
+// TestRoutineLooksThatWaitForTheirTurnCostNoRequest has looks at good accounts wait behind each other for a minute.
+func TestRoutineLooksThatWaitForTheirTurnCostNoRequest(t *testing.T) {
+	t.Parallel()
+	const size = 60
+	c := newCrowd(t, 1)
+	c.createCredentials()
+	c.add(projectID, size, eachTenMinutes)
+	c.live(2 * time.Minute)
+	c.wantAll(projectID, v1alpha1.ReasonAccountFetched, v1alpha1.ReasonCredentialsValid, size)
+	c.pass(15 * time.Minute)
+	c.wire.Reset()
+
+	c.live(2 * time.Minute)
+
+	c.wantFetches(2 * size)
+	c.wantRequests(map[string]int{})
+	c.wantAll(projectID, v1alpha1.ReasonAccountFetched, v1alpha1.ReasonCredentialsValid, size)
+}
+
 // TestAGatewayThatAnswers404ForAMinute has all accounts of a project answered with 404, which are there.
 func TestAGatewayThatAnswers404ForAMinute(t *testing.T) {
 	t.Parallel()
