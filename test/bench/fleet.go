@@ -51,7 +51,7 @@ type fleet struct {
 	// ready counts the members that are; firstReady is when the first one became so.
 	ready      int
 	firstReady time.Time
-	// queued counts how often a member was seen to begin to wait for its turn.
+	// queued counts the changes of members after which the status said Queued.
 	queued int
 	// renewed counts the renewals that were asked for.
 	renewed int
@@ -67,9 +67,10 @@ type member struct {
 	issued  []time.Time
 	version string
 	expires time.Time
-	// isReady, isQueued and generation are what its status says.
-	isReady, isQueued bool
-	generation        int64
+	// isReady and generation are what its status says; seen is the version of the object that says so.
+	isReady    bool
+	generation int64
+	seen       string
 }
 
 // newFleet makes a namespace without PipedreamTokens. Their OAuth client has the
@@ -256,14 +257,14 @@ func (f *fleet) sawObject(object client.Object, now time.Time) {
 	}
 	m.isReady = isReady
 	attempt := meta.FindStatusCondition(said.conditions, f.kind.attempt)
-	isQueued := attempt != nil && attempt.Reason == v1alpha1.ReasonQueued
-	if isQueued && !m.isQueued {
+	if attempt != nil && attempt.Reason == v1alpha1.ReasonQueued && m.seen != object.GetResourceVersion() {
 		f.queued++
 	}
-	m.isQueued = isQueued
+	m.seen = object.GetResourceVersion()
 }
 
-// countQueued returns how often a member was seen to begin to wait for its turn.
+// countQueued returns how many changes of members were seen after which the status said Queued. A member may first wait
+// for an access token and then for the account, which are two such changes.
 func (f *fleet) countQueued() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
