@@ -3,7 +3,11 @@
 
 package refresh
 
-import "time"
+import (
+	"time"
+
+	"github.com/pipedream-operator/pipedream-operator/internal/retry"
+)
 
 // lateness is how long an account that Pipedream has refreshed late is looked at only after its
 // credentials have expired.
@@ -20,6 +24,10 @@ type Looks struct {
 	// LateSince is when a look shortly before the expiry last brought nothing newer: Pipedream then
 	// refreshes the account only when its credentials have expired. Zero if that never happened.
 	LateSince time.Time
+	// Followed is when the announced refresh has come that has brought the current credentials, or two minutes
+	// after the one before if that is later. It is zero if they came without an announced refresh that the
+	// schedule follows.
+	Followed time.Time
 }
 
 // Add records a look that was made now. The record is the one that the Secret had before the look;
@@ -29,10 +37,18 @@ type Looks struct {
 // A look whose credentials could not be written is not added: its reason holds on.
 func (l *Looks) Add(desired Desired, record *Record, isNewer bool, now time.Time) {
 	l.Last = now
-	if isNewer || record == nil || !record.expires() {
+	if record == nil {
 		return
 	}
-	if _, follows := refreshTime(desired, *record); follows {
+	refreshed, follows := refreshTime(desired, *record)
+	switch {
+	case isNewer && follows && !now.Before(refreshed):
+		l.Followed = latest(record.NextRefreshTime, retry.EndOf(l.Followed, hastyRefresh, now))
+		return
+	case isNewer:
+		l.Followed = time.Time{}
+		return
+	case !record.expires(), follows && isRefreshedInTime(*record):
 		return
 	}
 	if !now.Before(DueTime(*record)) && now.Before(record.ExpirationTime.Add(afterExpiry)) {

@@ -25,6 +25,8 @@ type provider struct {
 	// saysNext is true if the answer says when Pipedream refreshes next; lies is added to that time.
 	saysNext bool
 	lies     time.Duration
+	// wanders is true if the answer says that the next refresh is after a time from now, which lies has.
+	wanders bool
 	// stuckFrom and stuckUntil are when nothing is refreshed.
 	stuckFrom, stuckUntil time.Time
 
@@ -57,7 +59,10 @@ func (p *provider) answer(now time.Time) answer {
 	if p.life > 0 {
 		a.expiration = p.refreshed.Add(p.life)
 	}
-	if p.saysNext && p.every > 0 {
+	switch {
+	case p.wanders:
+		a.nextTimes = now.Add(p.lies)
+	case p.saysNext && p.every > 0:
 		a.nextTimes = p.refreshed.Add(p.every + p.lies)
 	}
 	return a
@@ -130,6 +135,8 @@ func (o *operator) fetch(why refresh.Why, at time.Time) {
 	}
 	if isNewer {
 		record = &refresh.Record{FetchTime: at}
+	} else {
+		got.nextTimes = refresh.SettledRefreshTime(o.desired, *record, got.nextTimes, at)
 	}
 	record.ExpirationTime, record.NextRefreshTime = got.expiration, got.nextTimes
 	record.Request, record.Rendering, record.RenewRequest = o.desired.Request, o.desired.Rendering, o.desired.RenewRequest
@@ -171,6 +178,9 @@ func randomProvider(random *rand.Rand, at time.Time) provider {
 	}
 	if random.IntN(3) == 0 {
 		p.lies = time.Duration(random.IntN(1200)-600) * time.Second
+	}
+	if random.IntN(8) == 0 {
+		p.wanders, p.lies = true, time.Duration(random.IntN(900)-60)*time.Second
 	}
 	if random.IntN(3) == 0 {
 		p.stuckFrom = at.Add(time.Duration(random.IntN(8*3600)) * time.Second)
@@ -285,7 +295,11 @@ func TestARestartChangesOneLookAtMost(t *testing.T) {
 		if extra != 0 {
 			differ++
 		}
-		if extra < -1 || extra > 1 {
+		most := 1
+		if o.provider.wanders {
+			most = 6 // The answer to this look may cause more of them.
+		}
+		if extra < -1 || extra > most {
 			t.Fatalf("seed %d: restarted at %s it looks %v, else %v\n%+v\n%+v", seed, at, restarted.looks, steady.looks, o.desired, o.facts.Record)
 		}
 	}
@@ -293,6 +307,87 @@ func TestARestartChangesOneLookAtMost(t *testing.T) {
 		t.Error("no restart was felt: the test is too tame")
 	}
 	t.Logf("%d restarts changed a look", differ)
+}
+
+// TestEachRefreshIsFollowed has Pipedream refresh accounts in the background, and say truly when. An operator that
+// follows each refresh holds the credentials that a refresh has replaced for 15 seconds at most, whatever people and machines do.
+func TestEachRefreshIsFollowed(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(200) {
+		random := rand.New(rand.NewPCG(seed, 13)) //nolint:gosec // The same lives each time.
+		p := provider{saysNext: true, every: time.Duration(120+random.IntN(3600)) * time.Second}
+		if random.IntN(4) > 0 {
+			p.life = p.every + time.Duration(1+random.IntN(7200))*time.Second
+		}
+		desired := randomDesired(random)
+		desired.Policy = refresh.EachRefresh
+		o := newOperator(desired, p, now)
+		o.provider.refreshed = now.Add(-time.Duration(random.Int64N(int64(p.every)))).Truncate(time.Second)
+		at, end := now, now.Add(12*time.Hour)
+		for at.Before(end) {
+			next := at.Add(time.Duration(1+random.IntN(3600)) * time.Second)
+			o.run(at, next, func(_ refresh.Decision, at, until time.Time) {
+				o.provider.advance(at, false)
+				replaced := o.provider.refreshed.Add(p.every) // by the next refresh, if the current credentials are held
+				if o.version != o.provider.version {
+					replaced = o.provider.refreshed
+				}
+				if held := until.Sub(replaced); held > 15*time.Second {
+					t.Fatalf("seed %d: at %s it sleeps until %s, and holds credentials that are replaced at %s\n%+v\n%+v\n%+v",
+						seed, at, until, replaced, o.desired, o.provider, o.facts.Record)
+				}
+			})
+			at = next
+			disturb(o, random, at)
+		}
+		checkIntervals(t, seed, o)
+	}
+}
+
+// TestNoRefreshTimeCausesALoop has Pipedream say any time of the next refresh, true or not, while it refreshes the
+// account or does not. Whatever it says, there are only so many looks in any hour.
+func TestNoRefreshTimeCausesALoop(t *testing.T) {
+	t.Parallel()
+	const hour, s, m = time.Hour, time.Second, time.Minute
+	tests := map[string]struct {
+		provider provider
+		most     int // looks in any hour; with BeforeExpiry there is one in 50 minutes
+	}{
+		"none":                              {provider{life: hour, isLazy: true}, 3},
+		"past":                              {provider{life: hour, every: 55 * m, saysNext: true, lies: -2 * hour}, 3},
+		"far":                               {provider{life: hour, every: 55 * m, saysNext: true, lies: 1000 * hour}, 3},
+		"early":                             {provider{life: hour, every: 55 * m, saysNext: true, lies: -54 * m}, 17},
+		"now":                               {provider{life: hour, isLazy: true, wanders: true}, 17},
+		"in a second":                       {provider{life: hour, isLazy: true, wanders: true, lies: s}, 17},
+		"in half a minute":                  {provider{life: hour, isLazy: true, wanders: true, lies: 30 * s}, 17},
+		"in nearly five minutes":            {provider{life: hour, isLazy: true, wanders: true, lies: 5*m - s}, 17},
+		"in five minutes":                   {provider{life: hour, isLazy: true, wanders: true, lies: 5 * m}, 17},
+		"in a second, and it never expires": {provider{wanders: true, lies: s}, 17},
+		"in a second, and never refreshed":  {provider{life: hour, wanders: true, lies: s}, 17},
+		"in a second, refreshed each time":  {provider{life: hour, isForced: true, wanders: true, lies: s}, 31},
+		"in a second, a short life":         {provider{life: 5 * m, isLazy: true, wanders: true, lies: s}, 62},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := newOperator(refresh.Desired{Policy: refresh.EachRefresh}, test.provider, now)
+			o.run(now, now.Add(30*hour), nil)
+			most := 0
+			for i := range o.looks {
+				inHour := 0
+				for _, look := range o.looks[i:] {
+					if look.at.Sub(o.looks[i].at) < hour {
+						inHour++
+					}
+				}
+				most = max(most, inHour)
+			}
+			t.Logf("%d looks in 30 hours, at most %d in an hour", len(o.looks), most)
+			if most > test.most {
+				t.Errorf("%d looks in an hour, want at most %d", most, test.most)
+			}
+		})
+	}
 }
 
 // Many lives under each way of refreshing: what it costs, and how long the Secret holds expired
@@ -352,6 +447,12 @@ func pick[T any](index uint8, values ...T) T { return values[int(index)%len(valu
 func FuzzDecide(f *testing.F) {
 	f.Add(uint8(2), uint8(1), uint8(1), uint8(0), int64(1772366400), int64(3600), int64(810), int64(1772366500),
 		int64(0), int64(0), int64(0), int64(0), int64(0), 0, int64(0))
+	f.Add(uint8(2), uint8(1), uint8(1), uint8(0), int64(1772366400), int64(3600), int64(1), int64(1772366500),
+		int64(-60e9), int64(-270e9), int64(0), int64(0), int64(0), 0, int64(0))
+	f.Add(uint8(2), uint8(1), uint8(1), uint8(0), int64(1772366400), int64(3600), int64(86400), int64(1772369400),
+		int64(-3000e9), int64(0), int64(0), int64(0), int64(0), 0, int64(0))
+	f.Add(uint8(2), uint8(1), uint8(1), uint8(0), int64(1772366400), int64(0), int64(-1), int64(1772366500),
+		int64(0), int64(0), int64(0), int64(0), int64(0), 0, int64(0))
 	f.Fuzz(func(t *testing.T, target, check, flags, verdict uint8, fetched, life, next, at,
 		last, late, notBefore, triggered, said int64, count int, interval int64,
 	) {
@@ -379,9 +480,12 @@ func FuzzDecide(f *testing.F) {
 			Record: record, Check: pick(check, refresh.Unchecked, refresh.Good, refresh.Edited),
 			HasCredentials: has(0), Queued: has(1), Changed: has(2), HasFreshBearer: has(3), Superseded: has(4),
 			TemplateInvalid: has(6), OtherType: has(7),
-			Looks:     refresh.Looks{Since: near(last / 2), Last: near(last), LateSince: near(late)},
+			Looks:     refresh.Looks{Since: near(last / 2), Last: near(last), LateSince: near(late), Followed: near(late / 3)},
 			NotBefore: near(notBefore), Triggered: retry.Triggers{Last: near(triggered), Count: count},
 			Verdict: refresh.Verdict{Kind: pick(verdict, "", refresh.Dead, refresh.NotFound), Last: near(said), Count: count},
+		}
+		if facts.Target != refresh.Owned {
+			facts.Record = nil // A Secret of somebody else has no record that counts.
 		}
 		decision := refresh.Decide(desired, facts, now)
 		if again := refresh.Decide(desired, facts, now); again != decision {
@@ -392,6 +496,9 @@ func FuzzDecide(f *testing.F) {
 		}
 		if due := refresh.DueTime(*record); !record.ExpirationTime.IsZero() && due.After(record.ExpirationTime) {
 			t.Errorf("it is due at %s, and expires at %s", due, record.ExpirationTime)
+		}
+		if at, ok := refresh.ScheduledTime(desired, *record); ok && !record.ExpirationTime.IsZero() && at.After(record.ExpirationTime) {
+			t.Errorf("its look is scheduled for %s, and it expires at %s", at, record.ExpirationTime)
 		}
 		checkDecision(t, desired, facts, decision, now)
 	})

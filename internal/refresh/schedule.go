@@ -15,6 +15,8 @@ const (
 	// afterRefresh is how long after the refresh time that Pipedream names a look is made, because a
 	// refresh takes a moment.
 	afterRefresh = 15 * time.Second
+	// hastyRefresh is the shortest time between two announced refreshes that the schedule follows.
+	hastyRefresh = 2 * time.Minute
 	// beforeDue is how long before the due time a refresh may be so that the look waits for it.
 	beforeDue = 5 * time.Second
 	// afterExpiry is how long after the expiry the look is made that a look before the expiry did not
@@ -95,25 +97,41 @@ func agingOf(desired Desired, facts Facts, now time.Time) []due {
 func nextScheduled(desired Desired, record Record, looks Looks, now time.Time) (time.Time, bool) {
 	last := looks.lastBefore(now)
 	end := record.ExpirationTime.Add(afterExpiry)
+	due := DueTime(record)
+	isDue := record.expires() && last.Before(due) && !looks.IsLate(now)
 	refreshed, follows := refreshTime(desired, record)
 	switch {
-	case follows && record.expires():
-		next := nextStale(earliest(refreshed, end), last)
-		for _, at := range []time.Time{refreshed, end} {
-			if last.Before(at) {
-				next = earliest(next, at)
-			}
+	case follows:
+		next := nextFollowing(record, refreshed, looks, now)
+		if isDue && !isRefreshedInTime(record) {
+			next = earliest(next, due)
 		}
 		return next, true
-	case follows:
-		return nextStale(refreshed, last), true
 	case !record.expires():
 		return time.Time{}, false
-	}
-	if due := DueTime(record); last.Before(due) && !looks.IsLate(now) {
+	case isDue:
 		return due, true
 	}
 	return nextStale(end, last), true
+}
+
+// nextFollowing returns when the next look is to be made at credentials whose refresh Pipedream has announced: after
+// the refresh, and a second after they expire; again and again while neither has brought newer ones.
+func nextFollowing(record Record, refreshed time.Time, looks Looks, now time.Time) time.Time {
+	last, begin := looks.lastBefore(now), refreshed
+	end := record.ExpirationTime.Add(afterExpiry)
+	if record.expires() {
+		begin = earliest(refreshed, end)
+	}
+	next := nextStale(begin, last)
+	if last.Before(refreshed) {
+		next = earliest(next, refreshed)
+	}
+	next = latest(next, retry.EndOf(looks.Followed, hastyRefresh+afterRefresh, now).Truncate(time.Second))
+	if record.expires() && last.Before(end) {
+		next = earliest(next, end)
+	}
+	return next
 }
 
 // nextStale returns the first time after the last look on a grid: the begin of the grid, 30 seconds
@@ -130,14 +148,60 @@ func nextStale(begin, last time.Time) time.Time {
 	return next.Add(last.Sub(next).Truncate(longestStaleWait)).Add(longestStaleWait)
 }
 
-// refreshTime returns when Pipedream has refreshed the credentials by its own word, and whether the
+// refreshTime returns when a look shows that Pipedream has refreshed the credentials by its own word, and whether the
 // schedule follows that.
 func refreshTime(desired Desired, record Record) (time.Time, bool) {
 	next := record.NextRefreshTime
 	if desired.Policy != EachRefresh || next.IsZero() || !next.After(record.FetchTime) {
 		return time.Time{}, false
 	}
-	return next.Add(afterRefresh).Truncate(time.Second), true
+	at := next.Add(afterRefresh)
+	if isRefreshedInTime(record) && record.expires() {
+		at = earliest(at, record.ExpirationTime)
+	}
+	return at.Truncate(time.Second), true
+}
+
+// isRefreshedInTime reports whether Pipedream refreshes the credentials before they expire by its own word, if it has
+// announced a refresh.
+func isRefreshedInTime(record Record) bool {
+	return !record.expires() || record.NextRefreshTime.Before(record.ExpirationTime)
+}
+
+// SettledRefreshTime returns the refresh time that the Record is to have after a look that was made now and has brought
+// the same credentials as before. It is what Pipedream says, unless the refresh that the schedule follows has not come
+// in time: then it changes only if Pipedream says a time that is five minutes ahead, and a time that changes with each
+// answer does not cause a look each time.
+func SettledRefreshTime(desired Desired, before Record, said, now time.Time) time.Time {
+	refreshed, follows := refreshTime(desired, before)
+	if follows && !now.Before(refreshed) && said.Sub(now) < longestStaleWait {
+		return before.NextRefreshTime
+	}
+	return said
+}
+
+// GoodUntil returns until when the app accepts the credentials by what Pipedream says: until they expire, or until an
+// announced refresh if the provider ends them then. If a look after the announced time has shown that there was no refresh,
+// it is when they expire. It returns zero for credentials that do not end.
+func GoodUntil(desired Desired, record Record, looks Looks, now time.Time) time.Time {
+	refreshed, follows := refreshTime(desired, record)
+	if !follows || !isRefreshedInTime(record) || !looks.lastBefore(now).Before(refreshed) {
+		return record.ExpirationTime
+	}
+	return record.NextRefreshTime
+}
+
+// ScheduledTime returns when credentials are to be fetched again because of the times that they have, if nothing else
+// asks for a look before, and whether they have any such times.
+func ScheduledTime(desired Desired, record Record) (time.Time, bool) {
+	refreshed, follows := refreshTime(desired, record)
+	switch {
+	case follows && isRefreshedInTime(record):
+		return refreshed, true
+	case record.expires():
+		return DueTime(record), true
+	}
+	return refreshed, follows
 }
 
 // DueTime returns when credentials that expire are to be fetched again under BeforeExpiry, in whole
@@ -157,10 +221,11 @@ func DueTime(record Record) time.Time {
 // its due time brings newer ones.
 func LooksPerSecond(desired Desired, record Record) float64 {
 	interval, hasInterval := intervalOf(desired, record)
-	if !record.expires() {
+	due, isScheduled := ScheduledTime(desired, record)
+	if !isScheduled {
 		return 1 / interval.Seconds()
 	}
-	life := max(DueTime(record).Sub(record.FetchTime), retry.MinInterval)
+	life := max(due.Sub(record.FetchTime), retry.MinInterval)
 	looks := 1.0
 	if hasInterval {
 		looks += float64((life - 1) / interval) // The look at the due time is one of them.

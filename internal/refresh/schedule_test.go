@@ -51,6 +51,7 @@ func TestLooksPerSecond(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		life, interval time.Duration // credentials that do not expire if life is 0
+		next           time.Duration // of EachRefresh; else 0
 		looks          float64       // in the given time
 		in             time.Duration
 	}{
@@ -65,6 +66,10 @@ func TestLooksPerSecond(t *testing.T) {
 		"expired when they were fetched":     {life: -time.Minute, looks: 1, in: 10 * time.Second},
 		"two hours, and not a second longer": {life: 2 * time.Hour, looks: 1, in: 110 * time.Minute},
 		"a second longer than two hours":     {life: 2*time.Hour + time.Second, looks: 2, in: 110*time.Minute + time.Second},
+		"each refresh":                       {life: time.Hour, next: 13 * time.Minute, looks: 1, in: 13*time.Minute + 15*time.Second},
+		"each refresh, and each ten minutes": {life: time.Hour, next: 13 * time.Minute, interval: 10 * time.Minute, looks: 2, in: 13*time.Minute + 15*time.Second},
+		"each refresh of a token for ever":   {next: 3 * time.Hour, looks: 4, in: 3*time.Hour + 15*time.Second},
+		"a refresh after the expiry":         {life: time.Hour, next: 2 * time.Hour, looks: 1, in: 50 * time.Minute},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -72,6 +77,9 @@ func TestLooksPerSecond(t *testing.T) {
 			record, desired := refresh.Record{FetchTime: now}, refresh.Desired{Interval: test.interval}
 			if test.life != 0 {
 				record.ExpirationTime = now.Add(test.life)
+			}
+			if test.next != 0 {
+				record.NextRefreshTime, desired.Policy = now.Add(test.next), refresh.EachRefresh
 			}
 			if got, want := refresh.LooksPerSecond(desired, record), test.looks/test.in.Seconds(); math.Abs(got-want) > 1e-9 {
 				t.Errorf("the demand is %v looks in %s, want %v", got*test.in.Seconds(), test.in, test.looks)
@@ -164,7 +172,27 @@ func TestScheduleWhileNothingChanges(t *testing.T) {
 		},
 		"EachRefresh looks after the expiry when the refresh is later": {
 			desired: each, life: h, next: h + 2*m,
-			want: []time.Duration{h + s, h + 31*s, h + 91*s, h + 2*m + 15*s, h + 3*m + 31*s},
+			want: []time.Duration{50 * m, h + s, h + 31*s, h + 91*s, h + 2*m + 15*s, h + 3*m + 31*s},
+		},
+		"EachRefresh looks at the expiry when the refresh is just before": {
+			desired: each, life: h, next: h - 5*s,
+			want: []time.Duration{h, h + s, h + 30*s, h + 90*s},
+		},
+		"EachRefresh looks before the expiry when the refresh is a day later": {
+			desired: each, life: h, next: 25 * h,
+			want: []time.Duration{50 * m, h + s, h + 31*s, h + 91*s},
+		},
+		"EachRefresh looks each hour when the refresh of credentials that do not expire is a year later": {
+			desired: each, next: 365 * 24 * h,
+			want: []time.Duration{h, 2 * h, 3 * h},
+		},
+		"EachRefresh with a refresh time at the fetch is BeforeExpiry": {
+			desired: each, life: h, next: -1,
+			want: []time.Duration{50 * m, h + s},
+		},
+		"EachRefresh looks at the interval, too": {
+			desired: refresh.Desired{Policy: refresh.EachRefresh, Interval: 10 * m}, life: h, next: 13*m + 30*s,
+			want: []time.Duration{10 * m, 13*m + 45*s, 14*m + 15*s, 15*m + 15*s, 17*m + 15*s, 20 * m, 21*m + 15*s},
 		},
 		"EachRefresh without a refresh time is BeforeExpiry": {
 			desired: each, life: h,
@@ -330,6 +358,93 @@ func TestVerdicts(t *testing.T) {
 				if wait != answer.wantWait {
 					t.Errorf("after %s Pipedream is asked again in %s, want %s", answer.at, wait, answer.wantWait)
 				}
+			}
+		})
+	}
+}
+
+// TestSettledRefreshTime has a look bring the same credentials, and an answer say when Pipedream refreshes them.
+func TestSettledRefreshTime(t *testing.T) {
+	t.Parallel()
+	const s, m = time.Second, time.Minute
+	never := time.Duration(math.MinInt64)
+	tests := map[string]struct {
+		policy           refresh.Policy
+		before, at, said time.Duration // after the fetch
+		wantSaid         bool
+	}{
+		"BeforeExpiry takes each time":                      {policy: refresh.BeforeExpiry, before: 10 * m, at: 11 * m, said: 11*m + s, wantSaid: true},
+		"before the refresh, a later time":                  {before: 10 * m, at: 5 * m, said: 12 * m, wantSaid: true},
+		"before the refresh, an earlier time":               {before: 10 * m, at: 5 * m, said: 5*m + s, wantSaid: true},
+		"before the refresh, none":                          {before: 10 * m, at: 5 * m, said: never, wantSaid: true},
+		"just before the look after the refresh":            {before: 10 * m, at: 10*m + 14*s, said: 11 * m, wantSaid: true},
+		"after a refresh that has not come, a time soon":    {before: 10 * m, at: 10*m + 15*s, said: 15*m + 14*s},
+		"after a refresh that has not come, a later time":   {before: 10 * m, at: 10*m + 15*s, said: 15*m + 15*s, wantSaid: true},
+		"after a refresh that has not come, a time past":    {before: 10 * m, at: 10*m + 15*s, said: 9 * m},
+		"after a refresh that has not come, none":           {before: 10 * m, at: 10*m + 15*s, said: never},
+		"after a look without a time, a time soon":          {before: never, at: 10 * m, said: 10*m + s, wantSaid: true},
+		"after a look with a time before the fetch, a time": {before: -m, at: 10 * m, said: 10*m + s, wantSaid: true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			after := func(wait time.Duration) time.Time {
+				if wait == never {
+					return time.Time{}
+				}
+				return now.Add(wait)
+			}
+			desired := refresh.Desired{Policy: test.policy}
+			if desired.Policy == "" {
+				desired.Policy = refresh.EachRefresh
+			}
+			record := refresh.Record{FetchTime: now, ExpirationTime: now.Add(time.Hour), NextRefreshTime: after(test.before)}
+			want := record.NextRefreshTime
+			if test.wantSaid {
+				want = after(test.said)
+			}
+			if got := refresh.SettledRefreshTime(desired, record, after(test.said), after(test.at)); !got.Equal(want) {
+				t.Errorf("the record then has the refresh time %s, want %s", got, want)
+			}
+		})
+	}
+}
+
+func TestGoodUntil(t *testing.T) {
+	t.Parallel()
+	const s, m = time.Second, time.Minute
+	tests := map[string]struct {
+		policy                 refresh.Policy
+		life, next, last, want time.Duration // after the fetch; 0 for none
+	}{
+		"to the expiry":                               {policy: refresh.BeforeExpiry, life: 60 * m, next: 10 * m, want: 60 * m},
+		"to the refresh":                              {life: 60 * m, next: 10 * m, want: 10 * m},
+		"to the refresh, with a look before":          {life: 60 * m, next: 10 * m, last: 10*m + 14*s, want: 10 * m},
+		"to the expiry, as there was no refresh":      {life: 60 * m, next: 10 * m, last: 10*m + 15*s, want: 60 * m},
+		"to the expiry, as the refresh is after that": {life: 60 * m, next: 61 * m, want: 60 * m},
+		"to the expiry, as there is no refresh":       {life: 60 * m, want: 60 * m},
+		"to the refresh of one that does not expire":  {next: 10 * m, want: 10 * m},
+		"for ever":                                    {},
+		"for ever, as there was no refresh":           {next: 10 * m, last: 10*m + 15*s},
+		"to the refresh, as the last look is to come": {life: 60 * m, next: 10 * m, last: 20 * m, want: 10 * m},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			after := func(wait time.Duration) time.Time {
+				if wait == 0 {
+					return time.Time{}
+				}
+				return now.Add(wait)
+			}
+			desired := refresh.Desired{Policy: test.policy}
+			if desired.Policy == "" {
+				desired.Policy = refresh.EachRefresh
+			}
+			record := refresh.Record{FetchTime: now, ExpirationTime: after(test.life), NextRefreshTime: after(test.next)}
+			got := refresh.GoodUntil(desired, record, refresh.Looks{Since: now, Last: after(test.last)}, now.Add(12*m))
+			if want := after(test.want); !got.Equal(want) {
+				t.Errorf("they are good until %s, want %s", got, want)
 			}
 		})
 	}
