@@ -115,6 +115,8 @@ func TestAccountsThatAreAccepted(t *testing.T) {
 		"an ID of digits":          `{` + client + `,"accountID":"1234"}`,
 		"the shortest interval":    accountSpec(`,"fetchIntervalSeconds":30`),
 		"the longest interval":     accountSpec(`,"fetchIntervalSeconds":86400`),
+		"fetched before expiry":    accountSpec(`,"fetchPolicy":"BeforeExpiry"`),
+		"fetched at each refresh":  accountSpec(`,"fetchPolicy":"EachRefresh","fetchIntervalSeconds":30`),
 		"suspended":                accountSpec(`,"suspend":true`),
 		"a template":               accountSpec(`,"secret":{"data":{"SLACK_TOKEN":"{{ .Credentials.oauth_access_token }}","app":"{{ .App }}"}}`),
 		"a registry's credentials": accountSpec(`,"secret":{"type":"kubernetes.io/dockerconfigjson","data":{".dockerconfigjson":"{{ .Credentials.x }}"}}`),
@@ -144,6 +146,8 @@ func TestUpdatesOfAccounts(t *testing.T) {
 		},
 		"saying the Secret's default type is accepted": {after: `,"secret":{"type":"Opaque"}`},
 		"another interval is accepted":                 {before: `,"fetchIntervalSeconds":60`, after: ``},
+		"another fetch policy is accepted":             {before: `,"fetchPolicy":"EachRefresh"`, after: `,"fetchPolicy":"BeforeExpiry"`},
+		"the default fetch policy is accepted":         {before: `,"fetchPolicy":"EachRefresh"`, after: ``},
 		"resuming is accepted":                         {before: `,"suspend":true`, after: ``},
 	}
 	for name, test := range tests {
@@ -184,9 +188,12 @@ func TestAnotherAccountOfTheSameObjectIsAccepted(t *testing.T) {
 func TestWhatAbsentFieldsOfAnAccountMean(t *testing.T) {
 	t.Parallel()
 	account := accountOf(t, []byte(accountNamed("slack", accountSpec(""))))
-	named := accountOf(t, []byte(accountNamed("slack", accountSpec(`,"secret":{"name":"slack-credentials","type":"example.com/slack"}`))))
-	got := []string{account.TargetName(), account.TargetType(), string(account.TargetEnvironment()), named.TargetName(), named.TargetType(), account.OwnerKind().Kind}
-	want := []string{"slack", "Opaque", "production", "slack-credentials", "example.com/slack", "PipedreamAccount"}
+	named := accountOf(t, []byte(accountNamed("slack", accountSpec(`,"fetchPolicy":"EachRefresh","secret":{"name":"slack-credentials","type":"example.com/slack"}`))))
+	got := []string{
+		account.TargetName(), account.TargetType(), string(account.TargetEnvironment()), string(account.TargetFetchPolicy()), account.OwnerKind().Kind,
+		named.TargetName(), named.TargetType(), string(named.TargetFetchPolicy()),
+	}
+	want := []string{"slack", "Opaque", "production", "BeforeExpiry", "PipedreamAccount", "slack-credentials", "example.com/slack", "EachRefresh"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("effective values (-want +got):\n%s", diff)
 	}

@@ -11,6 +11,22 @@ import (
 // DefaultEnvironment is the meaning of an absent environment of a PipedreamAccount.
 const DefaultEnvironment = EnvironmentProduction
 
+// FetchPolicy says when the credentials of an account are fetched again.
+//
+// +kubebuilder:validation:Enum=BeforeExpiry;EachRefresh
+type FetchPolicy string
+
+// The fetch policies.
+const (
+	// FetchBeforeExpiry fetches credentials before they expire.
+	FetchBeforeExpiry FetchPolicy = "BeforeExpiry"
+	// FetchEachRefresh fetches credentials after each refresh that Pipedream announces.
+	FetchEachRefresh FetchPolicy = "EachRefresh"
+)
+
+// DefaultFetchPolicy is the meaning of an absent fetch policy.
+const DefaultFetchPolicy = FetchBeforeExpiry
+
 // PipedreamAccount asks for a Secret that holds the credentials of one connected
 // account of Pipedream Connect. The operator only reads the account: it never
 // creates, changes, reconnects or deletes it, and deleting the PipedreamAccount
@@ -112,6 +128,15 @@ type PipedreamAccountSpec struct {
 	// the name of the PipedreamAccount, and a key for each field of the credentials.
 	// +optional
 	Secret AccountSecretTemplate `json:"secret,omitzero"`
+
+	// fetchPolicy says when the operator fetches the credentials again:
+	// `BeforeExpiry`, before they expire; or `EachRefresh`, 15 seconds after each
+	// refresh that Pipedream announces. Set `EachRefresh` if the app ends an access
+	// token as soon as Pipedream has refreshed it. It costs a request for each
+	// refresh, and is the same as `BeforeExpiry` while Pipedream does not say when it
+	// refreshes the account. When absent: `BeforeExpiry`.
+	// +optional
+	FetchPolicy FetchPolicy `json:"fetchPolicy,omitempty"`
 
 	// fetchIntervalSeconds is the longest time between two looks at the account.
 	// When absent, the operator looks before the credentials expire, and each hour
@@ -241,6 +266,13 @@ type PipedreamAccountStatus struct {
 	// +optional
 	ExpirationTime *metav1.Time `json:"expirationTime,omitempty"`
 
+	// nextRefreshTime is when Pipedream announces the next refresh of the credentials
+	// in the Secret. The operator looks at the account 15 seconds after that. It is
+	// set only with `spec.fetchPolicy: EachRefresh`, and is absent if Pipedream
+	// announces no refresh that comes after `fetchTime`.
+	// +optional
+	NextRefreshTime *metav1.Time `json:"nextRefreshTime,omitempty"`
+
 	// nextAttemptTime is when the operator tries again. It is set only after a
 	// failed attempt that is tried again at a time, not at an event.
 	// +optional
@@ -314,6 +346,14 @@ func (a *PipedreamAccount) TargetEnvironment() Environment {
 		return a.Spec.Environment
 	}
 	return DefaultEnvironment
+}
+
+// TargetFetchPolicy returns when the credentials are fetched again.
+func (a *PipedreamAccount) TargetFetchPolicy() FetchPolicy {
+	if a.Spec.FetchPolicy != "" {
+		return a.Spec.FetchPolicy
+	}
+	return DefaultFetchPolicy
 }
 
 // KindPipedreamAccount is the kind of a PipedreamAccount.

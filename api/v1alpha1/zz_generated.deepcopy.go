@@ -188,6 +188,10 @@ func (in *PipedreamAccountStatus) DeepCopyInto(out *PipedreamAccountStatus) {
 		in, out := &in.ExpirationTime, &out.ExpirationTime
 		*out = (*in).DeepCopy()
 	}
+	if in.NextRefreshTime != nil {
+		in, out := &in.NextRefreshTime, &out.NextRefreshTime
+		*out = (*in).DeepCopy()
+	}
 	if in.NextAttemptTime != nil {
 		in, out := &in.NextAttemptTime, &out.NextAttemptTime
 		*out = (*in).DeepCopy()

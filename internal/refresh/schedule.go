@@ -162,6 +162,15 @@ func refreshTime(desired Desired, record Record) (time.Time, bool) {
 	return at.Truncate(time.Second), true
 }
 
+// AnnouncedRefresh returns when Pipedream refreshes the credentials by its own word, if the schedule follows that; else
+// it returns zero.
+func AnnouncedRefresh(desired Desired, record Record) time.Time {
+	if _, follows := refreshTime(desired, record); !follows {
+		return time.Time{}
+	}
+	return record.NextRefreshTime
+}
+
 // isRefreshedInTime reports whether Pipedream refreshes the credentials before they expire by its own word, if it has
 // announced a refresh.
 func isRefreshedInTime(record Record) bool {

@@ -67,7 +67,7 @@ func fetchedCondition(v view, status *v1alpha1.PipedreamAccountStatus, failed *a
 	case status.FetchTime != nil:
 		fetched.Status, fetched.Reason = metav1.ConditionTrue, v1alpha1.ReasonAccountFetched
 		fetched.Message = "Pipedream answered the last look at the account, and the Secret holds the credentials that were fetched at " + show(status.FetchTime) + "." +
-			explainOmitted(v) + explainDrift(v)
+			explainPolicy(v, status) + explainOmitted(v) + explainDrift(v)
 	case previous != nil && previous.Reason != v1alpha1.ReasonSuspended:
 		return *previous
 	default:
@@ -186,7 +186,7 @@ func unansweredCondition(ticket throttle.Ticket, previous *metav1.Condition) *me
 // for long, a routine look that waits behind the looks at other accounts is no news: with many accounts in a project,
 // each look waits, and two statuses would be written for each one.
 func isDelayed(v view) bool {
-	near := nearEndOf(v.snapshot)
+	near := nearEndOf(v.snapshot, v.state)
 	isRoutine := !v.decision.Why.IsTriggered() && (near.IsZero() || v.at.Before(near))
 	if isRoutine && v.ticket.PausedUntil.IsZero() && v.ticket.Failing.Since.IsZero() {
 		return false
@@ -213,6 +213,17 @@ func explainInterval(v view) string {
 		message += fmt.Sprintf(" The field manager %q has changed the Secret. It must leave the Secret to this operator.", editor)
 	}
 	return message
+}
+
+// explainPolicy says when Pipedream refreshes the account next, if the spec asks for a look after each refresh.
+func explainPolicy(v view, status *v1alpha1.PipedreamAccountStatus) string {
+	switch {
+	case v.desired.Policy != refresh.EachRefresh:
+		return ""
+	case status.NextRefreshTime == nil:
+		return " `spec.fetchPolicy` is `EachRefresh`, but Pipedream announces no refresh of these credentials: the operator looks as with `BeforeExpiry`."
+	}
+	return " Pipedream announces the next refresh for " + show(status.NextRefreshTime) + ": the operator looks at the account 15 s after that."
 }
 
 // explainOmitted says how many fields of the credentials the Secret does not hold.

@@ -110,14 +110,12 @@ func demandOf(accounts []v1alpha1.PipedreamAccount) map[string]demand {
 		if status.FetchTime == nil || isAtRest(&accounts[i]) {
 			continue
 		}
-		record := refresh.Record{FetchTime: status.FetchTime.Time}
-		if status.ExpirationTime != nil {
-			record.ExpirationTime = status.ExpirationTime.Time
-		}
+		record := recordShown(accounts[i].Status)
 		project := accounts[i].Spec.ProjectID
 		is := of[project]
 		interval := time.Duration(accounts[i].Spec.FetchIntervalSeconds) * time.Second
-		is.perSecond += refresh.LooksPerSecond(refresh.Desired{Interval: interval}, record)
+		policy := refresh.Policy(accounts[i].TargetFetchPolicy())
+		is.perSecond += refresh.LooksPerSecond(refresh.Desired{Policy: policy, Interval: interval}, record)
 		is.accounts++
 		of[project] = is
 	}

@@ -130,17 +130,27 @@ func bypassesRefusals(s snapshot, st state) bool {
 	return failed != nil && s.now.Before(failed.WaitsUntil(s.outageEnded))
 }
 
-// goodUntil returns when the credentials in the Secret expire; zero if there are none that are worth
-// anything. Credentials that do not expire are good for long.
+// goodUntil returns until when the app accepts the credentials in the Secret; zero if there are none that are worth
+// anything. Credentials that do not end are good for long.
 func goodUntil(s snapshot, st state) time.Time {
-	held := s.record()
+	until := acceptedUntil(s, st)
 	switch {
 	case refresh.CurrentCredentials(s.desired, factsOf(s, st), s.now) != refresh.StateValid:
 		return time.Time{}
-	case held.ExpirationTime.IsZero():
+	case until.IsZero():
 		return s.now.Add(24 * time.Hour)
 	}
-	return held.ExpirationTime
+	return until
+}
+
+// acceptedUntil returns until when the app accepts the credentials in the Secret by what Pipedream says; zero if
+// there are none, or none that end.
+func acceptedUntil(s snapshot, st state) time.Time {
+	held := s.record()
+	if held == nil {
+		return time.Time{}
+	}
+	return refresh.GoodUntil(s.desired, held.Record, st.attempt.looks, s.now)
 }
 
 // isReady reports whether condition Ready is True now.
@@ -149,18 +159,19 @@ func isReady(s snapshot, st state) bool {
 }
 
 // nearEndOf returns from when on the credentials in the Secret are in danger; zero if there are none that
-// expire.
-func nearEndOf(s snapshot) time.Time {
-	if held := s.record(); held != nil && !held.ExpirationTime.IsZero() {
-		return held.ExpirationTime.Add(-nearEnd)
+// end. Before an announced refresh that ends them, no look brings newer ones.
+func nearEndOf(s snapshot, st state) time.Time {
+	until := acceptedUntil(s, st)
+	if until.IsZero() || !until.Equal(s.record().ExpirationTime) {
+		return until
 	}
-	return time.Time{}
+	return until.Add(-nearEnd)
 }
 
 // requestLaneOf returns the lane in which the request for the account waits. A request that will hardly bring
 // credentials of any use does not go before the requests for other accounts that will.
 func requestLaneOf(s snapshot, st state, why refresh.Why) throttle.Lane {
-	lane := tokenLaneOf(s, why)
+	lane := tokenLaneOf(s, st, why)
 	failed := st.attempt.failure
 	switch {
 	case needsPerson(s, st.attempt):
@@ -185,8 +196,8 @@ func needsPerson(s snapshot, a attemptState) bool {
 
 // tokenLaneOf returns the lane in which the request for an access token waits, with which the account is looked at.
 // All accounts of the OAuth client use the token, so that the verdict about one account does not change the lane.
-func tokenLaneOf(s snapshot, why refresh.Why) throttle.Lane {
-	near := nearEndOf(s)
+func tokenLaneOf(s snapshot, st state, why refresh.Why) throttle.Lane {
+	near := nearEndOf(s, st)
 	switch {
 	case why == refresh.Expired:
 		return throttle.NearEnd
@@ -200,13 +211,12 @@ func tokenLaneOf(s snapshot, why refresh.Why) throttle.Lane {
 	return throttle.OnDemand
 }
 
-// expiryOf returns when the credentials in the Secret expire; zero if there are none of any use.
-func expiryOf(s snapshot, why refresh.Why) time.Time {
-	held := s.record()
-	if held == nil || why == refresh.SecretEdited {
+// endOf returns until when the app accepts the credentials in the Secret; zero if there are none of any use.
+func endOf(s snapshot, st state, why refresh.Why) time.Time {
+	if why == refresh.SecretEdited {
 		return time.Time{}
 	}
-	return held.ExpirationTime
+	return acceptedUntil(s, st)
 }
 
 // reasonOf returns the reason of condition Fetched for a failed request.

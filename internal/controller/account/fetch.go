@@ -35,7 +35,7 @@ func (a actions) fetch(ctx context.Context, s snapshot, st state, why refresh.Wh
 	if ended := a.lookAgain(ctx, s); ended != nil {
 		return ended, nil
 	}
-	lent, err := a.bearers.Acquire(ctx, needOf(s, st, tokenLaneOf(s, why)))
+	lent, err := a.bearers.Acquire(ctx, needOf(s, st, tokenLaneOf(s, st, why)))
 	waiting, isWaiting := errors.AsType[*bearer.WaitingError](err)
 	switch {
 	case isWaiting:
@@ -48,7 +48,7 @@ func (a actions) fetch(ctx context.Context, s snapshot, st state, why refresh.Wh
 		return lookFailed{cause: causeOf(err), sentAt: s.now, why: why, at: a.clock.Now()}, nil
 	}
 	ticket := a.requests.Reserve(s.account.Spec.ProjectID, s.requester(), throttle.ReserveOptions{
-		Lane: requestLaneOf(s, st, why), Expiry: expiryOf(s, why),
+		Lane: requestLaneOf(s, st, why), Expiry: endOf(s, st, why),
 	})
 	if !ticket.IsReady {
 		return queued{ticket}, nil

@@ -94,8 +94,21 @@ func (s shown) GetTimes() (expiration, renewal *metav1.Time) {
 	if status.ExpirationTime == nil || status.FetchTime == nil || isAtRest(s.PipedreamAccount) {
 		return status.ExpirationTime, nil
 	}
-	due := refresh.DueTime(refresh.Record{FetchTime: status.FetchTime.Time, ExpirationTime: status.ExpirationTime.Time})
+	desired := refresh.Desired{Policy: refresh.Policy(s.TargetFetchPolicy())}
+	due, _ := refresh.ScheduledTime(desired, recordShown(status))
 	return status.ExpirationTime, timestamp(due)
+}
+
+// recordShown returns the times of the credentials in the Secret, as the status shows them. It must have a fetch time.
+func recordShown(status v1alpha1.PipedreamAccountStatus) refresh.Record {
+	record := refresh.Record{FetchTime: status.FetchTime.Time}
+	if status.ExpirationTime != nil {
+		record.ExpirationTime = status.ExpirationTime.Time
+	}
+	if status.NextRefreshTime != nil {
+		record.NextRefreshTime = status.NextRefreshTime.Time
+	}
+	return record
 }
 
 // isAtRest reports whether no credentials are fetched for a PipedreamAccount, whatever is due: it is suspended

@@ -113,13 +113,14 @@ func recordOf(fetched pipedream.Account, desired refresh.Desired) record {
 }
 
 // settledBy returns the record with the times of an earlier record where the two differ only by what
-// two answers may differ by. The fetch time is always the one of the earlier record. So a record of
-// the same credentials is the same text.
-func (r record) settledBy(earlier record) record {
+// two answers may differ by, and with a refresh time that the schedule can follow. The fetch time is always the one of
+// the earlier record. So a record of the same credentials is the same text.
+func (r record) settledBy(earlier record, desired refresh.Desired, now time.Time) record {
 	r.FetchTime = earlier.FetchTime
 	if isNearlySame(r.ExpirationTime, earlier.ExpirationTime) {
 		r.ExpirationTime = earlier.ExpirationTime
 	}
+	r.NextRefreshTime = refresh.SettledRefreshTime(desired, earlier.Record, r.NextRefreshTime, now)
 	if isNearlySame(r.NextRefreshTime, earlier.NextRefreshTime) {
 		r.NextRefreshTime = earlier.NextRefreshTime
 	}

@@ -65,6 +65,7 @@ func desiredBy(account *v1alpha1.PipedreamAccount, api string) refresh.Desired {
 			spec.AccountID, spec.ExternalUserID, app),
 		Rendering:    renderingOf(account),
 		RenewRequest: ownedsecret.BoundRequest(account.Annotations[v1alpha1.RenewRequestAnnotation]),
+		Policy:       refresh.Policy(account.TargetFetchPolicy()),
 		Interval:     time.Duration(spec.FetchIntervalSeconds) * time.Second,
 		Suspended:    spec.Suspend,
 	}

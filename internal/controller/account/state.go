@@ -30,7 +30,7 @@ type state struct {
 	uid types.UID
 	// firstSeen is when this process has first seen the object.
 	firstSeen time.Time
-	// goodUntil is when the credentials in the Secret expire, as far as the last snapshot shows; zero if
+	// goodUntil is until when the app accepts the credentials in the Secret, as far as the last snapshot shows; zero if
 	// they are worth nothing.
 	goodUntil time.Time
 

@@ -63,6 +63,7 @@ func project(v view) v1alpha1.PipedreamAccountStatus {
 	if held := v.record(); held != nil && current != refresh.StateNone {
 		status.Account = v1alpha1.FetchedAccount{ID: held.account, App: held.app}
 		status.FetchTime, status.ExpirationTime = timestamp(held.FetchTime), timestamp(held.ExpirationTime)
+		status.NextRefreshTime = timestamp(refresh.AnnouncedRefresh(v.desired, held.Record))
 	}
 	status.NextAttemptTime = timestamp(nextAttempt(v))
 	projectConditions(v, &status, current)
@@ -127,7 +128,8 @@ func (v view) keptMessage(condition metav1.Condition, status *v1alpha1.Pipedream
 // credentials. No message speaks of the next attempt.
 func isAboutSame(a, b *v1alpha1.PipedreamAccountStatus) bool {
 	return a.ObservedGeneration == b.ObservedGeneration && a.Account == b.Account &&
-		a.FetchTime.Equal(b.FetchTime) && a.ExpirationTime.Equal(b.ExpirationTime) && a.Secret.Name == b.Secret.Name
+		a.FetchTime.Equal(b.FetchTime) && a.ExpirationTime.Equal(b.ExpirationTime) && a.NextRefreshTime.Equal(b.NextRefreshTime) &&
+		a.Secret.Name == b.Secret.Name
 }
 
 // credentialsVersionRead returns the version of the client credentials that the last attempt was made

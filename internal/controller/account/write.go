@@ -119,7 +119,7 @@ func built(s snapshot, st state, seen look, fetched pipedream.Account) (*corev1.
 	check := checkOf(s, st)
 	if before := s.record(); before != nil && check != refresh.Edited && seen.record.account == before.account {
 		settled := seen
-		settled.record, settled.isNewer = seen.record.settledBy(*before), false
+		settled.record, settled.isNewer = seen.record.settledBy(*before, s.desired, seen.at), false
 		secret, err := buildSecret(s, settled.record, fetched.Credentials)
 		switch {
 		case err != nil:

@@ -78,6 +78,8 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: string
 - name: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.Environment
   scalar: string
+- name: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.FetchPolicy
+  scalar: string
 - name: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.FetchedAccount
   map:
     fields:
@@ -141,6 +143,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: fetchIntervalSeconds
       type:
         scalar: numeric
+    - name: fetchPolicy
+      type:
+        namedType: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.FetchPolicy
     - name: projectID
       type:
         scalar: string
@@ -171,6 +176,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: nextAttemptTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: nextRefreshTime
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: observedGeneration

@@ -41,6 +41,13 @@ type PipedreamAccountSpecApplyConfiguration struct {
 	// secret is the Secret that the credentials are written to. When absent, it has
 	// the name of the PipedreamAccount, and a key for each field of the credentials.
 	Secret *AccountSecretTemplateApplyConfiguration `json:"secret,omitempty"`
+	// fetchPolicy says when the operator fetches the credentials again:
+	// `BeforeExpiry`, before they expire; or `EachRefresh`, 15 seconds after each
+	// refresh that Pipedream announces. Set `EachRefresh` if the app ends an access
+	// token as soon as Pipedream has refreshed it. It costs a request for each
+	// refresh, and is the same as `BeforeExpiry` while Pipedream does not say when it
+	// refreshes the account. When absent: `BeforeExpiry`.
+	FetchPolicy *apiv1alpha1.FetchPolicy `json:"fetchPolicy,omitempty"`
 	// fetchIntervalSeconds is the longest time between two looks at the account.
 	// When absent, the operator looks before the credentials expire, and each hour
 	// if they do not expire or live longer than two hours. Set it to see sooner that
@@ -111,6 +118,14 @@ func (b *PipedreamAccountSpecApplyConfiguration) WithApp(value string) *Pipedrea
 // If called multiple times, the Secret field is set to the value of the last call.
 func (b *PipedreamAccountSpecApplyConfiguration) WithSecret(value *AccountSecretTemplateApplyConfiguration) *PipedreamAccountSpecApplyConfiguration {
 	b.Secret = value
+	return b
+}
+
+// WithFetchPolicy sets the FetchPolicy field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the FetchPolicy field is set to the value of the last call.
+func (b *PipedreamAccountSpecApplyConfiguration) WithFetchPolicy(value apiv1alpha1.FetchPolicy) *PipedreamAccountSpecApplyConfiguration {
+	b.FetchPolicy = &value
 	return b
 }
 

@@ -32,6 +32,11 @@ type PipedreamAccountStatusApplyConfiguration struct {
 	// expirationTime is when the credentials in the Secret expire. It is absent if
 	// they do not expire.
 	ExpirationTime *metav1.Time `json:"expirationTime,omitempty"`
+	// nextRefreshTime is when Pipedream announces the next refresh of the credentials
+	// in the Secret. The operator looks at the account 15 seconds after that. It is
+	// set only with `spec.fetchPolicy: EachRefresh`, and is absent if Pipedream
+	// announces no refresh that comes after `fetchTime`.
+	NextRefreshTime *metav1.Time `json:"nextRefreshTime,omitempty"`
 	// nextAttemptTime is when the operator tries again. It is set only after a
 	// failed attempt that is tried again at a time, not at an event.
 	NextAttemptTime *metav1.Time `json:"nextAttemptTime,omitempty"`
@@ -91,6 +96,14 @@ func (b *PipedreamAccountStatusApplyConfiguration) WithFetchTime(value metav1.Ti
 // If called multiple times, the ExpirationTime field is set to the value of the last call.
 func (b *PipedreamAccountStatusApplyConfiguration) WithExpirationTime(value metav1.Time) *PipedreamAccountStatusApplyConfiguration {
 	b.ExpirationTime = &value
+	return b
+}
+
+// WithNextRefreshTime sets the NextRefreshTime field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the NextRefreshTime field is set to the value of the last call.
+func (b *PipedreamAccountStatusApplyConfiguration) WithNextRefreshTime(value metav1.Time) *PipedreamAccountStatusApplyConfiguration {
+	b.NextRefreshTime = &value
 	return b
 }
 
