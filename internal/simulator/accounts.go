@@ -65,7 +65,8 @@ type Account struct {
 	// Grace is how long an app with Rotating accepts a token after the refresh that has replaced it.
 	Grace time.Duration `json:"-"`
 	// NextRefresh says what the answer says about the next refresh: "true" (the time, if there is one),
-	// "absent" (nothing), or by how much the time is wrong, such as "-10m".
+	// "absent" (nothing), "unreadable" (not a time), by how much the time is wrong, such as "-10m", or how long after
+	// each answer it is, such as "in:1s".
 	NextRefresh string `json:"next_refresh"`
 	// Credentials is one of the ways to answer for the credentials.
 	Credentials string `json:"credentials"`

@@ -55,16 +55,32 @@ func parseRefresh(a Account) (refreshWay, error) {
 	return refreshWay{}, fmt.Errorf("refresh must be like background:13m30s, lead:5m (less than life), lazy, force or never, not %q", a.Refresh)
 }
 
-// parseNextRefresh returns by how much the time of the next refresh is wrong.
-func parseNextRefresh(text string) (time.Duration, error) {
-	if text == "true" || text == "absent" {
-		return 0, nil
+// nextRefreshUnreadable is the Account.NextRefresh of an answer whose time of the next refresh is not a time.
+const nextRefreshUnreadable = "unreadable"
+
+// nextRefreshWay is a parsed Account.NextRefresh.
+type nextRefreshWay struct {
+	// wrong is by how much the time of the next refresh is wrong.
+	wrong time.Duration
+	// isFromNow is true if the time of the next refresh is fromNow after each answer, whenever the refresh is.
+	isFromNow bool
+	fromNow   time.Duration
+}
+
+func parseNextRefresh(text string) (nextRefreshWay, error) {
+	if text == "true" || text == "absent" || text == nextRefreshUnreadable {
+		return nextRefreshWay{}, nil
 	}
-	wrong, err := time.ParseDuration(text)
-	if err != nil {
-		return 0, fmt.Errorf("next_refresh must be true, absent, or by how much it is wrong, such as -10m, not %q", text)
+	length, isFromNow := strings.CutPrefix(text, "in:")
+	parsed, err := time.ParseDuration(length)
+	switch {
+	case err != nil:
+		return nextRefreshWay{}, fmt.Errorf("next_refresh must be true, absent, unreadable, by how much it is wrong, such as -10m, "+
+			"or how long after each answer it is, such as in:1s, not %q", text)
+	case isFromNow:
+		return nextRefreshWay{isFromNow: true, fromNow: parsed}, nil
 	}
-	return wrong, nil
+	return nextRefreshWay{wrong: parsed}, nil
 }
 
 // isRefreshable reports whether Pipedream can refresh the account.
@@ -144,14 +160,25 @@ func (c *account) isExpired(now time.Time) bool {
 	return !c.expires().IsZero() && !now.Before(c.expires())
 }
 
+// nextRefreshText returns what an answer says about the next refresh; nil for no time.
+func (c *account) nextRefreshText(now time.Time) any {
+	said, err := parseNextRefresh(c.NextRefresh)
+	switch {
+	case err == nil && said.isFromNow:
+		return timeText(now.Add(said.fromNow))
+	case c.NextRefresh == nextRefreshUnreadable:
+		return "not a time"
+	}
+	return timeText(c.nextRefresh(said))
+}
+
 // nextRefresh returns the time of the next refresh that the answer says; zero if it says none.
-func (c *account) nextRefresh() time.Time {
+func (c *account) nextRefresh(said nextRefreshWay) time.Time {
 	way, err := parseRefresh(c.Account)
 	if err != nil || way.every == 0 || c.NextRefresh == "absent" || !c.isRefreshable() {
 		return time.Time{}
 	}
-	wrong, _ := parseNextRefresh(c.NextRefresh)
-	return c.refreshed.Add(way.every + wrong)
+	return c.refreshed.Add(way.every + said.wrong)
 }
 
 // secret returns a secret of the account's current credentials.

@@ -26,7 +26,7 @@ func (c *account) show(answers accountAnswers, now time.Time, withCredentials bo
 			"img_src": "https://assets.example/" + c.App, "custom_fields_json": "[]", "categories": []string{}, "featured_weight": 1,
 		},
 		"created_at": timeText(c.created), "updated_at": timeText(c.refreshed), "authorized_scopes": []string{},
-		"error": nil, "last_refreshed_at": timeText(c.refreshed), "expires_at": timeText(c.expires()), "next_refresh_at": timeText(c.nextRefresh()),
+		"error": nil, "last_refreshed_at": timeText(c.refreshed), "expires_at": timeText(c.expires()), "next_refresh_at": c.nextRefreshText(now),
 	}
 	if !c.isRefreshable() && c.AuthType == AuthOAuth {
 		out["error"] = "the app has refused the refresh token " + c.secret("refresh") // No client may show this.
