@@ -267,9 +267,9 @@ type PipedreamAccountStatus struct {
 	ExpirationTime *metav1.Time `json:"expirationTime,omitempty"`
 
 	// nextRefreshTime is when Pipedream announces the next refresh of the credentials
-	// in the Secret. The operator looks at the account 15 seconds after that. It is
-	// set only with `spec.fetchPolicy: EachRefresh`, and is absent if Pipedream
-	// announces no refresh that comes after `fetchTime`.
+	// in the Secret. The operator looks at the account after that. It is set only
+	// with `spec.fetchPolicy: EachRefresh`, and is absent if Pipedream announces no
+	// refresh that comes after `fetchTime`.
 	// +optional
 	NextRefreshTime *metav1.Time `json:"nextRefreshTime,omitempty"`
 

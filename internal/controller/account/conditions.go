@@ -221,9 +221,9 @@ func explainPolicy(v view, status *v1alpha1.PipedreamAccountStatus) string {
 	case v.desired.Policy != refresh.EachRefresh:
 		return ""
 	case status.NextRefreshTime == nil:
-		return " `spec.fetchPolicy` is `EachRefresh`, but Pipedream announces no refresh of these credentials: the operator looks as with `BeforeExpiry`."
+		return " `spec.fetchPolicy` is `EachRefresh`, but Pipedream announces no refresh of these credentials. The operator looks as with `BeforeExpiry`."
 	}
-	return " Pipedream announces the next refresh for " + show(status.NextRefreshTime) + ": the operator looks at the account 15 s after that."
+	return " Pipedream announces the next refresh for " + show(status.NextRefreshTime) + ", and the operator looks at the account after that."
 }
 
 // explainOmitted says how many fields of the credentials the Secret does not hold.

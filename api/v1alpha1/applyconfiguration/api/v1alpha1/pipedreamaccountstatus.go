@@ -33,9 +33,9 @@ type PipedreamAccountStatusApplyConfiguration struct {
 	// they do not expire.
 	ExpirationTime *metav1.Time `json:"expirationTime,omitempty"`
 	// nextRefreshTime is when Pipedream announces the next refresh of the credentials
-	// in the Secret. The operator looks at the account 15 seconds after that. It is
-	// set only with `spec.fetchPolicy: EachRefresh`, and is absent if Pipedream
-	// announces no refresh that comes after `fetchTime`.
+	// in the Secret. The operator looks at the account after that. It is set only
+	// with `spec.fetchPolicy: EachRefresh`, and is absent if Pipedream announces no
+	// refresh that comes after `fetchTime`.
 	NextRefreshTime *metav1.Time `json:"nextRefreshTime,omitempty"`
 	// nextAttemptTime is when the operator tries again. It is set only after a
 	// failed attempt that is tried again at a time, not at an event.
