@@ -160,6 +160,19 @@ func (o *operator) run(from, to time.Time, check func(decision refresh.Decision,
 	}
 }
 
+// replacedAt returns when a refresh in the background replaces the credentials that the operator holds, if there is no
+// look before; zero if none does.
+func (o *operator) replacedAt(at time.Time) time.Time {
+	o.provider.advance(at, false)
+	switch {
+	case o.version != o.provider.version:
+		return o.provider.refreshed
+	case o.provider.every == 0:
+		return time.Time{}
+	}
+	return o.provider.refreshed.Add(o.provider.every)
+}
+
 func randomProvider(random *rand.Rand, at time.Time) provider {
 	p := provider{saysNext: random.IntN(2) == 0}
 	if random.IntN(6) > 0 {
@@ -327,14 +340,9 @@ func TestEachRefreshIsFollowed(t *testing.T) {
 		for at.Before(end) {
 			next := at.Add(time.Duration(1+random.IntN(3600)) * time.Second)
 			o.run(at, next, func(_ refresh.Decision, at, until time.Time) {
-				o.provider.advance(at, false)
-				replaced := o.provider.refreshed.Add(p.every) // by the next refresh, if the current credentials are held
-				if o.version != o.provider.version {
-					replaced = o.provider.refreshed
-				}
-				if held := until.Sub(replaced); held > 15*time.Second {
-					t.Fatalf("seed %d: at %s it sleeps until %s, and holds credentials that are replaced at %s\n%+v\n%+v\n%+v",
-						seed, at, until, replaced, o.desired, o.provider, o.facts.Record)
+				if held := until.Sub(o.replacedAt(at)); held > 15*time.Second {
+					t.Fatalf("seed %d: at %s it sleeps until %s, and holds replaced credentials for %s\n%+v\n%+v\n%+v",
+						seed, at, until, held, o.desired, o.provider, o.facts.Record)
 				}
 			})
 			at = next
@@ -400,23 +408,27 @@ func TestWhatAccountsCost(t *testing.T) {
 		desired  refresh.Desired
 		most     float64       // looks an hour
 		expired  time.Duration // in an hour
+		replaced time.Duration // in an hour, how long credentials are held at most that a refresh has replaced
 	}{
-		"in the background each 13.5 minutes": {provider{life: hour, every: 13*m + 30*time.Second, saysNext: true}, refresh.Desired{}, 1.5, 0},
-		"the same, each refresh":              {provider{life: hour, every: 13*m + 30*time.Second, saysNext: true}, refresh.Desired{Policy: refresh.EachRefresh}, 4.6, 0},
-		"in the background each 57 minutes":   {provider{life: hour, every: 57 * m, saysNext: true}, refresh.Desired{}, 1.1, 0},
-		"the same, unsaid":                    {provider{life: hour, every: 57 * m}, refresh.Desired{}, 1.2, 1100 * time.Millisecond},
-		"lazily after the expiry":             {provider{life: hour, isLazy: true}, refresh.Desired{}, 1.1, time.Second},
-		"whenever they are asked for":         {provider{life: hour, isForced: true}, refresh.Desired{}, 1.21, 0},
-		"never":                               {provider{}, refresh.Desired{}, 1.01, 0},
-		"once in eight hours":                 {provider{life: 8 * hour, isLazy: true}, refresh.Desired{}, 1.2, time.Second},
+		"in the background each 13.5 minutes": {provider{life: hour, every: 13*m + 30*time.Second, saysNext: true}, refresh.Desired{}, 1.5, 0, 55 * m},
+		"the same, each refresh":              {provider{life: hour, every: 13*m + 30*time.Second, saysNext: true}, refresh.Desired{Policy: refresh.EachRefresh}, 4.6, 0, 67 * time.Second},
+		"in the background each 57 minutes":   {provider{life: hour, every: 57 * m, saysNext: true}, refresh.Desired{}, 1.1, 0, 16 * time.Second},
+		"the same, unsaid":                    {provider{life: hour, every: 57 * m}, refresh.Desired{}, 1.2, 1100 * time.Millisecond, 4 * m},
+		"lazily after the expiry":             {provider{life: hour, isLazy: true}, refresh.Desired{}, 1.1, time.Second, 0},
+		"whenever they are asked for":         {provider{life: hour, isForced: true}, refresh.Desired{}, 1.21, 0, 0},
+		"never":                               {provider{}, refresh.Desired{}, 1.01, 0, 0},
+		"once in eight hours":                 {provider{life: 8 * hour, isLazy: true}, refresh.Desired{}, 1.2, time.Second, 0},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			const hours = 20 * 24
 			o := newOperator(test.desired, test.provider, now)
-			var expired time.Duration
+			var expired, replaced time.Duration
 			o.run(now, now.Add(hours*hour), func(_ refresh.Decision, at, until time.Time) {
+				if from := o.replacedAt(at); !from.IsZero() && from.Before(until) {
+					replaced += min(until.Sub(from), until.Sub(at))
+				}
 				if refresh.CurrentCredentials(o.desired, o.facts, at) == refresh.StateExpired {
 					expired += until.Sub(at)
 				}
@@ -427,6 +439,10 @@ func TestWhatAccountsCost(t *testing.T) {
 			if expired/hours > test.expired {
 				t.Errorf("expired for %s an hour, want at most %s", expired/hours, test.expired)
 			}
+			if replaced/hours > test.replaced {
+				t.Errorf("replaced for %s an hour, want at most %s", replaced/hours, test.replaced)
+			}
+			t.Logf("%.2f looks an hour, expired for %s and replaced for %s", float64(len(o.looks))/hours, expired/hours, replaced/hours)
 		})
 	}
 }
