@@ -268,8 +268,8 @@ type PipedreamAccountStatus struct {
 
 	// nextRefreshTime is when Pipedream announces the next refresh of the credentials
 	// in the Secret. The operator looks at the account after that. It is set only
-	// with `spec.fetchPolicy: EachRefresh`, and is absent if Pipedream announces no
-	// refresh that comes after `fetchTime`.
+	// with `spec.fetchPolicy: EachRefresh`. It is absent if Pipedream announces no
+	// refresh, or one that is a minute or more before `fetchTime`.
 	// +optional
 	NextRefreshTime *metav1.Time `json:"nextRefreshTime,omitempty"`
 

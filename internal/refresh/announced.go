@@ -9,14 +9,19 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/retry"
 )
 
-// hastyRefresh is the shortest time between two announced refreshes that the schedule follows.
-const hastyRefresh = 2 * time.Minute
+const (
+	// hastyRefresh is the shortest time between two announced refreshes that the schedule follows.
+	hastyRefresh = 2 * time.Minute
+	// overdueRefresh is how long before the fetch an announced refresh may be that has not come yet: it may just be
+	// made, or the clocks may differ.
+	overdueRefresh = time.Minute
+)
 
 // refreshTime returns when a look shows that Pipedream has refreshed the credentials by its own word, and whether the
 // schedule follows that.
 func refreshTime(desired Desired, record Record) (time.Time, bool) {
 	next := record.NextRefreshTime
-	if desired.Policy != EachRefresh || next.IsZero() || !next.After(record.FetchTime) {
+	if desired.Policy != EachRefresh || next.IsZero() || !next.After(record.FetchTime.Add(-overdueRefresh)) {
 		return time.Time{}, false
 	}
 	at := next.Add(afterRefresh)

@@ -162,6 +162,9 @@ func LooksPerSecond(desired Desired, record Record) float64 {
 		return 1 / interval.Seconds()
 	}
 	life := max(due.Sub(record.FetchTime), retry.MinInterval)
+	if _, follows := refreshTime(desired, record); follows {
+		life = max(life, hastyRefresh)
+	}
 	looks := 1.0
 	if hasInterval {
 		looks += float64((life - 1) / interval) // The look at the due time is one of them.

@@ -69,6 +69,8 @@ func TestLooksPerSecond(t *testing.T) {
 		"each refresh":                       {life: time.Hour, next: 13 * time.Minute, looks: 1, in: 13*time.Minute + 15*time.Second},
 		"each refresh, and each ten minutes": {life: time.Hour, next: 13 * time.Minute, interval: 10 * time.Minute, looks: 2, in: 13*time.Minute + 15*time.Second},
 		"each refresh of a token for ever":   {next: 3 * time.Hour, looks: 4, in: 3*time.Hour + 15*time.Second},
+		"a refresh in a second":              {life: time.Hour, next: time.Second, looks: 1, in: 2 * time.Minute},
+		"a refresh just before the fetch":    {life: time.Hour, next: -time.Second, looks: 1, in: 2 * time.Minute},
 		"a refresh after the expiry":         {life: time.Hour, next: 2 * time.Hour, looks: 1, in: 50 * time.Minute},
 	}
 	for name, test := range tests {
@@ -84,7 +86,7 @@ func TestLooksPerSecond(t *testing.T) {
 			if got, want := refresh.LooksPerSecond(desired, record), test.looks/test.in.Seconds(); math.Abs(got-want) > 1e-9 {
 				t.Errorf("the demand is %v looks in %s, want %v", got*test.in.Seconds(), test.in, test.looks)
 			}
-			if test.life < 0 || test.life == 10*time.Second {
+			if test.life < 0 || test.life == 10*time.Second || test.next != 0 && test.next <= time.Second {
 				return // The schedule then waits at least ten seconds, or looks again and again.
 			}
 			times, _ := schedule(desired, record, int(test.looks)+1)
@@ -186,10 +188,6 @@ func TestScheduleWhileNothingChanges(t *testing.T) {
 			desired: each, next: 365 * 24 * h,
 			want: []time.Duration{h, 2 * h, 3 * h},
 		},
-		"EachRefresh with a refresh time at the fetch is BeforeExpiry": {
-			desired: each, life: h, next: -1,
-			want: []time.Duration{50 * m, h + s},
-		},
 		"EachRefresh looks at the interval, too": {
 			desired: refresh.Desired{Policy: refresh.EachRefresh, Interval: 10 * m}, life: h, next: 13*m + 30*s,
 			want: []time.Duration{10 * m, 13*m + 45*s, 14*m + 15*s, 15*m + 15*s, 17*m + 15*s, 20 * m, 21*m + 15*s},
@@ -198,9 +196,17 @@ func TestScheduleWhileNothingChanges(t *testing.T) {
 			desired: each, life: h,
 			want: []time.Duration{50 * m, h + s},
 		},
-		"EachRefresh with a refresh time in the past is BeforeExpiry": {
+		"EachRefresh with a refresh time long before the fetch is BeforeExpiry": {
 			desired: each, life: h, next: -m,
 			want: []time.Duration{50 * m, h + s},
+		},
+		"EachRefresh looks soon when the refresh time is just before the fetch": {
+			desired: each, life: h, next: -2 * s,
+			want: []time.Duration{13 * s, 43 * s, 103 * s, 223 * s},
+		},
+		"EachRefresh looks soon when the refresh time is nearly a minute before the fetch": {
+			desired: each, life: h, next: -m + s,
+			want: []time.Duration{10 * s, 46 * s, 166 * s},
 		},
 		"EachRefresh without an expiry": {
 			desired: each, next: 30 * m,

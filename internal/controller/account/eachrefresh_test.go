@@ -63,6 +63,25 @@ func TestAConsumerOfARotatingApp(t *testing.T) {
 	}
 }
 
+// TestARefreshThatIsBeingMadeIsFollowed has the account be fetched for the first time when the announced time is over and
+// Pipedream has not made the refresh yet.
+func TestARefreshThatIsBeingMadeIsFollowed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.connect(accountID, "background:13m30s", rotating, func(a *simulator.Account) { a.NextRefresh = "-5s" })
+	w.pass(13*time.Minute + 27*time.Second)
+	w.fetched(eachRefresh)
+	w.live(4 * time.Second)
+	if w.accepted() {
+		t.Fatal("the app accepts the token that Pipedream has replaced")
+	}
+	w.live(16 * time.Second)
+	if !w.accepted() {
+		t.Error("17 seconds after the refresh the app does not accept the token in the Secret")
+	}
+	w.wantFetches(2)
+}
+
 // TestALookAfterEachRefreshCosts counts the looks of 12 hours, and what a restart in each hour adds to them.
 func TestALookAfterEachRefreshCosts(t *testing.T) {
 	t.Parallel()
@@ -138,12 +157,12 @@ func TestNoAnnouncedRefreshCausesALoop(t *testing.T) {
 		"unreadable": {"background:45m", 9, 8},
 		"-10h":       {"background:45m", 9, 8},
 		"10000h":     {"background:45m", 9, 8},
-		"-40m":       {"background:45m", 6 * 16, 8},
-		"in:0s":      {"background:50m", 6 * 16, 16},
-		"in:1s":      {"lazy", 6 * 16, 16},
-		"in:290s":    {"lazy", 6 * 16, 16},
-		"in:330s":    {"lazy", 6 * 16, 6 * 12}, // Each announced time is far enough to be followed, and is written.
-		"in:-20s":    {"lazy", 6 * 16, 16},
+		"-40m":       {"background:45m", 6 * 17, 8},
+		"in:0s":      {"background:50m", 6 * 17, 16},
+		"in:1s":      {"lazy", 6 * 17, 16},
+		"in:290s":    {"lazy", 6 * 17, 16},
+		"in:330s":    {"lazy", 6 * 17, 6 * 12}, // Each announced time is far enough to be followed, and is written.
+		"in:-20s":    {"lazy", 6 * 17, 16},
 		"in:2s":      {"force", 6 * 31, 6 * 31}, // Each look brings other credentials.
 	} {
 		t.Run(said+" "+test.refresh, func(t *testing.T) {

@@ -34,8 +34,8 @@ type PipedreamAccountStatusApplyConfiguration struct {
 	ExpirationTime *metav1.Time `json:"expirationTime,omitempty"`
 	// nextRefreshTime is when Pipedream announces the next refresh of the credentials
 	// in the Secret. The operator looks at the account after that. It is set only
-	// with `spec.fetchPolicy: EachRefresh`, and is absent if Pipedream announces no
-	// refresh that comes after `fetchTime`.
+	// with `spec.fetchPolicy: EachRefresh`. It is absent if Pipedream announces no
+	// refresh, or one that is a minute or more before `fetchTime`.
 	NextRefreshTime *metav1.Time `json:"nextRefreshTime,omitempty"`
 	// nextAttemptTime is when the operator tries again. It is set only after a
 	// failed attempt that is tried again at a time, not at an event.
