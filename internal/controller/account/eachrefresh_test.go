@@ -265,11 +265,16 @@ func TestTheLookAfterARefreshIsUrgent(t *testing.T) {
 	w.fetched(eachRefresh)
 	lane := noRequest
 	w.reconciler.Requests = laneSeen{w.reconciler.Requests, &lane}
+	w.live(9*time.Minute + 40*time.Second)
+	change(w, w.account(), func(account *v1alpha1.PipedreamAccount) {
+		account.Annotations = map[string]string{v1alpha1.RenewRequestAnnotation: "now"}
+	})
 	for _, step := range []struct {
 		wait time.Duration
 		want throttle.Lane
 	}{
-		{10*time.Minute + 14*time.Second, noRequest},
+		{time.Second, throttle.OnDemand}, // Before the refresh, no look brings another token.
+		{33 * time.Second, noRequest},
 		{2 * time.Second, throttle.NearEnd},
 		{30 * time.Second, throttle.DueRenewal}, // There was no refresh, so that the token is as good as before.
 	} {
