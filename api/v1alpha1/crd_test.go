@@ -138,6 +138,8 @@ func TestDiscovery(t *testing.T) {
 		list.APIResources[i].Verbs = nil
 		list.APIResources[i].StorageVersionHash = ""
 	}
+	// The API server lists them in the order in which it has come to know the CRDs.
+	slices.SortFunc(list.APIResources, func(a, b metav1.APIResource) int { return strings.Compare(a.Name, b.Name) })
 	want := []metav1.APIResource{
 		{
 			Name: "pipedreamaccounts", SingularName: "pipedreamaccount", Namespaced: true, Kind: "PipedreamAccount",
