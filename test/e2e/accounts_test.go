@@ -67,8 +67,6 @@ func (w *world) followAccount(t *testing.T) {
 	connectAccount(t, false)
 	w.apply(t, "account.yaml", "NAME", accountName)
 	kubectl(t, "", "wait", "--for=condition=Ready", "pipedreamaccount/"+accountName, "--namespace="+shop, "--timeout="+patience.String())
-	known := len(w.secrets)
-	w.remember(t)
 	w.apply(t, "consumer.yaml", "NAME", accountName, "PATH", "/_app/slack/me")
 	kubectl(t, "", "rollout", "status", "deployment/"+accountName, "--namespace="+shop, "--timeout="+patience.String())
 	p := podOf(t, accountName)
@@ -85,29 +83,24 @@ func (w *world) followAccount(t *testing.T) {
 		return ""
 	})
 	r := watched.row(t)
-	r.issued = w.accountTokens(t, known)
+	r.issued = w.accountTokens() - 1
 	w.report(t, r)
 	r.wantServed(t)
-	if r.renewed < refreshes {
-		t.Errorf("the pod began to use %d new access tokens, want at least %d", r.renewed, refreshes)
+	if r.renewed < refreshes || r.issued < refreshes {
+		t.Errorf("the Secret has held %d new access tokens, and the pod began to use %d, want at least %d of each", r.issued, r.renewed, refreshes)
 	}
 	t.Logf("the file changed %s after Pipedream's refreshes", strings.Join(r.delays, ", "))
 }
 
-// accountTokens returns how many access tokens the Secret of the account has held since fewer secrets were known,
-// without the first one.
-func (w *world) accountTokens(t *testing.T, known int) int {
-	t.Helper()
+// accountTokens returns how many access tokens of the account the search of etcd will look for.
+func (w *world) accountTokens() int {
 	count := 0
 	for name := range w.secrets {
 		if strings.HasPrefix(name, "a token of "+accountName+" ") {
 			count++
 		}
 	}
-	if count == 0 || len(w.secrets) == known {
-		t.Fatal("no access token of the account was remembered, so etcd is not searched for any")
-	}
-	return count - 1
+	return count
 }
 
 // heldToken returns the access token in the Secret of the account.
@@ -122,6 +115,8 @@ func heldToken(t *testing.T) string {
 func (w *world) loseAccount(t *testing.T) {
 	p := podOf(t, accountName)
 	watched := startWatch(t, "2c account dead and back", []pod{p})
+	w.remember(t)
+	known := w.accountTokens()
 	connectAccount(t, true)
 	lookNow(t, "dead")
 	wantAccountConditions(t, "Ready=False AccountDead", "Fetched=False AccountDead", "Healthy=False AccountDead", "Stalled=True AccountDead")
@@ -149,6 +144,7 @@ func (w *world) loseAccount(t *testing.T) {
 		return ""
 	})
 	r := watched.row(t)
+	r.issued = w.accountTokens() - known
 	w.report(t, r)
 	if r.failed > 0 || r.restarts > 0 {
 		t.Errorf("%d calls failed (%s), and the pod was restarted %d times, want neither", r.failed, r.firstFailure, r.restarts)
