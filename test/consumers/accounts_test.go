@@ -59,8 +59,8 @@ func (p *pod) refresh(app string) {
 	}
 	api, issued := p.client("connect:accounts:read")
 	fetched, err := api.Account(p.Context(), issued.AccessToken, pipedream.AccountQuery{
-		ProjectID: string(example.Spec.ProjectID), Environment: "production",
-		ExternalUserID: string(example.Spec.ExternalUserID), App: string(example.Spec.App),
+		ProjectID: example.Spec.ProjectID, Environment: "production",
+		ExternalUserID: example.Spec.ExternalUserID, App: string(example.Spec.App),
 	})
 	harness.Must(p.T, err)
 	values := secrettemplate.Values{}

@@ -116,8 +116,10 @@ func used(t *testing.T) map[string]string {
 func TestAlertsAndDashboardUseExistingMetrics(t *testing.T) {
 	var golden string
 	for _, path := range [][]string{
-		{"internal", "controller", "token", "testdata", "metrics.txt"}, {"internal", "controller", "account", "testdata", "metrics.txt"},
-		{"internal", "controller", "namespaces", "testdata", "metrics.txt"}, {"cmd", "manager", "testdata", "files.txt"},
+		{"internal", "controller", "token", "testdata", "metrics.txt"},
+		{"internal", "controller", "account", "testdata", "metrics.txt"},
+		{"internal", "controller", "namespaces", "testdata", "metrics.txt"},
+		{"cmd", "manager", "testdata", "files.txt"},
 	} {
 		golden += string(harness.MustRead(t, path...))
 	}
