@@ -48,7 +48,7 @@ test-argocd: ## Test recorded objects with Argo CD's own code. The first time it
 	go -C test/argocd test -count=1 ./...
 
 .PHONY: consumers
-consumers: ## Run the programs of docs/guides/consume.md. Installs curl, python3 and node if they are missing.
+consumers: ## Run the programs of docs/guides. Installs curl, python3 and node if they are missing.
 	@hack/consumers
 
 .PHONY: e2e

@@ -49,6 +49,7 @@ func pages() []page {
 			{"reasons of Fetched", tableOf(account.Rows, v1alpha1.ConditionFetched)},
 			{"reasons of Healthy", tableOf(account.Rows, v1alpha1.ConditionHealthy)},
 		}},
+		{"docs/who-must-act.md", tablesOfParties()},
 		{"docs/pipedreamtoken.md", []table{
 			{"reasons of Ready", tableOf(token.Rows, v1alpha1.ConditionReady)},
 			{"reasons of Renewed", tableOf(token.Rows, v1alpha1.ConditionRenewed)},
@@ -139,6 +140,23 @@ func tableOf(rows reason.Table, condition string) string {
 		}
 	}
 	return text.String()
+}
+
+// tablesOfParties returns a table for each party, with the reasons of PipedreamAccounts that it acts on first.
+func tablesOfParties() []table {
+	var tables []table
+	for _, party := range []account.Party{account.EndUser, account.ApplicationTeam, account.PlatformTeam, account.Pipedream, account.SeeFetched, account.Nobody} {
+		var text strings.Builder
+		writeLine(&text, "reason", "condition", "what it means", "who must act")
+		writeLine(&text, "---", "---", "---", "---")
+		for _, row := range account.Rows {
+			if account.PartyOf(row.Reason) == party {
+				writeLine(&text, linked(row, "troubleshooting.md"), conditionsOf(row), row.Meaning, row.Actor)
+			}
+		}
+		tables = append(tables, table{"reasons for " + string(party), text.String()})
+	}
+	return tables
 }
 
 // whenOf describes when a condition has a reason.

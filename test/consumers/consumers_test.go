@@ -3,7 +3,7 @@
 
 //go:build consumers
 
-// Package consumers runs the programs of docs/guides/consume.md as a pod would: against the simulator, with the
+// Package consumers runs the programs of docs/guides as a pod would: against the simulator, with the
 // files of the guide's Secret in a folder. The test changes the files in the folder as the kubelet changes them.
 // It needs go, curl, python3, node and Pipedream's SDK; hack/consumers provides them.
 package consumers
@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -30,10 +31,10 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
-// guide returns the first code block of each language in the guide.
-func guide(t *testing.T) map[string]string {
+// guide returns the first code block of each language in a page of the guides.
+func guide(t *testing.T, name string) map[string]string {
 	t.Helper()
-	page := harness.MustRead(t, "docs", "guides", "consume.md")
+	page := harness.MustRead(t, "docs", "guides", name)
 	blocks := map[string]string{}
 	for _, block := range regexp.MustCompile("(?ms)^```(\\w+)\n(.*?)^```$").FindAllStringSubmatch(string(page), -1) {
 		if _, ok := blocks[block[1]]; !ok {
@@ -43,7 +44,7 @@ func guide(t *testing.T) map[string]string {
 	return blocks
 }
 
-// pod is the environment in which a program of the guide runs.
+// pod is the environment in which a program of a guide runs.
 type pod struct {
 	*testing.T
 	blocks    map[string]string
@@ -52,35 +53,79 @@ type pod struct {
 	// folder is where the Secret is mounted, and work holds the program.
 	folder, work string
 	versions     int
+	// replaced are the texts in the program that stand for addresses and folders, each followed by its replacement.
+	replaced []string
+	// renew replaces what the Secret holds, so that the earlier one is refused, and writes the files of the Secret.
+	renew func()
+	// isAnswer reports whether the program has printed an answer to its call.
+	isAnswer func(line []byte) bool
+	// calls returns how many calls of the program were answered, and how many of them were accepted.
+	calls func() (total, accepted int)
 }
 
+// newPod returns a pod for the programs of docs/guides/consume.md.
 func newPod(t *testing.T) *pod {
 	t.Helper()
-	api := simulator.New(simulator.Options{
-		Now: time.Now, TokenLifetime: time.Hour, Clients: []simulator.Client{{ID: "orders", Secret: "s3cret"}},
-	})
-	p := &pod{T: t, blocks: guide(t), pipedream: api, address: harness.MustServe(t, api), folder: t.TempDir(), work: t.TempDir()}
+	p := podWith(t, "consume.md")
+	p.replaced = []string{"https://api.pipedream.com", p.address, "/var/run/pipedream", p.folder}
+	p.renew = p.renewToken
+	p.isAnswer = func(line []byte) bool {
+		var page struct {
+			Data []any `json:"data"`
+		}
+		return json.Unmarshal(line, &page) == nil && page.Data != nil
+	}
+	p.calls = func() (total, accepted int) {
+		calls := p.pipedream.Counters().Calls["accounts"]
+		return calls.Total, calls.Accepted
+	}
 	p.renew()
 	return p
 }
 
-// renew revokes the token, and writes the files of a new token as the kubelet does: into a new folder, to which it
-// then moves a symbolic link.
-func (p *pod) renew() {
+// podWith returns a pod for the programs of a page. Its Secret is not mounted yet.
+func podWith(t *testing.T, page string) *pod {
+	t.Helper()
+	api := simulator.New(simulator.Options{
+		Now: time.Now, TokenLifetime: time.Hour, Clients: []simulator.Client{{ID: "orders", Secret: "s3cret"}},
+	})
+	return &pod{T: t, blocks: guide(t, page), pipedream: api, address: harness.MustServe(t, api), folder: t.TempDir(), work: t.TempDir()}
+}
+
+// client returns a client of the simulator, and an access token for it.
+func (p *pod) client(scopes ...string) (*pipedream.Client, pipedream.Token) {
 	p.Helper()
-	p.pipedream.RevokeAll()
 	api, err := pipedream.NewClient(pipedream.Options{Address: p.address, AllowInsecure: true, Now: time.Now})
 	harness.Must(p.T, err)
-	issued, err := api.Issue(p.Context(), pipedream.Credentials{ClientID: "orders", ClientSecret: pipedream.NewSensitive("s3cret")}, []string{"connect:accounts:read"})
+	issued, err := api.Issue(p.Context(), pipedream.Credentials{ClientID: "orders", ClientSecret: pipedream.NewSensitive("s3cret")}, scopes)
 	harness.Must(p.T, err)
+	return api, issued
+}
+
+// renewToken revokes the token, and writes the files of a new token.
+func (p *pod) renewToken() {
+	p.Helper()
+	p.pipedream.RevokeAll()
+	_, issued := p.client("connect:accounts:read")
 	var example v1alpha1.PipedreamToken
 	harness.Must(p.T, yaml.UnmarshalStrict([]byte(p.blocks["yaml"]), &example))
-	templates := map[string]string{}
-	for key, template := range example.Spec.Secret.Data {
-		templates[key] = string(template)
-	}
-	data, err := token.Vocabulary.Render(templates, token.Values(example.Spec, issued, "connect:accounts:read"))
+	data, err := token.Vocabulary.Render(plain(example.Spec.Secret.Data), token.Values(example.Spec, issued, "connect:accounts:read"))
 	harness.Must(p.T, err)
+	p.mount(data)
+}
+
+// plain returns templates as texts.
+func plain[T ~string](templates map[string]T) map[string]string {
+	texts := map[string]string{}
+	for key, template := range templates {
+		texts[key] = string(template)
+	}
+	return texts
+}
+
+// mount writes the files of a Secret as the kubelet does: into a new folder, to which it then moves a symbolic link.
+func (p *pod) mount(data map[string][]byte) {
+	p.Helper()
 	p.versions++
 	version := fmt.Sprintf("..version-%d", p.versions)
 	harness.Must(p.T, os.Mkdir(filepath.Join(p.folder, version), 0o700))
@@ -94,28 +139,43 @@ func (p *pod) renew() {
 	harness.Must(p.T, os.Rename(filepath.Join(p.folder, "..data_tmp"), filepath.Join(p.folder, "..data")))
 }
 
-// program writes a program of the guide to a file, followed by the code in after. It replaces the addresses of
-// Pipedream and of the mounted volume by those of the simulator and of the folder.
+// program writes a program of the guide to a file, followed by the code in after. It replaces the addresses and the
+// folder of the mounted volume by those of the test.
 func (p *pod) program(language, name, after string) {
 	p.Helper()
 	code := p.blocks[language]
-	for _, replaced := range []struct{ old, new string }{
-		{"https://api.pipedream.com", p.address}, {"/var/run/pipedream", p.folder},
-	} {
-		if language == "ts" && replaced.new == p.address {
+	for pair := range slices.Chunk(p.replaced, 2) {
+		if language == "ts" && pair[1] == p.address {
 			continue // The SDK reads its address from the environment.
 		}
-		if !strings.Contains(code, replaced.old) {
-			p.Fatalf("the program in %s has no %s", language, replaced.old)
+		if !strings.Contains(code, pair[0]) {
+			p.Fatalf("the program in %s has no %s", language, pair[0])
 		}
-		code = strings.ReplaceAll(code, replaced.old, replaced.new)
+		code = strings.ReplaceAll(code, pair[0], pair[1])
 	}
 	harness.Must(p.T, os.WriteFile(filepath.Join(p.work, name), []byte(code+after), 0o600))
 }
 
-// run runs a program twice in one process: it prints the accounts and waits for a line of input. Between the two
-// answers run replaces the token.
+// run runs a program that makes two calls in one process: after each call it prints the answer and waits for a line of
+// input. Between the two calls run replaces the content of the Secret.
 func (p *pod) run(name string, args ...string) {
+	p.Helper()
+	answers := p.runWith(func(count int, line []byte) {
+		if !p.isAnswer(line) {
+			p.Errorf("the program printed %q, want the answer to its call", line)
+		}
+		if count == 1 {
+			p.renew()
+		}
+	}, name, args...)
+	if total, accepted := p.calls(); answers != 2 || total != 2 || accepted != 2 {
+		p.Errorf("the program has printed %d answers, and made %d calls, of which %d were accepted; want 2 each", answers, total, accepted)
+	}
+}
+
+// runWith runs a program, and has each line of its output handled before the program gets a line of input. It returns the
+// number of lines.
+func (p *pod) runWith(handle func(count int, line []byte), name string, args ...string) (count int) {
 	p.Helper()
 	ctx, stop := context.WithTimeout(p.Context(), 2*time.Minute)
 	defer stop()
@@ -130,26 +190,22 @@ func (p *pod) run(name string, args ...string) {
 	harness.Must(p.T, err)
 	harness.Must(p.T, command.Start())
 	lines := bufio.NewScanner(output)
-	answers := 0
 	for lines.Scan() {
-		var page struct {
-			Data []any `json:"data"`
-		}
-		if err := json.Unmarshal(lines.Bytes(), &page); err != nil || page.Data == nil {
-			p.Errorf("the program printed %q, want the accounts as JSON", lines.Text())
-		}
-		if answers++; answers == 1 {
-			p.renew()
-		}
+		count++
+		handle(count, lines.Bytes())
 		_, _ = fmt.Fprintln(input)
 	}
 	if err := command.Wait(); err != nil {
 		p.Fatalf("%s ended with %v:\n%s", name, err, stderr.String())
 	}
-	calls := p.pipedream.Counters().Calls["accounts"]
-	if answers != 2 || calls.Accepted != 2 || calls.Total != 2 {
-		p.Errorf("the program has printed %d answers, and made %d calls, of which %d were accepted; want 2 each", answers, calls.Total, calls.Accepted)
-	}
+	return count
+}
+
+// sdk lets programs in the folder work import Pipedream's SDK.
+func (p *pod) sdk() {
+	p.Helper()
+	modules := filepath.Join(harness.Root(), "bin", "consumers", "node_modules")
+	harness.Must(p.T, os.Symlink(modules, filepath.Join(p.work, "node_modules")))
 }
 
 func TestTypeScript(t *testing.T) {
@@ -165,8 +221,7 @@ for (let i = 0; i < 2; i++) {
 }
 input.close();
 `)
-	modules := filepath.Join(harness.Root(), "bin", "consumers", "node_modules")
-	harness.Must(p.T, os.Symlink(modules, filepath.Join(p.work, "node_modules")))
+	p.sdk()
 	p.run("node", "orders.mjs")
 }
 

@@ -67,6 +67,8 @@ func TestPodsAlwaysHaveATokenThatWorks(t *testing.T) {
 		{"0 begin", w.begin},
 		{"1 install", w.install},
 		{"2 consume through three renewals", w.consume},
+		{"2b follow an account through two refreshes", w.followAccount},
+		{"2c an account dead and back", w.loseAccount},
 		{"3 disturb", w.disturb},
 		{"4a rotate the client secret", w.rotate},
 		{"4b revoke the tokens", w.revoke},
@@ -92,6 +94,7 @@ func (w *world) explain(t *testing.T) {
 	for _, arguments := range [][]string{
 		{"get", "pods", "--all-namespaces", "--output=wide"},
 		{"get", "pipedreamtokens", "--all-namespaces"},
+		{"get", "pipedreamaccounts", "--all-namespaces", "--output=wide"},
 		{"get", "events", "--all-namespaces", "--sort-by=.lastTimestamp"},
 		{"logs", "--namespace=" + system, "--selector=app.kubernetes.io/component=manager", "--tail=30"},
 	} {
@@ -142,7 +145,7 @@ func (w *world) consume(t *testing.T) {
 		}
 		w.apply(t, "token.yaml", "NAME", name, "RENEW_BEFORE", fmt.Sprint(renewBefore.Seconds()))
 		kubectl(t, "", "wait", "--for=condition=Ready", "pipedreamtoken/"+name, "--namespace="+shop, "--timeout="+patience.String())
-		w.apply(t, "consumer.yaml", "NAME", name)
+		w.apply(t, "consumer.yaml", "NAME", name, "PATH", "/v1/connect/proj_abc123/accounts")
 		kubectl(t, "", "rollout", "status", "deployment/"+name, "--namespace="+shop, "--timeout="+patience.String())
 		w.pods = append(w.pods, podOf(t, name))
 	}
@@ -309,7 +312,12 @@ func (w *world) restarted(component string) func(*testing.T) {
 
 // condition returns the PipedreamToken's condition of a type, or an empty condition.
 func condition(token v1alpha1.PipedreamToken, kind string) metav1.Condition {
-	if found := meta.FindStatusCondition(token.Status.Conditions, kind); found != nil {
+	return conditionIn(token.Status.Conditions, kind)
+}
+
+// conditionIn returns the condition of a type, or an empty condition.
+func conditionIn(conditions []metav1.Condition, kind string) metav1.Condition {
+	if found := meta.FindStatusCondition(conditions, kind); found != nil {
 		return *found
 	}
 	return metav1.Condition{}

@@ -49,8 +49,8 @@ func alerts(t *testing.T) []rule {
 	t.Helper()
 	var parsed rules
 	harness.Must(t, yaml.Unmarshal(ruleFile(t), &parsed))
-	if len(parsed.Groups) != 1 || len(parsed.Groups[0].Rules) < 6 {
-		t.Fatalf("there are fewer than six alerts: %+v", parsed)
+	if len(parsed.Groups) != 1 || len(parsed.Groups[0].Rules) < 13 {
+		t.Fatalf("there are fewer than 13 alerts: %+v", parsed)
 	}
 	return parsed.Groups[0].Rules
 }
@@ -83,7 +83,7 @@ func queries(t *testing.T) []query {
 			all = append(all, q)
 		}
 	}
-	if len(all) < 20 {
+	if len(all) < 38 {
 		t.Fatalf("the dashboard has only %d queries", len(all))
 	}
 	return all
@@ -114,8 +114,15 @@ func used(t *testing.T) map[string]string {
 }
 
 func TestAlertsAndDashboardUseExistingMetrics(t *testing.T) {
-	golden := string(harness.MustRead(t, "internal", "controller", "token", "testdata", "metrics.txt")) + string(harness.MustRead(t, "internal", "controller", "namespaces", "testdata", "metrics.txt")) +
-		string(harness.MustRead(t, "cmd", "manager", "testdata", "files.txt"))
+	var golden string
+	for _, path := range [][]string{
+		{"internal", "controller", "token", "testdata", "metrics.txt"},
+		{"internal", "controller", "account", "testdata", "metrics.txt"},
+		{"internal", "controller", "namespaces", "testdata", "metrics.txt"},
+		{"cmd", "manager", "testdata", "files.txt"},
+	} {
+		golden += string(harness.MustRead(t, path...))
+	}
 	operatorMetrics := 0
 	for name, where := range used(t) {
 		if !strings.HasPrefix(name, "pipedream_") {
@@ -131,7 +138,7 @@ func TestAlertsAndDashboardUseExistingMetrics(t *testing.T) {
 			t.Errorf("docs/metrics.md has no row for %s", line[1])
 		}
 	}
-	if operatorMetrics < 9 {
+	if operatorMetrics < 18 {
 		t.Errorf("only %d metrics of the operator are used", operatorMetrics)
 	}
 }

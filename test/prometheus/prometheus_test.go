@@ -219,15 +219,62 @@ func (r *run) create(name, clientSecret string) {
 	}))
 }
 
+// queryOf returns the only query of the panel with a title.
+func queryOf(t *testing.T, title string) string {
+	t.Helper()
+	var found []string
+	for _, q := range queries(t) {
+		if q.title == title {
+			found = append(found, q.Expr)
+		}
+	}
+	if len(found) != 1 {
+		t.Fatalf("the panels with the title %q have %d queries, want one", title, len(found))
+	}
+	return found[0]
+}
+
+// connect connects an account at Pipedream, and creates a PipedreamAccount of the same name for it.
+func (r *run) connect(name string, connected simulator.Account) {
+	r.Helper()
+	harness.Must(r.T, r.pipedream.Accounts.Set(name, connected))
+	harness.Must(r.T, r.admin.Create(r.Context(), &v1alpha1.PipedreamAccount{
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: name},
+		Spec: v1alpha1.PipedreamAccountSpec{
+			ClientSecretRef: v1alpha1.ClientSecretReference{Name: "orders-client"}, ProjectID: "proj_abc123", AccountID: name,
+			Secret: v1alpha1.AccountSecretTemplate{Name: name + "-credentials"},
+		},
+	}))
+}
+
+// connectAccounts connects an account that Pipedream refreshes before its credentials expire, and one that is dead.
+func (r *run) connectAccounts() {
+	r.Helper()
+	refreshed := simulator.NewAccount("proj_abc123", "acme", "slack")
+	refreshed.Life, refreshed.Refresh = 30*time.Second, "lead:15s"
+	r.connect("slack", refreshed)
+	dead := simulator.NewAccount("proj_abc123", "acme", "github")
+	dead.Dead = new(true)
+	r.connect("github", dead)
+}
+
 // TestDashboardAndAlertsOfARealRun runs all queries of the dashboard on a real Prometheus that scrapes the real
 // manager.
 func TestDashboardAndAlertsOfARealRun(t *testing.T) {
 	r := newRun(t)
 	r.create("orders", "the-client-secret")
 	r.create("refused", "not-the-client-secret")
+	r.connectAccounts()
 	r.startPrometheus(r.startManagers())
 	r.eventually("a routine renewal to be counted", func() string {
 		found, err := r.query(`pipedream_token_renewals_total{reason="Due",result="Issued"} > 0`)
+		if err != nil || len(found) == 0 {
+			return fmt.Sprint(found, err)
+		}
+		return ""
+	})
+	r.eventually("a routine fetch to be counted", func() string {
+		found, err := r.query(`pipedream_account_fetches_total{reason="Expiring",result="AccountFetched"} > 0`)
 		if err != nil || len(found) == 0 {
 			return fmt.Sprint(found, err)
 		}
@@ -259,8 +306,12 @@ func TestDashboardAndAlertsOfARealRun(t *testing.T) {
 		queries(t)[0].Expr: "1",
 		`count(pipedream_token_condition{namespace="shop",name="refused",type="Stalled",reason="CredentialsRejected"})`: "2",
 		`count(pipedream_token_expiration_timestamp_seconds{namespace="shop",name="orders"} > time())`:                  "2",
-		`sum(leader_election_master_status{name="pipedream-operator"})`:                                                 "1",
-		`sum(pipedream_token_requests_total{result="CredentialsRejected"}) > bool 0`:                                    "1",
+		`count(pipedream_account_condition{namespace="shop",name="github",type="Stalled",reason="AccountDead"})`:        "2",
+		`count(pipedream_account_expiration_timestamp_seconds{namespace="shop",name="slack"} > time())`:                 "2",
+		queryOf(t, "Accounts ready"): "1",
+		queryOf(t, "Dead"):           "1",
+		`sum(leader_election_master_status{name="pipedream-operator"})`:              "1",
+		`sum(pipedream_token_requests_total{result="CredentialsRejected"}) > bool 0`: "1",
 	})
 	r.wantAlerts()
 }
@@ -276,7 +327,8 @@ func (r *run) wantValues(want map[string]string) {
 	}
 }
 
-// wantAlerts checks that Prometheus evaluates all rules, and that exactly one alert is pending.
+// wantAlerts checks that Prometheus evaluates all rules, and that two alerts are pending: one for a PipedreamToken and
+// one for a PipedreamAccount.
 func (r *run) wantAlerts() {
 	r.Helper()
 	var state struct {
@@ -297,7 +349,7 @@ func (r *run) wantAlerts() {
 				}
 			}
 		}
-		if got, want := strings.Join(seen, ", "), "PipedreamCredentialsRejected pending"; got != want {
+		if got, want := strings.Join(seen, ", "), "PipedreamCredentialsRejected pending, PipedreamAccountDead pending"; got != want {
 			return got + ", want " + want
 		}
 		return ""

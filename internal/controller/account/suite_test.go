@@ -387,10 +387,13 @@ func (w *world) accepted() bool {
 	return w.accepts(string(w.target().Data["oauth_access_token"]))
 }
 
-// accepts reports whether the app accepts an access token.
-func (w *world) accepts(token string) bool {
+// accepts reports whether the app slack accepts an access token.
+func (w *world) accepts(token string) bool { return w.acceptsFor("slack", token) }
+
+// acceptsFor reports whether an app accepts an access token or an API key.
+func (w *world) acceptsFor(app, token string) bool {
 	w.Helper()
-	request, err := http.NewRequestWithContext(w.Context(), http.MethodGet, w.address+"/_app/slack/me", http.NoBody)
+	request, err := http.NewRequestWithContext(w.Context(), http.MethodGet, w.address+"/_app/"+app+"/me", http.NoBody)
 	must(w.T, err)
 	request.Header.Set("Authorization", "Bearer "+token)
 	response, err := w.consumer.Do(request)
