@@ -113,6 +113,20 @@ func nextScheduled(desired Desired, record Record, looks Looks, now time.Time) (
 	return nextStale(end, last), true
 }
 
+// NextLook returns when the next look after now is made by the schedule, if no look fails and none is overdue. It
+// knows no earlier look: an account that Pipedream refreshes only when its credentials have expired is looked at
+// later than NextLook says, a second after the expiry.
+func NextLook(desired Desired, record Record, now time.Time) time.Time {
+	looks := Looks{Since: now, Last: now}
+	var next time.Time
+	for _, schedule := range []func(Desired, Record, Looks, time.Time) (time.Time, bool){nextScheduled, nextByInterval} {
+		if at, ok := schedule(desired, record, looks, now); ok && (next.IsZero() || at.Before(next)) {
+			next = at
+		}
+	}
+	return next
+}
+
 // nextStale returns the first time after the last look on a grid: the begin of the grid, 30 seconds
 // after that, and so on, the distances doubling to five minutes. It depends on nothing that a
 // restart forgets, but for the last look.
