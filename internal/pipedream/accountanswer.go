@@ -34,6 +34,8 @@ var withheldFields = []string{"oauth_refresh_token", "oauth_client_secret"}
 type accountPage struct {
 	status   int
 	accounts []rawAccount
+	// form says where the accounts are in the answer.
+	form string
 	// next is the cursor of the next page; empty if the answer has none.
 	next string
 	// total is how many accounts all pages have together; 0 if the answer does not say.
@@ -85,9 +87,20 @@ func parseAccounts(got answer, asked, received time.Time) (accountPage, error) {
 
 var errNoAccount = errors.New("the answer is neither an account nor a list of accounts in JSON")
 
-// unwrap returns the accounts of an answer, and remembers its cursor.
+// The places of accounts in an answer.
+const (
+	formAccount         = "an account"
+	formList            = "a list"
+	formDataNull        = "data: null"
+	formDataAccount     = "data: an account"
+	formDataList        = "data: a list"
+	formDataAccountList = "data: a field accounts with a list"
+)
+
+// unwrap returns the accounts of an answer, and remembers its form and its cursor.
 func (p *accountPage) unwrap(body []byte) ([]json.RawMessage, error) {
 	if list, ok := asList(body); ok {
+		p.form = formList
 		return list, nil
 	}
 	var wrapped struct {
@@ -99,17 +112,23 @@ func (p *accountPage) unwrap(body []byte) ([]json.RawMessage, error) {
 	case !bytes.HasPrefix(body, []byte("{")) || json.Unmarshal(body, &wrapped) != nil:
 		return nil, errNoAccount
 	case wrapped.ID != nil:
+		p.form = formAccount
 		return []json.RawMessage{body}, nil
 	case wrapped.Data == nil:
 		return nil, errNoAccount
 	}
 	p.next, p.total = parsePageInfo(wrapped.PageInfo)
-	return unwrapData(wrapped.Data)
+	return p.unwrapData(wrapped.Data)
 }
 
 // unwrapData returns the accounts of a field "data".
-func unwrapData(data json.RawMessage) ([]json.RawMessage, error) {
-	if list, ok := asList(data); ok || isNull(data) {
+func (p *accountPage) unwrapData(data json.RawMessage) ([]json.RawMessage, error) {
+	if isNull(data) {
+		p.form = formDataNull
+		return nil, nil
+	}
+	if list, ok := asList(data); ok {
+		p.form = formDataList
 		return list, nil
 	}
 	var fields struct {
@@ -120,9 +139,11 @@ func unwrapData(data json.RawMessage) ([]json.RawMessage, error) {
 		return nil, errNoAccount
 	}
 	if fields.ID != nil {
+		p.form = formDataAccount
 		return []json.RawMessage{data}, nil
 	}
 	if list, ok := asList(fields.Accounts); ok {
+		p.form = formDataAccountList
 		return list, nil
 	}
 	return nil, errNoAccount

@@ -38,6 +38,8 @@ type Observation struct {
 	ScopeField ScopeField
 	// HasCreatedAt reports whether the body has the field created_at.
 	HasCreatedAt bool
+	// Accounts describes an answer with accounts; nil for any other answer.
+	Accounts *AccountsObservation
 }
 
 // RateLimitHeader is a header about rate limits.
@@ -96,6 +98,9 @@ func (a answer) observe() Observation {
 		CreatedAt   json.RawMessage `json:"created_at"`
 	}
 	o.ScopeField = ScopeAbsent
+	if a.isSuccess() && !a.oversized {
+		o.Accounts = a.observeAccounts()
+	}
 	if json.Unmarshal(a.body, &fields) != nil {
 		return o
 	}
@@ -133,20 +138,24 @@ func (a answer) describeBody() string {
 }
 
 func describeObject(object map[string]json.RawMessage) string {
+	if len(object) == 0 {
+		return "a JSON object without fields"
+	}
+	return "a JSON object with " + describeFields(object, shownFields)
+}
+
+// describeFields names the fields of an object that are well known, and counts the others.
+func describeFields(object map[string]json.RawMessage, known []string) string {
 	var names []string
-	for _, name := range shownFields {
+	for _, name := range known {
 		if _, ok := object[name]; ok {
 			names = append(names, name)
 		}
 	}
-	others := len(object) - len(names)
-	switch {
-	case len(object) == 0:
-		return "a JSON object without fields"
-	case others > 0:
+	if others := len(object) - len(names); others > 0 {
 		names = append(names, fmt.Sprintf("%d other fields", others))
 	}
-	return "a JSON object with " + strings.Join(names, ", ")
+	return strings.Join(names, ", ")
 }
 
 func rateLimitsIn(header http.Header) []RateLimitHeader {

@@ -64,7 +64,7 @@ func TestObserveDescribesAnAnswer(t *testing.T) {
 				{Name: "Retry-After", Value: "30"}, {Name: "X-RateLimit-Remaining", Value: "0"}, {Name: "X-RateLimit-Reset"}, {Name: "RateLimit-Policy"},
 			}},
 		},
-		"a list":                  {200, nil, `["` + canary + `"]`, pipedream.Observation{StatusCode: 200, Body: "a JSON list"}},
+		"a list":                  {200, nil, `["` + canary + `"]`, pipedream.Observation{StatusCode: 200, Body: "a JSON list", Accounts: &pipedream.AccountsObservation{Form: "a list", Count: 1}}},
 		"a text in JSON":          {200, nil, `"` + canary + `"`, pipedream.Observation{StatusCode: 200, Body: "JSON, but neither an object nor a list"}},
 		"null":                    {200, nil, `null`, pipedream.Observation{StatusCode: 200, Body: "JSON, but neither an object nor a list"}},
 		"a page":                  {200, nil, `<html>` + canary, pipedream.Observation{StatusCode: 200, Body: "HTML or XML"}},
@@ -145,5 +145,59 @@ func TestObserveIsNotCalledWithoutACompleteAnswer(t *testing.T) {
 	}
 	if len(*all) != 0 {
 		t.Errorf("it describes %+v", *all)
+	}
+}
+
+// TestObserveDescribesAccounts is about the forms of answers with accounts, and of their fields.
+func TestObserveDescribesAccounts(t *testing.T) {
+	t.Parallel()
+	date := http.Header{"Date": {"Sun, 01 Mar 2026 12:00:00 GMT"}}
+	const usual = `{"id":"` + canary + `","healthy":true,"dead":null,"app":{"id":"` + canary + `","name_slug":"` + canary + `","auth_type":"oauth"},` +
+		`"credentials":{"oauth_access_token":"` + canary + `","` + canary + `":{"a":1}},"expires_at":"2026-03-01T12:59:00Z","next_refresh_at":"2026-03-01T11:59:00Z","` + canary + `":1}`
+	first := pipedream.AccountsObservation{
+		Count: 1, Fields: "id, healthy, dead, app, credentials, expires_at, next_refresh_at, 1 other fields",
+		Credentials: "an object with oauth_access_token, 1 other fields; 1 of the values are no texts", AuthType: "oauth",
+		Healthy: "a boolean", Dead: "null", ExpiresAt: "a time in RFC 3339, not past", NextRefreshAt: "a time in RFC 3339, past",
+	}
+	in := func(form, page string) *pipedream.AccountsObservation {
+		described := first
+		described.Form, described.PageInfo = form, page
+		return &described
+	}
+	odd := func(fields string) string { return `{"id":"x",` + fields + `}` }
+	for name, test := range map[string]struct {
+		status int
+		body   string
+		want   *pipedream.AccountsObservation
+	}{
+		"an account":               {200, usual, in("an account", "")},
+		"an account in data":       {200, `{"data":` + usual + `}`, in("data: an account", "")},
+		"a list":                   {200, `[` + usual + `]`, in("a list", "")},
+		"a list in data":           {200, `{"data":[` + usual + `],"page_info":{"count":1,"end_cursor":"` + canary + `","` + canary + `":1}}`, in("data: a list", "count, end_cursor, 1 other fields")},
+		"a list in data.accounts":  {200, `{"data":{"accounts":[` + usual + `]}}`, in("data: a field accounts with a list", "")},
+		"no accounts":              {200, `{"data":[]}`, &pipedream.AccountsObservation{Form: "data: a list"}},
+		"data that is null":        {200, `{"data":null}`, &pipedream.AccountsObservation{Form: "data: null"}},
+		"a refusal":                {404, usual, nil},
+		"another object":           {200, `{"` + canary + `":1}`, nil},
+		"a text":                   {200, canary, nil},
+		"nothing but an ID":        {200, `{"id":"x"}`, &pipedream.AccountsObservation{Form: "an account", Count: 1, Fields: "id", Credentials: "absent", AuthType: "absent", Healthy: "absent", Dead: "absent", ExpiresAt: "absent", NextRefreshAt: "absent"}},
+		"fields of another type":   {200, odd(`"credentials":17,"app":{"auth_type":17},"healthy":"yes","dead":0,"expires_at":17,"next_refresh_at":"` + canary + `"`), &pipedream.AccountsObservation{Form: "an account", Count: 1, Fields: "id, healthy, dead, app, credentials, expires_at, next_refresh_at", Credentials: "of another type", AuthType: "of another type", Healthy: "of another type", Dead: "of another type", ExpiresAt: "of another type", NextRefreshAt: "a text that is no time in RFC 3339"}},
+		"an unknown way to log in": {200, odd(`"credentials":{},"app":{"auth_type":"` + canary + `"}`), &pipedream.AccountsObservation{Form: "an account", Count: 1, Fields: "id, app, credentials", Credentials: "an object without fields", AuthType: "another text", Healthy: "absent", Dead: "absent", ExpiresAt: "absent", NextRefreshAt: "absent"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client, all := observed(t, serve(t, answerWith(test.status, date, test.body)).URL)
+			_, _ = client.Account(t.Context(), pipedream.NewSensitive(token), pipedream.AccountQuery{ProjectID: "proj_abc123", AccountID: "x"})
+			if len(*all) != 1 {
+				t.Fatalf("it has described %d answers, want 1", len(*all))
+			}
+			got := (*all)[0].Accounts
+			if shown := fmt.Sprintf("%+v %#v", got, (*all)[0]); strings.Contains(shown, canary) || strings.Contains(shown, token) {
+				t.Errorf("the description shows a part of the answer: %s", shown)
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("the description (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
