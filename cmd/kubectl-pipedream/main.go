@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command kubectl-pipedream is a kubectl plugin: if it is in a folder of the PATH, `kubectl
-// pipedream` runs it. It shows, renews, explains and verifies the tokens of PipedreamTokens,
-// and looks for problems with the operator.
+// pipedream` runs it. It shows, renews and explains the tokens of PipedreamTokens and the
+// credentials of PipedreamAccounts, verifies tokens, and looks for problems with the operator.
 package main
 
 import (

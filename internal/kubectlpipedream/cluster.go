@@ -9,7 +9,6 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
@@ -90,7 +89,7 @@ func (s selection) where() string {
 func (c *cluster) get(ctx context.Context, k *kind, namespace, name string) (entry, error) {
 	object, err := c.dynamic.Resource(k.resource).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
-		return entry{}, err
+		return entry{}, aboutKind(k, err)
 	}
 	return newEntry(k, object)
 }
@@ -104,15 +103,31 @@ func (c *cluster) pick(ctx context.Context, s selection) (found []entry, err err
 	}
 	for _, name := range s.names {
 		one, failed := c.get(ctx, s.kind, s.namespace, name)
+		if isMissing(failed) {
+			failed = c.hintAt(ctx, reference{kind: s.kind, name: name}, s.namespace, failed)
+		}
 		err = errors.Join(err, failed)
 		switch {
 		case failed == nil:
 			found = append(found, one)
-		case !apierrors.IsNotFound(failed) || isWithoutCRD(failed):
+		case !isMissing(failed):
 			return found, err // The requests for the other names would fail in the same way.
 		}
 	}
 	return found, err
+}
+
+// hintAt adds to the error about a missing object that there is an object of this name of another kind, if so.
+func (c *cluster) hintAt(ctx context.Context, missing reference, namespace string, err error) error {
+	for _, k := range allKinds {
+		if k == missing.kind {
+			continue
+		}
+		if other, failed := c.get(ctx, k, namespace, missing.name); failed == nil {
+			return &elsewhereError{other: other, cause: err}
+		}
+	}
+	return err
 }
 
 // list returns the objects of a selection, and the resource version from which a watch can start.
@@ -122,7 +137,7 @@ func (c *cluster) list(ctx context.Context, s selection) (found []entry, version
 	for {
 		page, err := c.dynamic.Resource(s.kind.resource).Namespace(s.namespace).List(ctx, options)
 		if err != nil {
-			return nil, "", err
+			return nil, "", aboutKind(s.kind, err)
 		}
 		for i := range page.Items {
 			if !s.has(page.Items[i].GetName()) {

@@ -90,9 +90,10 @@ func newPlugin(options Options) *plugin {
 func (p *plugin) rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "kubectl-pipedream",
-		Short: "Show, renew, explain and try the tokens of PipedreamTokens",
-		Long: "Show, renew, explain and try the tokens of PipedreamTokens.\n\n" +
-			"No command shows a token or a client secret.\n\n" +
+		Short: "Show, renew and explain the Secrets of PipedreamTokens and PipedreamAccounts",
+		Long: "Show, renew and explain the Secrets of PipedreamTokens and PipedreamAccounts, and try tokens.\n\n" +
+			"NAME is a PipedreamToken. Write pda/NAME for a PipedreamAccount, as `status` shows it.\n\n" +
+			"No command shows a token, the credentials of an account or a client secret.\n\n" +
 			"Exit codes: 0 done; 1 it could not be done; 2 the call is wrong; 3 the answer is No; 4 there is no answer.",
 		Annotations:       map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl pipedream"},
 		SilenceErrors:     true,
@@ -189,10 +190,15 @@ func (p *plugin) exitCode(err error) int {
 
 // each returns the errors that errors.Join has joined in err, or err alone.
 func each(err error) []error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		return joined.Unwrap()
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
 	}
-	return []error{err}
+	var all []error
+	for _, one := range joined.Unwrap() {
+		all = append(all, each(one)...)
+	}
+	return all
 }
 
 // print writes a line to stdout.

@@ -30,33 +30,60 @@ func (c completion) register(root *cobra.Command) {
 	}
 }
 
-// names returns the names of the PipedreamTokens that are not yet among the arguments.
+// names returns the names of the objects of all kinds that are not yet among the arguments.
 func (c completion) names(command *cobra.Command, arguments []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return c.namesOf(command, arguments, allKinds)
+}
+
+// namesOf returns the names of objects that are not yet among the arguments. A kind that can't be read has none.
+func (c completion) namesOf(command *cobra.Command, arguments []string, kinds []*kind) ([]cobra.Completion, cobra.ShellCompDirective) {
 	cluster, err := c.plugin.connect()
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
 	ctx, cancel := context.WithTimeout(command.Context(), completionTimeout)
 	defer cancel()
-	found, _, err := cluster.list(ctx, selection{kind: tokenKind, namespace: cluster.namespace})
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveError
-	}
+	named, _ := referencesIn(arguments, allKinds[0]) // The command says what is wrong with them.
 	var names []cobra.Completion
-	for _, one := range found {
-		if name := one.object.GetName(); !slices.Contains(arguments, name) {
-			names = append(names, name)
+	directive := cobra.ShellCompDirectiveError
+	for _, k := range kinds {
+		found, _, err := cluster.list(ctx, selection{kind: k, namespace: cluster.namespace})
+		if err != nil {
+			continue
+		}
+		directive = cobra.ShellCompDirectiveNoFileComp
+		for _, one := range found {
+			if !slices.Contains(named, reference{kind: k, name: one.GetName()}) {
+				names = append(names, one.argument())
+			}
 		}
 	}
-	return names, cobra.ShellCompDirectiveNoFileComp
+	return names, directive
 }
 
-// name returns the names of the PipedreamTokens if there is no argument yet.
+// name returns the names of the objects of all kinds if there is no argument yet.
 func (c completion) name(command *cobra.Command, arguments []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	if len(arguments) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	return c.names(command, arguments, begun)
+}
+
+// token returns the names of the PipedreamTokens if there is no argument yet.
+func (c completion) token(command *cobra.Command, arguments []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	if len(arguments) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return c.namesOf(command, arguments, []*kind{tokenKind})
+}
+
+// kinds returns the short names of the kinds.
+func (c completion) kinds(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	var names []cobra.Completion
+	for _, k := range allKinds {
+		names = append(names, k.short)
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
 // secrets returns the names of the Secrets in the namespace. It reads none of their data.

@@ -24,10 +24,10 @@ func newDoctorCommand(p *plugin) *cobra.Command {
 	options := &doctorOptions{}
 	command := &cobra.Command{
 		Use:   "doctor",
-		Short: "Look for what is wrong: API, clock, CRD, permissions, operator, tokens",
+		Short: "Look for what is wrong: API, clock, CRDs, permissions, operator, tokens, accounts",
 		Long: "Look for what is wrong. Each check is ok, a warning, failed, or unknown where you lack the permission to look.\n\n" +
 			"Nothing is changed, and no credentials are sent to Pipedream. Exits with 3 when a check has failed.\n" +
-			"Tokens are looked at in all namespaces, if you may, unless you name one with --namespace.",
+			"Tokens and accounts are looked at in all namespaces, if you may, unless you name one with --namespace.",
 		Example: "  kubectl pipedream doctor\n" +
 			"  kubectl pipedream doctor --namespace shop --operator-namespace pipedream-operator-system",
 		Args: cobra.NoArgs,
@@ -39,7 +39,7 @@ func newDoctorCommand(p *plugin) *cobra.Command {
 	flags := command.Flags()
 	flags.StringVar(&options.operatorNamespace, "operator-namespace", "", "Where the operator runs. When absent, it is looked for in all namespaces.")
 	flags.StringVar(&options.operatorSelector, "operator-selector", operatorLabels, "The labels of the operator's Deployment.")
-	flags.BoolVarP(&options.allNamespaces, "all-namespaces", "A", false, "Look at the tokens of all namespaces, and at none if you may not.")
+	flags.BoolVarP(&options.allNamespaces, "all-namespaces", "A", false, "Look at the tokens and accounts of all namespaces, and at none if you may not.")
 	return command
 }
 
@@ -58,14 +58,17 @@ func doctor(ctx context.Context, p *plugin, options *doctorOptions) error {
 	r := &report{out: p.Out, timeout: p.CheckTimeout}
 	r.check(ctx, "API", api.run)
 	if r.check(ctx, "cluster", (&clusterCheck{plugin: p, cluster: c}).run) {
-		r.check(ctx, "CRD", (&crdCheck{plugin: p, cluster: c, kind: tokenKind}).run)
-		r.check(ctx, "CRD", (&crdCheck{plugin: p, cluster: c, kind: accountKind}).run) // Without it, the operator does not start.
+		for _, k := range allKinds {
+			r.check(ctx, "CRD", (&crdCheck{plugin: p, cluster: c, kind: k}).run)
+		}
 		r.check(ctx, "you", user.run)
 		r.check(ctx, "operator", operator.run)
 		r.check(ctx, "leader", (&leaderCheck{plugin: p, cluster: c, deployment: operator.deployment, now: api.now}).run)
 		r.check(ctx, "permissions", (&permissionCheck{plugin: p, cluster: c, deployment: operator.deployment}).run)
-		r.check(ctx, "operators", (&writersCheck{plugin: p, cluster: c, picked: user.picked}).run)
-		r.check(ctx, "tokens", (&tokenCheck{plugin: p, cluster: c, picked: user.picked, now: api.now}).run)
+		r.check(ctx, "operators", (&writersCheck{plugin: p, cluster: c, picked: user.picked[tokenKind]}).run)
+		for _, k := range allKinds {
+			r.check(ctx, k.words.objects, (&objectsCheck{plugin: p, cluster: c, picked: user.picked[k], now: api.now}).run)
+		}
 	}
 	switch {
 	case ctx.Err() != nil:

@@ -185,20 +185,56 @@ func TestDoctorKnowsWhatTheOperatorMayDo(t *testing.T) {
 	}
 }
 
+// crdOf returns the CRD of a kind.
+func crdOf(t *testing.T, k *kind) *unstructured.Unstructured {
+	t.Helper()
+	found := &unstructured.Unstructured{}
+	found.SetAPIVersion("apiextensions.k8s.io/v1")
+	found.SetKind("CustomResourceDefinition")
+	harness.Must(t, admin.Get(t.Context(), types.NamespacedName{Name: k.resource.GroupResource().String()}, found))
+	return found
+}
+
+// removeCRD deletes the CRD of a kind, and creates it as given when the test ends.
+func removeCRD(t *testing.T, k *kind, asItWas *unstructured.Unstructured) {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	list := func() error {
+		objects := &unstructured.UnstructuredList{}
+		objects.SetGroupVersionKind(v1alpha1.SchemeGroupVersion.WithKind(k.name + "List"))
+		return admin.List(ctx, objects)
+	}
+	isThere := func(attempt func() error) func() string {
+		return func() string {
+			if err := attempt(); err != nil {
+				return err.Error()
+			}
+			return ""
+		}
+	}
+	harness.Must(t, admin.Delete(ctx, crdOf(t, k)))
+	t.Cleanup(func() {
+		fresh := &unstructured.Unstructured{Object: map[string]any{"spec": asItWas.Object["spec"]}}
+		fresh.SetGroupVersionKind(asItWas.GroupVersionKind())
+		fresh.SetName(asItWas.GetName())
+		harness.Eventually(t, "the CRD", isThere(func() error { return admin.Create(ctx, fresh) }))
+		harness.Eventually(t, "the CRD", isThere(list))
+	})
+	harness.Eventually(t, "the CRD that was deleted", func() string {
+		if list() == nil {
+			return "it is still there"
+		}
+		return ""
+	})
+}
+
 // TestAClusterWithAnotherCRD takes the CRD away, and puts it back.
 func TestAClusterWithAnotherCRD(t *testing.T) {
 	w := newWorld(t, "crd")
 	w.letLook()
-	crd := func() *unstructured.Unstructured {
-		found := &unstructured.Unstructured{}
-		found.SetAPIVersion("apiextensions.k8s.io/v1")
-		found.SetKind("CustomResourceDefinition")
-		harness.Must(t, admin.Get(t.Context(), types.NamespacedName{Name: "pipedreamtokens.pipedream-operator.io"}, found))
-		return found
-	}
-	asItWas := crd()
+	asItWas := crdOf(t, tokenKind)
 	path := []string{"schema", "openAPIV3Schema", "properties", "spec", "properties"}
-	change(w, crd(), func(crd *unstructured.Unstructured) {
+	change(w, crdOf(t, tokenKind), func(crd *unstructured.Unstructured) {
 		versions, _, _ := unstructured.NestedSlice(crd.Object, "spec", "versions")
 		version, _ := versions[0].(map[string]any)
 		unstructured.RemoveNestedField(version, append(path, "renewBeforeSeconds")...)
@@ -208,37 +244,44 @@ func TestAClusterWithAnotherCRD(t *testing.T) {
 	})
 	w.examine("doctor-old-crd", 0, "--namespace=crd")
 
-	harness.Must(t, admin.Delete(t.Context(), crd()))
-	ctx := context.WithoutCancel(t.Context())
-	t.Cleanup(func() {
-		fresh := &unstructured.Unstructured{Object: map[string]any{"spec": asItWas.Object["spec"]}}
-		fresh.SetGroupVersionKind(asItWas.GroupVersionKind())
-		fresh.SetName(asItWas.GetName())
-		harness.Eventually(t, "the CRD", func() string {
-			if err := admin.Create(ctx, fresh); err != nil {
-				return err.Error()
-			}
-			return ""
-		})
-		harness.Eventually(t, "the CRD", func() string {
-			if err := admin.List(ctx, &v1alpha1.PipedreamTokenList{}); err != nil {
-				return err.Error()
-			}
-			return ""
-		})
-	})
-	harness.Eventually(t, "the CRD that was deleted", func() string {
-		if err := admin.List(t.Context(), &v1alpha1.PipedreamTokenList{}); err == nil {
-			return "it is still there"
-		}
-		return ""
-	})
+	removeCRD(t, tokenKind, asItWas)
 	w.examine("doctor-without-crd", 0, "--namespace=crd")
 	w.examine("doctor-without-crd-may-look", 0, "--namespace=crd", "--as=looker")
-	for _, arguments := range [][]string{{"status"}, {"status", "--watch"}, {"status", "orders"}, {"inspect", "orders"}, {"renew", "orders"}} {
+	for _, arguments := range [][]string{{"status", "orders"}, {"inspect", "orders"}, {"renew", "orders"}, {"status", "--kind=pdt"}} {
 		if got := w.run(arguments...); got.code != exitError || !strings.Contains(got.errOut, "the cluster knows no PipedreamTokens") {
 			t.Errorf("%v says\n%v\nwant that there is no such kind", arguments, got)
 		}
+	}
+	w.fetched("acme")
+	w.wantGolden("status-without-tokens", w.run("status"))
+	w.wantOneKind("the cluster knows no PipedreamTokens", "pda/acme")
+
+	removeCRD(t, accountKind, crdOf(t, accountKind))
+	for _, arguments := range [][]string{{"status"}, {"status", "--watch"}} {
+		got := w.run(arguments...)
+		if got.code != exitError || !strings.Contains(got.errOut, "the cluster knows no PipedreamTokens") || !strings.Contains(got.errOut, "the cluster knows no PipedreamAccounts") {
+			t.Errorf("%v says\n%v\nwant that there is neither kind", arguments, got)
+		}
+	}
+}
+
+// TestAClusterWithoutAccounts is about an operator from before the kind PipedreamAccount.
+func TestAClusterWithoutAccounts(t *testing.T) {
+	w := newWorld(t, "no-accounts")
+	w.letLook()
+	w.issued("orders")
+	removeCRD(t, accountKind, crdOf(t, accountKind))
+	w.wantGolden("status-without-accounts", w.run("status", "--exit-code"))
+	w.wantOneKind("PipedreamAccounts are not shown: the server could not find the requested resource: the cluster knows no PipedreamAccounts", "pdt/orders")
+	w.examine("doctor-without-accounts", 0, "--namespace=no-accounts", "--as=looker")
+	for _, arguments := range [][]string{{"status", "pda/acme"}, {"inspect", "pda/acme"}, {"renew", "pda/acme"}, {"renew", "--all", "--kind=pda"}, {"status", "--watch", "--kind=pda"}} {
+		if got := w.run(arguments...); got.code != exitError || got.out != "" || !strings.Contains(got.errOut, "the cluster knows no PipedreamAccounts") {
+			t.Errorf("%v says\n%v\nwant that there is no such kind", arguments, got)
+		}
+	}
+	// Only the error about a missing PipedreamToken would look for a PipedreamAccount of its name.
+	if got := w.run("inspect", "lost"); got.code != exitError || !strings.Contains(got.errOut, `"lost" not found: name its namespace`) || strings.Count(got.errOut, "\n") != 1 {
+		t.Errorf("inspect says\n%v", got)
 	}
 }
 

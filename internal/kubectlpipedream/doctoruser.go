@@ -6,6 +6,7 @@ package kubectlpipedream
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -32,14 +33,23 @@ func (a ability) String() string {
 	return a.verb + " " + a.resource
 }
 
-// userAbilities are the permissions that the commands need, besides the permission to list PipedreamTokens.
-var userAbilities = []struct {
+// userAbility is a permission, and the commands that need it.
+type userAbility struct {
 	ability
 	use string
-}{
-	{tokenKind.ability("watch"), "`kubectl pipedream status --watch` needs it"},
-	{tokenKind.ability("patch"), "`kubectl pipedream renew` needs it"},
-	{ability{verb: "get", resource: "secrets"}, "`kubectl pipedream verify` needs it, and `inspect` for the claims of the token"},
+}
+
+// userAbilities returns the permissions that the commands need for a kind, besides the permission to list it.
+func userAbilities(k *kind) []userAbility {
+	return []userAbility{
+		{k.ability("watch"), "`kubectl pipedream status --watch` needs it"},
+		{k.ability("patch"), "`kubectl pipedream renew` needs it"},
+	}
+}
+
+// secretAbility is the permission that the commands need for Secrets.
+var secretAbility = userAbility{
+	ability{verb: "get", resource: "secrets"}, "`kubectl pipedream verify` needs it, and `inspect` for the claims of a token and the keys of an account's Secret",
 }
 
 // userCheck checks the permissions of the user who calls the plugin.
@@ -47,31 +57,59 @@ type userCheck struct {
 	plugin        *plugin
 	cluster       *cluster
 	allNamespaces bool
-	// picked selects the PipedreamTokens that the user may list. It is nil before run, and if the user may
-	// list none.
-	picked *selection
+	// picked selects the objects that the user may list, by their kind. It has no entry for a kind that the user
+	// may not list.
+	picked map[*kind]*selection
 }
 
-// run returns a failed finding only if the user may not list PipedreamTokens.
+// run returns a failed finding only if the user may list no kind.
 func (c *userCheck) run(ctx context.Context) []finding {
-	list := tokenKind.ability("list")
-	namespace, mayList := "", false
-	for _, namespace = range c.candidates() {
-		may, err := c.mayI(ctx, list, namespace)
+	c.picked = map[*kind]*selection{}
+	var lists, others []finding
+	namespace := ""
+	for _, k := range allKinds {
+		found, err := c.checkList(ctx, k)
 		if err != nil {
 			return []finding{unknown("", "%s", c.plugin.explain(err))}
 		}
-		if mayList = may; may {
-			break
+		lists = append(lists, found)
+		if picked := c.picked[k]; picked != nil {
+			namespace = picked.namespace
+			others = append(others, c.checkAbilities(ctx, namespace, userAbilities(k)...)...)
 		}
 	}
-	if !mayList {
-		return []finding{failed("ask an administrator for the role view there, or name another namespace with --namespace",
-			"you may not list %s in %s", tokenKind.resource.Resource, nameOf(namespace))}
+	if len(c.picked) == 0 {
+		return lists
 	}
-	c.picked = &selection{kind: tokenKind, namespace: namespace}
-	findings := []finding{ok("you may list %s in %s", tokenKind.resource.Resource, nameOf(namespace))}
-	for _, one := range userAbilities {
+	for i := range lists {
+		if lists[i].state == stateFailed {
+			lists[i].state = stateWarning
+		}
+	}
+	return slices.Concat(lists, others, c.checkAbilities(ctx, namespace, secretAbility))
+}
+
+// checkList looks for the namespaces in which the user may list a kind, and picks its objects there.
+func (c *userCheck) checkList(ctx context.Context, k *kind) (finding, error) {
+	namespace, name := "", k.resource.Resource
+	for _, namespace = range c.candidates() {
+		may, err := c.mayI(ctx, k.ability("list"), namespace)
+		if err != nil {
+			return finding{}, err
+		}
+		if may {
+			c.picked[k] = &selection{kind: k, namespace: namespace}
+			return ok("you may list %s in %s", name, nameOf(namespace)), nil
+		}
+	}
+	return failed("ask an administrator for the role view there, or name another namespace with --namespace",
+		"you may not list %s in %s", name, nameOf(namespace)), nil
+}
+
+// checkAbilities returns a warning for each permission that the user does not have.
+func (c *userCheck) checkAbilities(ctx context.Context, namespace string, wanted ...userAbility) []finding {
+	var findings []finding
+	for _, one := range wanted {
 		may, err := c.mayI(ctx, one.ability, namespace)
 		if err != nil || !may {
 			findings = append(findings, warning(one.use, "you may not %s in %s", one.ability, nameOf(namespace)))

@@ -6,6 +6,7 @@ package kubectlpipedream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -37,7 +38,9 @@ func (p *plugin) explain(err error) string {
 func adviceOnAnswer(err error) string {
 	switch {
 	case isWithoutCRD(err):
-		return "the cluster knows no PipedreamTokens; install the operator, or name another cluster with --context"
+		return "the cluster knows no " + unknownKinds(err) + "; install the operator, or its CRD, in the version of this plugin, or name another cluster with --context"
+	case isElsewhere(err):
+		return "" // The error itself says where it is.
 	case apierrors.IsNotFound(err):
 		return "name its namespace with --namespace, or look for it with `kubectl pipedream status --all-namespaces`"
 	case apierrors.IsForbidden(err):
@@ -46,6 +49,56 @@ func adviceOnAnswer(err error) string {
 		return "the API server does not know you; log in again, or name another user with --user or --context"
 	}
 	return ""
+}
+
+// kindError is an error of the API server about a kind of objects that it does not know.
+type kindError struct {
+	kind  *kind
+	cause error
+}
+
+func (e *kindError) Error() string { return e.cause.Error() }
+func (e *kindError) Unwrap() error { return e.cause }
+
+// aboutKind adds the kind to an error that means that the API server does not know it. The API server does not
+// name it.
+func aboutKind(k *kind, err error) error {
+	if isWithoutCRD(err) {
+		return &kindError{kind: k, cause: err}
+	}
+	return err
+}
+
+// unknownKinds names the objects that the API server does not know.
+func unknownKinds(err error) string {
+	if about, ok := errors.AsType[*kindError](err); ok {
+		return about.kind.plural()
+	}
+	return "such objects"
+}
+
+// isOfKind reports whether an error is about one kind, so that objects of another kind may be readable: the API
+// server does not know the kind, or the user may not read its objects.
+func isOfKind(err error) bool { return isWithoutCRD(err) || apierrors.IsForbidden(err) }
+
+// isMissing reports whether an error says that the one object that was asked for does not exist.
+func isMissing(err error) bool { return apierrors.IsNotFound(err) && !isWithoutCRD(err) }
+
+// elsewhereError says that there is no object of a name, but one of another kind.
+type elsewhereError struct {
+	other entry
+	cause error
+}
+
+func (e *elsewhereError) Error() string {
+	return fmt.Sprintf("%v; there is a %s of this name: write %s", e.cause, e.other.kind.name, e.other.shortName())
+}
+
+func (e *elsewhereError) Unwrap() error { return e.cause }
+
+func isElsewhere(err error) bool {
+	_, is := errors.AsType[*elsewhereError](err)
+	return is
 }
 
 // isWithoutCRD reports whether an error means that the API server does not know the kind. The API server then

@@ -6,6 +6,7 @@ package kubectlpipedream
 import (
 	"context"
 	"io"
+	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -18,46 +19,104 @@ type unbuffered struct{ io.Writer }
 
 func (unbuffered) Flush() error { return nil }
 
-// follower shows the objects of a selection, and then each change to them.
+// follower shows the objects of its selections, and then each change to them.
 type follower struct {
 	plugin  *plugin
-	cluster *cluster
-	picked  selection
 	show    *show
-	// known are the objects that were shown and that still exist, by their keys.
-	known map[string]entry
-	// failure is the last error after which the watch was restarted. The user has seen it.
+	streams []*stream
+	// mu guards all that follows, and what is written to the user.
+	mu sync.Mutex
+	// failure is the last error after which a watch was restarted. The user has seen it.
 	failure string
 	// broken is the error in writing after which nothing more is shown.
 	broken error
 }
 
-// follow runs until ctx ends. When a watch ends or fails, follow lists the objects and starts a new watch, so
-// that no change is lost. follow returns an error if the first list fails, if the API server forbids a
+// stream follows the objects of one selection.
+type stream struct {
+	*follower
+	cluster *cluster
+	picked  selection
+	// known are the objects that were shown and that still exist, by their keys.
+	known map[string]entry
+}
+
+func newFollower(p *plugin, c *cluster, picked []selection, show *show) *follower {
+	f := &follower{plugin: p, show: show}
+	for _, one := range picked {
+		f.streams = append(f.streams, &stream{follower: f, cluster: c, picked: one})
+	}
+	return f
+}
+
+// follow runs until ctx ends. It returns an error if no kind can be listed, if the API server forbids a later
 // request or does not know the user, and if the output can't be written.
 func (f *follower) follow(ctx context.Context) error {
-	version, err := f.list(ctx)
+	versions, err := f.begin(ctx)
 	if err != nil {
 		return err
 	}
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	failed := make(chan error, len(f.streams))
+	var running sync.WaitGroup
+	for i, one := range f.streams {
+		running.Go(func() { failed <- one.follow(ctx, versions[i]) })
+	}
+	err = <-failed
+	end()
+	running.Wait()
+	return err
+}
+
+// begin shows all objects together. If one of several kinds can't be listed, begin tells the user, and the
+// kind is not followed. begin returns the resource version from which each stream starts.
+func (f *follower) begin(ctx context.Context) (versions []string, err error) {
+	unread := &unreadKinds{plugin: f.plugin, chosen: len(f.streams)}
+	var found []entry
+	var followed []*stream
+	for _, one := range f.streams {
+		some, _, version, err := one.list(ctx)
+		switch {
+		case err == nil:
+			found, followed, versions = append(found, some...), append(followed, one), append(versions, version)
+		case isOfKind(err) && len(one.picked.names) == 0:
+			unread.add(one.picked.kind, err)
+		default:
+			return nil, err
+		}
+	}
+	f.streams = followed
+	return versions, firstOf(f.print(found, false), unread.finish())
+}
+
+// follow runs until ctx ends, or until an error that does not pass. When a watch ends or fails, follow lists the
+// objects and starts a new watch, so that no change is lost.
+func (s *stream) follow(ctx context.Context, version string) (err error) {
 	for {
 		if err == nil {
-			err = f.watch(ctx, version)
+			err = s.watch(ctx, version)
 		}
-		if err := f.evaluate(ctx, err); err != nil {
+		if err := s.evaluate(ctx, err); err != nil {
 			return err
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(2 * f.plugin.PollInterval): // An API server that returns errors gets fewer requests.
+		case <-time.After(2 * s.plugin.PollInterval): // An API server that returns errors gets fewer requests.
 		}
-		version, err = f.list(ctx)
+		var changed, left []entry
+		if changed, left, version, err = s.list(ctx); err == nil {
+			_ = s.print(left, true) // The next round ends with the error.
+			_ = s.print(changed, false)
+		}
 	}
 }
 
 // evaluate prints a temporary failure once, and returns every other failure.
 func (f *follower) evaluate(ctx context.Context, failure error) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -72,17 +131,16 @@ func (f *follower) evaluate(ctx context.Context, failure error) error {
 	return nil
 }
 
-// list shows the objects that have changed since they were last shown, and the objects that were deleted.
-func (f *follower) list(ctx context.Context) (version string, err error) {
-	found, version, err := f.cluster.list(ctx, f.picked)
+// list returns the objects that have changed since they were last shown, and the objects that were deleted.
+func (s *stream) list(ctx context.Context) (changed, left []entry, version string, err error) {
+	found, version, err := s.cluster.list(ctx, s.picked)
 	if err != nil {
-		return "", err
+		return nil, nil, "", err
 	}
-	var changed, left []entry
-	before := f.known
-	f.known = map[string]entry{}
+	before := s.known
+	s.known = map[string]entry{}
 	for _, one := range found {
-		f.known[one.key()] = one
+		s.known[one.key()] = one
 		if was, isKnown := before[one.key()]; !isKnown || was.object.GetResourceVersion() != one.object.GetResourceVersion() {
 			changed = append(changed, one)
 		}
@@ -91,16 +149,14 @@ func (f *follower) list(ctx context.Context) (version string, err error) {
 	for _, one := range before {
 		left = append(left, one)
 	}
-	f.print(left, true)
-	f.print(changed, false)
-	return version, nil
+	return changed, left, version, nil
 }
 
 // watch shows each change since a resource version, until the watch ends.
-func (f *follower) watch(ctx context.Context, version string) error {
-	options := f.picked.listOptions()
+func (s *stream) watch(ctx context.Context, version string) error {
+	options := s.picked.listOptions()
 	options.ResourceVersion = version
-	watcher, err := f.cluster.dynamic.Resource(f.picked.kind.resource).Namespace(f.picked.namespace).Watch(ctx, options)
+	watcher, err := s.cluster.dynamic.Resource(s.picked.kind.resource).Namespace(s.picked.namespace).Watch(ctx, options)
 	if err != nil {
 		return unlessExpired(err)
 	}
@@ -110,31 +166,41 @@ func (f *follower) watch(ctx context.Context, version string) error {
 			return unlessExpired(apierrors.FromObject(event.Object))
 		}
 		object, ok := event.Object.(*unstructured.Unstructured)
-		if !ok || !f.picked.has(object.GetName()) {
+		if !ok || !s.picked.has(object.GetName()) {
 			continue
 		}
-		one, err := newEntry(f.picked.kind, object)
+		one, err := newEntry(s.picked.kind, object)
 		if err != nil {
-			f.plugin.printError(err.Error())
+			s.printError(err.Error())
 			continue
 		}
 		isDeleted := event.Type == watch.Deleted
-		if f.known[one.key()] = one; isDeleted {
-			delete(f.known, one.key())
+		if s.known[one.key()] = one; isDeleted {
+			delete(s.known, one.key())
 		}
-		if f.print([]entry{one}, isDeleted); f.broken != nil {
+		if s.print([]entry{one}, isDeleted) != nil {
 			return nil
 		}
 	}
 	return nil
 }
 
-// print shows changes, if there are any.
-func (f *follower) print(changed []entry, deleted bool) {
+// printError writes a line to stderr.
+func (f *follower) printError(text string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.plugin.printError(text)
+}
+
+// print shows changes, if there are any. It returns the error after which nothing more is shown.
+func (f *follower) print(changed []entry, deleted bool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if len(changed) > 0 && f.broken == nil {
 		sortByExpiry(changed)
 		f.broken = f.show.changes(changed, deleted)
 	}
+	return f.broken
 }
 
 // unlessExpired returns nil if the resource version is too old for a watch, and otherwise err. The next list

@@ -102,6 +102,8 @@ func (m *misbehaving) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			list.Items = append(list.Items, *m.tokens[name])
 		}
 		send(w, list)
+	case path.Base(r.URL.Path) == accountKind.resource.Resource:
+		send(w, &v1alpha1.PipedreamAccountList{TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: accountKind.name + "List"}})
 	case m.tokens[path.Base(r.URL.Path)] == nil:
 		fail(w, apierrors.NewNotFound(tokenKind.resource.GroupResource(), path.Base(r.URL.Path)))
 	default:
@@ -348,7 +350,7 @@ func TestWatchOutlivesTrouble(t *testing.T) {
 				}
 				return isWatch
 			},
-			want: "b      <deleted>",
+			want: "pdt/b   <deleted>",
 		},
 		"the watch is refused, and then not": {
 			answer: func(round int, m *misbehaving, w http.ResponseWriter, isWatch bool) bool {
@@ -361,7 +363,7 @@ func TestWatchOutlivesTrouble(t *testing.T) {
 				}
 				return isWatch
 			},
-			want: "b      <deleted>", errOut: "kubectl pipedream: watching again: it starts\n",
+			want: "pdt/b   <deleted>", errOut: "kubectl pipedream: watching again: it starts\n",
 		},
 		"the list is refused, and then not": {
 			answer: func(round int, m *misbehaving, w http.ResponseWriter, isWatch bool) bool {
@@ -374,7 +376,7 @@ func TestWatchOutlivesTrouble(t *testing.T) {
 				}
 				return isWatch
 			},
-			want: "b      <deleted>", errOut: "kubectl pipedream: watching again: it starts\n",
+			want: "pdt/b   <deleted>", errOut: "kubectl pipedream: watching again: it starts\n",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -395,7 +397,7 @@ func TestWatchOutlivesTrouble(t *testing.T) {
 			ctx, interrupt := context.WithCancel(t.Context())
 			out := &harness.Buffer{}
 			ended := make(chan said)
-			go func() { ended <- m.callWith(ctx, out, "status", "--watch") }()
+			go func() { ended <- m.callWith(ctx, out, "status", "--watch", "--kind=pdt") }()
 			harness.Eventually(t, "status --watch", func() string {
 				m.mu.Lock()
 				defer m.mu.Unlock()
@@ -434,9 +436,9 @@ func TestTextOfOthersCantSteerTheTerminal(t *testing.T) {
 func TestDoctorWarnsOfATokenWithoutStatus(t *testing.T) {
 	token := tokenOf("a")
 	token.Status = v1alpha1.PipedreamTokenStatus{}
-	c := &tokenCheck{now: func() time.Time { return serverTime }}
+	c := &objectsCheck{now: func() time.Time { return serverTime }}
 	want := "the operator has not said yet whether shop/a is Ready"
-	if got := c.evaluate(entry{token: token}); got.state != stateWarning || got.what != want {
+	if got := c.evaluate(entry{subject: tokenSubject{token}, kind: tokenKind}); got.state != stateWarning || got.what != want {
 		t.Errorf("it has found %v, want a warning %q", got, want)
 	}
 }
@@ -475,7 +477,10 @@ func TestAJustExpiredTokenIsSpokenOfWithoutNonsense(t *testing.T) {
 
 func TestAnEntryThatCantBeReadIsLeftOut(t *testing.T) {
 	m := newMisbehaving(t, "a")
-	m.answer = func(w http.ResponseWriter, _ *http.Request) bool {
+	m.answer = func(w http.ResponseWriter, r *http.Request) bool {
+		if path.Base(r.URL.Path) != tokenKind.resource.Resource {
+			return false
+		}
 		list := map[string]any{
 			"apiVersion": v1alpha1.SchemeGroupVersion.String(), "kind": tokenKind.name + "List", "metadata": map[string]any{"resourceVersion": "5"},
 			"items": []any{m.tokens["a"], map[string]any{
@@ -487,7 +492,7 @@ func TestAnEntryThatCantBeReadIsLeftOut(t *testing.T) {
 		return true
 	}
 	got := m.call(t, "status")
-	if got.code != 0 || !strings.Contains(got.out, "\na ") || !strings.Contains(got.errOut, "read PipedreamToken odd: ") {
+	if got.code != 0 || !strings.Contains(got.out, "\npdt/a ") || !strings.Contains(got.errOut, "read PipedreamToken odd: ") {
 		t.Errorf("it says\n%v", got)
 	}
 }

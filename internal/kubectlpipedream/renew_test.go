@@ -78,9 +78,10 @@ func TestRenewIsNotTakenInByAnotherRenewal(t *testing.T) {
 	p := w.newPlugin()
 	c, err := p.connect()
 	harness.Must(t, err)
-	r := &request{value: "now", now: w.token("orders")}
+	r := &request{value: "now"}
 	r.entry, err = c.get(t.Context(), tokenKind, w.namespace, "orders")
 	harness.Must(t, err)
+	r.now = r.entry
 	harness.Must(t, admin.Status().Update(t.Context(), other))
 	if isDone, err := (&renewal{plugin: p, cluster: c}).look(t.Context(), r); isDone || err != nil {
 		t.Errorf("it is done: %v (%v), though the Secret's token is for another request", isDone, err)

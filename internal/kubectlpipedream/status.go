@@ -18,30 +18,36 @@ import (
 
 // statusOptions are the flags of status.
 type statusOptions struct {
-	print         *genericclioptions.PrintFlags
-	selector      string
-	allNamespaces bool
-	noHeaders     bool
-	watch         bool
-	exitCode      bool
+	choiceOptions
+	print     *genericclioptions.PrintFlags
+	noHeaders bool
+	watch     bool
+	exitCode  bool
 }
 
 func newStatusCommand(p *plugin) *cobra.Command {
 	options := &statusOptions{print: genericclioptions.NewPrintFlags("")}
+	options.kinds = tokenKind.short + "," + accountKind.short
 	command := &cobra.Command{
-		Use:   "status [NAME...]",
-		Short: "Show whether the tokens work, the nearest expiry first",
-		Long: "Show whether the tokens work, the nearest expiry first.\n\n" +
-			"READY is Unknown when the status can't be true any more: by this machine's clock the token has expired.\n" +
-			"RENEWED is the outcome of the last attempt, and RENEWS when the next one is made.",
+		Use:   "status [NAME... | pda/NAME...]",
+		Short: "Show whether tokens and credentials work, and who must act, the nearest expiry first",
+		Long: "Show whether the tokens of PipedreamTokens and the credentials of PipedreamAccounts work, and who must act, the\n" +
+			"nearest expiry first. A kind that you may not read, or that the cluster does not know, is left out, and stderr\n" +
+			"says so.\n\n" +
+			"READY is Unknown when the status can't be true any more: by this machine's clock the token or the credentials have\n" +
+			"expired.\n" +
+			"LAST ATTEMPT is the outcome of the last renewal or fetch, and NEXT ATTEMPT when the next one is made.\n" +
+			"MUST ACT is short: `kubectl pipedream inspect` says more.",
 		Example: "  kubectl pipedream status --all-namespaces\n" +
-			"  kubectl pipedream status orders --watch\n" +
+			"  kubectl pipedream status pda/acme-slack --watch\n" +
+			"  kubectl pipedream status --kind pda\n" +
 			"  kubectl pipedream status orders --exit-code >/dev/null || echo 'no good token'",
 		ValidArgsFunction: completion{plugin: p}.names,
 		RunE: func(command *cobra.Command, arguments []string) error {
 			return status(command.Context(), p, options, arguments)
 		},
 	}
+	options.register(command, completion{plugin: p}, "Show these kinds only, separated by commas: pdt, pda. A name without a kind is of the first one.")
 	flags := command.Flags()
 	options.print.AddFlags(command)
 	flags.Lookup("output").Usage = "Output format. One of: (" + strings.Join(options.formats(), ", ") + ")."
@@ -60,16 +66,14 @@ func (o *statusOptions) formats() []string {
 	return append(o.print.AllowedFormats(), "wide")
 }
 
-func (o *statusOptions) validate(names []string) error {
+func (o *statusOptions) validate(chosen choice) error {
 	switch {
-	case len(names) > 0 && o.allNamespaces:
-		return usage("a PipedreamToken can't be named across all namespaces: leave out its name, or --all-namespaces")
-	case len(names) > 0 && o.selector != "":
-		return usage("name PipedreamTokens, or select them by --selector, not both")
+	case len(chosen.named) > 0 && o.selector != "":
+		return usage("name objects, such as %s, or select them by --selector, not both", prefixedNames())
 	case o.watch && o.exitCode:
 		return usage("--exit-code is of no use with --watch, which ends when it is interrupted; `kubectl wait` waits for a condition")
 	}
-	return checkSelector(o.selector)
+	return nil
 }
 
 // printer returns the printer for the output format, and whether the format is a table.
@@ -95,19 +99,19 @@ type listing struct {
 	plugin  *plugin
 	cluster *cluster
 	options *statusOptions
-	picked  selection
+	picked  []selection
 	show    *show
 }
 
 func status(ctx context.Context, p *plugin, options *statusOptions, arguments []string) error {
-	names, err := tokenKind.namesIn(arguments)
+	chosen, err := options.parse(arguments)
 	if err != nil {
 		return err
 	}
-	if err := options.validate(names); err != nil {
+	if err := options.validate(chosen); err != nil {
 		return err
 	}
-	show, err := newShow(p, options, names)
+	show, err := newShow(p, options, len(chosen.named) == 1)
 	if err != nil {
 		return err
 	}
@@ -115,11 +119,7 @@ func status(ctx context.Context, p *plugin, options *statusOptions, arguments []
 	if err != nil {
 		return err
 	}
-	picked := selection{kind: tokenKind, namespace: c.namespace, names: names, selector: options.selector}
-	if options.allNamespaces {
-		picked.namespace = ""
-	}
-	l := &listing{plugin: p, cluster: c, options: options, picked: picked, show: show}
+	l := &listing{plugin: p, cluster: c, options: options, picked: options.selections(chosen, c.namespace), show: show}
 	if options.watch {
 		return l.watch(ctx)
 	}
@@ -128,10 +128,10 @@ func status(ctx context.Context, p *plugin, options *statusOptions, arguments []
 
 // once shows the selected objects once.
 func (l *listing) once(ctx context.Context) error {
-	found, missing := l.cluster.pick(ctx, l.picked)
+	found, missing := l.plugin.pickAll(ctx, l.cluster, l.picked)
 	sortByExpiry(found)
 	if len(found) == 0 && missing == nil && l.show.isTable {
-		l.plugin.printError("there are no PipedreamTokens " + l.picked.where())
+		l.plugin.printError(nothingIn(l.picked))
 		return l.options.evaluate(found, l.plugin.Now())
 	}
 	if err := l.show.all(found); err != nil || missing != nil {
@@ -140,14 +140,26 @@ func (l *listing) once(ctx context.Context) error {
 	return l.options.evaluate(found, l.plugin.Now())
 }
 
+// nothingIn says that there are no objects of any of the selections.
+func nothingIn(picked []selection) string {
+	kinds := make([]*kind, 0, len(picked))
+	for _, one := range picked {
+		kinds = append(kinds, one.kind)
+	}
+	return "there are no " + pluralOf(kinds) + " " + picked[0].where()
+}
+
 // watch shows the selected objects, and then each change.
 func (l *listing) watch(ctx context.Context) error {
-	if len(l.picked.names) > 0 {
-		if _, missing := l.cluster.pick(ctx, l.picked); missing != nil {
+	for _, one := range l.picked {
+		if len(one.names) == 0 {
+			continue
+		}
+		if _, missing := l.cluster.pick(ctx, one); missing != nil {
 			return missing
 		}
 	}
-	err := (&follower{plugin: l.plugin, cluster: l.cluster, picked: l.picked, show: l.show}).follow(ctx)
+	err := newFollower(l.plugin, l.cluster, l.picked, l.show).follow(ctx)
 	if ctx.Err() == nil {
 		return err
 	}
@@ -180,9 +192,8 @@ func firstOf(errs ...error) error {
 	return nil
 }
 
-// show writes objects of a kind in the output format that the user has chosen.
+// show writes objects in the output format that the user has chosen.
 type show struct {
-	kind    *kind
 	printer printers.ResourcePrinter
 	isTable bool
 	// isOne is set when the user has named exactly one object. It is then printed without a list around it.
@@ -197,12 +208,12 @@ type flusher interface {
 	Flush() error
 }
 
-func newShow(p *plugin, options *statusOptions, names []string) (*show, error) {
+func newShow(p *plugin, options *statusOptions, isOne bool) (*show, error) {
 	printer, isTable, err := options.printer()
 	if err != nil {
 		return nil, err
 	}
-	s := &show{kind: tokenKind, printer: printer, isTable: isTable, isOne: len(names) == 1, now: p.Now, out: unbuffered{p.Out}}
+	s := &show{printer: printer, isTable: isTable, isOne: isOne, now: p.Now, out: unbuffered{p.Out}}
 	if isTable {
 		s.out = printers.GetNewTabWriter(p.Out)
 	}
@@ -212,7 +223,7 @@ func newShow(p *plugin, options *statusOptions, names []string) (*show, error) {
 // all shows all objects together.
 func (s *show) all(found []entry) error {
 	if s.isTable {
-		return s.table(table(s.kind, found, s.now()))
+		return s.table(table(found, s.now()))
 	}
 	if s.isOne && len(found) == 1 {
 		return s.printer.PrintObj(found[0].object, s.out)
@@ -229,7 +240,7 @@ func (s *show) all(found []entry) error {
 // changes shows changed or deleted objects, one after the other.
 func (s *show) changes(changed []entry, deleted bool) error {
 	if s.isTable {
-		shown := table(s.kind, changed, s.now())
+		shown := table(changed, s.now())
 		for i := range shown.Rows {
 			if deleted {
 				shown.Rows[i].Cells[1] = gone

@@ -79,6 +79,10 @@ func TestStatusIsRefusedWhenTheCallIsWrong(t *testing.T) {
 		"a bad selector":            {"status", "--selector=a==b=="},
 		"a bad selector to renew":   {"renew", "--selector=a==b=="},
 		"another kind":              {"status", "secret/orders"},
+		"no name":                   {"inspect", "pda/"},
+		"an unknown kind":           {"status", "--kind=pdt,secret"},
+		"no kind":                   {"renew", "--all", "--kind="},
+		"an account to verify":      {"verify", "pda/acme"},
 		"an unknown flag":           {"status", "--colour"},
 		"a log level":               {"status", "-v=9"},
 		"a log level at first":      {"-v=9", "status"},
@@ -100,29 +104,68 @@ func TestStatusIsRefusedWhenTheCallIsWrong(t *testing.T) {
 	}
 }
 
+// watching is a `status --watch` that runs.
+type watching struct {
+	*world
+	out       *harness.Buffer
+	interrupt func()
+	ended     chan said
+}
+
+func (w *world) watch(arguments ...string) *watching {
+	w.Helper()
+	ctx, interrupt := context.WithCancel(w.Context())
+	x := &watching{world: w, out: &harness.Buffer{}, interrupt: interrupt, ended: make(chan said)}
+	go func() { x.ended <- w.runWith(ctx, x.out, append([]string{"status", "--watch"}, arguments...)...) }()
+	return x
+}
+
+// wantLines waits until there are that many lines, and the last one begins as given.
+func (x *watching) wantLines(want int, last string) {
+	x.Helper()
+	harness.Eventually(x.T, "status --watch", func() string {
+		lines := strings.Split(strings.TrimSuffix(x.out.String(), "\n"), "\n")
+		if len(lines) < want || !strings.HasPrefix(lines[len(lines)-1], last) {
+			return fmt.Sprintf("it has %d lines, want %d:\n%s", len(lines), want, x.out.String())
+		}
+		return ""
+	})
+}
+
+// end interrupts the watch, and returns what it has said.
+func (x *watching) end() said {
+	x.interrupt()
+	return <-x.ended
+}
+
 func TestWatchShowsEachChange(t *testing.T) {
 	w := newWorld(t, "watch")
 	w.issued("orders")
-	ctx, interrupt := context.WithCancel(t.Context())
-	out := &harness.Buffer{}
-	ended := make(chan said)
-	go func() { ended <- w.runWith(ctx, out, "status", "--watch") }()
-	wantLines := func(want int) {
-		t.Helper()
-		harness.Eventually(t, "status --watch", func() string {
-			if got := strings.Count(out.String(), "\n"); got < want {
-				return fmt.Sprintf("it has %d lines, want %d:\n%s", got, want, out.String())
-			}
-			return ""
-		})
-	}
-	wantLines(2) // The headers, and orders.
+	x := w.watch()
+	x.wantLines(2, "pdt/orders ") // The headers, and orders.
 	w.create("stranded", withCredentials("nowhere"))
-	wantLines(3)
+	x.wantLines(3, "pdt/stranded ")
 	w.visit("stranded")
-	wantLines(4)
+	x.wantLines(4, "pdt/stranded ")
 	harness.Must(t, admin.Delete(t.Context(), w.token("stranded")))
-	wantLines(5)
-	interrupt()
-	w.wantGolden("status-watch", <-ended)
+	x.wantLines(5, "pdt/stranded ")
+	w.wantGolden("status-watch", x.end())
+}
+
+// TestWatchShowsEachChangeOfBothKinds changes objects of both kinds.
+func TestWatchShowsEachChangeOfBothKinds(t *testing.T) {
+	w := newWorld(t, "watch-kinds")
+	w.issued("orders")
+	w.fetched("acme")
+	x := w.watch()
+	x.wantLines(3, "pdt/orders ") // The headers, and both objects.
+	w.createAccount("lost")
+	x.wantLines(4, "pda/lost ")
+	w.create("stranded", withCredentials("nowhere"))
+	x.wantLines(5, "pdt/stranded ")
+	harness.Must(t, admin.Delete(t.Context(), w.account("lost")))
+	x.wantLines(6, "pda/lost ")
+	harness.Must(t, admin.Delete(t.Context(), w.token("stranded")))
+	x.wantLines(7, "pdt/stranded ")
+	w.wantGolden("status-watch-kinds", x.end())
 }

@@ -11,10 +11,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -36,6 +38,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/bearer"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller"
+	"github.com/pipedream-operator/pipedream-operator/internal/controller/account"
 	"github.com/pipedream-operator/pipedream-operator/internal/controller/token"
 	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
@@ -87,6 +92,7 @@ type world struct {
 	pipedream  *simulator.Simulator
 	address    string
 	reconciler *token.Reconciler
+	accounts   *account.Reconciler
 }
 
 func newWorld(t *testing.T, namespace string) *world {
@@ -111,6 +117,15 @@ func newWorld(t *testing.T, namespace string) *world {
 		Cache: admin, Client: admin, Events: events.NewFakeRecorder(1000), Clock: w.clock,
 		Pipedream: api, TokenRequests: requests, Verifications: verifications,
 		Metrics: token.NewMetrics(t.Context(), token.MetricsOptions{Cache: admin, Clock: w.clock}),
+	}
+	dispatcher := &controller.Dispatcher{}
+	w.accounts = &account.Reconciler{
+		Cache: admin, Client: admin, Events: events.NewFakeRecorder(1000), Clock: w.clock, Pipedream: api,
+		Requests: dispatcher.NewProjects(throttle.ProjectsOptions{PerSecond: 100, Burst: 100, InFlight: 4, Now: w.clock.Now}),
+		Bearers: dispatcher.NewBearers(bearer.Options{
+			Limiter: requests, Issue: api.Issue, Scopes: []string{"connect:accounts:read"}, Now: w.clock.Now,
+		}),
+		Metrics: account.NewMetrics(t.Context(), account.MetricsOptions{Cache: admin, Clock: w.clock}),
 	}
 	w.createSecret("credentials", map[string]string{"client_id": clientID, "client_secret": clientSecret})
 	return w
@@ -161,7 +176,8 @@ func (w *world) visit(name string) {
 	harness.Must(w.T, err)
 }
 
-// operate has the operator work, a second in a few milliseconds, until the test ends.
+// operate has the operator work, a second in a few milliseconds, until the test ends. Names of PipedreamAccounts
+// have the prefix pda/.
 func (w *world) operate(names ...string) {
 	w.Helper()
 	ctx, cancel := context.WithCancel(w.Context())
@@ -171,6 +187,10 @@ func (w *world) operate(names ...string) {
 			w.pass(time.Second)
 			for _, name := range names {
 				// A cancelled visit fails; others are made again.
+				if account, ok := strings.CutPrefix(name, "pda/"); ok {
+					_, _ = w.accounts.Reconcile(ctx, ctrl.Request{NamespacedName: w.key(account)})
+					continue
+				}
 				_, _ = w.reconciler.Reconcile(ctx, ctrl.Request{NamespacedName: w.key(name)})
 			}
 		}
@@ -251,21 +271,29 @@ func (w *world) runWith(ctx context.Context, out *harness.Buffer, arguments ...s
 	return got
 }
 
-// letLook lets the user looker do what the role pipedreamtoken-view allows, and nothing
-// else.
+// letLook lets the user looker do what the roles pipedreamtoken-view and pipedreamaccount-view allow, and nothing
+// else. The user token-looker may do what the first of them allows.
 func (w *world) letLook() {
 	w.Helper()
-	const user = "looker"
 	content := harness.MustRead(w.T, "config", "rbac", "aggregated_roles.yaml")
-	clusterRole := &rbacv1.ClusterRole{} // The first one.
-	harness.Must(w.T, yaml.NewYAMLOrJSONDecoder(bytes.NewReader(content), 4096).Decode(clusterRole))
-	meta := metav1.ObjectMeta{Namespace: w.namespace, Name: user}
-	harness.Must(w.T, admin.Create(w.Context(), &rbacv1.Role{ObjectMeta: meta, Rules: clusterRole.Rules}))
-	harness.Must(w.T, admin.Create(w.Context(), &rbacv1.RoleBinding{
-		ObjectMeta: meta,
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: user},
-		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}},
-	}))
+	for decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(content), 4096); ; {
+		role := &rbacv1.ClusterRole{}
+		if err := decoder.Decode(role); errors.Is(err, io.EOF) {
+			return
+		} else if harness.Must(w.T, err); !strings.HasSuffix(role.Name, "-view") {
+			continue
+		}
+		subjects := []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "looker"}}
+		if role.Name == "pipedreamtoken-view" {
+			subjects = append(subjects, rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "token-looker"})
+		}
+		meta := metav1.ObjectMeta{Namespace: w.namespace, Name: role.Name}
+		harness.Must(w.T, admin.Create(w.Context(), &rbacv1.Role{ObjectMeta: meta, Rules: role.Rules}))
+		harness.Must(w.T, admin.Create(w.Context(), &rbacv1.RoleBinding{
+			ObjectMeta: meta, Subjects: subjects,
+			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: role.Name},
+		}))
+	}
 }
 
 // newPlugin returns a plugin whose flags name the world's namespace.
@@ -297,11 +325,7 @@ func (w *world) secrets() []string {
 	harness.Must(w.T, admin.List(w.Context(), list, client.InNamespace(w.namespace)))
 	var secrets []string
 	for i := range list.Items {
-		for _, key := range []string{"client_secret", "access_token", "token"} {
-			value := list.Items[i].Data[key]
-			if len(value) == 0 {
-				continue
-			}
+		for _, value := range hiddenIn(&list.Items[i]) {
 			secrets = append(secrets, string(value), hex.EncodeToString(value),
 				base64.StdEncoding.EncodeToString(value), base64.RawURLEncoding.EncodeToString(value))
 			if parts := strings.Split(string(value), "."); len(parts) == 3 {
@@ -312,9 +336,24 @@ func (w *world) secrets() []string {
 	return secrets
 }
 
+// hiddenIn returns the values of a Secret that nobody must see: of a Secret of a PipedreamAccount all but the
+// expiry and short ones, which occur everywhere.
+func hiddenIn(secret *corev1.Secret) [][]byte {
+	isOfAccount := strings.HasPrefix(secret.Annotations[v1alpha1.OwnerAnnotation], v1alpha1.KindPipedreamAccount+"/")
+	var hidden [][]byte
+	for key, value := range secret.Data {
+		isHidden := slices.Contains([]string{"client_secret", "access_token", "token"}, key) ||
+			isOfAccount && key != "expires_at" && len(value) > 5
+		if isHidden && len(value) > 0 {
+			hidden = append(hidden, value)
+		}
+	}
+	return hidden
+}
+
 var (
 	times    = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
-	versions = regexp.MustCompile(`((resourceVersion|uid|clientSecretResourceVersion)"?: )"?[-0-9a-f]+"?`)
+	versions = regexp.MustCompile(`(\b(resourceVersion|uid|clientSecretResourceVersion|referencedSecretResourceVersion)"?: )"?[-0-9a-f]+"?`)
 )
 
 // wantGolden compares what was said with testdata. Times are shown as distances from

@@ -50,3 +50,27 @@ func TestSuspended(t *testing.T) {
 	w.visit("orders")
 	w.wantGolden("status-suspended-expired", w.run("status", "--exit-code"))
 }
+
+// TestSuspendedAccounts asks each command about PipedreamAccounts that are suspended.
+func TestSuspendedAccounts(t *testing.T) {
+	w := newWorld(t, "suspended-accounts")
+	suspend := func(account *v1alpha1.PipedreamAccount) { account.Spec.Suspend = true }
+	w.fetched("acme")
+	w.connect("apn_keys", isKeys)
+	w.createAccount("keys")
+	w.visitAccount("keys")
+	w.createAccount("empty", suspend)
+	w.visitAccount("empty")
+	for _, name := range []string{"acme", "keys"} {
+		change(w, w.account(name), suspend)
+		w.visitAccount(name)
+	}
+	w.wantGolden("status-suspended-accounts", w.run("status"))
+	w.wantGolden("inspect-suspended-account", w.run("inspect", "pda/acme"))
+	w.letLook()
+	w.examine("doctor-suspended-accounts", 0, "--namespace=suspended-accounts", "--as=looker")
+	got := w.run("renew", "pda/acme", "--wait", "--timeout=1h")
+	if got.code != exitNo || !strings.Contains(got.errOut, "acme not fetched: Suspended: `spec.suspend` is true") {
+		t.Errorf("renew says\n%v", got)
+	}
+}

@@ -6,6 +6,7 @@ package kubectlpipedream
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -25,38 +26,43 @@ type targetSecret struct {
 	problem string
 }
 
-// readNamed reads the one PipedreamToken that the arguments name, and its Secret.
-func (p *plugin) readNamed(ctx context.Context, arguments []string) (found entry, target targetSecret, err error) {
-	names, err := tokenKind.namesIn(arguments)
+// readNamed reads the one object that the arguments name, and its Secret. A name alone is of the first kind; an
+// object must be of one of the kinds.
+func (p *plugin) readNamed(ctx context.Context, arguments []string, kinds ...*kind) (found entry, target targetSecret, err error) {
+	named, err := referencesIn(arguments, kinds[0])
 	if err != nil {
 		return entry{}, targetSecret{}, err
+	}
+	if one := named[0]; !slices.Contains(kinds, one.kind) {
+		return entry{}, targetSecret{}, usage("%q is a %s, and this command is for %s", arguments[0], one.kind.name, pluralOf(kinds))
 	}
 	c, err := p.connect()
 	if err != nil {
 		return entry{}, targetSecret{}, err
 	}
-	if found, err = c.get(ctx, tokenKind, c.namespace, names[0]); err != nil {
+	all, err := c.pick(ctx, selection{kind: named[0].kind, namespace: c.namespace, names: []string{named[0].name}})
+	if err != nil {
 		return entry{}, targetSecret{}, err
 	}
-	target, err = c.readTarget(ctx, found.token)
-	return found, target, err
+	target, err = c.readTarget(ctx, all[0])
+	return all[0], target, err
 }
 
-// readTarget reads the Secret of a PipedreamToken. It returns no error if the Secret does not exist or the
-// user may not read it; problem then says why.
-func (c *cluster) readTarget(ctx context.Context, token *v1alpha1.PipedreamToken) (targetSecret, error) {
-	secret, err := c.kube.CoreV1().Secrets(token.Namespace).Get(ctx, token.TargetName(), metav1.GetOptions{})
+// readTarget reads the Secret of an object. It returns no error if the Secret does not exist or the user may not
+// read it; problem then says why.
+func (c *cluster) readTarget(ctx context.Context, owner entry) (targetSecret, error) {
+	secret, err := c.kube.CoreV1().Secrets(owner.GetNamespace()).Get(ctx, owner.TargetName(), metav1.GetOptions{})
 	switch {
 	case apierrors.IsForbidden(err):
-		return targetSecret{problem: "you may not read Secrets in namespace " + token.Namespace}, nil
+		return targetSecret{problem: "you may not read Secrets in namespace " + owner.GetNamespace()}, nil
 	case apierrors.IsNotFound(err):
 		return targetSecret{problem: "it does not exist"}, nil
 	case err != nil:
-		return targetSecret{}, fmt.Errorf("read Secret %s: %w", token.TargetName(), err)
+		return targetSecret{}, fmt.Errorf("read Secret %s: %w", owner.TargetName(), err)
 	}
 	target := targetSecret{secret: secret}
-	if !ownedsecret.BelongsTo(secret, token) {
-		target.problem = "it is not this PipedreamToken's"
+	if !ownedsecret.BelongsTo(secret, owner) {
+		target.problem = "it is not this " + owner.kind.name + "'s"
 	}
 	return target, nil
 }

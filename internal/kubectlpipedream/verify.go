@@ -32,7 +32,7 @@ func newVerifyCommand(p *plugin) *cobra.Command {
 			"Exit codes: 0 accepted; 3 refused; 4 the answer, or the lack of one, says nothing about the token.",
 		Example:           "  kubectl pipedream verify orders",
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: completion{plugin: p}.name,
+		ValidArgsFunction: completion{plugin: p}.token,
 		RunE: func(command *cobra.Command, arguments []string) error {
 			return (&verification{plugin: p, options: options}).run(command.Context(), arguments)
 		},
@@ -53,14 +53,18 @@ func (v *verification) run(ctx context.Context, arguments []string) error {
 	if err != nil {
 		return err
 	}
-	found, target, err := v.plugin.readNamed(ctx, arguments)
+	found, target, err := v.plugin.readNamed(ctx, arguments, tokenKind)
 	if err != nil {
 		return err
 	}
-	if err := v.options.check(found.token, target, api.Address()); err != nil {
+	token, ok := found.subject.(tokenSubject)
+	if !ok {
+		return fmt.Errorf("%s is no PipedreamToken", found.fullName())
+	}
+	if err := v.options.check(token.PipedreamToken, target, api.Address()); err != nil {
 		return err
 	}
-	trial := v.options.trial(found.token, target)
+	trial := v.options.trial(token.PipedreamToken, target)
 	outcome, err := api.Verify(ctx, target.token(), trial)
 	if outcome == pipedream.Refused && !trial.CanList() {
 		v.plugin.print("%s not known: %s answers 401, which says nothing about the current token: its scopes may list neither the project's accounts (connect:accounts:read) "+
@@ -101,11 +105,11 @@ func (v *verification) report(found entry, address string, outcome pipedream.Ver
 	name := found.fullName()
 	switch outcome {
 	case pipedream.Accepted:
-		v.plugin.print("%s accepted: %s serves requests with the current token, which expires %s", name, address, moment(found.token.Status.ExpirationTime, v.plugin.Now()))
+		v.plugin.print("%s accepted: %s serves requests with the current token, which expires %s", name, address, moment(found.facts().expirationTime, v.plugin.Now()))
 		return nil
 	case pipedream.Refused:
 		v.plugin.print("%s refused: %s answers 401 to the current token: it was revoked, has expired, or may not list the project's accounts. "+
-			"`kubectl pipedream renew %s --namespace %s --wait` gets a new one", name, address, found.token.Name, found.token.Namespace)
+			"`kubectl pipedream renew %s --namespace %s --wait` gets a new one", name, address, found.GetName(), found.GetNamespace())
 		return &verdict{code: exitNo}
 	case pipedream.Inconclusive:
 	}
