@@ -47,6 +47,7 @@ type probeOptions struct {
 	clientSecretKey string
 	project         string
 	environment     string
+	account         string
 	output          string
 	yes             bool
 }
@@ -58,13 +59,15 @@ func newProbeCommand(p *plugin) *cobra.Command {
 		Short: "Ask Pipedream's API what its documentation does not say, with an OAuth client of yours",
 		Long: "Ask Pipedream's API what its documentation does not say, and show whether the answers are as the operator\n" +
 			"assumes. The report has no token, no ID, no secret and no text of an answer: it can be published.\n\n" +
+			"With --account, it also asks for the credentials of this account. The report has the names of well-known fields\n" +
+			"and the forms of values, and no value.\n\n" +
 			"This issues up to four tokens, and revokes them in the end. Use an OAuth client that nothing else uses: if\n" +
 			"Pipedream ends the earlier tokens of a client when it issues a new one, this ends them.\n\n" +
 			"The credentials are in the Secret that --client-secret names, or else in the environment variables\n" +
 			clientIDVariable + " and " + clientSecretVariable + ". Without --client-secret, no cluster is needed.\n\n" +
 			"Exit codes: 0 all assumptions hold or are unknown; 3 an assumption does not hold.",
 		Example: "  kubectl pipedream probe --client-secret pipedream-probe --namespace shop\n" +
-			"  kubectl pipedream probe --project proj_abc123 --yes --output json",
+			"  kubectl pipedream probe --project proj_abc123 --account apn_abc123 --yes --output json",
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(command *cobra.Command, _ []string) error {
@@ -83,6 +86,7 @@ func (o *probeOptions) register(command *cobra.Command, complete completion) {
 	flags.StringVar(&o.clientSecretKey, "client-secret-key", defaultClientSecretKey, "The key of the client secret in this Secret.")
 	flags.StringVar(&o.project, "project", "", "A project of the client's workspace. When absent, the listing of accounts is not asked for.")
 	flags.StringVar(&o.environment, "environment", string(v1alpha1.EnvironmentProduction), "With --project: the environment to list accounts of.")
+	flags.StringVar(&o.account, "account", "", "With --project: the ID of an account of it. The account is asked for with its credentials. When absent, no credentials are asked for.")
 	flags.StringVarP(&o.output, "output", "o", "", "Output format. One of: (json).")
 	flags.BoolVarP(&o.yes, "yes", "y", false, "Do not ask for confirmation.")
 	fixed := func(values ...string) cobra.CompletionFunc {
@@ -93,6 +97,7 @@ func (o *probeOptions) register(command *cobra.Command, complete completion) {
 		"environment":   fixed(string(v1alpha1.EnvironmentDevelopment), string(v1alpha1.EnvironmentProduction)),
 		"output":        fixed(formatJSON),
 		"project":       cobra.NoFileCompletions,
+		"account":       cobra.NoFileCompletions,
 	} {
 		if err := command.RegisterFlagCompletionFunc(flag, values); err != nil {
 			panic(err) // The flag does not exist.
@@ -107,6 +112,10 @@ func (o *probeOptions) validate(p *plugin) error {
 		return usage("--output=%s: there is %s", o.output, formatJSON)
 	case environment != v1alpha1.EnvironmentProduction && environment != v1alpha1.EnvironmentDevelopment:
 		return usage("--environment must be %s or %s", v1alpha1.EnvironmentProduction, v1alpha1.EnvironmentDevelopment)
+	case o.account != "" && o.project == "":
+		return usage("--account needs --project")
+	case o.account != "" && !pipedream.IsAccountID(o.account):
+		return usage("--account takes the ID of an account, such as apn_abc123: letters, digits, _ and -, at most 64 of them")
 	case !o.yes && !isTerminal(p.In):
 		return usage("there is no terminal to ask for confirmation on: add --yes")
 	}
@@ -142,7 +151,7 @@ func runProbe(ctx context.Context, p *plugin, options *probeOptions) error {
 	if sender.credentials, source, err = options.credentials(ctx, p); err != nil {
 		return err
 	}
-	_, _ = fmt.Fprintln(p.ErrOut, cleanLines(announcement(sender.api.Address(), source, options.project != "")))
+	_, _ = fmt.Fprintln(p.ErrOut, cleanLines(announcement(sender.api.Address(), source, options)))
 	if !options.yes {
 		if err := confirm(ctx, p.In, p.ErrOut); err != nil {
 			return err
@@ -167,19 +176,23 @@ func runProbe(ctx context.Context, p *plugin, options *probeOptions) error {
 }
 
 // announcement says what the command is going to do.
-func announcement(address, source string, hasProject bool) string {
-	usual, listings := usualRequests, "a listing of at most one account and one of at most one project"
-	if !hasProject {
-		usual, listings = usualRequestsWithoutProject, "a listing of at most one project"
+func announcement(address, source string, options *probeOptions) string {
+	usual, asked := usualRequestsWithoutProject, "a listing of at most one project"
+	if options.project != "" {
+		usual, asked = usualRequests, "a listing of at most one account, one of at most one project, and a made-up account"
+	}
+	if options.account != "" {
+		usual = usualRequestsWithAccount
+		asked += ".\n    It asks for the account that --account names, with its credentials, four times"
 	}
 	return fmt.Sprintf(`This sends requests to %s with the OAuth client %s:
   - It issues 3 access tokens, with the scopes %s or %s.
   - It asks for a token with a made-up client secret, and for one with a made-up scope. The latter may issue a 4th token.
-  - With these tokens, and with a made-up one, it asks for %s. It shows nothing of them.
+  - With these tokens, and with a made-up one, it asks for %s. It shows the form of the answers, and nothing of them.
   - In the end it revokes the tokens that it has issued. If one can't be revoked, it is valid until it expires.
 These are usually %d requests and at most %d, half a second apart or more. It stops at the first answer that asks for fewer (429).
 Use an OAuth client that nothing else uses: if a new token ends the client's earlier tokens, or is one of them, this ends them.
-`, address, source, accountsListing.scope, projectsListing.scope, listings, usual, maxRequests)
+`, address, source, accountsListing.scope, projectsListing.scope, asked, usual, maxRequests)
 }
 
 // cleanLines makes a text of several lines safe for a terminal.

@@ -39,8 +39,8 @@ const (
 type probeWorld struct {
 	*world
 	mu sync.Mutex
-	// tokens are the tokens in the answers of the API.
-	tokens []string
+	// tokens are the tokens in the answers of the API, and credentials the values in the credentials of accounts.
+	tokens, credentials []string
 	// onRequest is called before each request with its number, from 1 on.
 	onRequest func(number int)
 	requests  int
@@ -78,17 +78,14 @@ func (p *probeWorld) serve(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	if r.URL.Path != "/v1/oauth/token" {
-		p.pipedream.ServeHTTP(w, r)
-		return
-	}
 	recorded := httptest.NewRecorder()
 	recorded.Header().Set("Date", w.Header().Get("Date"))
 	p.pipedream.ServeHTTP(recorded, r) // It panics to cut the connection.
+	p.noteCredentials(recorded.Body.Bytes())
 	var answer struct {
 		AccessToken string `json:"access_token"`
 	}
-	if json.Unmarshal(recorded.Body.Bytes(), &answer) == nil && answer.AccessToken != "" {
+	if r.URL.Path == "/v1/oauth/token" && json.Unmarshal(recorded.Body.Bytes(), &answer) == nil && answer.AccessToken != "" {
 		p.mu.Lock()
 		p.tokens = append(p.tokens, answer.AccessToken)
 		p.mu.Unlock()
@@ -142,19 +139,25 @@ func (p *probeWorld) probeWith(ctx context.Context, arguments ...string) said {
 	return got
 }
 
-// wantNoSecret fails if a call shows a token or a part of one, a client secret, an ID, or text of an answer.
-func (p *probeWorld) wantNoSecret(got said) {
-	p.Helper()
-	hidden := []string{clientID, clientSecret, probeProject, leak, "o_Simu1at", madeUp}
+// hidden returns what nobody must see: tokens and parts of them, credentials, client secrets, IDs, and text of an
+// answer.
+func (p *probeWorld) hidden() []string {
 	p.mu.Lock()
+	defer p.mu.Unlock()
+	hidden := append([]string{clientID, clientSecret, probeProject, probeAccount, endUser, "leakyapp", leak, "o_Simu1at", madeUp, madeUpAccount}, p.credentials...)
 	for _, token := range p.tokens {
 		hidden = append(hidden, token)
 		if parts := strings.Split(token, "."); len(parts) == 3 && len(parts[1]) > len(leak) {
 			hidden = append(hidden, parts[1:]...)
 		}
 	}
-	p.mu.Unlock()
-	for _, one := range hidden {
+	return hidden
+}
+
+// wantNoSecret fails if a call shows what nobody must see.
+func (p *probeWorld) wantNoSecret(got said) {
+	p.Helper()
+	for _, one := range p.hidden() {
 		if strings.Contains(got.out+got.errOut, one) {
 			p.Errorf("it shows %q:\n%v", one, got)
 		}
@@ -329,7 +332,7 @@ func TestProbeOfEachReading(t *testing.T) {
 
 		"headers about rate limits": {
 			set:  fault(simulator.Fault{Endpoint: simulator.EndpointToken, Headers: map[string]string{"X-RateLimit-Limit": "60", "X-RateLimit-Remaining": leak, "X-Other": leak}}),
-			want: map[string]probed{"rate-limits": {holdsYes, "token requests: X-RateLimit-Limit 60, X-RateLimit-Remaining (not a number); listings: none; revocations: none"}},
+			want: map[string]probed{"rate-limits": {holdsYes, "token requests: X-RateLimit-Limit 60, X-RateLimit-Remaining (not a number); listings: none; accounts: none; revocations: none"}},
 		},
 		"a server that is out of order": {
 			set:  fault(simulator.Fault{Endpoint: simulator.EndpointProjects, Status: 502, Body: "<html>" + leak}),

@@ -119,7 +119,7 @@ func describeSkew(skew time.Duration) string {
 func (a probeAnswers) describeHTTP(s *probeSender) {
 	a.set("http-version", strings.Join(s.protocols, ", "), holdsYes)
 	var found []string
-	for _, kind := range []string{tokenRequests, listings, revocations} {
+	for _, kind := range []string{tokenRequests, listings, accountRequests, revocations} {
 		if headers, ok := s.rateLimits[kind]; ok {
 			found = append(found, kind+": "+describeRateLimits(headers))
 		}

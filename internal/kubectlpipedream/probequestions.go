@@ -16,8 +16,9 @@ import (
 
 const (
 	// usualRequests is the number of requests to an API that is as the operator assumes.
-	usualRequests               = 16
+	usualRequests               = 17
 	usualRequestsWithoutProject = 13
+	usualRequestsWithAccount    = 21
 )
 
 // The values that the command makes up. The API must not know them.
@@ -86,6 +87,7 @@ func (p *probe) run(ctx context.Context, source string) error {
 	p.askWhenKnown(ctx)
 	p.askSecond(ctx)
 	p.askListings(ctx)
+	p.askAccounts(ctx)
 	p.askRevocation(ctx)
 	p.askUnknownScope(ctx)
 	p.sender.end(ctx) // Before a wrong secret is sent: the API could lock the client, and then revoke nothing.
@@ -147,6 +149,9 @@ func (p *probe) askWhenKnown(ctx context.Context) {
 	if p.first == nil {
 		p.answers.set("new-token", p.withoutFirst, holdsUnknown)
 		p.answers.set(with, p.withoutFirst, holdsUnknown)
+		if p.main.needsProject {
+			p.describeListing(reply{skipped: p.withoutFirst})
+		}
 		return
 	}
 	r := p.poll(ctx, p.first.token, p.first.known, knownOffsets, func(r reply) bool { return !mayBeUnknown(r) })
@@ -192,6 +197,9 @@ func (p *probe) trial(l probeListing) pipedream.Trial {
 func (p *probe) answerListing(l probeListing, r reply) {
 	name := l.name + "-with-scope"
 	isAboutProject := r.status() == http.StatusForbidden || r.status() == http.StatusNotFound
+	if l.needsProject {
+		p.describeListing(r)
+	}
 	switch {
 	case l.needsProject && isAboutProject:
 		p.answers.set(name, r.String()+" (is --project right?)", holdsUnknown)

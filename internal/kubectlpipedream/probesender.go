@@ -21,7 +21,7 @@ const (
 	// probeSpacing is the minimum time between two requests.
 	probeSpacing = 500 * time.Millisecond
 	// maxRequests is the maximum number of requests.
-	maxRequests = 24
+	maxRequests = 30
 	// maxUnanswered is the number of requests without an answer after which no more questions are asked.
 	maxUnanswered = 2
 	// endTimeout is the time after which none of the last revocations is begun.
@@ -119,9 +119,10 @@ type probeSender struct {
 
 // The kinds of requests, as the report names them.
 const (
-	tokenRequests = "token requests"
-	listings      = "listings"
-	revocations   = "revocations"
+	tokenRequests   = "token requests"
+	listings        = "listings"
+	accountRequests = "accounts"
+	revocations     = "revocations"
 )
 
 // observe takes the description of an answer.
