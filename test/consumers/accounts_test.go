@@ -60,7 +60,7 @@ func (p *pod) refresh(app string) {
 	api, issued := p.client("connect:accounts:read")
 	fetched, err := api.Account(p.Context(), issued.AccessToken, pipedream.AccountQuery{
 		ProjectID: example.Spec.ProjectID, Environment: "production",
-		ExternalUserID: example.Spec.ExternalUserID, App: string(example.Spec.App),
+		ExternalUserID: example.Spec.ExternalUserID, App: example.Spec.App,
 	})
 	harness.Must(p.T, err)
 	values := secrettemplate.Values{}
