@@ -41,6 +41,7 @@ run: build ## Run the manager on this machine, against the cluster of your kubec
 .PHONY: test
 test: control-plane bin/helm ## Run all tests, with the race detector, on a real etcd and kube-apiserver.
 	KUBEBUILDER_ASSETS="$$(hack/cluster/control-plane)" go test -race -shuffle=on -timeout=30m ./...
+	go -C hack/crds test -race -shuffle=on ./...
 
 .PHONY: test-argocd
 test-argocd: ## Test recorded objects with Argo CD's own code. The first time it compiles for minutes.
@@ -104,12 +105,12 @@ manifests: ## Generate the CRDs and the RBAC rules, and copy files into the char
 lint: ## Run the linters: golangci-lint on all code, kube-api-linter on the API's types.
 	$(LINT) run
 	$(LINT) run --config=.golangci-kal.yml ./api/...
-	for module in hack/release test/argocd; do \
+	for module in hack/crds hack/release test/argocd; do \
 		(cd $$module && go tool -modfile=../../hack/tools/go.mod golangci-lint-kube-api-linter run --config=../../.golangci.yml) || exit; \
 	done
 
 .PHONY: verify
-verify: ## Check that the generated files are up to date, that go.mod is tidy, and that the linters find nothing.
+verify: ## Check that generated files and go.mod are up to date, that no CRD breaks its users, and that the linters find nothing.
 	hack/verify
 
 .PHONY: control-plane
