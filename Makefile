@@ -102,7 +102,8 @@ manifests: ## Generate the CRDs and the RBAC rules, and copy files into the char
 	cp config/prometheus/rule.yaml config/prometheus/dashboard.json charts/pipedream-operator/files/
 
 .PHONY: lint
-lint: ## Run the linters: golangci-lint on all code, kube-api-linter on the API's types.
+lint: ## Run the linters: golangci-lint on all code, kube-api-linter on the API's types, actionlint and shellcheck on the rest.
+	hack/workflows/check
 	$(LINT) run
 	$(LINT) run --config=.golangci-kal.yml ./api/...
 	for module in hack/crds hack/release test/argocd; do \
@@ -112,6 +113,11 @@ lint: ## Run the linters: golangci-lint on all code, kube-api-linter on the API'
 .PHONY: verify
 verify: ## Check that generated files and go.mod are up to date, that no CRD breaks its users, and that the linters find nothing.
 	hack/verify
+
+.PHONY: vulncheck
+vulncheck: ## Look for known vulnerabilities in the code that is used. Needs https://vuln.go.dev, or ARGS=-db=URL.
+	$(TOOL) govulncheck $(ARGS) ./...
+	$(TOOL) govulncheck $(ARGS) -C hack/release ./...
 
 .PHONY: control-plane
 control-plane: ## Put etcd, kube-apiserver, kube-controller-manager and kubectl into bin/k8s. The first time takes minutes.
@@ -182,7 +188,11 @@ release: control-plane bin/helm ## Write the files of a release into dist/: inst
 
 .PHONY: publish
 publish: ## Push the images of dist/ to IMAGE's registry, and the chart to CHARTS. VERSION=v1.2.3
-	@VERSION=$(VERSION) IMAGE=$(IMAGE) DIST="$(DIST)" CHARTS=$(CHARTS) HELM_PUSH_ARGS="$(HELM_PUSH_ARGS)" hack/release/publish
+	@VERSION=$(VERSION) IMAGE=$(IMAGE) DIST="$(DIST)" CHARTS=$(CHARTS) DIGESTS="$(DIGESTS)" HELM_PUSH_ARGS="$(HELM_PUSH_ARGS)" hack/release/publish
+
+.PHONY: sign
+sign: ## Sign checksums, images and chart with cosign, in GitHub Actions only. DIGESTS is the file that make publish wrote.
+	@DIST="$(DIST)" DIGESTS="$(DIGESTS)" SIGN_ARGS="$(SIGN_ARGS)" hack/release/sign
 
 .PHONY: test-release
 test-release: control-plane bin/helm ## Make a release twice, compare the two, and push it to a registry on this machine.
