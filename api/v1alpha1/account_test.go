@@ -105,19 +105,25 @@ func TestTheColumnsOfKubectlGetForAccounts(t *testing.T) {
 func TestAccountsThatAreAccepted(t *testing.T) {
 	t.Parallel()
 	client := `"clientSecretRef":{"name":"pipedream-oauth-client"},"projectID":"proj_abc123"`
+	apiKey := `{"apiKeyRef":{"name":"pipedream-api-key"},"accountID":"apn_WYhMlrz"`
 	tests := map[string]string{
 		"by its ID":              accountSpec(``),
 		"by its ID, with an app": accountSpec(`,"app":"google_sheets"`),
 		"by its user and app":    `{` + client + `,"externalUserID":"Acme Ltd/ü@example.com","app":"slack"}`,
 		"the longest texts": `{` + client + `,"externalUserID":"` + strings.Repeat("u", 250) + `","app":"` + strings.Repeat("a", 128) + `",
 			"environment":"development"}`,
-		"the longest ID":           `{` + client + `,"accountID":"` + strings.Repeat("a", 64) + `"}`,
-		"an ID of digits":          `{` + client + `,"accountID":"1234"}`,
-		"the shortest interval":    accountSpec(`,"fetchIntervalSeconds":30`),
-		"the longest interval":     accountSpec(`,"fetchIntervalSeconds":86400`),
-		"fetched before expiry":    accountSpec(`,"fetchPolicy":"BeforeExpiry"`),
-		"fetched at each refresh":  accountSpec(`,"fetchPolicy":"EachRefresh","fetchIntervalSeconds":30`),
-		"suspended":                accountSpec(`,"suspend":true`),
+		"the longest ID":                          `{` + client + `,"accountID":"` + strings.Repeat("a", 64) + `"}`,
+		"an ID of digits":                         `{` + client + `,"accountID":"1234"}`,
+		"the shortest interval":                   accountSpec(`,"fetchIntervalSeconds":30`),
+		"the longest interval":                    accountSpec(`,"fetchIntervalSeconds":86400`),
+		"fetched before expiry":                   accountSpec(`,"fetchPolicy":"BeforeExpiry"`),
+		"fetched at each refresh":                 accountSpec(`,"fetchPolicy":"EachRefresh","fetchIntervalSeconds":30`),
+		"suspended":                               accountSpec(`,"suspend":true`),
+		"with an API key":                         apiKey + `}`,
+		"with an API key, an app and a workspace": apiKey + `,"app":"slack","workspaceID":"o_abc123"}`,
+		"the shortest and the longest texts about an API key": `{"apiKeyRef":{"name":"k","key":"` + strings.Repeat("k", 253) + `"},"accountID":"a",
+			"workspaceID":"o_` + strings.Repeat("a", 62) + `"}`,
+		"the shortest workspace":   apiKey + `,"workspaceID":"o_1"}`,
 		"a template":               accountSpec(`,"secret":{"data":{"SLACK_TOKEN":"{{ .Credentials.oauth_access_token }}","app":"{{ .App }}"}}`),
 		"a registry's credentials": accountSpec(`,"secret":{"type":"kubernetes.io/dockerconfigjson","data":{".dockerconfigjson":"{{ .Credentials.x }}"}}`),
 	}
@@ -185,15 +191,43 @@ func TestAnotherAccountOfTheSameObjectIsAccepted(t *testing.T) {
 	}
 }
 
+// TestAnAccountChangesBetweenAClientAndAKey changes how Pipedream is asked, there and back.
+func TestAnAccountChangesBetweenAClientAndAKey(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t)
+	changed := createAccount(t, namespace, accountNamed("slack", accountSpec("")))
+	before := changed.Spec
+	for _, spec := range []v1alpha1.PipedreamAccountSpec{
+		{APIKeyRef: v1alpha1.APIKeyReference{Name: "pipedream-api-key"}, WorkspaceID: "o_abc123", AccountID: "apn_WYhMlrz"}, before,
+	} {
+		changed.Spec = spec
+		content, err := request(t, http.MethodPut, accountsIn(namespace)+"/slack", encode(t, changed))
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed = accountOf(t, content)
+		if diff := cmp.Diff(spec, changed.Spec); diff != "" {
+			t.Errorf("the spec that is stored (-want +got):\n%s", diff)
+		}
+	}
+}
+
 func TestWhatAbsentFieldsOfAnAccountMean(t *testing.T) {
 	t.Parallel()
 	account := accountOf(t, []byte(accountNamed("slack", accountSpec(""))))
 	named := accountOf(t, []byte(accountNamed("slack", accountSpec(`,"fetchPolicy":"EachRefresh","secret":{"name":"slack-credentials","type":"example.com/slack"}`))))
+	withKey := accountOf(t, []byte(accountNamed("slack", `{"apiKeyRef":{"name":"pipedream-api-key"},"accountID":"apn_WYhMlrz"}`)))
 	got := []string{
 		account.TargetName(), account.TargetType(), string(account.TargetEnvironment()), string(account.TargetFetchPolicy()), account.OwnerKind().Kind,
+		account.CredentialsSecretName(),
 		named.TargetName(), named.TargetType(), string(named.TargetFetchPolicy()),
+		string(withKey.TargetEnvironment()), withKey.CredentialsSecretName(),
 	}
-	want := []string{"slack", "Opaque", "production", "BeforeExpiry", "PipedreamAccount", "slack-credentials", "example.com/slack", "EachRefresh"}
+	want := []string{
+		"slack", "Opaque", "production", "BeforeExpiry", "PipedreamAccount", "pipedream-oauth-client",
+		"slack-credentials", "example.com/slack", "EachRefresh",
+		"", "pipedream-api-key",
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("effective values (-want +got):\n%s", diff)
 	}

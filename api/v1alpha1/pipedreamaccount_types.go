@@ -27,13 +27,17 @@ const (
 // DefaultFetchPolicy is the meaning of an absent fetch policy.
 const DefaultFetchPolicy = FetchBeforeExpiry
 
+// DefaultAPIKeyKey is the meaning of an absent key of an APIKeyReference.
+const DefaultAPIKeyKey = "api_key"
+
 // PipedreamAccount asks for a Secret that holds the credentials of one connected
 // account of Pipedream Connect. The operator only reads the account: it never
 // creates, changes, reconnects or deletes it, and deleting the PipedreamAccount
 // deletes the Secret and not the account. The operator fetches the credentials
-// from Pipedream with the OAuth client in `spec.clientSecretRef`, writes them to
-// the Secret in `spec.secret.name`, and fetches them again before they expire.
-// When something is wrong, `status.conditions` says what it is and who must act.
+// from Pipedream with the OAuth client in `spec.clientSecretRef`, or with the API
+// key in `spec.apiKeyRef`, writes them to the Secret in `spec.secret.name`, and
+// fetches them again before they expire. When something is wrong,
+// `status.conditions` says what it is and who must act.
 //
 // To have the credentials fetched now: set the annotation
 // `pipedream-operator.io/renew-request` to a new value, such as the time.
@@ -51,7 +55,8 @@ const DefaultFetchPolicy = FetchBeforeExpiry
 // +kubebuilder:printcolumn:name="Healthy",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Healthy")].status`,description="Whether Pipedream says that the account is healthy."
 // +kubebuilder:printcolumn:name="Stalled",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Stalled")].reason`,description="Why a person must act."
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Fetched")].message`,description="The outcome of the last attempt in words."
-// +kubebuilder:validation:XValidation:fieldPath=".spec.secret.name",rule="(has(self.spec.secret) && has(self.spec.secret.name) ? self.spec.secret.name : self.metadata.name) != self.spec.clientSecretRef.name",message="must not be the Secret that `spec.clientSecretRef` names: the account's credentials need a Secret of their own (when absent, `spec.secret.name` is the name of the PipedreamAccount)"
+// +kubebuilder:validation:XValidation:fieldPath=".spec.secret.name",rule="!has(self.spec.clientSecretRef) || (has(self.spec.secret) && has(self.spec.secret.name) ? self.spec.secret.name : self.metadata.name) != self.spec.clientSecretRef.name",message="must not be the Secret that `spec.clientSecretRef` names: the account's credentials need a Secret of their own (when absent, `spec.secret.name` is the name of the PipedreamAccount)"
+// +kubebuilder:validation:XValidation:fieldPath=".spec.secret.name",rule="!has(self.spec.apiKeyRef) || (has(self.spec.secret) && has(self.spec.secret.name) ? self.spec.secret.name : self.metadata.name) != self.spec.apiKeyRef.name",message="must not be the Secret that `spec.apiKeyRef` names: the account's credentials need a Secret of their own (when absent, `spec.secret.name` is the name of the PipedreamAccount)"
 // +kubebuilder:validation:XValidation:fieldPath=".spec.secret.name",rule="(has(self.spec.secret) && has(self.spec.secret.name) ? self.spec.secret.name : self.metadata.name) == (has(oldSelf.spec.secret) && has(oldSelf.spec.secret.name) ? oldSelf.spec.secret.name : oldSelf.metadata.name)",message="is immutable: create another PipedreamAccount for another Secret (when absent, `spec.secret.name` is the name of the PipedreamAccount)"
 // +kubebuilder:validation:XValidation:fieldPath=".spec.secret.name",rule="!(has(self.spec.secret) && has(self.spec.secret.name) ? self.spec.secret.name : self.metadata.name).startsWith('sh.helm.release.') && !(has(self.spec.secret) && has(self.spec.secret.name) ? self.spec.secret.name : self.metadata.name).startsWith('bootstrap-token-')",message="must not begin with `sh.helm.release.` or `bootstrap-token-`: these names are reserved for Helm and for Kubernetes"
 // +kubebuilder:validation:XValidation:fieldPath=".spec.secret.type",rule="(has(self.spec.secret) && has(self.spec.secret.type) ? self.spec.secret.type : 'Opaque') == (has(oldSelf.spec.secret) && has(oldSelf.spec.secret.type) ? oldSelf.spec.secret.type : 'Opaque')",message="is immutable: create another PipedreamAccount for a Secret of another type (when absent, `spec.secret.type` is `Opaque`)"
@@ -74,6 +79,12 @@ type PipedreamAccount struct {
 
 // PipedreamAccountSpec is the account whose credentials are asked for.
 //
+// +kubebuilder:validation:XValidation:rule="has(self.clientSecretRef) != has(self.apiKeyRef)",message="exactly one of `clientSecretRef` and `apiKeyRef` must be set: the operator asks Pipedream with an OAuth client, or with a user's API key"
+// +kubebuilder:validation:XValidation:fieldPath=".projectID",rule="has(self.apiKeyRef) || has(self.projectID)",message="must be set unless `apiKeyRef` is: an OAuth client reads the accounts of one project"
+// +kubebuilder:validation:XValidation:fieldPath=".projectID",rule="!has(self.apiKeyRef) || !has(self.projectID)",message="must not be set when `apiKeyRef` is: an API key reads accounts by their IDs, whatever their project is"
+// +kubebuilder:validation:XValidation:fieldPath=".environment",rule="!has(self.apiKeyRef) || !has(self.environment)",message="must not be set when `apiKeyRef` is: only an account of a project has an environment"
+// +kubebuilder:validation:XValidation:fieldPath=".workspaceID",rule="!has(self.workspaceID) || has(self.apiKeyRef)",message="must not be set unless `apiKeyRef` is: an OAuth client belongs to one workspace"
+// +kubebuilder:validation:XValidation:fieldPath=".externalUserID",rule="!has(self.apiKeyRef) || !has(self.externalUserID)",message="must not be set when `apiKeyRef` is: with an API key, name the account by `accountID`"
 // +kubebuilder:validation:XValidation:rule="has(self.accountID) != has(self.externalUserID)",message="exactly one of `accountID` and `externalUserID` must be set: name the account by its ID, or by its user and `app`"
 // +kubebuilder:validation:XValidation:fieldPath=".app",rule="!has(self.externalUserID) || has(self.app)",message="must be set when `externalUserID` is: a user may have connected accounts of several apps"
 type PipedreamAccountSpec struct {
@@ -81,22 +92,39 @@ type PipedreamAccountSpec struct {
 	// OAuth client ID and client secret of the Pipedream workspace. The operator
 	// exchanges them for an access token of its own, which stays in the memory of
 	// the operator. The client secret is sent to Pipedream's API only, and is never
-	// copied into another object.
-	// +required
+	// copied into another object. Exactly one of `clientSecretRef` and `apiKeyRef`
+	// must be set.
+	// +optional
 	ClientSecretRef ClientSecretReference `json:"clientSecretRef,omitzero"`
 
+	// apiKeyRef names the Secret, in the same namespace, that holds the API key of a
+	// Pipedream user. The key has all rights of its user and does not expire, so
+	// prefer `clientSecretRef`. The operator reads the key for each request and keeps
+	// it nowhere. The key is sent to Pipedream's API only.
+	// +optional
+	APIKeyRef APIKeyReference `json:"apiKeyRef,omitzero"`
+
 	// projectID is the ID of the Pipedream project in which the account was
-	// connected, such as `proj_abc123`.
+	// connected, such as `proj_abc123`. It is required with `clientSecretRef`.
 	// +kubebuilder:validation:MinLength=6
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:XValidation:rule="self.matches('^proj_[A-Za-z0-9]+$')",message="must be `proj_` followed by letters and digits, as in the address of the project's page"
-	// +required
+	// +optional
 	ProjectID string `json:"projectID,omitempty"`
 
 	// environment is the environment of the project in which the account was
 	// connected: `development` or `production`. When absent: `production`.
 	// +optional
 	Environment Environment `json:"environment,omitempty"`
+
+	// workspaceID is the ID of the workspace of the account, such as `o_abc123`. Set
+	// it if the user of the API key is in several workspaces. When absent, the
+	// operator names no workspace to Pipedream. It is allowed only with `apiKeyRef`.
+	// +kubebuilder:validation:MinLength=3
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="self.matches('^o_[A-Za-z0-9]+$')",message="must be `o_` followed by letters and digits, as in the settings of the workspace"
+	// +optional
+	WorkspaceID string `json:"workspaceID,omitempty"`
 
 	// accountID is the ID of the account, such as `apn_WYhMlrz`. Pipedream gives an
 	// account a new ID if its user reconnects it by a flow from before April 2026:
@@ -153,6 +181,23 @@ type PipedreamAccountSpec struct {
 	// +optional
 	//nolint:kubeapilinter // Kubernetes' own Jobs and CronJobs, and Flux, have this field as a boolean.
 	Suspend bool `json:"suspend,omitempty"`
+}
+
+// APIKeyReference names a Secret, and the key of the API key in it.
+type APIKeyReference struct {
+	// name is the name of the Secret.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="must be the name of a Secret: lower-case letters, digits, `-` and `.`, beginning and ending with a letter or digit"
+	// +required
+	Name string `json:"name,omitempty"`
+
+	// key is the key of the API key in the Secret. When absent: `api_key`.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[-._a-zA-Z0-9]+$') && self != '.' && !self.startsWith('..')",message="must be a key of a Secret: letters, digits, `-`, `_` and `.`, but not `.`, and not beginning with `..`"
+	// +optional
+	Key string `json:"key,omitempty"`
 }
 
 // AccountSecretTemplate says how the Secret is made that the credentials of an
@@ -284,7 +329,7 @@ type PipedreamAccountStatus struct {
 	Secret CheckedSecret `json:"secret,omitzero"`
 
 	// referencedSecretResourceVersion is the resourceVersion of the Secret that
-	// `spec.clientSecretRef` names when it was last read.
+	// `spec.clientSecretRef` or `spec.apiKeyRef` names when it was last read.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	// +optional
@@ -340,9 +385,10 @@ func (a *PipedreamAccount) TargetName() string {
 	return a.Name
 }
 
-// TargetEnvironment returns the environment in which the account was connected.
+// TargetEnvironment returns the environment in which the account was connected. It is empty
+// with an API key, which reads accounts whatever their environment is.
 func (a *PipedreamAccount) TargetEnvironment() Environment {
-	if a.Spec.Environment != "" {
+	if a.Spec.Environment != "" || a.UsesAPIKey() {
 		return a.Spec.Environment
 	}
 	return DefaultEnvironment
@@ -354,6 +400,19 @@ func (a *PipedreamAccount) TargetFetchPolicy() FetchPolicy {
 		return a.Spec.FetchPolicy
 	}
 	return DefaultFetchPolicy
+}
+
+// UsesAPIKey reports whether Pipedream is asked with the API key of a user, and not with an
+// OAuth client.
+func (a *PipedreamAccount) UsesAPIKey() bool { return a.Spec.APIKeyRef.Name != "" }
+
+// CredentialsSecretName returns the name of the Secret that holds the client credentials or
+// the API key.
+func (a *PipedreamAccount) CredentialsSecretName() string {
+	if a.UsesAPIKey() {
+		return a.Spec.APIKeyRef.Name
+	}
+	return a.Spec.ClientSecretRef.Name
 }
 
 // KindPipedreamAccount is the kind of a PipedreamAccount.

@@ -21,6 +21,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 	// Group=pipedream-operator.io, Version=v1alpha1
 	case v1alpha1.SchemeGroupVersion.WithKind("AccountSecretTemplate"):
 		return &apiv1alpha1.AccountSecretTemplateApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("APIKeyReference"):
+		return &apiv1alpha1.APIKeyReferenceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("CheckedSecret"):
 		return &apiv1alpha1.CheckedSecretApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ClientSecretReference"):

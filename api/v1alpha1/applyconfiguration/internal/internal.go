@@ -26,6 +26,15 @@ func Parser() *typed.Parser {
 var parserOnce sync.Once
 var parser *typed.Parser
 var schemaYAML = typed.YAMLObject(`types:
+- name: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.APIKeyReference
+  map:
+    fields:
+    - name: key
+      type:
+        scalar: string
+    - name: name
+      type:
+        scalar: string
 - name: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.AccountSecretTemplate
   map:
     fields:
@@ -128,6 +137,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: accountID
       type:
         scalar: string
+    - name: apiKeyRef
+      type:
+        namedType: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.APIKeyReference
     - name: app
       type:
         scalar: string
@@ -155,6 +167,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: suspend
       type:
         scalar: boolean
+    - name: workspaceID
+      type:
+        scalar: string
 - name: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.PipedreamAccountStatus
   map:
     fields:

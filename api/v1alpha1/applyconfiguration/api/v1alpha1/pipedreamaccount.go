@@ -21,9 +21,10 @@ import (
 // account of Pipedream Connect. The operator only reads the account: it never
 // creates, changes, reconnects or deletes it, and deleting the PipedreamAccount
 // deletes the Secret and not the account. The operator fetches the credentials
-// from Pipedream with the OAuth client in `spec.clientSecretRef`, writes them to
-// the Secret in `spec.secret.name`, and fetches them again before they expire.
-// When something is wrong, `status.conditions` says what it is and who must act.
+// from Pipedream with the OAuth client in `spec.clientSecretRef`, or with the API
+// key in `spec.apiKeyRef`, writes them to the Secret in `spec.secret.name`, and
+// fetches them again before they expire. When something is wrong,
+// `status.conditions` says what it is and who must act.
 //
 // To have the credentials fetched now: set the annotation
 // `pipedream-operator.io/renew-request` to a new value, such as the time.

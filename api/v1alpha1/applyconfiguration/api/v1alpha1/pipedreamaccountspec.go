@@ -18,14 +18,24 @@ type PipedreamAccountSpecApplyConfiguration struct {
 	// OAuth client ID and client secret of the Pipedream workspace. The operator
 	// exchanges them for an access token of its own, which stays in the memory of
 	// the operator. The client secret is sent to Pipedream's API only, and is never
-	// copied into another object.
+	// copied into another object. Exactly one of `clientSecretRef` and `apiKeyRef`
+	// must be set.
 	ClientSecretRef *ClientSecretReferenceApplyConfiguration `json:"clientSecretRef,omitempty"`
+	// apiKeyRef names the Secret, in the same namespace, that holds the API key of a
+	// Pipedream user. The key has all rights of its user and does not expire, so
+	// prefer `clientSecretRef`. The operator reads the key for each request and keeps
+	// it nowhere. The key is sent to Pipedream's API only.
+	APIKeyRef *APIKeyReferenceApplyConfiguration `json:"apiKeyRef,omitempty"`
 	// projectID is the ID of the Pipedream project in which the account was
-	// connected, such as `proj_abc123`.
+	// connected, such as `proj_abc123`. It is required with `clientSecretRef`.
 	ProjectID *string `json:"projectID,omitempty"`
 	// environment is the environment of the project in which the account was
 	// connected: `development` or `production`. When absent: `production`.
 	Environment *apiv1alpha1.Environment `json:"environment,omitempty"`
+	// workspaceID is the ID of the workspace of the account, such as `o_abc123`. Set
+	// it if the user of the API key is in several workspaces. When absent, the
+	// operator names no workspace to Pipedream. It is allowed only with `apiKeyRef`.
+	WorkspaceID *string `json:"workspaceID,omitempty"`
 	// accountID is the ID of the account, such as `apn_WYhMlrz`. Pipedream gives an
 	// account a new ID if its user reconnects it by a flow from before April 2026:
 	// then name the account by `externalUserID` and `app` instead.
@@ -73,6 +83,14 @@ func (b *PipedreamAccountSpecApplyConfiguration) WithClientSecretRef(value *Clie
 	return b
 }
 
+// WithAPIKeyRef sets the APIKeyRef field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the APIKeyRef field is set to the value of the last call.
+func (b *PipedreamAccountSpecApplyConfiguration) WithAPIKeyRef(value *APIKeyReferenceApplyConfiguration) *PipedreamAccountSpecApplyConfiguration {
+	b.APIKeyRef = value
+	return b
+}
+
 // WithProjectID sets the ProjectID field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the ProjectID field is set to the value of the last call.
@@ -86,6 +104,14 @@ func (b *PipedreamAccountSpecApplyConfiguration) WithProjectID(value string) *Pi
 // If called multiple times, the Environment field is set to the value of the last call.
 func (b *PipedreamAccountSpecApplyConfiguration) WithEnvironment(value apiv1alpha1.Environment) *PipedreamAccountSpecApplyConfiguration {
 	b.Environment = &value
+	return b
+}
+
+// WithWorkspaceID sets the WorkspaceID field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the WorkspaceID field is set to the value of the last call.
+func (b *PipedreamAccountSpecApplyConfiguration) WithWorkspaceID(value string) *PipedreamAccountSpecApplyConfiguration {
+	b.WorkspaceID = &value
 	return b
 }
 

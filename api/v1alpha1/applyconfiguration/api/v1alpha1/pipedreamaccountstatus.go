@@ -44,7 +44,7 @@ type PipedreamAccountStatusApplyConfiguration struct {
 	// absent while the operator has written none.
 	Secret *CheckedSecretApplyConfiguration `json:"secret,omitempty"`
 	// referencedSecretResourceVersion is the resourceVersion of the Secret that
-	// `spec.clientSecretRef` names when it was last read.
+	// `spec.clientSecretRef` or `spec.apiKeyRef` names when it was last read.
 	ReferencedSecretResourceVersion *string `json:"referencedSecretResourceVersion,omitempty"`
 }
 
