@@ -195,9 +195,13 @@ func (f *flight) learn(s *schedule, failed *pipedream.Error, kind pipedream.Kind
 		refusal = f.client.refuse(failed, f.sentAt, now)
 		s.clients.limitRefused()
 	case pipedream.CredentialsInvalid, pipedream.RateLimited, pipedream.Unavailable, pipedream.Malformed:
-	case pipedream.TokenRejected, pipedream.AccessDenied, pipedream.AccountNotFound, pipedream.AccountDead,
-		pipedream.AccountNotExportable, pipedream.AccountAmbiguous, pipedream.AccountMismatch:
-		// An answer about an account says nothing about client credentials.
+	case pipedream.AccountDead, pipedream.AccountNotExportable, pipedream.AccountAmbiguous, pipedream.AccountMismatch:
+		// Pipedream has shown the account, so it has accepted the API key.
+		f.client.accept(f.sentAt, now)
+		f.request.accept(f.sentAt, now)
+		s.clients.limitAccepted()
+	case pipedream.TokenRejected, pipedream.AccessDenied, pipedream.AccountNotFound:
+		// These say nothing about the credentials.
 	}
 	s.clients.tidy(f.client)
 	s.clients.tidyRequest(f.request)

@@ -52,6 +52,10 @@ type Ticket struct {
 	PausedUntil time.Time
 	// Failing says that the requester waits because requests before it have failed.
 	Failing Failing
+	// Refusal is the answer to the request if it is known already, because Pipedream has refused
+	// the same request before. The ticket is then ready, and Do would send nothing and return this
+	// error. It is nil if the answer is not known.
+	Refusal *pipedream.Error
 }
 
 // Failing says since when requests have failed. It is zero while Pipedream answers.
@@ -102,8 +106,13 @@ type ReserveOptions struct {
 	// Requesters with the same reference have the same credentials, so the answer to one of
 	// them decides which of the others get a turn. A requester that reserves again with
 	// another reference has new credentials, and does not wait for an answer about the old
-	// ones. Empty if the request needs no client credentials.
+	// ones. Empty if the request needs no client credentials, or if Credentials are given.
 	CredentialReference string
+	// Credentials are what the requester will send, if it knows that before its turn has come;
+	// nil otherwise.
+	Credentials *pipedream.Credentials
+	// BypassRefusalCache is as in DoOptions. It has an effect with Credentials only.
+	BypassRefusalCache bool
 	// Scopes are the scopes that the requester will ask for, in any order. Requesters with
 	// the same credentials and scopes get the same answer, so an answer to one of them that
 	// refuses the request decides which of the others get a turn.
@@ -161,6 +170,9 @@ func (l *Limiter) Reserve(requester Requester, options ReserveOptions) Ticket {
 	e := l.schedule.reserve(requester, options, now)
 	ticket := Ticket{IsReady: e.state != waiting, Since: l.clock.toExternal(e.since), Failing: l.schedule.outage.explain(e, l.schedule.flights, now)}
 	ticket.Failing.Since = l.clock.toExternal(ticket.Failing.Since)
+	if e.state == readyToFail {
+		ticket.Refusal = l.toExternal(e.refusal(now))
+	}
 	if l.schedule.pause.isOn(now) {
 		ticket.PausedUntil = l.clock.toExternal(l.schedule.pause.end)
 	}

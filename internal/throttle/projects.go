@@ -4,6 +4,7 @@
 package throttle
 
 import (
+	"crypto/rand"
 	"sync"
 	"time"
 )
@@ -36,12 +37,18 @@ type ProjectsOptions struct {
 // them so: a project that is paused, or that fails, delays no other one. A bound on all projects together
 // gives turns by group, so that a group gains nothing by naming many projects.
 //
+// The requests with an API key are paced like the ones of a project, under the name that KeyName returns, and
+// more slowly. All who send the same key learn that Pipedream has refused it, as all who send the same client
+// credentials do at a Limiter.
+//
 // A requester has its turn when it is its turn both at its project and among all projects. It first waits
 // at its project, and then among all.
 //
 // Projects is safe for concurrent use.
 type Projects struct {
 	options ProjectsOptions
+	// secret is the key of the digests in the names of API keys.
+	secret []byte
 	// total has the turns of all projects together. It never learns how a request has ended.
 	total      *Limiter
 	totalReady *Ready
@@ -64,42 +71,51 @@ type project struct {
 
 // NewProjects returns Projects at which nobody waits, and its only ProjectsReady.
 func NewProjects(options ProjectsOptions) (*Projects, *ProjectsReady) {
-	p := &Projects{options: options, changed: make(chan struct{}, 1), projects: map[string]*project{}, of: map[Requester]*project{}}
-	all := p.newProject(AllProjects)
+	p := &Projects{
+		options: options, secret: []byte(rand.Text()), changed: make(chan struct{}, 1), projects: map[string]*project{}, of: map[Requester]*project{},
+	}
+	all := p.newProject(options.PerSecond*AllProjects, options.Burst*AllProjects)
 	p.total, p.totalReady = all.limiter, all.ready
-	p.rest = p.newProject(1)
+	p.rest = p.newProject(options.PerSecond, options.Burst)
 	return p, &ProjectsReady{projects: p}
 }
 
-// newProject returns a limiter of some times the rate of a project. It shares one channel for changes with
-// the others.
-func (p *Projects) newProject(times int) *project {
-	limiter, ready := NewLimiter(Options{
-		PerSecond: p.options.PerSecond * float64(times), Burst: p.options.Burst * times, InFlight: p.options.InFlight, Now: p.options.Now,
-	})
+// newProject returns a limiter. It shares one channel for changes with the others.
+func (p *Projects) newProject(perSecond float64, burst int) *project {
+	limiter, ready := NewLimiter(Options{PerSecond: perSecond, Burst: burst, InFlight: p.options.InFlight, Now: p.options.Now})
 	limiter.schedule.turns.changed = p.changed
 	return &project{limiter: limiter, ready: ready}
 }
 
+// newProjectNamed returns a limiter for a project or an API key.
+func (p *Projects) newProjectNamed(name string) *project {
+	if isKey(name) {
+		return p.newProject(min(keyPerSecond, p.options.PerSecond), 1)
+	}
+	return p.newProject(p.options.PerSecond, p.options.Burst)
+}
+
 // Reserve returns the requester's ticket at a project, as Limiter.Reserve does. A requester has a ticket
-// at one project at a time: it gives up the ticket at any other project.
+// at one project at a time: it gives up the ticket at any other project. Projects itself knows the credentials.
 func (p *Projects) Reserve(name string, requester Requester, options ReserveOptions) Ticket {
 	at, before := p.enter(name, requester)
 	if before != nil {
 		before.limiter.Cancel(requester)
 	}
+	options.Credentials = credentialsOf(name)
 	ticket := at.limiter.Reserve(requester, options)
-	if !ticket.IsReady {
+	if !ticket.IsReady || ticket.Refusal != nil {
 		p.total.Cancel(requester) // Its turn at the project may have ended while it waited among all.
 		return ticket
 	}
-	if among := p.total.Reserve(requester, options); !among.IsReady {
+	if among := p.total.Reserve(requester, ReserveOptions{Lane: options.Lane, Expiry: options.Expiry}); !among.IsReady {
 		ticket.IsReady = false
 	}
 	return ticket
 }
 
-// Do sends the requester's request if its ticket at the project is ready, as Limiter.Do does.
+// Do sends the requester's request if its ticket at the project is ready, as Limiter.Do does. Projects itself knows the
+// credentials.
 func (p *Projects) Do(name string, requester Requester, options DoOptions, request func() error) error {
 	p.mu.Lock()
 	at := p.of[requester]
@@ -108,6 +124,7 @@ func (p *Projects) Do(name string, requester Requester, options DoOptions, reque
 	if !isAt {
 		return ErrNotReady
 	}
+	options.Credentials = credentialsOf(name)
 	var err error
 	if notReady := p.total.Do(requester, DoOptions{}, func() error {
 		err = at.limiter.Do(requester, options, request)
@@ -149,7 +166,7 @@ func (p *Projects) use(name string) *project {
 	if _, isKnown := p.projects[name]; !isKnown {
 		p.forgetIdle(now)
 		if len(p.projects) < mostProjects {
-			p.projects[name] = p.newProject(1)
+			p.projects[name] = p.newProjectNamed(name)
 		}
 	}
 	at := p.find(name)

@@ -65,9 +65,17 @@ func (s *schedule) reserve(requester Requester, options ReserveOptions, now time
 		e.row = wanted
 		s.queue.push(e, now)
 	}
+	if e.state == readyToFail && e.refusal(now) == nil {
+		s.turns.takeBack(e) // The refusal has ended since, so that the request may be sent again.
+		s.queue.putBack(e)
+	}
 	if e.state == waiting {
 		s.clients.rename(e, options.Scopes)
 		s.clients.bind(e, options.CredentialReference)
+		if options.Credentials != nil {
+			e.bypassesRefusals = options.BypassRefusalCache
+			s.clients.assign(e, s.clients.of(*options.Credentials))
+		}
 		s.queue.move(e)
 		s.answerFromCache(e, now)
 	}
