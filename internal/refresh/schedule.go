@@ -85,6 +85,9 @@ func agingOf(desired Desired, facts Facts, now time.Time) []due {
 		add(IntervalElapsed, at, at)
 	}
 	if at := retry.Believe(facts.LookAgainAt, now); !at.IsZero() {
+		if facts.Changed {
+			at = time.Time{} // The change may have mended the failure.
+		}
 		dues = append(dues, due{why: IntervalElapsed, notBefore: latest(at, notBefore(facts, now))})
 	}
 	return dues

@@ -455,3 +455,18 @@ func TestGoodUntil(t *testing.T) {
 		})
 	}
 }
+
+// TestAChangeMendsAFailureAfterARestart has nothing be due but what has failed before the restart.
+func TestAChangeMendsAFailureAfterARestart(t *testing.T) {
+	t.Parallel()
+	facts := refresh.Facts{
+		Target: refresh.Owned, Check: refresh.Good, HasCredentials: true, Record: &refresh.Record{FetchTime: now, ExpirationTime: now.Add(time.Hour)},
+		Looks: refresh.Looks{Since: now.Add(20 * time.Minute)}, NotBefore: now.Add(30 * time.Minute), LookAgainAt: now.Add(30 * time.Minute),
+	}
+	for changed, want := range map[bool]refresh.Action{false: refresh.Wait, true: refresh.Fetch} {
+		facts.Changed = changed
+		if got := refresh.Decide(refresh.Desired{}, facts, now.Add(20*time.Minute)); got.Action != want {
+			t.Errorf("changed: %v: the decision is %+v, want %s", changed, got, want)
+		}
+	}
+}

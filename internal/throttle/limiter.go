@@ -115,7 +115,8 @@ type ReserveOptions struct {
 	BypassRefusalCache bool
 	// Scopes are the scopes that the requester will ask for, in any order. Requesters with
 	// the same credentials and scopes get the same answer, so an answer to one of them that
-	// refuses the request decides which of the others get a turn.
+	// refuses the request decides which of the others get a turn. For a request with an API
+	// key, they name what is asked for.
 	Scopes []string
 }
 

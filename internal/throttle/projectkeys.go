@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	// keyPerSecond is the number of requests a second with one API key. Pipedream documents no limit for
-	// API keys.
-	keyPerSecond = 1
+	// KeyPerSecond is the number of requests a second with one API key at most. Pipedream documents no limit
+	// for API keys.
+	KeyPerSecond = 1
 	// keyPrefix is how the names of API keys begin. No project's ID begins like that.
 	keyPrefix = "key/"
 )

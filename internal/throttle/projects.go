@@ -90,7 +90,7 @@ func (p *Projects) newProject(perSecond float64, burst int) *project {
 // newProjectNamed returns a limiter for a project or an API key.
 func (p *Projects) newProjectNamed(name string) *project {
 	if isKey(name) {
-		return p.newProject(min(keyPerSecond, p.options.PerSecond), 1)
+		return p.newProject(min(KeyPerSecond, p.options.PerSecond), 1)
 	}
 	return p.newProject(p.options.PerSecond, p.options.Burst)
 }

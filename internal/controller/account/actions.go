@@ -25,12 +25,15 @@ import (
 type PipedreamAPI interface {
 	// Address returns the address of the API. Credentials from another address are outdated.
 	Address() string
-	// Account fetches an account with its credentials. Its error is a *pipedream.Error.
+	// Account fetches an account with its credentials, with an access token or an API key. Its error is a
+	// *pipedream.Error.
 	Account(context.Context, pipedream.Sensitive, pipedream.AccountQuery) (pipedream.Account, error)
 }
 
-// Requests paces the requests for accounts, each project by itself. *throttle.Projects implements it.
+// Requests paces the requests for accounts, each project and each API key by itself. *throttle.Projects implements it.
 type Requests interface {
+	// KeyName returns the name of an API key, which stands in place of a project in the other methods.
+	KeyName(key pipedream.Sensitive) string
 	// Reserve returns the ticket of a requester at the limiter of a project. The requester gives up
 	// its tickets at other projects.
 	Reserve(project string, requester throttle.Requester, options throttle.ReserveOptions) throttle.Ticket

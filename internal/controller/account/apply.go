@@ -32,7 +32,7 @@ func (st *state) apply(s snapshot, o outcome) {
 	case blocked:
 		st.setBlocker(s, o.why)
 	case credentialsRead:
-		st.check.applyCredentials(s, o.found)
+		st.check.applyCredentials(s, o.found, o.keyName)
 	case targetChecked:
 		st.applyCheck(s, o)
 		limitWait(st, s.after(o))
@@ -66,7 +66,7 @@ func (st *state) applyObserved(s snapshot, o observed) {
 	if st.attempt.verdict.request != s.desired.Request {
 		st.attempt.askForAnother(s)
 	}
-	st.attempt.leaveProject(s.account.Spec.ProjectID)
+	st.attempt.leaveLimit(s)
 	limitWait(st, s)
 }
 
@@ -81,12 +81,13 @@ func limitWait(st *state, s snapshot) {
 	}
 }
 
-func (c *checkState) applyCredentials(s snapshot, found credentials.Found) {
+func (c *checkState) applyCredentials(s snapshot, found credentials.Found, keyName string) {
 	if found.Secret == nil {
 		return
 	}
+	c.apiKey = apiKeyName{credentialsVersion: found.Secret.ResourceVersion, generation: s.account.Generation, name: keyName}
 	c.unusable = unusable{}
-	if found.Credentials == nil {
+	if !found.IsUsable() {
 		c.unusable = unusable{
 			credentialsVersion: found.Secret.ResourceVersion, generation: s.account.Generation,
 			reason: found.Reason, detail: found.Detail,
@@ -171,7 +172,7 @@ func (st *state) fail(s snapshot, because, detail string, now time.Time) *attemp
 		st.attempt.triggered.Add(now)
 	}
 	st.attempt.failure = attempt.New(rows.Of(because), detail, s.inputs(), now).After(st.attempt.failure)
-	st.attempt.failedIn = s.account.Spec.ProjectID
+	st.attempt.failedIn = s.rateLimited()
 	return st.attempt.failure
 }
 
@@ -267,7 +268,10 @@ func isAboutSameObjects(before *attempt.Failure, s snapshot, why refresh.Why) bo
 
 // explainBlocker returns the reason and the detail of what makes an attempt impossible.
 func explainBlocker(s snapshot, known checkState, why refresh.Why) (because, detail string) {
-	name := s.account.Spec.ClientSecretRef.Name
+	name, field, what := s.account.CredentialsSecretName(), "spec.clientSecretRef.name", "client credentials"
+	if s.account.UsesAPIKey() {
+		field, what = "spec.apiKeyRef.name", "API key"
+	}
 	switch {
 	case why == refresh.BeingDeleted:
 		return v1alpha1.ReasonSecretTerminating, deletionOf(s).held
@@ -282,9 +286,9 @@ func explainBlocker(s snapshot, known checkState, why refresh.Why) (because, det
 	case why == refresh.OtherType:
 		return v1alpha1.ReasonSecretWriteRefused, "it exists already, and is of another type than `spec.secret.type`"
 	case s.credentialsSecret == nil:
-		return v1alpha1.ReasonCredentialsMissing, "Secret `" + name + "` (`spec.clientSecretRef.name`) does not exist"
+		return v1alpha1.ReasonCredentialsMissing, "Secret `" + name + "` (`" + field + "`) does not exist"
 	case known.unusable.detail != "":
 		return known.unusable.reason, known.unusable.detail
 	}
-	return known.unusable.reason, fmt.Sprintf("Secret `%s` holds no usable client credentials", name)
+	return known.unusable.reason, fmt.Sprintf("Secret `%s` holds no usable %s", name, what)
 }

@@ -13,6 +13,8 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/controller/attempt"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/reason"
+	reasons "github.com/pipedream-operator/pipedream-operator/internal/reason/account"
 	"github.com/pipedream-operator/pipedream-operator/internal/refresh"
 	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
 )
@@ -22,7 +24,7 @@ func readyCondition(v view, status *v1alpha1.PipedreamAccountStatus, current ref
 	switch current {
 	case refresh.StateValid:
 		if because := v.state.attempt.verdict.unreadyReason(); because != "" {
-			row := rows.Of(because)
+			row := v.rowOf(rows.Of(because))
 			ready.Reason = because
 			ready.Message = row.Meaning + " The Secret holds credentials from " + show(status.FetchTime) + ". Condition Fetched says who must act."
 			break
@@ -37,7 +39,11 @@ func readyCondition(v view, status *v1alpha1.PipedreamAccountStatus, current ref
 		ready.Message = "The credentials in the Secret expired at " + show(status.ExpirationTime) + ", and the operator has no newer ones yet. Condition Fetched says why."
 	case refresh.StateOutdated:
 		ready.Reason = v1alpha1.ReasonAccountOutdated
-		ready.Message = "The credentials in the Secret are of another account, project, environment or API address than the ones that are asked for now, " +
+		where := "project, environment"
+		if v.account.UsesAPIKey() {
+			where = "workspace"
+		}
+		ready.Message = "The credentials in the Secret are of another account, " + where + " or API address than the ones that are asked for now, " +
 			"and the operator has no newer ones yet. Condition Fetched says why."
 	case refresh.StateNone:
 		ready.Reason = v1alpha1.ReasonNotFetched
@@ -59,7 +65,7 @@ func fetchedCondition(v view, status *v1alpha1.PipedreamAccountStatus, failed *a
 	case v.isSuspended():
 		fetched.Reason, fetched.Message = v1alpha1.ReasonSuspended, explainSuspension(status)
 	case failed != nil:
-		fetched.Status, fetched.Reason, fetched.Message = metav1.ConditionFalse, failed.Row.Reason, messageOf(failed, status)
+		fetched.Status, fetched.Reason, fetched.Message = metav1.ConditionFalse, failed.Row.Reason, messageOf(v, failed, status)
 	case waiting != nil:
 		return *waiting
 	case isWaiting(v.ticket) && meta.IsStatusConditionFalse(status.Conditions, v1alpha1.ConditionFetched):
@@ -100,9 +106,17 @@ func healthyCondition(v view) metav1.Condition {
 	return healthy
 }
 
+// rowOf returns a row with the words for the credentials that the PipedreamAccount is fetched with.
+func (v view) rowOf(row reason.Row) reason.Row {
+	if v.account.UsesAPIKey() {
+		return reasons.ForAPIKey(row, v.account.Spec.WorkspaceID != "")
+	}
+	return row
+}
+
 // messageOf says what happened, since when, until when the current credentials are good, and what to do.
-func messageOf(failed *attempt.Failure, status *v1alpha1.PipedreamAccountStatus) string {
-	happened, advice := failed.Row.Explain(failed.Detail)
+func messageOf(v view, failed *attempt.Failure, status *v1alpha1.PipedreamAccountStatus) string {
+	happened, advice := v.rowOf(failed.Row).Explain(failed.Detail)
 	return happened + ", since " + failed.Since.UTC().Format(time.RFC3339) + ". " + explainHeld(status) + " " + advice
 }
 

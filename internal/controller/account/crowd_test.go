@@ -449,3 +449,22 @@ func TestALimitOfOneProjectStopsNoOther(t *testing.T) {
 	c.live(10 * time.Minute)
 	c.wantAll(crowded, v1alpha1.ReasonAccountFetched, v1alpha1.ReasonCredentialsValid, 20)
 }
+
+// connectAll has the accounts of a project be ones of the user with the API key.
+func (c *crowd) connectAll(count int) {
+	c.Helper()
+	for i := range count {
+		must(c.T, c.pipedream.Accounts.Change(fmt.Sprintf("apn_%s-%d", projectID[len("proj_"):], i), ofUser))
+	}
+}
+
+// wakeAll has each PipedreamAccount reconciled, as the watch of their common Secret does it.
+func (c *crowd) wakeAll() {
+	c.Helper()
+	c.awaitCache()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name := range c.due {
+		c.due[name] = c.clock.Now()
+	}
+}

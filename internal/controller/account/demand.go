@@ -7,6 +7,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -27,14 +28,15 @@ const (
 )
 
 // DemandWatch logs when the routine looks at the accounts of a project take so much of the project's rate
-// that little is left for anything else, and the same of all projects together.
+// that little is left for anything else, and the same of an API key, and of all projects and keys together.
 type DemandWatch struct {
 	// Cache is where PipedreamAccounts are observed.
 	Cache client.Reader
 	// PerSecond is the rate of one project.
 	PerSecond float64
 
-	// isHigh has the projects whose demand is high; "" stands for all projects together.
+	// isHigh has the projects whose demand is high, and the Secrets with API keys as namespace/name; "" stands for
+	// all projects and keys together.
 	isHigh map[string]bool
 }
 
@@ -73,8 +75,11 @@ func (d *DemandWatch) compare(ctx context.Context) {
 	isHigh := map[string]bool{}
 	for _, project := range slices.Sorted(maps.Keys(of)) {
 		rate := d.PerSecond
-		if project == "" {
+		switch {
+		case project == "":
 			rate *= throttle.AllProjects
+		case isOfKey(project):
+			rate = min(rate, throttle.KeyPerSecond)
 		}
 		if of[project].perSecond > highDemand*rate {
 			isHigh[project] = true
@@ -86,23 +91,32 @@ func (d *DemandWatch) compare(ctx context.Context) {
 	d.isHigh = isHigh
 }
 
-// logDemand logs a change of the demand of a project; "" stands for all projects together.
+// isOfKey reports whether a demand is the one of an API key. Only the name of its Secret has a slash.
+func isOfKey(project string) bool { return strings.Contains(project, "/") }
+
+// logDemand logs a change of the demand of a project or of an API key; "" stands for all together.
 func logDemand(ctx context.Context, project string, is demand, rate float64, isHigh bool) {
 	of := "of a project"
 	logger := log.FromContext(ctx).WithValues("looksPerSecond", is.perSecond, "accountRequestsPerSecond", rate, "pipedreamAccounts", is.accounts)
-	if project == "" {
+	remedy := "raise --account-requests-per-second, or set longer values of spec.fetchIntervalSeconds"
+	switch {
+	case project == "":
 		of = "of all projects together"
-	} else {
+	case isOfKey(project):
+		of, remedy = "of an API key", "set longer values of spec.fetchIntervalSeconds, or use an OAuth client"
+		logger = logger.WithValues("apiKeySecret", project)
+	default:
 		logger = logger.WithValues("projectID", project)
 	}
 	if isHigh {
-		logger.Info("the demand for looks at the accounts " + of + " passes 80 % of the rate: raise --account-requests-per-second, or set longer values of spec.fetchIntervalSeconds")
+		logger.Info("the demand for looks at the accounts " + of + " passes 80 % of the rate: " + remedy)
 		return
 	}
 	logger.Info("the demand for looks at the accounts " + of + " is below 80 % of the rate again")
 }
 
-// demandOf returns how many routine looks a second the credentials in the Secrets ask for, by project.
+// demandOf returns how many routine looks a second the credentials in the Secrets ask for, by project; of an API key, by the
+// namespace and the name of its Secret.
 func demandOf(accounts []v1alpha1.PipedreamAccount) map[string]demand {
 	of := map[string]demand{}
 	for i := range accounts {
@@ -112,6 +126,9 @@ func demandOf(accounts []v1alpha1.PipedreamAccount) map[string]demand {
 		}
 		record := recordShown(accounts[i].Status)
 		project := accounts[i].Spec.ProjectID
+		if accounts[i].UsesAPIKey() {
+			project = accounts[i].Namespace + "/" + accounts[i].CredentialsSecretName()
+		}
 		is := of[project]
 		interval := time.Duration(accounts[i].Spec.FetchIntervalSeconds) * time.Second
 		policy := refresh.Policy(accounts[i].TargetFetchPolicy())

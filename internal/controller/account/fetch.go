@@ -35,6 +35,9 @@ func (a actions) fetch(ctx context.Context, s snapshot, st state, why refresh.Wh
 	if ended := a.lookAgain(ctx, s); ended != nil {
 		return ended, nil
 	}
+	if s.account.UsesAPIKey() {
+		return a.fetchWithKey(ctx, s, st, why)
+	}
 	lent, err := a.bearers.Acquire(ctx, needOf(s, st, tokenLaneOf(s, st, why)))
 	waiting, isWaiting := errors.AsType[*bearer.WaitingError](err)
 	switch {
@@ -53,7 +56,41 @@ func (a actions) fetch(ctx context.Context, s snapshot, st state, why refresh.Wh
 	if !ticket.IsReady {
 		return queued{ticket}, nil
 	}
-	return a.request(ctx, s, st, why, lent, ticket)
+	return a.request(ctx, s, st, why, access{limiter: s.account.Spec.ProjectID, token: lent.Token(), lent: lent}, ticket)
+}
+
+// fetchWithKey is fetch for a PipedreamAccount with an API key. The key is read for each request, and is not
+// remembered: only its name at the limiters is. A refusal that is known already costs neither a request nor a read.
+func (a actions) fetchWithKey(ctx context.Context, s snapshot, st state, why refresh.Why) (outcome, error) {
+	limiter := limiterOf(s, st.check.apiKey)
+	if limiter == "" {
+		if s.areCredentialsRead {
+			return blocked{refresh.NoCredentials}, nil
+		}
+		return a.readCredentials(ctx, s)
+	}
+	ticket := a.requests.Reserve(limiter, s.requester(), throttle.ReserveOptions{
+		Lane: requestLaneOf(s, st, why), Expiry: expiryOf(s, why), Scopes: s.asksFor(), BypassRefusalCache: bypassesRefusals(s, st),
+	})
+	switch {
+	case !ticket.IsReady:
+		return queued{ticket}, nil
+	case ticket.Refusal != nil:
+		return lookFailed{cause: ticket.Refusal, sentAt: s.now, why: why, at: a.clock.Now()}, nil
+	case !s.areCredentialsRead:
+		return a.readCredentials(ctx, s)
+	}
+	return a.request(ctx, s, st, why, access{limiter: limiter, token: s.apiKey}, ticket)
+}
+
+// access is what the account is asked for with.
+type access struct {
+	// limiter is the name of the limiter: the project, or the name of the API key.
+	limiter string
+	// token is the access token or the API key.
+	token pipedream.Sensitive
+	// lent is the loan of the access token; zero for an API key.
+	lent bearer.Bearer
 }
 
 // needOf returns what the PipedreamAccount needs an access token for.
@@ -67,7 +104,7 @@ func needOf(s snapshot, st state, lane throttle.Lane) bearer.Need {
 // replaceBearer replaces the access token in the background, if that is up to this PipedreamAccount and its turn
 // has come. The PipedreamAccount needs no access token now, so a failure is none of its own.
 func (a actions) replaceBearer(ctx context.Context, s snapshot, st state) {
-	if !a.bearers.IsReplacing(s.requester()) {
+	if s.account.UsesAPIKey() || !a.bearers.IsReplacing(s.requester()) {
 		return
 	}
 	need := needOf(s, st, throttle.DueRenewal)
@@ -84,14 +121,15 @@ func (a actions) replaceBearer(ctx context.Context, s snapshot, st state) {
 }
 
 // request asks Pipedream for the account.
-func (a actions) request(ctx context.Context, s snapshot, st state, why refresh.Why, lent bearer.Bearer, ticket throttle.Ticket) (outcome, error) {
+func (a actions) request(ctx context.Context, s snapshot, st state, why refresh.Why, with access, ticket throttle.Ticket) (outcome, error) {
 	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
 	defer cancel()
-	asking = pipedream.OnNextPage(asking, func() { a.requests.Charge(s.account.Spec.ProjectID) })
+	asking = pipedream.OnNextPage(asking, func() { a.requests.Charge(with.limiter) })
 	sentAt := a.clock.Now()
 	var fetched pipedream.Account
-	err := a.requests.Do(s.account.Spec.ProjectID, s.requester(), throttle.DoOptions{}, func() (err error) {
-		fetched, err = a.pipedream.Account(asking, lent.Token(), s.query())
+	how := throttle.DoOptions{Scopes: s.asksFor(), BypassRefusalCache: bypassesRefusals(s, st)}
+	err := a.requests.Do(with.limiter, s.requester(), how, func() (err error) {
+		fetched, err = a.pipedream.Account(asking, with.token, s.query())
 		a.metrics.requested(err, a.clock.Since(sentAt))
 		return err
 	})
@@ -99,7 +137,7 @@ func (a actions) request(ctx context.Context, s snapshot, st state, why refresh.
 		ticket.IsReady = false
 		return queued{ticket}, nil
 	}
-	advice := a.bearers.Report(lent, s.record() != nil, err)
+	advice := a.bearers.Report(with.lent, s.record() != nil, err)
 	switch {
 	case advice.FetchAgain:
 		return bearerRefused{}, nil

@@ -56,8 +56,12 @@ type (
 	// blocked: only a change elsewhere makes an attempt possible.
 	blocked struct{ why refresh.Why }
 
-	// credentialsRead: the client credentials were read, and nothing else.
-	credentialsRead struct{ found credentials.Found }
+	// credentialsRead: the client credentials or the API key were read, and nothing else.
+	credentialsRead struct {
+		found credentials.Found
+		// keyName is the name of the API key at the limiters; empty if none was read.
+		keyName string
+	}
 
 	// targetChecked: the Secret was read; nil if there is none.
 	targetChecked struct {

@@ -13,17 +13,25 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/refresh"
 )
 
-// readCredentials reads the client credentials live.
+// readCredentials reads the client credentials or the API key live.
 func (a actions) readCredentials(ctx context.Context, s snapshot) (outcome, error) {
-	reference := s.account.Spec.ClientSecretRef
-	found, err := credentials.Read(ctx, a.client, s.account.Namespace, reference)
-	if err != nil {
-		return a.failedRead(ctx, ownedsecret.Failed("read the Secret `"+reference.Name+"`", err))
+	var found credentials.Found
+	var err error
+	if s.account.UsesAPIKey() {
+		found, err = credentials.ReadAPIKey(ctx, a.client, s.account.Namespace, s.account.Spec.APIKeyRef)
+	} else {
+		found, err = credentials.Read(ctx, a.client, s.account.Namespace, s.account.Spec.ClientSecretRef)
 	}
-	return credentialsRead{found}, nil
+	if err != nil {
+		return a.failedRead(ctx, ownedsecret.Failed("read the Secret `"+s.account.CredentialsSecretName()+"`", err))
+	}
+	if found.APIKey.IsEmpty() {
+		return credentialsRead{found: found}, nil
+	}
+	return credentialsRead{found, a.requests.KeyName(found.APIKey)}, nil
 }
 
-// block finds out what makes an attempt impossible. It reads the client credentials if only the status
+// block finds out what makes an attempt impossible. It reads the credentials that the spec names if only the status
 // of an earlier process says that they can't be used.
 func (a actions) block(ctx context.Context, s snapshot, st state, why refresh.Why) (outcome, error) {
 	isUnread := why == refresh.NoCredentials && s.credentialsSecret != nil && st.check.unusable.detail == "" && !s.areCredentialsRead &&

@@ -106,10 +106,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 func (r *Reconciler) observe(ctx context.Context, account *v1alpha1.PipedreamAccount) (snapshot, *state, error) {
 	name := client.ObjectKeyFromObject(account)
 	s := snapshot{
-		account:     account,
-		desired:     desiredBy(account, r.Pipedream.Address()),
-		now:         r.Clock.Now(),
-		outageEnded: r.Requests.OutageEnded(account.Spec.ProjectID),
+		account: account,
+		desired: desiredBy(account, r.Pipedream.Address()),
+		now:     r.Clock.Now(),
 	}
 	st, isKnown := r.states.Of(name, account.UID)
 	var seen ownedsecret.Seen
@@ -122,13 +121,16 @@ func (r *Reconciler) observe(ctx context.Context, account *v1alpha1.PipedreamAcc
 		return snapshot{}, nil, failed // What the cache shows is known to be outdated: a status from it would not be true.
 	}
 	s.target = target
-	reference := types.NamespacedName{Namespace: account.Namespace, Name: account.Spec.ClientSecretRef.Name}
+	reference := types.NamespacedName{Namespace: account.Namespace, Name: account.CredentialsSecretName()}
 	var err error
 	if s.credentialsSecret, err = ownedsecret.Metadata(ctx, r.Cache, reference); err != nil {
 		return snapshot{}, nil, err
 	}
 	if !isKnown {
 		st = r.restore(name, s)
+	}
+	if limiter := limiterOf(s, st.check.apiKey); limiter != "" {
+		s.outageEnded = r.Requests.OutageEnded(limiter)
 	}
 	templates := st.check.templates
 	if templates.generation != account.Generation {
@@ -143,12 +145,14 @@ func (r *Reconciler) observe(ctx context.Context, account *v1alpha1.PipedreamAcc
 }
 
 // restore makes the state of an object that this process sees for the first time. If Pipedream wanted all
-// requests about the project to wait, its limiter is told.
+// requests about the project to wait, its limiter is told. Of an API key, no limiter is known before the key is
+// read: each of its PipedreamAccounts waits by itself.
 func (r *Reconciler) restore(name types.NamespacedName, s snapshot) *state {
 	st := restore(s)
 	r.states.Put(name, s.account.UID, st)
-	if failed := st.attempt.failure; failed != nil && failed.Row.Reason == v1alpha1.ReasonRateLimited && failed.NotBefore.After(s.now) {
-		r.Requests.Pause(s.account.Spec.ProjectID, failed.NotBefore)
+	failed, limiter := st.attempt.failure, limiterOf(s, st.check.apiKey)
+	if limiter != "" && failed != nil && failed.Row.Reason == v1alpha1.ReasonRateLimited && failed.NotBefore.After(s.now) {
+		r.Requests.Pause(limiter, failed.NotBefore)
 	}
 	return st
 }
@@ -172,10 +176,10 @@ func (r *Reconciler) work(ctx context.Context, s snapshot, st *state) (snapshot,
 	return s, decision, nil
 }
 
-// releaseBearer gives up the wait for an access token. A PipedreamAccount that may ask Pipedream goes on to replace
-// the access token in the background.
+// releaseBearer gives up the wait for an access token. A PipedreamAccount that may ask Pipedream with its OAuth client
+// goes on to replace the access token in the background.
 func (r *Reconciler) releaseBearer(s snapshot, decision refresh.Decision) {
-	if decision.Action == refresh.Blocked || decision.Action == refresh.Rest {
+	if decision.Action == refresh.Blocked || decision.Action == refresh.Rest || s.account.UsesAPIKey() {
 		r.Bearers.Cancel(s.requester())
 		return
 	}

@@ -57,7 +57,7 @@ func (st *state) restoreFailure(s snapshot, failed *attempt.Failure) {
 		if given := verdictKindOf(failed.Row.Kind); given != "" {
 			st.restoreVerdict(s, given, failed)
 		} else {
-			st.attempt.failure, st.attempt.failedIn = failed, s.account.Spec.ProjectID
+			st.attempt.failure, st.attempt.failedIn = failed, s.rateLimited()
 		}
 	}
 }
@@ -181,10 +181,18 @@ func restoreFailure(s snapshot) *attempt.Failure {
 		// The clock may have been wrong then.
 		restored.NotBefore = retry.Limit(status.NextAttemptTime.Time, s.now)
 	}
-	if restored.Row.Class == reason.Paused && status.ObservedGeneration != s.account.Generation {
-		restored.NotBefore = s.now // The status does not tell whether the spec named the same project then.
+	if restored.Row.Class == reason.Paused && mayBeOfAnotherLimit(s) {
+		restored.NotBefore = s.now
 	}
 	return restored
+}
+
+// mayBeOfAnotherLimit reports whether the status may tell of a rate limit of another project or another API key: it
+// does not tell which ones these were.
+func mayBeOfAnotherLimit(s snapshot) bool {
+	status := s.account.Status
+	return status.ObservedGeneration != s.account.Generation ||
+		s.account.UsesAPIKey() && status.ReferencedSecretResourceVersion != s.credentialsVersion()
 }
 
 func (s snapshot) identity() string { return s.account.Namespace + "/" + s.account.Name }

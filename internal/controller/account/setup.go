@@ -36,7 +36,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, dis
 	}
 	err = mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.PipedreamAccount{}, controller.SecretNames, func(object client.Object) []string {
 		account := object.(*v1alpha1.PipedreamAccount)
-		return slices.Compact([]string{account.TargetName(), account.Spec.ClientSecretRef.Name})
+		return slices.Compact([]string{account.TargetName(), account.CredentialsSecretName()})
 	})
 	if err != nil {
 		return fmt.Errorf("index PipedreamAccounts by their Secrets: %w", err)

@@ -4,6 +4,7 @@
 package account
 
 import (
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -32,7 +33,7 @@ type snapshot struct {
 	account *v1alpha1.PipedreamAccount
 	desired refresh.Desired
 	// target is the metadata of the Secret that holds the credentials, and credentialsSecret the
-	// metadata of the Secret that holds the client credentials; nil if absent.
+	// metadata of the Secret that holds the client credentials or the API key; nil if absent.
 	target, credentialsSecret *metav1.PartialObjectMetadata
 	// now is the one moment that the reconcile decides by, and firstSeen is when this process has
 	// first seen the object.
@@ -41,9 +42,11 @@ type snapshot struct {
 	// it has found no outage.
 	outageEnded time.Time
 
-	// clientCredentials are the ones that this reconcile has read; nil if it has read none, or none
-	// that can be used. areCredentialsRead tells these two apart.
+	// clientCredentials and apiKey are what this reconcile has read; nil and empty if it has read none, or
+	// none that can be used. areCredentialsRead tells these two apart. apiKey is read for each request, and
+	// nothing keeps it longer than the snapshot.
 	clientCredentials  *pipedream.Credentials
+	apiKey             pipedream.Sensitive
 	areCredentialsRead bool
 	// ticket is where the request waits for its turn; zero if none waits. isQueued is true if ticket
 	// was taken for the last decision, so that there is nothing to do but wait.
@@ -60,9 +63,12 @@ func desiredBy(account *v1alpha1.PipedreamAccount, api string) refresh.Desired {
 	if spec.AccountID != "" {
 		app = "" // The ID alone says which account it is.
 	}
+	asked := []string{api, spec.ProjectID, string(account.TargetEnvironment()), spec.AccountID, spec.ExternalUserID, app}
+	if account.UsesAPIKey() {
+		asked = append(asked, spec.WorkspaceID)
+	}
 	return refresh.Desired{
-		Request: ownedsecret.KeyedDigest(string(account.UID), api, spec.ProjectID, string(account.TargetEnvironment()),
-			spec.AccountID, spec.ExternalUserID, app),
+		Request:      ownedsecret.KeyedDigest(string(account.UID), asked...),
 		Rendering:    renderingOf(account),
 		RenewRequest: ownedsecret.BoundRequest(account.Annotations[v1alpha1.RenewRequestAnnotation]),
 		Policy:       refresh.Policy(account.TargetFetchPolicy()),
@@ -86,6 +92,7 @@ func (s snapshot) query() pipedream.AccountQuery {
 	return pipedream.AccountQuery{
 		ProjectID:      spec.ProjectID,
 		Environment:    string(s.account.TargetEnvironment()),
+		WorkspaceID:    spec.WorkspaceID,
 		AccountID:      spec.AccountID,
 		ExternalUserID: spec.ExternalUserID,
 		App:            spec.App,
@@ -99,7 +106,8 @@ func (s snapshot) after(o outcome) snapshot {
 	case queued:
 		s.ticket, s.isQueued = o.ticket, true
 	case credentialsRead:
-		s.credentialsSecret, s.clientCredentials, s.areCredentialsRead = o.found.Secret, o.found.Credentials, true
+		s.credentialsSecret, s.areCredentialsRead = o.found.Secret, true
+		s.clientCredentials, s.apiKey = o.found.Credentials, o.found.APIKey
 	case targetChecked:
 		s.target = metadataOf(o.target)
 	case foreign:
@@ -182,6 +190,33 @@ func (s snapshot) credentialsVersion() string { return ownedsecret.Version(s.cre
 // other.
 func (s snapshot) credentialsReference() string {
 	return credentials.Reference(s.account.Namespace, s.account.Spec.ClientSecretRef, s.credentialsVersion())
+}
+
+// asksFor tells the requests with an API key apart: an answer that refuses one of them says nothing about the others,
+// unless it refuses the key.
+func (s snapshot) asksFor() []string {
+	return []string{s.account.Spec.WorkspaceID + "/" + s.account.Spec.AccountID}
+}
+
+// rateLimited tells what Pipedream limits the rate of requests for: the project, or one version of the API key.
+func (s snapshot) rateLimited() string {
+	if reference := s.account.Spec.APIKeyRef; s.account.UsesAPIKey() {
+		return strings.Join([]string{reference.Name, reference.Key, s.credentialsVersion()}, "/")
+	}
+	return s.account.Spec.ProjectID
+}
+
+// limiterOf returns the name of the limiter that paces the requests for the account. It is empty while the
+// API key was not read, as far as is known.
+func limiterOf(s snapshot, known apiKeyName) string {
+	isKnown := known.credentialsVersion == s.credentialsVersion() && known.generation == s.account.Generation
+	switch {
+	case !s.account.UsesAPIKey():
+		return s.account.Spec.ProjectID
+	case isKnown:
+		return known.name
+	}
+	return ""
 }
 
 // requester identifies the PipedreamAccount at the limiters.

@@ -60,8 +60,10 @@ type checkState struct {
 	// editor is the field manager that has last changed the Secret, as far as the API server tells;
 	// empty if nobody is known to have.
 	editor string
-	// unusable are the last client credentials that could not be used.
+	// unusable are the last client credentials that could not be used, or the last API key.
 	unusable unusable
+	// apiKey is the name of the API key that was last read.
+	apiKey apiKeyName
 	// templates is what is wrong with the templates of a generation, whatever the account is.
 	templates templateCheck
 }
@@ -78,8 +80,16 @@ type lastCheck struct {
 	lists map[string]string
 }
 
-// unusable describes client credentials that can't be used, because a key is absent or its value can't
-// be a credential.
+// apiKeyName is the name of an API key at the limiters. The key itself is not remembered.
+type apiKeyName struct {
+	// credentialsVersion and generation are of the Secret, and of the spec that names it.
+	credentialsVersion string
+	generation         int64
+	name               string
+}
+
+// unusable describes client credentials or an API key that can't be used, because a key of the Secret is
+// absent or its value can't be a credential.
 type unusable struct {
 	// credentialsVersion and generation are of the Secret, and of the spec that names it.
 	credentialsVersion string
@@ -100,7 +110,7 @@ type attemptState struct {
 	written writtenRecord
 	// failure is the last failed attempt; nil after an attempt that worked.
 	failure *attempt.Failure
-	// failedIn is the project that the spec named when the failed attempt was made.
+	// failedIn is what the rate of requests was limited for when the failed attempt was made.
 	failedIn string
 	// cluster is the last failed request to the API server that was no write; nil since one has worked. It
 	// does not end the wait after a failure that Pipedream has answered with.
@@ -128,12 +138,12 @@ type triedCredentials struct{ name, version string }
 
 // credentialsOf returns the client credentials that an attempt is made with now.
 func credentialsOf(s snapshot) triedCredentials {
-	return triedCredentials{name: s.account.Spec.ClientSecretRef.Name, version: s.credentialsVersion()}
+	return triedCredentials{name: s.account.CredentialsSecretName(), version: s.credentialsVersion()}
 }
 
 // versionFor returns the version, if the spec still names the same Secret; else it returns no version.
 func (c triedCredentials) versionFor(s snapshot) string {
-	if c.name != s.account.Spec.ClientSecretRef.Name {
+	if c.name != s.account.CredentialsSecretName() {
 		return ""
 	}
 	return c.version
@@ -219,10 +229,15 @@ func (p *reportingState) apply(o reported) {
 	}
 }
 
-// leaveProject forgets a rate limit of Pipedream if the spec names another project now. Pipedream limits the rate of
-// each project by itself.
-func (a *attemptState) leaveProject(project string) {
-	if a.failure != nil && a.failure.Row.Class == reason.Paused && a.failedIn != project {
+// leaveLimit ends the wait for a rate limit of Pipedream if the spec names another project now, or if there is another
+// API key. Pipedream limits the rate of each by itself.
+func (a *attemptState) leaveLimit(s snapshot) {
+	limited := s.rateLimited()
+	switch {
+	case a.failure == nil, a.failure.Row.Class != reason.Paused, a.failedIn == limited:
+	case s.account.UsesAPIKey():
+		a.failure.NotBefore, a.failedIn = s.now, limited // Nothing else may be due that would show whether the key is good.
+	default:
 		a.failure = nil
 	}
 }

@@ -303,7 +303,7 @@ func (w *world) exchanges() int {
 func (w *world) fetches() int {
 	calls := w.pipedream.Counters().Calls
 	total := 0
-	for _, endpoint := range []simulator.Endpoint{simulator.EndpointAccount, simulator.EndpointAccounts} {
+	for _, endpoint := range []simulator.Endpoint{simulator.EndpointAccount, simulator.EndpointAccounts, simulator.EndpointRESTAccount} {
 		total += calls[endpoint].Total
 	}
 	return total
@@ -411,7 +411,7 @@ func (w *world) wantNoSecretSeen() {
 		seen = append(seen, <-w.events.Events)
 	}
 	seen = append(seen, fmt.Sprintf("%+v", w.account().Status))
-	secrets := []string{clientSecret, "acme-prod"}
+	secrets := []string{clientSecret, apiKey, newAPIKey, "acme-prod"}
 	if w.hasTarget() {
 		for key, value := range w.target().Data {
 			if key != keyExpiresAt && len(value) > 8 {
