@@ -98,7 +98,8 @@ manifests: ## Generate the CRDs and the RBAC rules, and copy files into the char
 	$(TOOL) controller-gen crd rbac:roleName=manager paths=./... output:crd:dir=config/crd/bases output:rbac:dir=config/rbac
 	@# Helm reads no file outside of a chart, so the chart needs copies.
 	cp config/crd/bases/*.yaml charts/pipedream-operator/files/crds/
-	cp config/rbac/role.yaml config/rbac/aggregated_roles.yaml config/policy/require_scopes.yaml charts/pipedream-operator/files/
+	cp config/rbac/role.yaml config/rbac/aggregated_roles.yaml charts/pipedream-operator/files/
+	cp config/policy/require_scopes.yaml config/policy/refuse-api-keys/refuse_api_keys.yaml charts/pipedream-operator/files/
 	cp config/prometheus/rule.yaml config/prometheus/dashboard.json charts/pipedream-operator/files/
 
 .PHONY: lint

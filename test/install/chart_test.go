@@ -94,7 +94,7 @@ func TestTheAPIServerAcceptsTheChartWithAllValues(t *testing.T) {
 	deployment := one(t, objects, "Deployment")
 	wantAdmittedWhereRestricted(t, deployment)
 	wantFlagsUnderstood(t, deployment)
-	for _, kind := range []string{"ServiceMonitor", "PodMonitor", "PrometheusRule", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"} {
+	for _, kind := range []string{"ServiceMonitor", "PodMonitor", "PrometheusRule"} {
 		one(t, objects, kind)
 	}
 	for _, object := range objects {
@@ -111,7 +111,7 @@ func TestTheAPIServerAcceptsTheChartWithAllValues(t *testing.T) {
 		"--per-object-metrics=false", "prometheus: three", "grafana: one",
 		"secretName: metrics-certificate", "interval: 11s", "interval: 12s", "prometheus: one", "prometheus: two", "serverName: metrics.example",
 		"name: scraper-token", "kubernetes.io/metadata.name: monitoring", "cidr: 10.1.0.0/16", "maxUnavailable: 50%", "replicas: 3",
-		`serviceAccountName: "somebody"`, "example.com/role: some-role", "memory: 1Gi", "pod: label", "pod: annotation", "disk: fast",
+		"policyName: other-require-scopes", "policyName: other-refuse-api-keys", `serviceAccountName: "somebody"`, "example.com/role: some-role", "memory: 1Gi", "pod: label", "pod: annotation", "disk: fast",
 		"key: dedicated", "nodeAffinity:", "topologyKey: rack", "name: other-manager",
 	} {
 		if !strings.Contains(manifests, want) {

@@ -24,7 +24,8 @@ func TestTheChartIsWhatKustomizeMakes(t *testing.T) {
 		"for some namespaces":   {"namespaced", withHelm("--set=namespaces={shop}")},
 		"with Prometheus": {"../test/install/testdata/prometheus", withHelm(
 			"--set=metrics.serviceMonitor.enabled=true,prometheusRule.enabled=true,dashboard.enabled=true")},
-		"with the policy": {"policy", withHelm("--set=policy.requireScopes=true", "--show-only=templates/policy.yaml")},
+		"with the policy about scopes":   {"policy", withHelm("--set=policy.requireScopes=true", "--show-only=templates/policy.yaml")},
+		"with the policy about API keys": {"policy/refuse-api-keys", withHelm("--set=policy.refuseAPIKeys=true", "--show-only=templates/policy.yaml")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			kustomize := similar(objectsOf(t, kubectl(t, "", "kustomize", filepath.Join("config", test.kustomize))))
