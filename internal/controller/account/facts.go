@@ -123,6 +123,19 @@ func hasCredentials(s snapshot, known unusable) bool {
 		(s.credentialsVersion() != known.credentialsVersion || s.account.Generation != known.generation)
 }
 
+// limiterOf returns the name of the limiter that paces the requests for the account. It is empty while the
+// API key was not read, as far as is known.
+func limiterOf(s snapshot, known apiKeyName) string {
+	isKnown := known.credentialsVersion == s.credentialsVersion() && known.generation == s.account.Generation
+	switch {
+	case !s.account.UsesAPIKey():
+		return s.account.Spec.ProjectID
+	case isKnown:
+		return known.name
+	}
+	return ""
+}
+
 // bypassesRefusals reports whether the attempt is made before its time, because something has changed
 // since the last one failed.
 func bypassesRefusals(s snapshot, st state) bool {

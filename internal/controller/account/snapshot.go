@@ -206,19 +206,6 @@ func (s snapshot) rateLimited() string {
 	return s.account.Spec.ProjectID
 }
 
-// limiterOf returns the name of the limiter that paces the requests for the account. It is empty while the
-// API key was not read, as far as is known.
-func limiterOf(s snapshot, known apiKeyName) string {
-	isKnown := known.credentialsVersion == s.credentialsVersion() && known.generation == s.account.Generation
-	switch {
-	case !s.account.UsesAPIKey():
-		return s.account.Spec.ProjectID
-	case isKnown:
-		return known.name
-	}
-	return ""
-}
-
 // requester identifies the PipedreamAccount at the limiters.
 func (s snapshot) requester() throttle.Requester {
 	return requesterOf(types.NamespacedName{Namespace: s.account.Namespace, Name: s.account.Name})
