@@ -5,11 +5,13 @@ package main
 
 import (
 	"context"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
@@ -42,6 +44,46 @@ func (s *site) createAccountInto(name, secretName string) {
 			Secret:          v1alpha1.AccountSecretTemplate{Name: secretName},
 		},
 	}))
+}
+
+// createAccountWithKey connects an account at Pipedream, and creates a PipedreamAccount that asks with the API key of
+// its user. The credentials of the account have these fields, too. The key is to be in the Secret that setKey writes.
+func (s *site) createAccountWithKey(name, key string, fields map[string]any) {
+	s.Helper()
+	harness.Must(s.T, s.pipedream.Users.Set(userOf(name), simulator.NewUser(key)))
+	connected := simulator.NewAccount(connectedProject, "user-"+name, "slack")
+	connected.UserID, connected.Fields = userOf(name), fields
+	harness.Must(s.T, s.pipedream.Accounts.Set("apn_"+name, connected))
+	harness.Must(s.T, s.admin.Create(s.Context(), &v1alpha1.PipedreamAccount{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name},
+		Spec: v1alpha1.PipedreamAccountSpec{
+			APIKeyRef: v1alpha1.APIKeyReference{Name: name + "-key"}, AccountID: "apn_" + name,
+			Secret: v1alpha1.AccountSecretTemplate{Name: name + "-credentials"},
+		},
+	}))
+}
+
+// userOf returns the ID of the Pipedream user who has the API key of a PipedreamAccount.
+func userOf(name string) string { return "u_" + strings.ReplaceAll(name, "-", "") }
+
+// setKey writes the Secret with the API key of a PipedreamAccount.
+func (s *site) setKey(name, key string) {
+	s.Helper()
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name + "-key"}}
+	_, err := controllerutil.CreateOrUpdate(s.Context(), s.admin, secret, func() error {
+		secret.Data = map[string][]byte{"api_key": []byte(key)}
+		return nil
+	})
+	harness.Must(s.T, err)
+}
+
+// awaitFetchedReason waits until condition Fetched of a PipedreamAccount has a reason.
+func (s *site) awaitFetchedReason(name, reason string) {
+	s.Helper()
+	s.eventually(name+" to be "+reason, func() bool {
+		fetched := meta.FindStatusCondition(s.account(name).Status.Conditions, v1alpha1.ConditionFetched)
+		return fetched != nil && fetched.Reason == reason
+	})
 }
 
 func (s *site) account(name string) *v1alpha1.PipedreamAccount {
@@ -85,6 +127,25 @@ func (a *account) wholeJobForAccounts() {
 	change(a.site, connected, func(p *v1alpha1.PipedreamAccount) {
 		p.Annotations = map[string]string{v1alpha1.RenewRequestAnnotation: "please"}
 	})
+	a.awaitFetched(name, first)
+	a.jobWithAPIKey()
+}
+
+// jobWithAPIKey has the manager use an API key that is delivered late, is revoked, and is replaced.
+func (a *account) jobWithAPIKey() {
+	a.Helper()
+	const name, oldKey, newKey = "keyed", "the-old-api-key", "the-new-api-key"
+	a.createAccountWithKey(name, oldKey, nil)
+	a.awaitFetchedReason(name, v1alpha1.ReasonCredentialsMissing)
+	a.setKey(name, oldKey)
+	first := a.awaitFetched(name, "")
+	harness.Must(a.T, a.pipedream.Users.RevokeKey(userOf(name), newKey))
+	harness.Must(a.T, a.pipedream.Accounts.Refresh("apn_"+name))
+	change(a.site, a.account(name), func(p *v1alpha1.PipedreamAccount) {
+		p.Annotations = map[string]string{v1alpha1.RenewRequestAnnotation: "please"}
+	})
+	a.awaitFetchedReason(name, v1alpha1.ReasonCredentialsRejected)
+	a.setKey(name, newKey)
 	a.awaitFetched(name, first)
 }
 

@@ -19,7 +19,8 @@ import (
 )
 
 const (
-	// searchedAccounts is how many accounts have credentials that the test searches for.
+	// searchedAccounts is how many accounts have credentials that the test searches for. Half of them are asked for
+	// with API keys.
 	searchedAccounts = 10
 	// harmlessAccounts is how many accounts have large credentials that pass through the same buffers later.
 	// Each is larger than the one before by some bytes in each field, so that they end at ever other places in
@@ -28,7 +29,7 @@ const (
 )
 
 // TestCredentialsOfAccountsDoNotStayInMemory searches all memory of the built manager for credentials that it has
-// fetched and written. They pass through its memory, and must not stay there. So the garbage collector
+// fetched and written, and for the API keys that it has sent. They pass through its memory, and must not stay there. So the garbage collector
 // overwrites what it frees, and after the fetches harmless credentials pass through the same buffers.
 func TestCredentialsOfAccountsDoNotStayInMemory(t *testing.T) {
 	t.Parallel()
@@ -89,13 +90,21 @@ func (s *site) fetchSearched() map[string]string {
 	first := map[string]string{}
 	for i := range searchedAccounts {
 		name := fmt.Sprintf("searched-%d", i)
-		s.register(name, goodSecret)
 		refreshToken := fmt.Sprintf("sim_refresh-%d-%s", i, strings.Repeat("r", 40))
 		credentials[refreshToken] = "the refresh token of " + name
 		key := fmt.Sprintf("sim_key-%d-%s", i, strings.Repeat("k", 40))
 		credentials[key] = "a key of " + name
+		fields := map[string]any{"oauth_refresh_token": refreshToken, "api_key": key}
+		if i%2 == 1 {
+			userKey := fmt.Sprintf("user-key-%d-%s", i, strings.Repeat("u", 40))
+			credentials[userKey] = "the API key that is sent for " + name
+			s.setKey(name, userKey)
+			s.createAccountWithKey(name, userKey, fields)
+			continue
+		}
+		s.register(name, goodSecret)
 		connected := simulator.NewAccount(connectedProject, "user-"+name, "slack")
-		connected.Fields = map[string]any{"oauth_refresh_token": refreshToken, "api_key": key}
+		connected.Fields = fields
 		harness.Must(s.T, s.pipedream.Accounts.Set("apn_"+name, connected))
 		s.createAccount(name)
 	}
