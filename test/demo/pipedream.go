@@ -16,12 +16,17 @@ const (
 	// clientID and firstSecret are the credentials in config/samples. Only the simulator accepts them.
 	clientID    = "replace-me-with-the-client-id"
 	firstSecret = "replace-me-with-the-client-secret"
+	// apiKey and workspaceID are in config/samples, too.
+	apiKey      = "replace-me-with-the-api-key"
+	workspaceID = "o_abc123"
 	// secondSecret is the client secret after the rotation.
 	secondSecret = "the-client-secret-after-its-rotation"
 	// accountClientID and accountClientSecret are the credentials in helpdesk.yaml.
 	accountClientID     = "helpdesk"
 	accountClientSecret = "the-client-secret-of-helpdesk"
 
+	// userID is the user who has the API key.
+	userID    = "u_demo"
 	projectID = "proj_abc123"
 	// accountID is the account of helpdesk.yaml, connected to the app appSlug. sampleAccountID is the account of the
 	// samples.
@@ -34,10 +39,15 @@ const (
 	credentialLifetime = time.Minute
 )
 
-// connectAccounts connects the accounts at Pipedream, as end users do.
+// connectAccounts connects the accounts at Pipedream, as end users do. The one of the samples is also an account of a user of
+// Pipedream, who has an API key.
 func (e *environment) connectAccounts(ctx context.Context) error {
+	user := map[string]any{"api_key": apiKey, "workspaces": []string{workspaceID}}
+	if err := e.pipedream.Control(ctx, http.MethodPut, "users/"+userID, user, nil); err != nil {
+		return fmt.Errorf("register a user of Pipedream: %w", err)
+	}
 	for id, account := range map[string]map[string]any{
-		sampleAccountID: {"project_id": projectID, "external_user_id": "acme-prod", "app": "slack"},
+		sampleAccountID: {"project_id": projectID, "external_user_id": "acme-prod", "app": "slack", "user_id": userID, "workspace_id": workspaceID},
 		accountID: {
 			"project_id": projectID, "external_user_id": "team-support", "app": appSlug,
 			"life": credentialLifetime.String(), "refresh": "background:" + refreshEvery.String(),

@@ -11,6 +11,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 	"github.com/pipedream-operator/pipedream-operator/test/harness/gitops"
 )
 
@@ -24,6 +25,10 @@ func TestNoDrift(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			must(t, w.pipedream.SetClient(gitops.SampleClientID, gitops.SampleClientSecret))
+			must(t, w.pipedream.Users.Set(keyUser, simulator.User{APIKey: gitops.SampleAPIKey, Workspaces: []string{gitops.SampleWorkspaceID}}))
+			w.changeAccount(func(account *simulator.Account) {
+				account.UserID, account.WorkspaceID = keyUser, gitops.SampleWorkspaceID
+			})
 			drift := gitops.Drift{
 				Namespace: w.inNamespace("drift-" + mode), Mode: mode, Kind: kind,
 				TargetName: func(name string) string { return w.accountNamed(name).TargetName() },
@@ -36,7 +41,7 @@ func TestNoDrift(t *testing.T) {
 				w.visitReady("team-slack")
 				w.pass(25 * time.Minute)
 				w.visitReady(names...)
-				// Both samples are about the same account. The minimal one is fetched for the request, and is not
+				// All samples are about the same account. The minimal one is fetched for the request, and is not
 				// due again.
 				w.wantFetches(2 * len(names))
 				for _, name := range names {

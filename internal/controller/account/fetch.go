@@ -70,7 +70,7 @@ func (a actions) fetchWithKey(ctx context.Context, s snapshot, st state, why ref
 		return a.readCredentials(ctx, s)
 	}
 	ticket := a.requests.Reserve(limiter, s.requester(), throttle.ReserveOptions{
-		Lane: requestLaneOf(s, st, why), Expiry: expiryOf(s, why), Scopes: s.asksFor(), BypassRefusalCache: bypassesRefusals(s, st),
+		Lane: requestLaneOf(s, st, why), Expiry: endOf(s, st, why), Scopes: s.asksFor(), BypassRefusalCache: bypassesRefusals(s, st),
 	})
 	switch {
 	case !ticket.IsReady:

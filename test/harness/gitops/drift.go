@@ -29,10 +29,12 @@ const (
 // Modes are the ways to apply manifests, and the flags of kubectl for each.
 var Modes = map[string][]string{"client-side": nil, "server-side": {"--server-side", "--field-manager=argocd-controller"}}
 
-// The values of the client credentials in config/samples.
+// The values of the client credentials and of the API key in config/samples, and the workspace of its user.
 const (
 	SampleClientID     = "replace-me-with-the-client-id"
 	SampleClientSecret = "replace-me-with-the-client-secret"
+	SampleAPIKey       = "replace-me-with-the-api-key"
+	SampleWorkspaceID  = "o_abc123"
 )
 
 // Drift applies all samples as GitOps tools do, has the samples of one kind work, and looks for a difference to the
