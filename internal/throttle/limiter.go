@@ -53,8 +53,8 @@ type Ticket struct {
 	// Failing says that the requester waits because requests before it have failed.
 	Failing Failing
 	// Refusal is the answer to the request if it is known already, because Pipedream has refused
-	// the same request before. The ticket is then ready, and Do would send nothing and return this
-	// error. It is nil if the answer is not known.
+	// the same request before. The ticket is then ready, and the requester has no need to call Do,
+	// which would send nothing. It is nil if the answer is not known.
 	Refusal *pipedream.Error
 }
 

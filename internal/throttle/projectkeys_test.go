@@ -38,7 +38,7 @@ func newKeys(t *testing.T) *keys {
 	}
 }
 
-func (k *keys) name(key string) string { return k.KeyName(pipedream.NewSensitive(key)) }
+func (k *keys) name(key string) string { return k.KeyName(pipedream.NewSensitive(key), "") }
 
 func account(group string, number int) throttle.Requester {
 	return throttle.Requester{Kind: "PipedreamAccount", Group: group, Name: fmt.Sprint("slack-", number)}
@@ -226,6 +226,59 @@ func TestKeysBeyondTheMostAreStillToldApart(t *testing.T) {
 	}
 	wantBetween(t, "the revoked key", len(k.sentAt[revoked]), 1, 1)
 	wantBetween(t, "the good key", len(k.sentAt[good]), 10, 10)
+}
+
+// TestAWorkspaceThatIsRefusedStopsNoOther has a good key, whose user is not in one of two workspaces. Both share the rate of
+// the key.
+func TestAWorkspaceThatIsRefusedStopsNoOther(t *testing.T) {
+	t.Parallel()
+	k := newKeys(t)
+	key := pipedream.NewSensitive("key")
+	good, foreign := k.KeyName(key, "o_good"), k.KeyName(key, "o_foreign")
+	k.answer[foreign] = errRevoked
+	names := map[throttle.Requester]string{}
+	for i := range 30 {
+		names[account("good", i)], names[account("foreign", i)] = good, foreign
+	}
+	k.liveWith(20*time.Second, names)
+	wantBetween(t, "the foreign workspace", len(k.sentAt[foreign]), 1, 1)
+	wantBetween(t, "both workspaces", len(k.sentAt[good])+len(k.sentAt[foreign]), 18, 21)
+	if k.Count() != 1 {
+		t.Errorf("one key has %d limiters", k.Count())
+	}
+}
+
+// TestARefusedRequestSaysNothingAboutAnother has Pipedream refuse what one requester asks for, but not the key.
+func TestARefusedRequestSaysNothingAboutAnother(t *testing.T) {
+	t.Parallel()
+	k := newKeys(t)
+	name := k.name("key")
+	ask := func(number int, about string) error {
+		requester, scopes := account("shop", number), []string{about}
+		switch ticket := k.Reserve(name, requester, throttle.ReserveOptions{Scopes: scopes}); {
+		case !ticket.IsReady:
+			return throttle.ErrNotReady
+		case ticket.Refusal != nil:
+			return ticket.Refusal
+		}
+		return k.Do(name, requester, throttle.DoOptions{Scopes: scopes}, func() error {
+			k.sentAt[about] = append(k.sentAt[about], k.now)
+			return k.answer[about]
+		})
+	}
+	k.answer["bad"] = &pipedream.Error{Kind: pipedream.RequestRejected, StatusCode: 400}
+	for number := range 2 { // The second one learns the answer to the first.
+		if failed, ok := errors.AsType[*pipedream.Error](ask(number, "bad")); !ok || failed.Kind != pipedream.RequestRejected {
+			t.Fatalf("request %d gets %v", number, failed)
+		}
+		k.now = k.now.Add(2 * time.Second)
+	}
+	if err := ask(2, "good"); err != nil {
+		t.Errorf("a request about another account gets %v", err)
+	}
+	if len(k.sentAt["bad"]) != 1 || len(k.sentAt["good"]) != 1 {
+		t.Errorf("the requests were sent at %v, want one of each", k.sentAt)
+	}
 }
 
 // TestTheNameOfAKeyTellsNothing is another one in each process, and for each key.

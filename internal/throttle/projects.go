@@ -162,6 +162,7 @@ func (p *Projects) enter(name string, requester Requester) (at, before *project)
 
 // use returns the limiter of a project, and makes one if there is room. The caller holds the lock.
 func (p *Projects) use(name string) *project {
+	name = limiterOf(name)
 	now := p.options.Now()
 	if _, isKnown := p.projects[name]; !isKnown {
 		p.forgetIdle(now)
@@ -176,7 +177,7 @@ func (p *Projects) use(name string) *project {
 
 // find returns the limiter of a project. The caller holds the lock.
 func (p *Projects) find(name string) *project {
-	if known := p.projects[name]; known != nil {
+	if known := p.projects[limiterOf(name)]; known != nil {
 		return known
 	}
 	return p.rest

@@ -32,8 +32,9 @@ type PipedreamAPI interface {
 
 // Requests paces the requests for accounts, each project and each API key by itself. *throttle.Projects implements it.
 type Requests interface {
-	// KeyName returns the name of an API key, which stands in place of a project in the other methods.
-	KeyName(key pipedream.Sensitive) string
+	// KeyName returns the name of an API key that is sent with a workspace, or with none. It stands in place of a
+	// project in the other methods.
+	KeyName(key pipedream.Sensitive, workspace string) string
 	// Reserve returns the ticket of a requester at the limiter of a project. The requester gives up
 	// its tickets at other projects.
 	Reserve(project string, requester throttle.Requester, options throttle.ReserveOptions) throttle.Ticket

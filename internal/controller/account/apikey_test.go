@@ -549,7 +549,7 @@ func TestAnAPIKeyStaysNowhere(t *testing.T) {
 	w := newKeyWorld(t)
 	w.fetchedWithKey(eachTenMinutes)
 	st, _ := w.reconciler.states.LastOf(w.key("slack"))
-	if name := st.check.apiKey.name; name == "" || name != w.reconciler.Requests.KeyName(pipedream.NewSensitive(apiKey)) {
+	if name := st.check.apiKey.name; name == "" || name != w.reconciler.Requests.KeyName(pipedream.NewSensitive(apiKey), "") {
 		t.Errorf("the name of the key is %q", name)
 	}
 	if text := fmt.Sprintf("%+v", *st); strings.Contains(text, apiKey) {
@@ -599,6 +599,30 @@ func TestARevokedKeyOfManyAccounts(t *testing.T) {
 	if calls := c.fetches() - before; calls != size {
 		t.Errorf("there were %d calls with the new key, want %d", calls, size)
 	}
+}
+
+// TestAMistypedWorkspaceStopsNoOther has one API key for accounts with a workspace that its user is in, and for accounts
+// with another one, which Pipedream answers as it answers a revoked key.
+func TestAMistypedWorkspaceStopsNoOther(t *testing.T) {
+	t.Parallel()
+	const size = 10
+	c := newCrowd(t, 100)
+	must(t, c.pipedream.Users.Set(keyUser, simulator.NewUser(apiKey)))
+	must(t, c.pipedream.Accounts.SetAnswers(map[string]string{simulator.AnswerForeignWorkspace: "unauthorized"}))
+	c.createKey(apiKey)
+	c.add(projectID, size, withKey, func(account *v1alpha1.PipedreamAccount) {
+		account.Spec.WorkspaceID = simulator.DefaultWorkspaceID
+		if strings.HasSuffix(account.Name, "1") || strings.HasSuffix(account.Name, "2") {
+			account.Spec.WorkspaceID = "o_mistyped"
+		}
+	})
+	c.connectAll(size)
+
+	c.live(time.Minute)
+
+	c.wantAll("", v1alpha1.ReasonAccountFetched, v1alpha1.ReasonCredentialsValid, size-2)
+	c.wantAll("", v1alpha1.ReasonCredentialsRejected, v1alpha1.ReasonNotFetched, 2)
+	c.wantFetches(size - 2 + 1)
 }
 
 // TestAGoodKeyOfManyAccounts is paced, and a restart costs nothing.

@@ -28,7 +28,7 @@ func (a actions) readCredentials(ctx context.Context, s snapshot) (outcome, erro
 	if found.APIKey.IsEmpty() {
 		return credentialsRead{found: found}, nil
 	}
-	return credentialsRead{found, a.requests.KeyName(found.APIKey)}, nil
+	return credentialsRead{found, a.requests.KeyName(found.APIKey, s.account.Spec.WorkspaceID)}, nil
 }
 
 // block finds out what makes an attempt impossible. It reads the credentials that the spec names if only the status

@@ -195,7 +195,7 @@ func (s snapshot) credentialsReference() string {
 // asksFor tells the requests with an API key apart: an answer that refuses one of them says nothing about the others,
 // unless it refuses the key.
 func (s snapshot) asksFor() []string {
-	return []string{s.account.Spec.WorkspaceID + "/" + s.account.Spec.AccountID}
+	return []string{s.account.Spec.AccountID}
 }
 
 // rateLimited tells what Pipedream limits the rate of requests for: the project, or one version of the API key.
