@@ -25,6 +25,7 @@ import (
 type demandLine struct {
 	Message  string  `json:"msg"`
 	Project  string  `json:"projectID"`
+	Secret   string  `json:"apiKeySecret"`
 	Looks    float64 `json:"looksPerSecond"`
 	Rate     float64 `json:"accountRequestsPerSecond"`
 	Accounts int     `json:"pipedreamAccounts"`
@@ -112,6 +113,32 @@ func TestHighDemandOfAllProjects(t *testing.T) {
 	cache.accounts = accounts[:84]
 	if got := c.compare(); len(got) != 1 || got[0].Message != fmt.Sprintf(isLowAgain, "all projects together") {
 		t.Errorf("the log has %+v", got)
+	}
+}
+
+// TestHighDemandOfAnAPIKey has one key in two Secrets. The rate of a key is one a second, however high the one of a project is.
+func TestHighDemandOfAnAPIKey(t *testing.T) {
+	t.Parallel()
+	var accounts []v1alpha1.PipedreamAccount
+	for i := range 30 { // 30 looks in 30 s are one a second, and 15 are half of that.
+		account := accountWith("", 30, 0)
+		account.Namespace, account.Spec.APIKeyRef.Name = "shop", "api-key"
+		if accounts = append(accounts, account); i%2 == 0 {
+			account.Namespace = "quiet"
+			accounts = append(accounts, account)
+		}
+	}
+	c := comparison{t, &DemandWatch{Cache: &cacheOf{accounts: accounts}, PerSecond: 4}}
+	want := demandLine{
+		Message: "the demand for looks at the accounts of an API key passes 80 % of the rate: set longer values of spec.fetchIntervalSeconds, or use an OAuth client",
+		Secret:  "shop/api-key", Looks: 1, Rate: 1, Accounts: 30,
+	}
+	got := c.compare()
+	for i := range got {
+		got[i].Looks = math.Round(got[i].Looks*1e6) / 1e6
+	}
+	if diff := cmp.Diff([]demandLine{want}, got); diff != "" {
+		t.Errorf("the lines in the log (-want +got):\n%s", diff)
 	}
 }
 
