@@ -79,6 +79,7 @@ type PipedreamAccount struct {
 
 // PipedreamAccountSpec is the account whose credentials are asked for.
 //
+// +kubebuilder:validation:MinProperties=1
 // +kubebuilder:validation:XValidation:rule="has(self.clientSecretRef) != has(self.apiKeyRef)",message="exactly one of `clientSecretRef` and `apiKeyRef` must be set: the operator asks Pipedream with an OAuth client, or with a user's API key"
 // +kubebuilder:validation:XValidation:fieldPath=".projectID",rule="has(self.apiKeyRef) || has(self.projectID)",message="must be set unless `apiKeyRef` is: an OAuth client reads the accounts of one project"
 // +kubebuilder:validation:XValidation:fieldPath=".projectID",rule="!has(self.apiKeyRef) || !has(self.projectID)",message="must not be set when `apiKeyRef` is: an API key reads accounts by their IDs, whatever their project is"

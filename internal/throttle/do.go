@@ -179,7 +179,8 @@ func (f *flight) learn(s *schedule, failed *pipedream.Error, kind pipedream.Kind
 	f.client.arrive()
 	f.request.arrive()
 	switch kind {
-	case "":
+	case "", pipedream.AccountDead, pipedream.AccountNotExportable, pipedream.AccountAmbiguous, pipedream.AccountMismatch:
+		// Pipedream has accepted the API key also if it says something bad about the account.
 		f.client.accept(f.sentAt, now)
 		f.request.accept(f.sentAt, now)
 		s.clients.limitAccepted()
@@ -195,11 +196,6 @@ func (f *flight) learn(s *schedule, failed *pipedream.Error, kind pipedream.Kind
 		refusal = f.client.refuse(failed, f.sentAt, now)
 		s.clients.limitRefused()
 	case pipedream.CredentialsInvalid, pipedream.RateLimited, pipedream.Unavailable, pipedream.Malformed:
-	case pipedream.AccountDead, pipedream.AccountNotExportable, pipedream.AccountAmbiguous, pipedream.AccountMismatch:
-		// Pipedream has shown the account, so it has accepted the API key.
-		f.client.accept(f.sentAt, now)
-		f.request.accept(f.sentAt, now)
-		s.clients.limitAccepted()
 	case pipedream.TokenRejected, pipedream.AccessDenied, pipedream.AccountNotFound:
 		// These say nothing about the credentials.
 	}

@@ -58,6 +58,9 @@ type Ticket struct {
 	Refusal *pipedream.Error
 }
 
+// IsRefused reports whether the answer to the request is known already, and is a refusal.
+func (t Ticket) IsRefused() bool { return t.Refusal != nil }
+
 // Failing says since when requests have failed. It is zero while Pipedream answers.
 type Failing struct {
 	// Since is when the first request was sent that has failed or has no answer. There was

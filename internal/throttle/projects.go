@@ -104,7 +104,7 @@ func (p *Projects) Reserve(name string, requester Requester, options ReserveOpti
 	}
 	options.Credentials = credentialsOf(name)
 	ticket := at.limiter.Reserve(requester, options)
-	if !ticket.IsReady || ticket.Refusal != nil {
+	if !ticket.IsReady || ticket.IsRefused() {
 		p.total.Cancel(requester) // Its turn at the project may have ended while it waited among all.
 		return ticket
 	}

@@ -75,7 +75,7 @@ func (a actions) fetchWithKey(ctx context.Context, s snapshot, st state, why ref
 	switch {
 	case !ticket.IsReady:
 		return queued{ticket}, nil
-	case ticket.Refusal != nil:
+	case ticket.IsRefused():
 		return lookFailed{cause: ticket.Refusal, sentAt: s.now, why: why, at: a.clock.Now()}, nil
 	case !s.areCredentialsRead:
 		return a.readCredentials(ctx, s)

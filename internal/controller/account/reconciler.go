@@ -29,6 +29,7 @@ package account
 import (
 	"context"
 	"errors"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -129,9 +130,7 @@ func (r *Reconciler) observe(ctx context.Context, account *v1alpha1.PipedreamAcc
 	if !isKnown {
 		st = r.restore(name, s)
 	}
-	if limiter := limiterOf(s, st.check.apiKey); limiter != "" {
-		s.outageEnded = r.Requests.OutageEnded(limiter)
-	}
+	s.outageEnded = r.outageEnded(limiterOf(s, st.check.apiKey))
 	templates := st.check.templates
 	if templates.generation != account.Generation {
 		templates = templateCheck{generation: account.Generation, err: checkTemplates(account)}
@@ -142,6 +141,15 @@ func (r *Reconciler) observe(ctx context.Context, account *v1alpha1.PipedreamAcc
 		st.apply(s, done)
 	}
 	return s, st, failed
+}
+
+// outageEnded returns when a limiter has last found that Pipedream answers again; zero if it has found no outage, or if
+// the limiter is not known.
+func (r *Reconciler) outageEnded(limiter string) time.Time {
+	if limiter == "" {
+		return time.Time{}
+	}
+	return r.Requests.OutageEnded(limiter)
 }
 
 // restore makes the state of an object that this process sees for the first time. If Pipedream wanted all
