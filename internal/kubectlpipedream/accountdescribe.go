@@ -51,8 +51,13 @@ func (a accountSubject) summarize(v *view, record *refresh.Record) {
 	v.field("Next fetch", v.due(next))
 	v.field("Fetch policy", string(a.TargetFetchPolicy()))
 	v.field("Account", a.asked())
-	v.field("Project", fmt.Sprintf("%s, %s", orNone(a.Spec.ProjectID), a.TargetEnvironment()))
-	v.credentials(a.Spec.ClientSecretRef)
+	if reference := a.Spec.APIKeyRef; a.UsesAPIKey() {
+		v.field("Workspace", cmp.Or(a.Spec.WorkspaceID, "none is named"))
+		v.field("API key", fmt.Sprintf("Secret %s, key %s (not looked at)", reference.Name, cmp.Or(reference.Key, v1alpha1.DefaultAPIKeyKey)))
+	} else {
+		v.field("Project", fmt.Sprintf("%s, %s", orNone(a.Spec.ProjectID), a.TargetEnvironment()))
+		v.credentials(a.Spec.ClientSecretRef)
+	}
 	v.note("asks Pipedream for nothing, and does not write the Secret", "its credentials are not fetched again")
 }
 

@@ -99,6 +99,40 @@ func isKeys(account *simulator.Account) {
 	account.AuthType, account.Life, account.Refresh = simulator.AuthKeys, 0, "never"
 }
 
+// TestInspectExplainsAnAccountWithAnAPIKey has a key that is revoked while the credentials in the Secret are good.
+func TestInspectExplainsAnAccountWithAnAPIKey(t *testing.T) {
+	const user = "u_ada"
+	w := newWorld(t, "inspect-api-key")
+	w.letLook()
+	harness.Must(t, w.pipedream.Users.Set(user, simulator.NewUser(theAPIKey)))
+	w.connect("apn_mine", func(account *simulator.Account) { account.UserID = user })
+	harness.Must(t, admin.Create(t.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "api-key"}, StringData: map[string]string{"api_key": theAPIKey},
+	}))
+	w.createAccount("mine", func(account *v1alpha1.PipedreamAccount) {
+		account.Spec = v1alpha1.PipedreamAccountSpec{
+			APIKeyRef: v1alpha1.APIKeyReference{Name: "api-key"}, WorkspaceID: simulator.DefaultWorkspaceID, AccountID: "apn_mine",
+		}
+	})
+	w.visitAccount("mine")
+	harness.Must(t, w.pipedream.Users.RevokeKey(user, ""))
+	w.pass(10 * time.Minute)
+	change(w, w.account("mine"), func(account *v1alpha1.PipedreamAccount) {
+		account.Annotations = map[string]string{v1alpha1.RenewRequestAnnotation: "look"}
+	})
+	w.visitAccount("mine")
+
+	got := w.run("inspect", "pda/mine")
+
+	w.wantGolden("inspect-account-api-key", got)
+	if strings.Contains(got.String(), theAPIKey) {
+		t.Errorf("the API key is in %v", got)
+	}
+}
+
+// theAPIKey is the API key of a user.
+const theAPIKey = "the-api-key-that-nobody-may-see"
+
 // accountFleet makes PipedreamAccounts in various states, and a PipedreamToken.
 func accountFleet(t *testing.T, namespace string) *world {
 	t.Helper()

@@ -64,7 +64,12 @@ func (a accountSubject) plannedLook(record refresh.Record, now time.Time) *metav
 	return new(metav1.NewTime(refresh.NextLook(desired, record, now)))
 }
 
-func (accountSubject) row(because string) reason.Row { return reasons.Rows.Of(because) }
+func (a accountSubject) row(because string) reason.Row {
+	if a.UsesAPIKey() {
+		return reasons.ForAPIKey(reasons.Rows.Of(because), a.Spec.WorkspaceID != "")
+	}
+	return reasons.Rows.Of(because)
+}
 
 // request returns the app and the account. It does not name the end user.
 func (a accountSubject) request() string {
