@@ -81,7 +81,7 @@ func agingOf(desired Desired, facts Facts, now time.Time) []due {
 	if at, ok := nextByInterval(desired, record, facts.Looks, now); ok {
 		add(IntervalElapsed, at, at)
 	}
-	if at := facts.Verdict.NotBefore(now); facts.Verdict.Kind != "" {
+	if at := facts.Verdict.NotBefore(now); facts.Verdict.Kind != "" || facts.Verdict.Confirmed != "" {
 		add(IntervalElapsed, at, at)
 	}
 	if at := retry.Believe(facts.LookAgainAt, now); !at.IsZero() {

@@ -277,7 +277,7 @@ func TestVerdicts(t *testing.T) {
 	const s, m = time.Second, time.Minute
 	type said struct {
 		at   time.Duration
-		kind refresh.VerdictKind
+		kind refresh.VerdictKind // empty if Pipedream gives out credentials, and the Secret does not hold them
 		// otherFetched is when another account of the project was fetched; never if it is 0.
 		otherFetched time.Duration
 		want         refresh.VerdictKind // that is confirmed
@@ -338,7 +338,17 @@ func TestVerdicts(t *testing.T) {
 		},
 		"two that match say nothing about the credentials": {{0, refresh.Ambiguous, 0, "", m}},
 		"another app says nothing about the credentials":   {{0, refresh.Mismatch, 0, "", m}},
-		"a request comes at the death":                     {{0, refresh.Dead, 0, refresh.Dead, m}, {10 * s, refresh.Dead, 0, refresh.Dead, 2 * m}},
+		"credentials that the Secret does not hold do not end a death": {
+			{0, refresh.Dead, 0, refresh.Dead, m},
+			{m, "", 0, refresh.Dead, 10 * s},
+			{2 * m, refresh.NotFound, 0, refresh.Dead, 30 * s},
+		},
+		"credentials that the Secret does not hold end a doubt": {
+			{0, refresh.NotFound, 0, "", 30 * s},
+			{30 * s, "", 0, "", 39*m + 30*s},
+			{3 * m, refresh.NotFound, 0, "", 30 * s},
+		},
+		"a request comes at the death": {{0, refresh.Dead, 0, refresh.Dead, m}, {10 * s, refresh.Dead, 0, refresh.Dead, 2 * m}},
 	}
 	for name, answers := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -350,7 +360,11 @@ func TestVerdicts(t *testing.T) {
 				if answer.otherFetched != 0 {
 					otherFetched = now.Add(answer.otherFetched)
 				}
-				verdict.Add(answer.kind, otherFetched, at)
+				if answer.kind == "" {
+					verdict = verdict.Answered()
+				} else {
+					verdict.Add(answer.kind, otherFetched, at)
+				}
 				if verdict.Confirmed != answer.want {
 					t.Errorf("after %s the confirmed verdict is %q, want %q", answer.at, verdict.Confirmed, answer.want)
 				}

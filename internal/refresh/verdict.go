@@ -51,7 +51,7 @@ type Verdict struct {
 	Count int
 	// Confirmed is the last verdict that was confirmed, and that says that the credentials in the Secret
 	// must not be called good any longer; empty if there is none. A verdict of another kind does not end
-	// it: only credentials that Pipedream gives out do.
+	// it. It ends when the Secret holds credentials that Pipedream has given out since.
 	Confirmed VerdictKind
 }
 
@@ -70,6 +70,10 @@ func (v *Verdict) Add(kind VerdictKind, otherFetched, now time.Time) {
 		v.Confirmed = kind
 	}
 }
+
+// Answered returns the verdict after Pipedream has given out the credentials of the account, which the Secret does
+// not hold yet. Only the confirmed verdict stays: it is about the credentials in the Secret.
+func (v Verdict) Answered() Verdict { return Verdict{Confirmed: v.Confirmed} }
 
 // NotBefore returns when Pipedream is asked again: a minute after the verdict, doubling to
 // retry.LongestWait; after the first doubtful verdict, 30 seconds. It returns zero if there is

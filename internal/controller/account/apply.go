@@ -210,8 +210,11 @@ func (st *state) applyLook(s snapshot, seen look, why refresh.Why) {
 	}
 	a := &st.attempt
 	a.looks.Add(s.desired, before, seen.isNewer && !seen.isStale, seen.at)
-	a.verdict, a.overtaken = a.verdict.ended(), 0
+	a.verdict, a.overtaken = a.verdict.answered(), 0
 	a.health, a.omitted = seen.health, seen.omitted
+	if !seen.isStale {
+		a.verdict = a.verdict.delivered()
+	}
 	if !seen.isStale || before != nil && refresh.HasJustExpired(seen.record.Record, seen.at) {
 		a.failure = nil
 		return

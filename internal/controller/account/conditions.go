@@ -24,9 +24,9 @@ func readyCondition(v view, status *v1alpha1.PipedreamAccountStatus, current ref
 	switch current {
 	case refresh.StateValid:
 		if because := v.state.attempt.verdict.unreadyReason(); because != "" {
-			row := v.rowOf(rows.Of(because))
 			ready.Reason = because
-			ready.Message = row.Meaning + " The Secret holds credentials from " + show(status.FetchTime) + ". Condition Fetched says who must act."
+			ready.Message = v.rowOf(rows.Of(because)).Meaning + " Pipedream said so after it gave out the credentials in the Secret, which are from " +
+				show(status.FetchTime) + ". Condition Fetched says who must act."
 			break
 		}
 		ready.Status, ready.Reason = metav1.ConditionTrue, v1alpha1.ReasonCredentialsValid

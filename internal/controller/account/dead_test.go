@@ -148,3 +148,40 @@ func TestADeadAccountIsAskedForAgain(t *testing.T) {
 		})
 	}
 }
+
+// TestExpiredCredentialsDoNotEndAVerdict has Pipedream say something bad about an account, and then give out credentials
+// that have expired, which are not written. The Secret still holds the credentials that the verdict is about.
+func TestExpiredCredentialsDoNotEndAVerdict(t *testing.T) {
+	t.Parallel()
+	for reason, happen := range map[string]func(*world){
+		v1alpha1.ReasonAccountDead:     func(w *world) { w.changeAccount(func(a *simulator.Account) { a.Dead = new(true) }) },
+		v1alpha1.ReasonAccountNotFound: func(w *world) { w.pipedream.Accounts.Delete(accountID) },
+	} {
+		t.Run(reason, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.fetched(eachTenMinutes)
+			held := w.target().ResourceVersion
+			happen(w)
+			w.pass(11 * time.Minute)
+			w.live(5 * time.Minute)
+			w.wantReasons(reason, reason)
+			w.answer(`"expires_at":"2026-01-02T03:10:00Z","credentials":{"oauth_access_token":"an-expired-token"}`)
+
+			w.live(5 * time.Minute)
+
+			if w.target().ResourceVersion != held {
+				t.Fatal("the Secret was written")
+			}
+			w.wantReasons(v1alpha1.ReasonCredentialsStale, reason)
+			w.restart()
+			w.reconcile()
+			w.wantReasons(v1alpha1.ReasonCredentialsStale, reason)
+
+			w.pipedream.ClearFaults()
+			w.connect(accountID, "lead:20m")
+			w.live(5 * time.Minute)
+			w.wantReasons(v1alpha1.ReasonAccountFetched, v1alpha1.ReasonCredentialsValid)
+		})
+	}
+}

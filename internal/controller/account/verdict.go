@@ -19,8 +19,13 @@ type verdictState struct {
 	failure *attempt.Failure
 }
 
-// ended returns the state after Pipedream has given out the credentials of the account.
-func (v verdictState) ended() verdictState { return verdictState{request: v.request} }
+// answered returns the state after Pipedream has given out the credentials of the account.
+func (v verdictState) answered() verdictState {
+	return verdictState{request: v.request, given: v.given.Answered()}
+}
+
+// delivered returns the state when the Secret holds the credentials that Pipedream has given out.
+func (v verdictState) delivered() verdictState { return verdictState{request: v.request} }
 
 // unreadyReason returns the reason for which the credentials in the Secret must not be called good although
 // they have not expired; empty if there is none.
