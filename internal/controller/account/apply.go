@@ -12,7 +12,6 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/controller/credentials"
 	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
 	"github.com/pipedream-operator/pipedream-operator/internal/refresh"
-	"github.com/pipedream-operator/pipedream-operator/internal/retry"
 )
 
 // apply remembers an outcome. After restore, nothing else writes the state.
@@ -24,9 +23,7 @@ func (st *state) apply(s snapshot, o outcome) {
 	case observed:
 		st.applyObserved(s, o)
 	case decided:
-		if o.action != refresh.Blocked && o.action != refresh.Read {
-			st.attempt.blocker = nil
-		}
+		st.attempt.applyDecided(o)
 	case reported:
 		st.reporting.apply(o)
 	case blocked:
@@ -38,6 +35,8 @@ func (st *state) apply(s snapshot, o outcome) {
 		limitWait(st, s.after(o))
 	case kept:
 		st.attempt.failure, st.attempt.overtaken = nil, 0
+	case answered:
+		st.attempt.verdict = st.attempt.verdict.answered(o.health)
 	default:
 		st.applyAttempt(s, o)
 	}
@@ -68,6 +67,12 @@ func (st *state) applyObserved(s snapshot, o observed) {
 	}
 	st.attempt.leaveLimit(s)
 	limitWait(st, s)
+}
+
+func (a *attemptState) applyDecided(o decided) {
+	if o.action != refresh.Blocked && o.action != refresh.Read {
+		a.blocker = nil
+	}
 }
 
 // limitWait remembers when the credentials in the Secret expire, and cuts a wait short that has become too
@@ -199,28 +204,6 @@ func (st *state) applyClusterFailed(s snapshot, o clusterFailed) {
 		failed.SentAt, st.attempt.cluster = o.at, failed
 	}
 	failed.NotBefore = failed.Paced(s.identity(), goodUntil(s, *st), o.at)
-}
-
-// applyLook remembers that the account was looked at, and that Pipedream gives its credentials out.
-func (st *state) applyLook(s snapshot, seen look, why refresh.Why) {
-	st.attempt.countTriggered(why, seen.at)
-	var before *refresh.Record
-	if r := s.record(); r != nil {
-		before = &r.Record
-	}
-	a := &st.attempt
-	a.looks.Add(s.desired, before, seen.isNewer && !seen.isStale, seen.at)
-	a.verdict, a.overtaken = a.verdict.answered(), 0
-	a.health, a.omitted = seen.health, seen.omitted
-	if !seen.isStale {
-		a.verdict = a.verdict.delivered()
-	}
-	if !seen.isStale || before != nil && refresh.HasJustExpired(seen.record.Record, seen.at) {
-		a.failure = nil
-		return
-	}
-	failed := st.fail(s, v1alpha1.ReasonCredentialsStale, "they expired at "+seen.record.ExpirationTime.UTC().Format(time.RFC3339), seen.at)
-	failed.NotBefore = seen.at.Add(retry.Doubled(firstStaleWait, longestStaleWait, failed.Count))
 }
 
 func (st *state) applyWritten(s snapshot, o written) {

@@ -12,7 +12,6 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/controller/attempt"
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/reason"
 	reasons "github.com/pipedream-operator/pipedream-operator/internal/reason/account"
 	"github.com/pipedream-operator/pipedream-operator/internal/refresh"
@@ -85,21 +84,22 @@ func fetchedCondition(v view, status *v1alpha1.PipedreamAccountStatus, failed *a
 // healthyCondition returns condition Healthy. Its type is empty while there was no answer yet.
 func healthyCondition(v view) metav1.Condition {
 	healthy := metav1.Condition{Type: v1alpha1.ConditionHealthy, Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonHealthUnknown}
-	switch known := v.state.attempt; {
-	case known.verdict.given.Kind == refresh.Dead:
+	switch known := v.state.attempt.verdict; known.health {
+	case v1alpha1.ReasonAccountDead:
 		healthy.Status, healthy.Reason = metav1.ConditionFalse, v1alpha1.ReasonAccountDead
 		healthy.Message = "Pipedream says that the account is dead."
-	case known.verdict.given.Kind != "":
-		healthy.Message = "Pipedream says nothing about the health of the account. Condition Fetched says what it says."
-	case known.health == pipedream.Healthy:
+	case v1alpha1.ReasonAccountHealthy:
 		healthy.Status, healthy.Reason = metav1.ConditionTrue, v1alpha1.ReasonAccountHealthy
 		healthy.Message = "Pipedream says that the account is healthy."
-	case known.health == pipedream.Unhealthy:
+	case v1alpha1.ReasonAccountUnhealthy:
 		healthy.Status, healthy.Reason = metav1.ConditionFalse, v1alpha1.ReasonAccountUnhealthy
 		healthy.Message = "Pipedream says that the account is not healthy: its credentials may not work. " +
 			"If the app refuses them, the end user must connect the account again."
-	case known.health == pipedream.HealthUnknown:
-		healthy.Message = "Pipedream does not say whether the account is healthy."
+	case v1alpha1.ReasonHealthUnknown:
+		healthy.Message = "Pipedream has not said whether the account is healthy."
+		if known.given.Kind != "" {
+			healthy.Message = "Pipedream says nothing about the health of the account. Condition Fetched says what it says."
+		}
 	default:
 		return metav1.Condition{}
 	}

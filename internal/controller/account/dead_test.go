@@ -5,6 +5,7 @@ package account
 
 import (
 	"net/http"
+	"sync"
 	"testing"
 	"time"
 
@@ -181,6 +182,74 @@ func TestExpiredCredentialsDoNotEndAVerdict(t *testing.T) {
 			w.pipedream.ClearFaults()
 			w.connect(accountID, "lead:20m")
 			w.live(5 * time.Minute)
+			w.wantReasons(v1alpha1.ReasonAccountFetched, v1alpha1.ReasonCredentialsValid)
+		})
+	}
+}
+
+// TestAReconnectedAccountIsNotCalledDead has the end user connect a dead account again, while its credentials can't be
+// written. Healthy says at once that the account is alive. Ready is about the credentials in the Secret, which are still
+// the ones of the dead connection.
+func TestAReconnectedAccountIsNotCalledDead(t *testing.T) {
+	t.Parallel()
+	suspend := func(w *world, suspended bool) {
+		change(w, w.account(), func(account *v1alpha1.PipedreamAccount) { account.Spec.Suspend = suspended })
+	}
+	for name, test := range map[string]struct {
+		hinder, mend func(*world)
+		fetched      string
+	}{
+		"the API server refuses the Secret": {
+			hinder:  func(w *world) { w.wire.Respond(refuse("PUT secrets", 403, metav1.StatusReasonForbidden)) },
+			mend:    func(w *world) { w.wire.Respond(nil) },
+			fetched: v1alpha1.ReasonSecretWriteRefused,
+		},
+		"the API server does not answer": {
+			hinder:  func(w *world) { w.wire.Respond(refuse("PUT secrets", 504, metav1.StatusReasonTimeout)) },
+			mend:    func(w *world) { w.wire.Respond(nil) },
+			fetched: v1alpha1.ReasonClusterUnavailable,
+		},
+		"the account has no longer a field that the templates show": {
+			hinder:  func(w *world) { w.answer(`"healthy":true,"credentials":{"api_key":"a-key-of-another-name"}`) },
+			mend:    func(w *world) { w.pipedream.ClearFaults() },
+			fetched: v1alpha1.ReasonTemplateInvalid,
+		},
+		"the PipedreamAccount is suspended while Pipedream answers": {
+			hinder: func(w *world) {
+				w.reconciler.Pipedream = afterFirst{w.api, &sync.Once{}, func() { suspend(w, true) }}
+			},
+			mend:    func(w *world) { suspend(w, false) },
+			fetched: v1alpha1.ReasonSuspended,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.fetched(eachTenMinutes, func(account *v1alpha1.PipedreamAccount) {
+				account.Spec.Secret.Data = map[string]v1alpha1.ValueTemplate{"token": "{{ .Credentials.oauth_access_token }}"}
+			})
+			w.changeAccount(func(a *simulator.Account) { a.Dead = new(true) })
+			w.pass(11 * time.Minute)
+			w.reconcile()
+			w.wantReasons(v1alpha1.ReasonAccountDead, v1alpha1.ReasonAccountDead)
+			w.changeAccount(func(a *simulator.Account) { a.Dead, a.Healthy = new(false), new(true) })
+			must(t, w.pipedream.Accounts.Refresh(accountID))
+			test.hinder(w)
+
+			for end := w.clock.Now().Add(10 * time.Minute); w.clock.Now().Before(end); {
+				result, _ := w.tryReconcile() // While the API server fails, the reconcile ends with an error.
+				w.pass(max(result.RequeueAfter, time.Second))
+			}
+
+			w.wantReasons(test.fetched, v1alpha1.ReasonAccountDead)
+			w.wantCondition(v1alpha1.ConditionHealthy, metav1.ConditionTrue, v1alpha1.ReasonAccountHealthy)
+			w.restart()
+			_, _ = w.tryReconcile()
+			w.wantReasons(test.fetched, v1alpha1.ReasonAccountDead)
+			w.wantCondition(v1alpha1.ConditionHealthy, metav1.ConditionTrue, v1alpha1.ReasonAccountHealthy)
+
+			test.mend(w)
+			w.live(16 * time.Minute)
 			w.wantReasons(v1alpha1.ReasonAccountFetched, v1alpha1.ReasonCredentialsValid)
 		})
 	}

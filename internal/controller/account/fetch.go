@@ -142,7 +142,8 @@ func (a actions) request(ctx context.Context, s snapshot, st state, why refresh.
 	case advice.FetchAgain:
 		return bearerRefused{}, nil
 	case advice.Err == nil:
-		return a.store(ctx, s, st, why, fetched)
+		stored, err := a.store(ctx, s, st, why, fetched)
+		return answered{health: fetched.Health, stored: stored}, err
 	}
 	cause := causeOf(advice.Err)
 	if !cause.Kind.IsAboutAccount() {

@@ -102,6 +102,12 @@ type (
 		at           time.Time
 	}
 
+	// answered: Pipedream has given out the credentials of the account. stored is the outcome of storing them.
+	answered struct {
+		health pipedream.Health
+		stored outcome
+	}
+
 	// unchanged: the account was looked at, and the Secret holds all of it already.
 	unchanged struct {
 		look look
@@ -164,7 +170,6 @@ type (
 type look struct {
 	// record is the one that the Secret has after the look.
 	record record
-	health pipedream.Health
 	// omitted is how many fields of the credentials no key of a Secret can have.
 	omitted int
 	// isStale is true if the credentials had expired already when Pipedream gave them out.
@@ -186,6 +191,7 @@ func (queued) isFinal() bool          { return false }
 func (lookFailed) isFinal() bool      { return true }
 func (bearerRefused) isFinal() bool   { return false }
 func (verdictGiven) isFinal() bool    { return true }
+func (a answered) isFinal() bool      { return a.stored.isFinal() }
 func (unchanged) isFinal() bool       { return true }
 func (written) isFinal() bool         { return true }
 func (unrenderable) isFinal() bool    { return true }

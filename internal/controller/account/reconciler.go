@@ -174,6 +174,10 @@ func (r *Reconciler) work(ctx context.Context, s snapshot, st *state) (snapshot,
 		st.apply(s, decided{decision.Action})
 		log.FromContext(ctx).V(1).Info("decided", "action", decision.Action, "why", decision.Why, "until", decision.Until)
 		done, err := r.actions().act(ctx, s, *st, decision)
+		if answer, isAnswered := done.(answered); isAnswered {
+			st.apply(s, answer) // What Pipedream says of the account is known, whatever becomes of the Secret.
+			done = answer.stored
+		}
 		st.apply(s, done)
 		r.Metrics.count(decision, done)
 		s = s.after(done)

@@ -11,7 +11,6 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/controller/attempt"
 	"github.com/pipedream-operator/pipedream-operator/internal/controller/conditions"
 	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/reason"
 	"github.com/pipedream-operator/pipedream-operator/internal/refresh"
 	"github.com/pipedream-operator/pipedream-operator/internal/retry"
@@ -25,7 +24,7 @@ func restore(s snapshot) *state {
 	st.attempt.isRestored = true
 	st.attempt.looks.Since = s.firstSeen
 	st.attempt.verdict.request = s.desired.Request
-	st.attempt.health = restoreHealth(s.account.Status)
+	st.attempt.verdict.health = restoreHealth(s.account.Status)
 	if s.account.Status.ObservedGeneration == s.account.Generation { // Else the spec may name another Secret since.
 		st.attempt.credentials = credentialsOf(s)
 		st.attempt.credentials.version = s.account.Status.ReferencedSecretResourceVersion
@@ -148,18 +147,13 @@ func writtenBefore(s snapshot) writtenRecord {
 	return last
 }
 
-// restoreHealth returns what condition Healthy says.
-func restoreHealth(status v1alpha1.PipedreamAccountStatus) pipedream.Health {
+// restoreHealth returns the reason of condition Healthy; empty if there is no such condition.
+func restoreHealth(status v1alpha1.PipedreamAccountStatus) string {
 	healthy := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionHealthy)
-	switch {
-	case healthy == nil:
+	if healthy == nil {
 		return ""
-	case healthy.Status == metav1.ConditionTrue:
-		return pipedream.Healthy
-	case healthy.Reason == v1alpha1.ReasonAccountUnhealthy:
-		return pipedream.Unhealthy
 	}
-	return pipedream.HealthUnknown
+	return healthy.Reason
 }
 
 // restoreFailure returns the failure that condition Fetched is about; nil if there is none.

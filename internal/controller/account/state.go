@@ -13,7 +13,6 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/controller/attempt"
 	"github.com/pipedream-operator/pipedream-operator/internal/ownedsecret"
-	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
 	"github.com/pipedream-operator/pipedream-operator/internal/reason"
 	"github.com/pipedream-operator/pipedream-operator/internal/refresh"
 	"github.com/pipedream-operator/pipedream-operator/internal/retry"
@@ -122,9 +121,6 @@ type attemptState struct {
 	verdict, verdictOfHeld verdictState
 	// looks are the looks that this process has made.
 	looks refresh.Looks
-	// health is what Pipedream last said about the account; empty if it has said nothing to this
-	// process, and the status did not tell either.
-	health pipedream.Health
 	// omitted is how many fields of the credentials no key of a Secret can have.
 	omitted int
 	// triggered are the looks that were triggered by somebody, and not by the time.

@@ -17,15 +17,27 @@ type verdictState struct {
 	given   refresh.Verdict
 	// failure is the failure that the verdict shows as; nil while there is no verdict.
 	failure *attempt.Failure
+	// health is the reason of condition Healthy that the last answer gives; empty while there was no answer.
+	health string
+}
+
+// healthReasons are the reasons of condition Healthy, by what Pipedream says about an account when it gives out its
+// credentials.
+var healthReasons = map[pipedream.Health]string{
+	pipedream.Healthy:       v1alpha1.ReasonAccountHealthy,
+	pipedream.Unhealthy:     v1alpha1.ReasonAccountUnhealthy,
+	pipedream.HealthUnknown: v1alpha1.ReasonHealthUnknown,
 }
 
 // answered returns the state after Pipedream has given out the credentials of the account.
-func (v verdictState) answered() verdictState {
-	return verdictState{request: v.request, given: v.given.Answered()}
+func (v verdictState) answered(health pipedream.Health) verdictState {
+	return verdictState{request: v.request, given: v.given.Answered(), health: healthReasons[health]}
 }
 
 // delivered returns the state when the Secret holds the credentials that Pipedream has given out.
-func (v verdictState) delivered() verdictState { return verdictState{request: v.request} }
+func (v verdictState) delivered() verdictState {
+	return verdictState{request: v.request, health: v.health}
+}
 
 // unreadyReason returns the reason for which the credentials in the Secret must not be called good although
 // they have not expired; empty if there is none.

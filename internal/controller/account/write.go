@@ -72,7 +72,7 @@ func (a actions) compare(ctx context.Context, s snapshot, st state, why refresh.
 // lookOf returns what an answer brings, before it is compared with the Secret that is there.
 func lookOf(s snapshot, fetched pipedream.Account, now time.Time) look {
 	answer := look{
-		record: recordOf(fetched, s.desired), health: fetched.Health, omitted: omitted(s.account, fetched.Credentials),
+		record: recordOf(fetched, s.desired), omitted: omitted(s.account, fetched.Credentials),
 		isNewer: true, at: now,
 	}
 	expires := answer.record.ExpirationTime
