@@ -18,7 +18,7 @@ func (a *attemptState) askForAnother(s snapshot) {
 	if held := s.record(); held != nil && held.Request == a.verdict.request {
 		a.verdictOfHeld = a.verdict
 	}
-	a.verdict = verdictState{request: s.desired.Request}
+	a.verdict = verdictState{request: s.desired.Request, health: v1alpha1.ReasonHealthUnknown}
 	if a.verdictOfHeld.request == s.desired.Request {
 		a.verdict = a.verdictOfHeld
 	}

@@ -24,7 +24,7 @@ func restore(s snapshot) *state {
 	st.attempt.isRestored = true
 	st.attempt.looks.Since = s.firstSeen
 	st.attempt.verdict.request = s.desired.Request
-	st.attempt.verdict.health = restoreHealth(s.account.Status)
+	st.attempt.verdict.health = restoreHealth(s)
 	if s.account.Status.ObservedGeneration == s.account.Generation { // Else the spec may name another Secret since.
 		st.attempt.credentials = credentialsOf(s)
 		st.attempt.credentials.version = s.account.Status.ReferencedSecretResourceVersion
@@ -64,7 +64,7 @@ func (st *state) restoreFailure(s snapshot, failed *attempt.Failure) {
 // restoreVerdict remembers what Pipedream has last said about the account. How often it has said so, and when it did
 // for the last time, is lost; the failure says when the account is looked at again.
 func (st *state) restoreVerdict(s snapshot, given refresh.VerdictKind, shown *attempt.Failure) {
-	if !isAboutDesired(s) {
+	if isAbout, _ := isAboutDesired(s); !isAbout {
 		return
 	}
 	st.attempt.verdict.given = refresh.Verdict{Kind: given, Since: shown.Since, Count: 1}
@@ -77,7 +77,7 @@ func (st *state) restoreVerdict(s snapshot, given refresh.VerdictKind, shown *at
 // the verdict.
 func (st *state) restoreConfirmed(s snapshot) {
 	shown := shownVerdict(s.account.Status)
-	if shown == nil || !isAboutDesired(s) {
+	if isAbout, _ := isAboutDesired(s); shown == nil || !isAbout {
 		return
 	}
 	row := rows.Of(shown.Reason)
@@ -103,18 +103,21 @@ func isVerdict(condition *metav1.Condition) bool {
 	return condition != nil && condition.Status == metav1.ConditionFalse && verdictKindOf(rows.Of(condition.Reason).Kind) != ""
 }
 
-// isAboutDesired reports whether the status is about the account that the spec asks for. If the spec has
-// changed since, this is known only if Ready was about the credentials in the Secret, and the spec still asks
-// for their account.
-func isAboutDesired(s snapshot) bool {
-	status := s.account.Status
-	if status.ObservedGeneration == s.account.Generation {
-		return true
-	}
+// isAboutDesired reports whether the status is about the account that the spec asks for, and whether this is known. If
+// the spec has changed since, only condition Ready and the record on the Secret may tell.
+func isAboutDesired(s snapshot) (isAbout, isKnown bool) {
+	status, held := s.account.Status, s.record()
 	ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
-	isAboutHeld := isVerdict(ready) || ready != nil && ready.Status == metav1.ConditionTrue
-	held := s.record()
-	return isAboutHeld && held != nil && held.Request == s.desired.Request
+	switch {
+	case status.ObservedGeneration == s.account.Generation:
+		return true, true
+	case ready == nil, held == nil:
+		return false, false
+	case ready.Status == metav1.ConditionTrue, isVerdict(ready): // The spec asked for the account of the Secret.
+		return held.Request == s.desired.Request, true
+	}
+	// If Ready was AccountOutdated, the spec asked for another account than the one of the Secret.
+	return false, ready.Reason == v1alpha1.ReasonAccountOutdated && held.Request == s.desired.Request
 }
 
 func (st *state) restoreCheck(s snapshot) {
@@ -147,11 +150,16 @@ func writtenBefore(s snapshot) writtenRecord {
 	return last
 }
 
-// restoreHealth returns the reason of condition Healthy; empty if there is no such condition.
-func restoreHealth(status v1alpha1.PipedreamAccountStatus) string {
-	healthy := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionHealthy)
-	if healthy == nil {
+// restoreHealth returns the reason of condition Healthy. It is empty if there is no such condition, or if it is not known
+// whether the condition is about the account that the spec asks for now.
+func restoreHealth(s snapshot) string {
+	healthy := meta.FindStatusCondition(s.account.Status.Conditions, v1alpha1.ConditionHealthy)
+	isAbout, isKnown := isAboutDesired(s)
+	switch {
+	case healthy == nil, !isKnown:
 		return ""
+	case !isAbout:
+		return v1alpha1.ReasonHealthUnknown
 	}
 	return healthy.Reason
 }

@@ -17,7 +17,8 @@ type verdictState struct {
 	given   refresh.Verdict
 	// failure is the failure that the verdict shows as; nil while there is no verdict.
 	failure *attempt.Failure
-	// health is the reason of condition Healthy that the last answer gives; empty while there was no answer.
+	// health is the reason of condition Healthy that the last answer gives. It is empty if there was no answer, and
+	// condition Healthy is not known to be about another account.
 	health string
 }
 
