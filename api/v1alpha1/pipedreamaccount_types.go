@@ -354,6 +354,16 @@ type FetchedAccount struct {
 	// +kubebuilder:validation:MaxLength=128
 	// +optional
 	App string `json:"app,omitempty"`
+
+	// verdict is the reason for which the credentials in the Secret must not be called
+	// good, although they may not have expired: `AccountDead`, `AccountNotFound` or
+	// `AccountNotExportable`. It is absent while Pipedream has said nothing of the kind
+	// about the account since the credentials were fetched. It stays while the spec asks
+	// for another account, as long as these credentials are in the Secret.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +optional
+	Verdict string `json:"verdict,omitempty"`
 }
 
 // PipedreamAccountList is a list of PipedreamAccounts.

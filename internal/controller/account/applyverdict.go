@@ -31,10 +31,7 @@ func (st *state) applyVerdict(s snapshot, o verdictGiven) {
 	a := &st.attempt
 	a.verdict.given.Add(verdictKindOf(o.cause.Kind), o.otherFetched, o.at)
 	a.verdict.failure = attempt.New(rows.Of(reasonOf(o.cause.Kind)), o.cause.Error(), s.inputs(), o.at).After(a.verdict.failure)
-	a.verdict.health = v1alpha1.ReasonHealthUnknown
-	if a.verdict.given.Kind == refresh.Dead {
-		a.verdict.health = v1alpha1.ReasonAccountDead
-	}
+	a.verdict.health = healthOf(a.verdict.given.Kind)
 	a.failure, a.overtaken = nil, 0
 	a.looks.Add(s.desired, nil, false, o.at)
 	a.isRestored = false

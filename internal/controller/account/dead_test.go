@@ -254,3 +254,59 @@ func TestAReconnectedAccountIsNotCalledDead(t *testing.T) {
 		})
 	}
 }
+
+// TestADeadAccountIsAskedForAgainAfterARestart has the spec ask for another account, and then for the dead one again.
+// The operator is restarted in between, or does not run while the spec changes. Nothing has made the credentials in the
+// Secret good.
+func TestADeadAccountIsAskedForAgainAfterARestart(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ isOtherSeen, isReturnSeen bool }{
+		"before the other account is seen":             {false, true},
+		"while the spec asks for the other":            {true, true},
+		"while the spec asks for the first again":      {true, false},
+		"while the spec changes to and fro, unnoticed": {false, false},
+	} {
+		for verdict, happen := range map[string]func(*world){
+			v1alpha1.ReasonAccountDead:          func(w *world) { w.changeAccount(func(a *simulator.Account) { a.Dead = new(true) }) },
+			v1alpha1.ReasonAccountNotFound:      func(w *world) { w.pipedream.Accounts.Delete(accountID) },
+			v1alpha1.ReasonAccountNotExportable: func(w *world) { w.changeAccount(notExportable(simulator.CredentialsNull)) },
+		} {
+			t.Run(verdict+" "+name, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t)
+				w.fetched(eachTenMinutes)
+				happen(w)
+				w.pass(11 * time.Minute)
+				w.live(5 * time.Minute)
+				w.wantReasons(verdict, verdict)
+				must(t, w.pipedream.AddFault(simulator.Fault{Endpoint: simulator.EndpointAny, Status: http.StatusServiceUnavailable}))
+				ask := func(id string) {
+					change(w, w.account(), func(account *v1alpha1.PipedreamAccount) { account.Spec.AccountID = id })
+					w.pass(time.Second)
+				}
+
+				ask("apn_typo")
+				if test.isOtherSeen {
+					w.live(30 * time.Second)
+				}
+				if test.isReturnSeen {
+					w.restart()
+					w.live(30 * time.Second)
+					w.wantReasons(v1alpha1.ReasonEndpointUnavailable, v1alpha1.ReasonAccountOutdated)
+				}
+				ask(accountID)
+				w.restart()
+				w.live(30 * time.Second)
+
+				w.wantReasons(v1alpha1.ReasonEndpointUnavailable, verdict)
+				w.pipedream.ClearFaults()
+				w.connect(accountID, "lead:20m")
+				w.live(16 * time.Minute)
+				w.wantReasons(v1alpha1.ReasonAccountFetched, v1alpha1.ReasonCredentialsValid)
+				if got := w.account().Status.Account.Verdict; got != "" {
+					t.Errorf("the status still has the verdict %s", got)
+				}
+			})
+		}
+	}
+}

@@ -58,9 +58,9 @@ func TestTheHealthOfAnotherAccountIsNotSaid(t *testing.T) {
 					}
 				}
 
-				// What Pipedream has said about the first account is forgotten by a restart only.
+				// A restart forgets what Pipedream has said about the first account, unless the account is dead.
 				ask(accountID)
-				if isRestarted {
+				if isRestarted && test.health != v1alpha1.ReasonAccountDead {
 					w.wantHealth(v1alpha1.ReasonHealthUnknown)
 				} else {
 					w.wantHealth(test.health)

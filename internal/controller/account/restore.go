@@ -4,6 +4,8 @@
 package account
 
 import (
+	"time"
+
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -32,7 +34,7 @@ func restore(s snapshot) *state {
 	if failed := restoreFailure(s); failed != nil {
 		st.restoreFailure(s, failed)
 	}
-	st.restoreConfirmed(s)
+	st.restoreHeld(s)
 	st.restoreCheck(s)
 	return st
 }
@@ -53,49 +55,48 @@ func (st *state) restoreFailure(s snapshot, failed *attempt.Failure) {
 	case v1alpha1.ReasonClusterUnavailable:
 		st.attempt.cluster = failed
 	default:
-		if given := verdictKindOf(failed.Row.Kind); given != "" {
-			st.restoreVerdict(s, given, failed)
-		} else {
+		given := verdictKindOf(failed.Row.Kind)
+		if given == "" {
 			st.attempt.failure, st.attempt.failedIn = failed, s.rateLimited()
+		} else if isAbout, _ := isAboutDesired(s); isAbout {
+			st.attempt.verdict.restore(given, failed)
 		}
 	}
 }
 
-// restoreVerdict remembers what Pipedream has last said about the account. How often it has said so, and when it did
-// for the last time, is lost; the failure says when the account is looked at again.
-func (st *state) restoreVerdict(s snapshot, given refresh.VerdictKind, shown *attempt.Failure) {
-	if isAbout, _ := isAboutDesired(s); !isAbout {
-		return
+// restoreHeld remembers the verdict about the account whose credentials are in the Secret, which the spec need not ask
+// for now. Condition Fetched may say something else since: that the PipedreamAccount is suspended, that an attempt has
+// failed, or what Pipedream says about the account that the spec asks for. None of them ends the verdict.
+func (st *state) restoreHeld(s snapshot) {
+	held, status := s.record(), s.account.Status
+	row := rows.Of(status.Account.Verdict)
+	kind := verdictKindOf(row.Kind)
+	if kind == "" || held == nil || held.account != status.Account.ID || !timestamp(held.FetchTime).Equal(status.FetchTime) {
+		return // There is no verdict about the credentials that are in the Secret now.
 	}
-	st.attempt.verdict.given = refresh.Verdict{Kind: given, Since: shown.Since, Count: 1}
-	shown.IsRestored = true
-	st.attempt.verdict.failure = shown
+	about := &st.attempt.verdict
+	if held.Request != about.request {
+		about = &st.attempt.verdictOfHeld
+		about.request = held.Request
+	}
+	if isAbout, _ := isAboutDesired(s); !isAbout || about.health == "" {
+		about.health = healthOf(kind)
+	}
+	if about.given.Kind == "" {
+		about.restore(kind, attempt.New(row, "", triedBefore(s), saidSince(s, row.Reason)))
+	}
+	about.given.Confirmed = kind
 }
 
-// restoreConfirmed remembers the verdict that has turned condition Ready False. Condition Fetched may say
-// something else since: that the PipedreamAccount is suspended, or that an attempt has failed. Neither ends
-// the verdict.
-func (st *state) restoreConfirmed(s snapshot) {
-	shown := shownVerdict(s.account.Status)
-	if isAbout, _ := isAboutDesired(s); shown == nil || !isAbout {
-		return
-	}
-	row := rows.Of(shown.Reason)
-	if st.attempt.verdict.given.Kind == "" {
-		st.restoreVerdict(s, verdictKindOf(row.Kind), attempt.New(row, "", triedBefore(s), shown.LastTransitionTime.Time))
-	}
-	st.attempt.verdict.given.Confirmed = verdictKindOf(row.Kind)
-}
-
-// shownVerdict returns the condition that shows a confirmed verdict; nil if none does. Of credentials that have
-// expired, Ready says only that, and Healthy says that the account is dead.
-func shownVerdict(status v1alpha1.PipedreamAccountStatus) *metav1.Condition {
+// saidSince returns since when the status shows a verdict. It returns the time of the snapshot if the spec asks for another
+// account now, so that no condition shows the verdict.
+func saidSince(s snapshot, because string) time.Time {
 	for _, kind := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionHealthy} {
-		if isVerdict(meta.FindStatusCondition(status.Conditions, kind)) {
-			return meta.FindStatusCondition(status.Conditions, kind)
+		if at := conditions.ChangedAt(s.account.Status.Conditions, kind, because); !at.IsZero() {
+			return at
 		}
 	}
-	return nil
+	return s.now
 }
 
 // isVerdict reports whether a condition shows what Pipedream says about the account; nil does not.

@@ -199,6 +199,17 @@ func (a attemptState) activeFailure() *attempt.Failure {
 	return a.verdict.failure
 }
 
+// unreadyReasonOf returns the reason for which credentials that were fetched for a request must not be called good; empty if
+// there is none.
+func (a attemptState) unreadyReasonOf(request string) string {
+	for _, about := range []verdictState{a.verdict, a.verdictOfHeld} {
+		if about.request == request {
+			return about.unreadyReason()
+		}
+	}
+	return ""
+}
+
 // waitsForPipedream reports whether the last request to the API server has failed before the wait was over
 // that Pipedream has asked for, or that only a person can end. That wait explains more.
 func (a attemptState) waitsForPipedream() bool {

@@ -61,7 +61,7 @@ func project(v view) v1alpha1.PipedreamAccountStatus {
 	}
 	current := refresh.CurrentCredentials(v.desired, facts, v.at)
 	if held := v.record(); held != nil && current != refresh.StateNone {
-		status.Account = v1alpha1.FetchedAccount{ID: held.account, App: held.app}
+		status.Account = v1alpha1.FetchedAccount{ID: held.account, App: held.app, Verdict: v.state.attempt.unreadyReasonOf(held.Request)}
 		status.FetchTime, status.ExpirationTime = timestamp(held.FetchTime), timestamp(held.ExpirationTime)
 		status.NextRefreshTime = timestamp(refresh.AnnouncedRefresh(v.desired, held.Record))
 	}

@@ -55,6 +55,24 @@ func (v verdictState) unreadyReason() string {
 	return ""
 }
 
+// healthOf returns the reason of condition Healthy that a verdict gives.
+func healthOf(kind refresh.VerdictKind) string {
+	if kind == refresh.Dead {
+		return v1alpha1.ReasonAccountDead
+	}
+	return v1alpha1.ReasonHealthUnknown
+}
+
+// restore remembers a verdict that is known from the status. How often Pipedream has said so, and when it did for the
+// last time, is lost; the failure says when the account is looked at again.
+func (v *verdictState) restore(kind refresh.VerdictKind, shown *attempt.Failure) {
+	shown.IsRestored = true
+	v.given, v.failure = refresh.Verdict{Kind: kind, Since: shown.Since, Count: 1}, shown
+	if kind == refresh.Dead {
+		v.given.Confirmed = kind
+	}
+}
+
 // verdicts are the verdicts of package refresh, by the failures of package pipedream.
 var verdicts = map[pipedream.Kind]refresh.VerdictKind{
 	pipedream.AccountDead:          refresh.Dead,

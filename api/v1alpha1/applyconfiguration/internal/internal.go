@@ -98,6 +98,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: id
       type:
         scalar: string
+    - name: verdict
+      type:
+        scalar: string
 - name: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.LabelValue
   scalar: string
 - name: com.github.pipedream-operator.pipedream-operator.api.v1alpha1.PipedreamAccount

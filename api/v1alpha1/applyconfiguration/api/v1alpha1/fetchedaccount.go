@@ -15,6 +15,12 @@ type FetchedAccountApplyConfiguration struct {
 	ID *string `json:"id,omitempty"`
 	// app is the name slug of the account's app.
 	App *string `json:"app,omitempty"`
+	// verdict is the reason for which the credentials in the Secret must not be called
+	// good, although they may not have expired: `AccountDead`, `AccountNotFound` or
+	// `AccountNotExportable`. It is absent while Pipedream has said nothing of the kind
+	// about the account since the credentials were fetched. It stays while the spec asks
+	// for another account, as long as these credentials are in the Secret.
+	Verdict *string `json:"verdict,omitempty"`
 }
 
 // FetchedAccountApplyConfiguration constructs a declarative configuration of the FetchedAccount type for use with
@@ -36,5 +42,13 @@ func (b *FetchedAccountApplyConfiguration) WithID(value string) *FetchedAccountA
 // If called multiple times, the App field is set to the value of the last call.
 func (b *FetchedAccountApplyConfiguration) WithApp(value string) *FetchedAccountApplyConfiguration {
 	b.App = &value
+	return b
+}
+
+// WithVerdict sets the Verdict field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Verdict field is set to the value of the last call.
+func (b *FetchedAccountApplyConfiguration) WithVerdict(value string) *FetchedAccountApplyConfiguration {
+	b.Verdict = &value
 	return b
 }
