@@ -310,3 +310,36 @@ func TestADeadAccountIsAskedForAgainAfterARestart(t *testing.T) {
 		}
 	}
 }
+
+// TestARestartKeepsTheDeathOfExpiredCredentials changes a suspended PipedreamAccount while the operator does not run. The
+// account is dead, its credentials have expired, and the spec asks for the same account as before.
+func TestARestartKeepsTheDeathOfExpiredCredentials(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]func(*v1alpha1.PipedreamAccountSpec){
+		"another interval": func(spec *v1alpha1.PipedreamAccountSpec) { spec.FetchIntervalSeconds = 700 },
+		"another label": func(spec *v1alpha1.PipedreamAccountSpec) {
+			spec.Secret.Labels = map[string]v1alpha1.LabelValue{"team": "a"}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.fetched(eachTenMinutes)
+			w.changeAccount(func(a *simulator.Account) { a.Dead = new(true) })
+			w.look()
+			change(w, w.account(), func(account *v1alpha1.PipedreamAccount) { account.Spec.Suspend = true })
+			w.live(2 * time.Hour)
+			w.reconcile()
+			w.wantReasons(v1alpha1.ReasonSuspended, v1alpha1.ReasonCredentialsExpired)
+			w.wantHealth(v1alpha1.ReasonAccountDead)
+			change(w, w.account(), func(account *v1alpha1.PipedreamAccount) { test(&account.Spec) })
+
+			for range 2 {
+				w.restart()
+				w.reconcile()
+				w.wantReasons(v1alpha1.ReasonSuspended, v1alpha1.ReasonCredentialsExpired)
+				w.wantHealth(v1alpha1.ReasonAccountDead)
+			}
+		})
+	}
+}
