@@ -203,7 +203,7 @@ func needsPerson(s snapshot, a attemptState) bool {
 		shown = append(shown, a.verdict.failure)
 	}
 	return slices.ContainsFunc(shown, func(failed *attempt.Failure) bool {
-		return failed != nil && failed.Row.Class.NeedsPerson() && failed.HasSameInputs(s.inputs(), s.targetVersion())
+		return failed != nil && failed.NeedsPerson() && failed.HasSameInputs(s.inputs(), s.targetVersion())
 	})
 }
 
