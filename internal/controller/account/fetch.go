@@ -56,6 +56,9 @@ func (a actions) fetch(ctx context.Context, s snapshot, st state, why refresh.Wh
 	if !ticket.IsReady {
 		return queued{ticket}, nil
 	}
+	if err := a.bearers.Send(lent); err != nil {
+		return lookFailed{cause: causeOf(err), sentAt: s.now, why: why, at: a.clock.Now()}, nil
+	}
 	return a.request(ctx, s, st, why, access{limiter: s.account.Spec.ProjectID, token: lent.Token(), lent: lent}, ticket)
 }
 
