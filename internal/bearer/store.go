@@ -297,6 +297,9 @@ func (s *Store) Release(requester throttle.Requester) {
 	}
 }
 
+// Pause lets no request for a token be sent until the given time, as throttle.Limiter.Pause does.
+func (s *Store) Pause(until time.Time) { s.options.Limiter.Pause(until) }
+
 // IsReplacing reports whether a requester waits for its turn to replace a token that is good still. It must
 // call Acquire when the Limiter reports it, although it needs no token itself, or else call Cancel.
 func (s *Store) IsReplacing(requester throttle.Requester) bool {

@@ -60,6 +60,8 @@ type Bearers interface {
 	// Release says that a requester needs no token now, and Cancel that it will not call Acquire again.
 	Release(throttle.Requester)
 	Cancel(throttle.Requester)
+	// Pause lets no request for a token be sent until the given time.
+	Pause(until time.Time)
 	// IsReplacing reports whether a requester has to call Acquire to replace a token in the background.
 	IsReplacing(throttle.Requester) bool
 }

@@ -183,7 +183,7 @@ func (st *state) addFailure(s snapshot, failed *attempt.Failure, now time.Time) 
 }
 
 func (st *state) applyLookFailed(s snapshot, o lookFailed) {
-	failed := st.fail(s, reasonOf(o.cause.Kind), o.cause.Error(), o.at)
+	failed := st.fail(s, o.reason(), o.cause.Error(), o.at)
 	failed.SentAt = o.sentAt
 	failed.NotBefore = failed.Paced(s.identity(), goodUntil(s, *st), o.at)
 	// The limiter and the store of access tokens decide for all who are concerned. After an answer that says

@@ -243,6 +243,15 @@ func reasonOf(failed pipedream.Kind) string {
 	return v1alpha1.ReasonEndpointUnavailable
 }
 
+// reason returns the reason of condition Fetched. Pipedream limits the rate of the requests for access tokens, and the
+// rate of each project by itself.
+func (f lookFailed) reason() string {
+	if f.isForToken && f.cause.Kind == pipedream.RateLimited {
+		return v1alpha1.ReasonTokenRateLimited
+	}
+	return reasonOf(f.cause.Kind)
+}
+
 func later(a, b time.Time) time.Time {
 	if a.After(b) {
 		return a
