@@ -71,6 +71,10 @@ const (
 	// client read this account: status 403, or status 401 to an access token that was
 	// just issued.
 	ReasonAccessDenied = "AccessDenied"
+	// ReasonTokenRateLimited (Fetched=False): Pipedream told the operator to wait before
+	// it asks for an access token, with which it would look at the account. Accounts
+	// whose OAuth client has an access token go on.
+	ReasonTokenRateLimited = "TokenRateLimited"
 
 	// ReasonAccountHealthy (Healthy=True): Pipedream says that the account is healthy.
 	ReasonAccountHealthy = "AccountHealthy"

@@ -111,7 +111,7 @@ func (c *client) lend(need Need, now time.Time) (*token, error) {
 	if c == nil {
 		return nil, nil
 	}
-	if err := c.refusals.denialOf(need, now); err != nil {
+	if err := c.refusals.denialOf(need.Requester, subject{need.Project, need.Account}, now); err != nil {
 		return nil, err
 	}
 	if c.isPreviousLent(now) {
@@ -127,13 +127,12 @@ func (c *client) lend(need Need, now time.Time) (*token, error) {
 	return nil, nil
 }
 
-// lease lends a token. The first one who asks a project again that denied access asks for all.
+// lease lends a token.
 func (c *client) lease(lent *token, need Need, now time.Time) Bearer {
 	if lent == nil {
 		return Bearer{}
 	}
-	c.refusals.probe(need, now)
-	return Bearer{client: c, token: lent, project: need.Project, account: need.Account, lentAt: now}
+	return Bearer{client: c, token: lent, requester: need.Requester, project: need.Project, account: need.Account, lentAt: now}
 }
 
 func (t *token) isGood(now time.Time) bool { return t != nil && now.Before(t.expires) }

@@ -128,6 +128,9 @@ func account(ctx context.Context, store *bearer.Store, api *oracle, n bearer.Nee
 				time.Sleep(10 * time.Millisecond) // It reads them.
 				b, err = store.Acquire(ctx, with(n, client))
 			}
+			if err == nil {
+				err = store.Send(b)
+			}
 			if _, ok := errors.AsType[*bearer.WaitingError](err); ok {
 				pause(5 * time.Minute)
 				continue

@@ -43,7 +43,7 @@ type refusal struct {
 }
 
 // denial is that a project refuses each token of a client. Until a time only the prober may ask the
-// project, if there is one.
+// project, if there is one. The prober asks for all accounts of the project.
 type denial struct {
 	refusal
 	err    *pipedream.Error
@@ -52,14 +52,14 @@ type denial struct {
 	prober throttle.Requester
 }
 
-// denialOf returns the error for a need that must not ask its project now.
-func (r *refusals) denialOf(need Need, now time.Time) error {
-	denied := r.byProject[need.Project]
-	if denied == nil || denied.prober == need.Requester {
+// denialOf returns the error for a requester that must not ask the project of an account now.
+func (r *refusals) denialOf(requester throttle.Requester, asked subject, now time.Time) error {
+	denied := r.byProject[asked.project]
+	if denied == nil || denied.prober == requester {
 		return nil
 	}
 	until := denied.until
-	if r.bySubject[subject{need.Project, need.Account}].serial == denied.serial {
+	if r.bySubject[asked].serial == denied.serial {
 		// An account that was refused itself lets the others try first: the refusal may be about that
 		// account alone.
 		until = until.Add(refusedLater)
@@ -70,11 +70,16 @@ func (r *refusals) denialOf(need Need, now time.Time) error {
 	return denied.err.WithRetryAt(until)
 }
 
-// probe records that a need asks a project again that denied access. It asks for all.
-func (r *refusals) probe(need Need, now time.Time) {
-	if denied := r.byProject[need.Project]; denied != nil {
-		denied.until, denied.prober = now.Add(probeTime), need.Requester
+// probe records that the requester that was lent a token sends its request now. If the project denied access before,
+// the requester is its prober. It returns an error if the project must not be asked now.
+func (r *refusals) probe(b Bearer, now time.Time) error {
+	if err := r.denialOf(b.requester, subject{b.project, b.account}, now); err != nil {
+		return err
 	}
+	if denied := r.byProject[b.project]; denied != nil {
+		denied.until, denied.prober = now.Add(probeTime), b.requester
+	}
+	return nil
 }
 
 // forget forgets what was refused to an account and to its project, because the project has accepted a

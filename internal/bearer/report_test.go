@@ -161,6 +161,38 @@ func TestAProbeThatIsNeverReportedIsRepeated(t *testing.T) {
 	w.must(need("b"), "acme", "acme-1")
 }
 
+// Whoever waits for its turn does not ask the project for the others, however long it waits: the first one whose turn
+// comes does.
+func TestTheFirstWhoseTurnComesAsksForAll(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.must(need("x"), "acme", "acme-1")
+	w.now = w.now.Add(30 * time.Second)
+	w.must(need("a"), "acme", "acme-1")
+	w.report(b, errAccessDenied, false)
+	w.now = w.now.Add(time.Minute)
+	w.report(w.must(of(need("other"), "shop/client/1", "proj_2"), "acme", "acme-1"), nil, false) // The token is good.
+	waiting := map[string]bearer.Bearer{}
+	for _, name := range []string{"a", "b", "c"} {
+		var err error
+		if waiting[name], err = w.wait(need(name), "acme"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.now = w.now.Add(5 * time.Minute)
+	if err := w.Send(waiting["b"]); err != nil {
+		t.Fatalf("nobody asks, because %v", err)
+	}
+	w.wantDenied(w.Send(waiting["a"]), 15*time.Second)
+	w.mustDeny(need("d"), 15*time.Second)
+	// The project denies access still. The other one that has waited finds that out without a request.
+	w.report(waiting["b"], errAccessDenied, false)
+	w.wantDenied(w.Send(waiting["c"]), 2*time.Minute)
+	if err := w.Send(bearer.Bearer{}); err != nil {
+		t.Errorf("a request without a token is not sent, because %v", err)
+	}
+}
+
 // The only project of a client denies access to a token that was revoked, and to its successor.
 func TestTheOnlyProjectIsAskedWithFreshTokens(t *testing.T) {
 	t.Parallel()

@@ -55,6 +55,9 @@ func (f *fleetOverHTTP) fetch(name, project string) pipedream.Kind {
 		if errors.Is(err, bearer.ErrCredentialsNeeded) {
 			b, err = f.store.Acquire(f.t.Context(), with(n, "acme"))
 		}
+		if err == nil {
+			err = f.store.Send(b)
+		}
 		if err != nil {
 			return kindOf(f.t, err)
 		}

@@ -79,6 +79,7 @@ type Need struct {
 type Bearer struct {
 	client           *client
 	token            *token
+	requester        throttle.Requester
 	project, account string
 	lentAt           time.Time
 }
@@ -143,6 +144,20 @@ func (s *Store) Acquire(ctx context.Context, need Need) (Bearer, error) {
 		return Bearer{}, ErrCredentialsNeeded
 	}
 	return s.lendReplaced(ref.client, need, current, s.replace(ctx, need, ref, current != nil))
+}
+
+// Send says that the request with a token is sent now, because the turn of the requester has come. If the project of
+// the request denied access before, the requester asks it for all others. Send returns a *pipedream.Error if the request
+// must not be sent: another requester asks the project already, or the project has denied access since the token was lent.
+//
+// Whoever only waits for its turn asks for nobody, because the wait may be long.
+func (s *Store) Send(b Bearer) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if b.token == nil {
+		return nil
+	}
+	return b.client.refusals.probe(b, s.options.Now())
 }
 
 // lendReplaced lends the token that there is after an attempt to replace the current one; nil was none. The error is
@@ -281,6 +296,9 @@ func (s *Store) Release(requester throttle.Requester) {
 		s.flights.abandon(requester)
 	}
 }
+
+// Pause lets no request for a token be sent until the given time, as throttle.Limiter.Pause does.
+func (s *Store) Pause(until time.Time) { s.options.Limiter.Pause(until) }
 
 // IsReplacing reports whether a requester waits for its turn to replace a token that is good still. It must
 // call Acquire when the Limiter reports it, although it needs no token itself, or else call Cancel.

@@ -87,8 +87,22 @@ func of(n bearer.Need, reference, project string) bearer.Need {
 	return n
 }
 
-// acquire acquires a token as a reconcile does: it reads its credentials if they are needed.
+// acquire acquires a token as a reconcile does whose turn has come: it reads its credentials if they are needed, and
+// sends a request with the token.
 func (w *world) acquire(n bearer.Need, client string) (bearer.Bearer, error) {
+	w.t.Helper()
+	got, err := w.wait(n, client)
+	if err == nil {
+		err = w.Send(got)
+	}
+	if err != nil {
+		return bearer.Bearer{}, err
+	}
+	return got, nil
+}
+
+// wait acquires a token for a request that waits for its turn.
+func (w *world) wait(n bearer.Need, client string) (bearer.Bearer, error) {
 	w.t.Helper()
 	got, err := w.Acquire(w.t.Context(), n)
 	if errors.Is(err, bearer.ErrCredentialsNeeded) {

@@ -110,6 +110,9 @@ func (p *Projects) Reserve(name string, requester Requester, options ReserveOpti
 	}
 	if among := p.total.Reserve(requester, ReserveOptions{Lane: options.Lane, Expiry: options.Expiry}); !among.IsReady {
 		ticket.IsReady = false
+		if among.Since.Before(ticket.Since) { // It has lost its turn at the project meanwhile, and has got another one.
+			ticket.Since = among.Since
+		}
 	}
 	return ticket
 }

@@ -54,10 +54,14 @@ type Requests interface {
 // Bearers lends access tokens of the operator's own. *bearer.Store implements it.
 type Bearers interface {
 	Acquire(context.Context, bearer.Need) (bearer.Bearer, error)
+	// Send says that a request is sent with a token now. Its error says that the request must not be sent.
+	Send(lent bearer.Bearer) error
 	Report(lent bearer.Bearer, wasKnown bool, err error) bearer.Advice
 	// Release says that a requester needs no token now, and Cancel that it will not call Acquire again.
 	Release(throttle.Requester)
 	Cancel(throttle.Requester)
+	// Pause lets no request for a token be sent until the given time.
+	Pause(until time.Time)
 	// IsReplacing reports whether a requester has to call Acquire to replace a token in the background.
 	IsReplacing(throttle.Requester) bool
 }

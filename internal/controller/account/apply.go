@@ -154,8 +154,9 @@ func (st *state) applyUnwritten(s snapshot, o outcome) bool {
 		failed.NotBefore = failed.Paced(s.identity(), goodUntil(s, *st), o.at)
 		st.attempt.countTriggered(o.why, o.at)
 	case writeRefused:
-		failed := st.fail(s, v1alpha1.ReasonSecretWriteRefused, o.detail, o.at)
+		failed := attempt.New(rows.Of(v1alpha1.ReasonSecretWriteRefused), o.detail, s.inputs(), o.at)
 		failed.RefusedOver, failed.IsOutage = ownedsecret.Version(o.target), o.isOutage
+		failed = st.addFailure(s, failed, o.at)
 		failed.NotBefore = failed.Paced(s.identity(), goodUntil(s, *st), o.at)
 		st.cache.target.IsUncertain = true
 	case clusterFailed:
@@ -171,18 +172,23 @@ func (st *state) applyUnwritten(s snapshot, o outcome) bool {
 	return true
 }
 
-// fail remembers a failed attempt. An attempt that was made before its time was triggered by somebody.
+// fail remembers a failed attempt.
 func (st *state) fail(s snapshot, because, detail string, now time.Time) *attempt.Failure {
+	return st.addFailure(s, attempt.New(rows.Of(because), detail, s.inputs(), now), now)
+}
+
+// addFailure remembers a failed attempt. An attempt that was made before its time was triggered by somebody.
+func (st *state) addFailure(s snapshot, failed *attempt.Failure, now time.Time) *attempt.Failure {
 	if last := st.attempt.failure; last != nil && now.Before(last.WaitsUntil(s.outageEnded)) {
 		st.attempt.triggered.Add(now)
 	}
-	st.attempt.failure = attempt.New(rows.Of(because), detail, s.inputs(), now).After(st.attempt.failure)
+	st.attempt.failure = failed.After(st.attempt.failure)
 	st.attempt.failedIn = s.rateLimited()
 	return st.attempt.failure
 }
 
 func (st *state) applyLookFailed(s snapshot, o lookFailed) {
-	failed := st.fail(s, reasonOf(o.cause.Kind), o.cause.Error(), o.at)
+	failed := st.fail(s, o.reason(), o.cause.Error(), o.at)
 	failed.SentAt = o.sentAt
 	failed.NotBefore = failed.Paced(s.identity(), goodUntil(s, *st), o.at)
 	// The limiter and the store of access tokens decide for all who are concerned. After an answer that says

@@ -197,13 +197,14 @@ func unansweredCondition(ticket throttle.Ticket, previous *metav1.Condition) *me
 }
 
 // isDelayed reports whether a look has waited for its turn so long that it is told of. While the credentials are good
-// for long, a routine look that waits behind the looks at other accounts is no news: with many accounts in a project,
-// each look waits, and two statuses would be written for each one.
+// for long, a routine look that waits for minutes behind the looks at other accounts is no news: with many accounts in a
+// project, each look waits, and two statuses would be written for each one. After an hour it is: the account may be dead
+// since then.
 func isDelayed(v view) bool {
 	near := nearEndOf(v.snapshot, v.state)
 	isRoutine := !v.decision.Why.IsTriggered() && (near.IsZero() || v.at.Before(near))
 	if isRoutine && v.ticket.PausedUntil.IsZero() && v.ticket.Failing.Since.IsZero() {
-		return false
+		return v.at.Sub(v.ticket.Since) >= longRoutineQueue
 	}
 	return isLongQueue(v.ticket, v.at)
 }

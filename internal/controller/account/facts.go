@@ -203,7 +203,7 @@ func needsPerson(s snapshot, a attemptState) bool {
 		shown = append(shown, a.verdict.failure)
 	}
 	return slices.ContainsFunc(shown, func(failed *attempt.Failure) bool {
-		return failed != nil && failed.Row.Class.NeedsPerson() && failed.HasSameInputs(s.inputs(), s.targetVersion())
+		return failed != nil && failed.NeedsPerson() && failed.HasSameInputs(s.inputs(), s.targetVersion())
 	})
 }
 
@@ -241,6 +241,15 @@ func reasonOf(failed pipedream.Kind) string {
 		return row.Reason
 	}
 	return v1alpha1.ReasonEndpointUnavailable
+}
+
+// reason returns the reason of condition Fetched. Pipedream limits the rate of the requests for access tokens, and the
+// rate of each project by itself.
+func (f lookFailed) reason() string {
+	if f.isForToken && f.cause.Kind == pipedream.RateLimited {
+		return v1alpha1.ReasonTokenRateLimited
+	}
+	return reasonOf(f.cause.Kind)
 }
 
 func later(a, b time.Time) time.Time {

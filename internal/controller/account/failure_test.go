@@ -410,6 +410,21 @@ func TestTheClusterFails(t *testing.T) {
 
 const apiServersText = "the text of the API server that may quote a Secret"
 
+// TestAWebhookOutageIsPaced has an admission webhook not answer for half an hour. Each attempt to write the Secret costs a
+// look, so that the attempts must become rarer as after each other failure that may end by itself.
+func TestAWebhookOutageIsPaced(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.createCredentials()
+	w.create()
+	w.wire.Respond(refuse("POST secrets", http.StatusInternalServerError, metav1.StatusReasonInternalError))
+	w.live(30 * time.Minute)
+	w.wantReasons(v1alpha1.ReasonSecretWriteRefused, v1alpha1.ReasonNotFetched)
+	if looks := w.fetches(); looks < 60 || looks > 100 {
+		t.Errorf("in half an hour without credentials there are %d looks, want at least one each 30 s and few more", looks)
+	}
+}
+
 func TestSuspending(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -48,13 +48,16 @@ func (a actions) fetch(ctx context.Context, s snapshot, st state, why refresh.Wh
 	case errors.Is(err, bearer.ErrCredentialsNeeded):
 		return a.readCredentials(ctx, s)
 	case err != nil:
-		return lookFailed{cause: causeOf(err), sentAt: s.now, why: why, at: a.clock.Now()}, nil
+		return lookFailed{cause: causeOf(err), isForToken: true, sentAt: s.now, why: why, at: a.clock.Now()}, nil
 	}
 	ticket := a.requests.Reserve(s.account.Spec.ProjectID, s.requester(), throttle.ReserveOptions{
 		Lane: requestLaneOf(s, st, why), Expiry: endOf(s, st, why),
 	})
 	if !ticket.IsReady {
 		return queued{ticket}, nil
+	}
+	if err := a.bearers.Send(lent); err != nil {
+		return lookFailed{cause: causeOf(err), sentAt: s.now, why: why, at: a.clock.Now()}, nil
 	}
 	return a.request(ctx, s, st, why, access{limiter: s.account.Spec.ProjectID, token: lent.Token(), lent: lent}, ticket)
 }

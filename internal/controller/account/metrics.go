@@ -145,6 +145,8 @@ func (m *Metrics) beginAtZero() {
 	}
 	for _, result := range results {
 		m.requests.WithLabelValues(result)
+	}
+	for _, result := range append(results, v1alpha1.ReasonTokenRateLimited) {
 		for _, routine := range []refresh.Why{refresh.Expiring, refresh.IntervalElapsed} {
 			m.fetches.WithLabelValues(string(routine), result)
 		}
@@ -180,7 +182,7 @@ func (m *Metrics) count(decision refresh.Decision, o outcome) {
 func resultOf(o outcome) string {
 	switch o := o.(type) {
 	case lookFailed:
-		return reasonOf(o.cause.Kind)
+		return o.reason()
 	case verdictGiven:
 		return reasonOf(o.cause.Kind)
 	case unchanged:

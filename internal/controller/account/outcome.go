@@ -82,6 +82,8 @@ type (
 	// lookFailed: Pipedream was asked, and its answer or the lack of one says nothing about the account.
 	lookFailed struct {
 		cause *pipedream.Error
+		// isForToken is true if the request was the one for the access token with which the account is looked at.
+		isForToken bool
 		// sentAt is when the request was sent.
 		sentAt time.Time
 		// why is why the account was to be looked at.

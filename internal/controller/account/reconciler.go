@@ -153,14 +153,20 @@ func (r *Reconciler) outageEnded(limiter string) time.Time {
 }
 
 // restore makes the state of an object that this process sees for the first time. If Pipedream wanted all
-// requests about the project to wait, its limiter is told. Of an API key, no limiter is known before the key is
-// read: each of its PipedreamAccounts waits by itself.
+// requests about the project to wait, or all requests for access tokens, their limiter is told. Of an API key, no limiter
+// is known before the key is read: each of its PipedreamAccounts waits by itself.
 func (r *Reconciler) restore(name types.NamespacedName, s snapshot) *state {
 	st := restore(s)
 	r.states.Put(name, s.account.UID, st)
 	failed, limiter := st.attempt.failure, limiterOf(s, st.check.apiKey)
-	if limiter != "" && failed != nil && failed.Row.Reason == v1alpha1.ReasonRateLimited && failed.NotBefore.After(s.now) {
+	if failed == nil || !failed.NotBefore.After(s.now) {
+		return st
+	}
+	switch {
+	case failed.Row.Reason == v1alpha1.ReasonRateLimited && limiter != "":
 		r.Requests.Pause(limiter, failed.NotBefore)
+	case failed.Row.Reason == v1alpha1.ReasonTokenRateLimited:
+		r.Bearers.Pause(failed.NotBefore)
 	}
 	return st
 }

@@ -138,7 +138,7 @@ func sleepOf(v view) time.Duration {
 	if isWaiting(v.ticket) {
 		// A limiter wakes the object when its turn has come; this is when there is something else to say, or
 		// another lane to wait in.
-		moments = append(moments, v.ticket.Since.Add(longQueue), nearEndOf(v.snapshot, v.state))
+		moments = append(moments, v.ticket.Since.Add(longQueue), v.ticket.Since.Add(longRoutineQueue), nearEndOf(v.snapshot, v.state))
 	}
 	for _, at := range moments {
 		if at.After(v.now) {

@@ -184,15 +184,18 @@ func restoreFailure(s snapshot) *attempt.Failure {
 		// The clock may have been wrong then.
 		restored.NotBefore = retry.Limit(status.NextAttemptTime.Time, s.now)
 	}
-	if restored.Row.Class == reason.Paused && mayBeOfAnotherLimit(s) {
+	if restored.Row.Class == reason.Paused && mayBeOfAnotherLimit(s, restored.Row.Reason) {
 		restored.NotBefore = s.now
 	}
 	return restored
 }
 
 // mayBeOfAnotherLimit reports whether the status may tell of a rate limit of another project or another API key: it
-// does not tell which ones these were.
-func mayBeOfAnotherLimit(s snapshot) bool {
+// does not tell which ones these were. The limit for access tokens is the same for all projects.
+func mayBeOfAnotherLimit(s snapshot, because string) bool {
+	if because == v1alpha1.ReasonTokenRateLimited && !s.account.UsesAPIKey() {
+		return false
+	}
 	status := s.account.Status
 	return status.ObservedGeneration != s.account.Generation ||
 		s.account.UsesAPIKey() && status.ReferencedSecretResourceVersion != s.credentialsVersion()

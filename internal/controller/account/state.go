@@ -237,14 +237,14 @@ func (p *reportingState) apply(o reported) {
 }
 
 // leaveLimit ends the wait for a rate limit of Pipedream if the spec names another project now, or if there is another
-// API key. Pipedream limits the rate of each by itself.
+// API key. Pipedream limits the rate of each by itself. The limit for access tokens is left with an API key only.
 func (a *attemptState) leaveLimit(s snapshot) {
 	limited := s.rateLimited()
 	switch {
 	case a.failure == nil, a.failure.Row.Class != reason.Paused, a.failedIn == limited:
 	case s.account.UsesAPIKey():
 		a.failure.NotBefore, a.failedIn = s.now, limited // Nothing else may be due that would show whether the key is good.
-	default:
+	case a.failure.Row.Reason == v1alpha1.ReasonRateLimited:
 		a.failure = nil
 	}
 }

@@ -16,8 +16,12 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/refresh"
 )
 
-// longQueue is the shortest time of waiting that a status shows.
-const longQueue = 10 * time.Second
+const (
+	// longQueue is the shortest time of waiting that a status shows.
+	longQueue = 10 * time.Second
+	// longRoutineQueue is the same for routine looks at accounts whose credentials are good for longer.
+	longRoutineQueue = time.Hour
+)
 
 // view is everything that a status is computed from.
 type view struct {

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 	"github.com/pipedream-operator/pipedream-operator/internal/throttle"
@@ -24,6 +26,17 @@ type laneSeen struct {
 
 func (l laneSeen) Reserve(project string, requester throttle.Requester, options throttle.ReserveOptions) throttle.Ticket {
 	*l.lane = options.Lane
+	return l.Requests.Reserve(project, requester, options)
+}
+
+// lanesSeen remembers all lanes in which requests have waited.
+type lanesSeen struct {
+	Requests
+	lanes map[throttle.Lane]bool
+}
+
+func (l lanesSeen) Reserve(project string, requester throttle.Requester, options throttle.ReserveOptions) throttle.Ticket {
+	l.lanes[options.Lane] = true
 	return l.Requests.Reserve(project, requester, options)
 }
 
@@ -109,6 +122,64 @@ func TestAFailedLookDoesNotMakeADeadAccountUrgent(t *testing.T) {
 			w.wantReasons(v1alpha1.ReasonEndpointUnavailable, v1alpha1.ReasonCredentialsExpired)
 			if lane != test.lane {
 				t.Errorf("the request waits in lane %s, want %s", lane, test.lane)
+			}
+		})
+	}
+}
+
+// TestARefusalThatMayEndByItselfIsUrgent has the API server not write the new credentials. When it can't ask an admission
+// webhook, no person has to change anything: the webhook may be back at any time. So the look at an account whose
+// credentials are about to expire must not wait behind the routine looks at all other accounts. After a restart, the
+// status does not tell why the Secret was refused.
+func TestARefusalThatMayEndByItselfIsUrgent(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		code      int
+		status    metav1.StatusReason
+		isRestart bool
+		reason    string
+		lane      throttle.Lane
+	}{
+		"the API server does not answer": {
+			http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, false, v1alpha1.ReasonClusterUnavailable, throttle.NearEnd,
+		},
+		"the webhook can't be asked": {
+			http.StatusInternalServerError, metav1.StatusReasonInternalError, false, v1alpha1.ReasonSecretWriteRefused, throttle.NearEnd,
+		},
+		"the webhook can't be asked, and the operator restarts": {
+			http.StatusInternalServerError, metav1.StatusReasonInternalError, true, v1alpha1.ReasonSecretWriteRefused, throttle.NearEnd,
+		},
+		"a policy refuses the Secret": {
+			http.StatusForbidden, metav1.StatusReasonForbidden, false, v1alpha1.ReasonSecretWriteRefused, throttle.OnDemand,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.fetched()
+			w.wire.Respond(refuse("PUT secrets", test.code, test.status))
+			until := func(end time.Time) {
+				for w.clock.Now().Before(end) {
+					sleep := 10 * time.Second
+					if result, err := w.tryReconcile(); err == nil {
+						sleep = result.RequeueAfter
+					}
+					w.pass(min(sleep, end.Sub(w.clock.Now())))
+				}
+			}
+			end := w.account().Status.ExpirationTime.Time
+			until(end.Add(-nearEnd))
+			w.wantReasons(test.reason, v1alpha1.ReasonCredentialsValid)
+			if test.isRestart {
+				w.restart()
+			}
+			lanes := map[throttle.Lane]bool{}
+			w.reconciler.Requests = lanesSeen{w.reconciler.Requests, lanes}
+
+			until(end.Add(15 * time.Minute))
+
+			if !lanes[test.lane] || len(lanes) != 1 {
+				t.Errorf("from a minute before the credentials expire on, the requests wait in the lanes %v, want %s", lanes, test.lane)
 			}
 		})
 	}

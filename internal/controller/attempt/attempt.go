@@ -97,6 +97,13 @@ func earlier(a, b time.Time) time.Time {
 // IsTransient reports whether the failure may mend itself.
 func (f *Failure) IsTransient() bool { return f.Row.Class == reason.Transient || f.IsOutage }
 
+// NeedsPerson reports whether the failure shows that only a person can help. A status does not tell whether a refused
+// write may mend itself.
+func (f *Failure) NeedsPerson() bool {
+	mayMendItself := f.IsOutage || f.IsRestored && f.Row.Reason == v1alpha1.ReasonSecretWriteRefused
+	return f.Row.Class.NeedsPerson() && !mayMendItself
+}
+
 // IsOfCluster reports whether a request to the Kubernetes API server has failed, and not one to
 // Pipedream, without a person having to correct anything.
 func (f *Failure) IsOfCluster() bool {
@@ -194,7 +201,7 @@ func (f *Failure) IsStill(other *Failure) bool {
 // identity tells objects apart that fail together. expiry is when the current credentials expire;
 // zero if they are worth nothing.
 func (f *Failure) Paced(identity string, expiry, now time.Time) time.Time {
-	if f.Row.Class.NeedsPerson() && !f.IsOutage {
+	if f.NeedsPerson() {
 		return now.Add(retry.After(retry.Refused, identity, f.Count))
 	}
 	return now.Add(retry.AfterTransient(identity, f.Count, expiry, now))

@@ -106,6 +106,28 @@ func TestWriteRefusedWaitsForTheSameSecret(t *testing.T) {
 	}
 }
 
+// TestNeedsPerson checks which failures show that only a person can help.
+func TestNeedsPerson(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		because              string
+		isOutage, isRestored bool
+		want                 bool
+	}{
+		"a policy refuses the Secret":                   {v1alpha1.ReasonSecretWriteRefused, false, false, true},
+		"a webhook can't be asked":                      {v1alpha1.ReasonSecretWriteRefused, true, false, false},
+		"a status says that the API server has refused": {v1alpha1.ReasonSecretWriteRefused, false, true, false},
+		"a status says that Pipedream has refused":      {v1alpha1.ReasonCredentialsRejected, false, true, true},
+		"the API server does not answer":                {v1alpha1.ReasonClusterUnavailable, false, false, false},
+	} {
+		failed := failure(test.because)
+		failed.IsOutage, failed.IsRestored = test.isOutage, test.isRestored
+		if got := failed.NeedsPerson(); got != test.want {
+			t.Errorf("%s: a person is needed: %v, want %v", name, got, test.want)
+		}
+	}
+}
+
 // TestReasonOfAnotherVersion checks that a restored reason without a row calls no person, waits
 // briefly, and stays known by its name.
 func TestReasonOfAnotherVersion(t *testing.T) {

@@ -186,6 +186,7 @@ func TestMechanics(t *testing.T) {
 		v1alpha1.ReasonSecretWriteRefused:   {reason.Refused, "0s"},
 		v1alpha1.ReasonTemplateInvalid:      {reason.Refused, "0s"},
 		v1alpha1.ReasonRateLimited:          {reason.Paused, "never"},
+		v1alpha1.ReasonTokenRateLimited:     {reason.Paused, "never"},
 		v1alpha1.ReasonEndpointUnavailable:  {reason.Transient, "never"},
 		v1alpha1.ReasonMalformedResponse:    {reason.Transient, "never"},
 		v1alpha1.ReasonClusterUnavailable:   {reason.Transient, "never"},

@@ -187,6 +187,19 @@ var attemptRows = []reason.Row{
 		},
 	},
 	{
+		Mechanics: reason.Mechanics{Reason: v1alpha1.ReasonTokenRateLimited, Class: reason.Paused},
+		Places:    fetched(metav1.ConditionFalse),
+		Words: reason.Words{
+			Happened: "Pipedream limits the rate of requests for access tokens, and the operator has none with which it could look at the account ({detail})",
+			Advice: "The operator waits and tries again. If this stays, lower the operator's --token-requests-per-second, " +
+				"or find out who else asks Pipedream for tokens from the same IP address.",
+			Meaning: "Pipedream wants fewer requests for access tokens; all requests of the operator for tokens pause.",
+			Actor:   reason.Operator,
+			Short:   "Pipedream asks for fewer requests for access tokens",
+			Retry:   "when Pipedream says, else after 1 minute, doubling; at most after 15 minutes",
+		},
+	},
+	{
 		Mechanics: reason.EndpointUnavailable,
 		Places:    fetched(metav1.ConditionFalse),
 		Words: reason.Words{

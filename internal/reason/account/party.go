@@ -51,6 +51,7 @@ var parties = map[string]Party{
 
 	v1alpha1.ReasonCredentialsStale:    Pipedream,
 	v1alpha1.ReasonRateLimited:         Pipedream,
+	v1alpha1.ReasonTokenRateLimited:    Pipedream,
 	v1alpha1.ReasonEndpointUnavailable: Pipedream,
 	v1alpha1.ReasonMalformedResponse:   Pipedream,
 
