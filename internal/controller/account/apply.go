@@ -37,7 +37,7 @@ func (st *state) apply(s snapshot, o outcome) {
 		st.applyCheck(s, o)
 		limitWait(st, s.after(o))
 	case kept:
-		st.attempt.failure, st.attempt.overtaken = nil, 0
+		st.attempt.overtaken = 0
 	default:
 		st.applyAttempt(s, o)
 	}
@@ -172,7 +172,7 @@ func (st *state) fail(s snapshot, because, detail string, now time.Time) *attemp
 		st.attempt.triggered.Add(now)
 	}
 	st.attempt.failure = attempt.New(rows.Of(because), detail, s.inputs(), now).After(st.attempt.failure)
-	st.attempt.failedIn = s.rateLimited()
+	st.attempt.failedIn, st.attempt.looks.Again = s.rateLimited(), true
 	return st.attempt.failure
 }
 

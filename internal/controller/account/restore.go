@@ -23,7 +23,7 @@ import (
 func restore(s snapshot) *state {
 	st := &state{uid: s.account.UID, firstSeen: s.firstSeen}
 	st.attempt.isRestored = true
-	st.attempt.looks.Since = s.firstSeen
+	st.attempt.looks = refresh.Looks{Since: s.firstSeen, Again: isLookUndone(s.account.Status)}
 	st.attempt.verdict.request = s.desired.Request
 	st.attempt.health = restoreHealth(s.account.Status)
 	if s.account.Status.ObservedGeneration == s.account.Generation { // Else the spec may name another Secret since.
@@ -36,6 +36,13 @@ func restore(s snapshot) *state {
 	st.restoreConfirmed(s)
 	st.restoreCheck(s)
 	return st
+}
+
+// isLookUndone reports whether the status does not say that the last look was answered: it has failed, it could not be
+// made, or it was due and waited. Whether a look is due still after that is not known from the record, so one is made.
+func isLookUndone(status v1alpha1.PipedreamAccountStatus) bool {
+	fetched := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionFetched)
+	return fetched != nil && fetched.Status != metav1.ConditionTrue
 }
 
 // restoreFailure remembers a failure where the reason says that it belongs.
@@ -51,9 +58,7 @@ func (st *state) restoreFailure(s snapshot, failed *attempt.Failure) {
 		}
 	case v1alpha1.ReasonSecretNotOwned, v1alpha1.ReasonSecretTerminating:
 		st.attempt.blocker = failed
-	case v1alpha1.ReasonClusterUnavailable:
-		st.attempt.cluster = failed
-	default:
+	default: // The status does not tell whether a failed request to the API server was the write of the Secret.
 		if given := verdictKindOf(failed.Row.Kind); given != "" {
 			st.restoreVerdict(s, given, failed)
 		} else {
