@@ -178,11 +178,11 @@ func isHeldBack(v view, isUrgent bool) bool {
 	return v.decision.Action == refresh.Wait && v.decision.Why.IsTriggered() && (isUrgent || v.decision.Until.Sub(v.at) > longQueue)
 }
 
-// isSecretOutdated reports whether the Secret holds credentials that are not yet written as the spec asks for, or
-// are of another account.
+// isSecretOutdated reports whether the Secret holds credentials that are not yet written as the spec asks for, that
+// are of another account, or that are older than the ones that were written last.
 func isSecretOutdated(v view) bool {
 	held := v.record()
-	return held != nil && (held.Rendering != v.desired.Rendering || held.Request != v.desired.Request)
+	return held != nil && (held.Rendering != v.desired.Rendering || held.Request != v.desired.Request || isSuperseded(v.snapshot, v.state))
 }
 
 // unansweredCondition returns condition Fetched of an account that waits because Pipedream does not answer
