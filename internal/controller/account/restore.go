@@ -115,12 +115,26 @@ func isVerdict(condition *metav1.Condition) bool {
 func isAboutDesired(s snapshot) bool {
 	status := s.account.Status
 	if status.ObservedGeneration == s.account.Generation {
-		return true
+		return !isOfOtherAPI(s)
 	}
 	ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
 	isAboutHeld := isVerdict(ready) || ready != nil && ready.Status == metav1.ConditionTrue
 	held := s.record()
 	return isAboutHeld && held != nil && held.Request == s.desired.Request
+}
+
+// isOfOtherAPI reports whether the status is about another API than the one that is asked now, as far as the record
+// tells: the spec is the same, and whether the credentials in the Secret are the ones that are asked for is not as
+// condition Ready says. Of credentials that have expired, Ready says only that. They count as the ones that were asked
+// for, which costs an early look at most.
+func isOfOtherAPI(s snapshot) bool {
+	status, held := s.account.Status, s.record()
+	if held == nil || status.ObservedGeneration != s.account.Generation {
+		return false
+	}
+	ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
+	wasOutdated := ready != nil && ready.Reason == v1alpha1.ReasonAccountOutdated
+	return wasOutdated != (held.Request != s.desired.Request)
 }
 
 func (st *state) restoreCheck(s snapshot) {
@@ -192,11 +206,11 @@ func restoreFailure(s snapshot) *attempt.Failure {
 	return restored
 }
 
-// mayBeOfAnotherLimit reports whether the status may tell of a rate limit of another project or another API key: it
-// does not tell which ones these were.
+// mayBeOfAnotherLimit reports whether the status may tell of a rate limit of another project, another API key or
+// another API: it does not tell which ones these were.
 func mayBeOfAnotherLimit(s snapshot) bool {
 	status := s.account.Status
-	return status.ObservedGeneration != s.account.Generation ||
+	return status.ObservedGeneration != s.account.Generation || isOfOtherAPI(s) ||
 		s.account.UsesAPIKey() && status.ReferencedSecretResourceVersion != s.credentialsVersion()
 }
 
@@ -204,12 +218,15 @@ func (s snapshot) identity() string { return s.account.Namespace + "/" + s.accou
 
 // triedBefore returns the inputs of the last attempt, as the status and the record tell.
 func triedBefore(s snapshot) attempt.Inputs {
-	renewRequest := s.desired.RenewRequest
+	generation, renewRequest := s.account.Status.ObservedGeneration, s.desired.RenewRequest
+	if isOfOtherAPI(s) {
+		generation = 0 // An attempt that is made with another address is another attempt.
+	}
 	if held := s.record(); held != nil {
 		renewRequest = held.RenewRequest // Another may have been made since.
 	}
 	return attempt.Inputs{
-		Generation:         s.account.Status.ObservedGeneration,
+		Generation:         generation,
 		CredentialsVersion: s.account.Status.ReferencedSecretResourceVersion,
 		RenewRequest:       renewRequest,
 	}
