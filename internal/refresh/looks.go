@@ -14,13 +14,16 @@ import (
 const lateness = 24 * time.Hour
 
 // Looks are what a process remembers of its looks at one account. A restart forgets them, which
-// costs one look at most.
+// costs one look at most. It must not forget that a look is to be made again.
 type Looks struct {
 	// Since is when the process first saw the account. It must be set, so that a restart makes no
 	// look early.
 	Since time.Time
 	// Last is when the last look was made; zero if there was none.
 	Last time.Time
+	// Again is true if the account is to be looked at again, whatever the times of the credentials are: the last look
+	// has failed or was of no use, or an earlier process has left a look undone.
+	Again bool
 	// LateSince is when a look shortly before the expiry last brought nothing newer: Pipedream then
 	// refreshes the account only when its credentials have expired. Zero if that never happened.
 	LateSince time.Time
@@ -36,7 +39,7 @@ type Looks struct {
 //
 // A look whose credentials could not be written is not added: its reason holds on.
 func (l *Looks) Add(desired Desired, record *Record, isNewer bool, now time.Time) {
-	l.Last = now
+	l.Last, l.Again = now, false
 	if record == nil {
 		return
 	}

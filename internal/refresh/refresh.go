@@ -114,9 +114,6 @@ type Facts struct {
 	// NotBefore is when the next fetch may be made after one that failed; zero if there is nothing to
 	// wait for. What Pipedream says about the account is no failure: see Verdict.
 	NotBefore time.Time
-	// LookAgainAt is when the account is looked at again because the last look has failed, or its answer
-	// was of no use; zero if it was of use.
-	LookAgainAt time.Time
 	// Verdict is what Pipedream says about the account. The zero value says nothing bad.
 	Verdict Verdict
 	// Changed is true if a request or another spec has come since the failure or the verdict, so that

@@ -238,11 +238,11 @@ func TestDecide(t *testing.T) {
 			want:  refresh.Decision{Action: refresh.Wait, Why: refresh.Expired, Until: later},
 		},
 		"the last look has failed, and nothing else is due": {
-			given: func(s *scene) { s.facts.NotBefore, s.facts.LookAgainAt = later, later },
+			given: func(s *scene) { s.facts.NotBefore, s.facts.Looks.Again = later, true },
 			want:  refresh.Decision{Action: refresh.Wait, Why: refresh.IntervalElapsed, Until: later},
 		},
 		"the wait after a failed look is over": {
-			given: func(s *scene) { s.facts.NotBefore, s.facts.LookAgainAt = now, now },
+			given: func(s *scene) { s.facts.NotBefore, s.facts.Looks.Again = now, true },
 			want:  refresh.Decision{Action: refresh.Fetch, Why: refresh.IntervalElapsed},
 		},
 		"the Secret has changed": {

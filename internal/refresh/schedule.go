@@ -84,11 +84,8 @@ func agingOf(desired Desired, facts Facts, now time.Time) []due {
 	if at := facts.Verdict.NotBefore(now); facts.Verdict.Kind != "" || facts.Verdict.Confirmed != "" {
 		add(IntervalElapsed, at, at)
 	}
-	if at := retry.Believe(facts.LookAgainAt, now); !at.IsZero() {
-		if facts.Changed {
-			at = time.Time{} // The change may have mended the failure.
-		}
-		dues = append(dues, due{why: IntervalElapsed, notBefore: latest(at, notBefore(facts, now))})
+	if facts.Looks.Again { // A change may have mended the failure, and cuts the wait short.
+		dues = append(dues, due{why: IntervalElapsed, notBefore: notBefore(facts, now)})
 	}
 	return dues
 }

@@ -475,7 +475,7 @@ func TestAChangeMendsAFailureAfterARestart(t *testing.T) {
 	t.Parallel()
 	facts := refresh.Facts{
 		Target: refresh.Owned, Check: refresh.Good, HasCredentials: true, Record: &refresh.Record{FetchTime: now, ExpirationTime: now.Add(time.Hour)},
-		Looks: refresh.Looks{Since: now.Add(20 * time.Minute)}, NotBefore: now.Add(30 * time.Minute), LookAgainAt: now.Add(30 * time.Minute),
+		Looks: refresh.Looks{Since: now.Add(20 * time.Minute), Again: true}, NotBefore: now.Add(30 * time.Minute),
 	}
 	for changed, want := range map[bool]refresh.Action{false: refresh.Wait, true: refresh.Fetch} {
 		facts.Changed = changed

@@ -34,7 +34,7 @@ func (st *state) apply(s snapshot, o outcome) {
 		st.applyCheck(s, o)
 		limitWait(st, s.after(o))
 	case kept:
-		st.attempt.failure, st.attempt.overtaken = nil, 0
+		st.attempt.overtaken = 0
 	case answered:
 		st.attempt.verdict = st.attempt.verdict.answered(o.health)
 	default:
@@ -183,7 +183,7 @@ func (st *state) addFailure(s snapshot, failed *attempt.Failure, now time.Time) 
 		st.attempt.triggered.Add(now)
 	}
 	st.attempt.failure = failed.After(st.attempt.failure)
-	st.attempt.failedIn = s.rateLimited()
+	st.attempt.failedIn, st.attempt.looks.Again = s.rateLimited(), true
 	return st.attempt.failure
 }
 

@@ -67,7 +67,7 @@ func fetchedCondition(v view, status *v1alpha1.PipedreamAccountStatus, failed *a
 		fetched.Status, fetched.Reason, fetched.Message = metav1.ConditionFalse, failed.Row.Reason, messageOf(v, failed, status)
 	case waiting != nil:
 		return *waiting
-	case isWaiting(v.ticket) && meta.IsStatusConditionFalse(status.Conditions, v1alpha1.ConditionFetched):
+	case (isWaiting(v.ticket) || v.state.attempt.looks.Again) && meta.IsStatusConditionFalse(status.Conditions, v1alpha1.ConditionFetched):
 		return *previous // Nothing was tried since it failed.
 	case status.FetchTime != nil:
 		fetched.Status, fetched.Reason = metav1.ConditionTrue, v1alpha1.ReasonAccountFetched
@@ -149,7 +149,7 @@ func explainSuspension(status *v1alpha1.PipedreamAccountStatus) string {
 // wait is over soon, and the Secret is as the spec asks for until then. The previous condition is nil if there is none.
 func waitingCondition(v view, previous *metav1.Condition, isReady bool) *metav1.Condition {
 	waiting := &metav1.Condition{Type: v1alpha1.ConditionFetched, Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonQueued}
-	isOutdated := isSecretOutdated(v)
+	isOutdated := isSecretOutdated(v) || isStillDue(v, previous)
 	isUrgent := isOutdated || !isReady
 	switch {
 	case isWaiting(v.ticket) && (isUrgent || isDelayed(v)):
@@ -160,11 +160,17 @@ func waitingCondition(v view, previous *metav1.Condition, isReady bool) *metav1.
 	case isOutdated && v.decision.Action == refresh.Wait, isHeldBack(v, isUrgent):
 		waiting.Message = explainInterval(v)
 	case isOutdated:
-		waiting.Message = "The account is due for a look, because the Secret is not yet as the spec asks for."
+		waiting.Message = "The account is due for a look. Until then, the Secret may not be as the spec asks for."
 	default:
 		return nil
 	}
 	return waiting
+}
+
+// isStillDue reports whether an earlier process has left a look undone, and its last status says so. The status must
+// not say anything else before the look is made, because another restart would forget it then.
+func isStillDue(v view, previous *metav1.Condition) bool {
+	return v.state.attempt.looks.Again && previous != nil && previous.Status == metav1.ConditionUnknown
 }
 
 // isHeldBack reports whether a look that somebody has triggered waits long enough to be told of.
@@ -172,11 +178,11 @@ func isHeldBack(v view, isUrgent bool) bool {
 	return v.decision.Action == refresh.Wait && v.decision.Why.IsTriggered() && (isUrgent || v.decision.Until.Sub(v.at) > longQueue)
 }
 
-// isSecretOutdated reports whether the Secret holds credentials that are not yet written as the spec asks for, or
-// are of another account.
+// isSecretOutdated reports whether the Secret holds credentials that are not yet written as the spec asks for, that
+// are of another account, or that are older than the ones that were written last.
 func isSecretOutdated(v view) bool {
 	held := v.record()
-	return held != nil && (held.Rendering != v.desired.Rendering || held.Request != v.desired.Request)
+	return held != nil && (held.Rendering != v.desired.Rendering || held.Request != v.desired.Request || isSuperseded(v.snapshot, v.state))
 }
 
 // unansweredCondition returns condition Fetched of an account that waits because Pipedream does not answer

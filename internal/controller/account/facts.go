@@ -64,8 +64,6 @@ func factsOf(s snapshot, st state) refresh.Facts {
 func addFailures(facts *refresh.Facts, s snapshot, a attemptState) {
 	if failed := a.failure; failed != nil {
 		facts.NotBefore = failed.WaitsUntil(s.outageEnded)
-		// After a restart nothing else may be due, and the failure must not be taken for mended.
-		facts.LookAgainAt = failed.WaitsUntil(s.outageEnded)
 		facts.Changed = failed.Row.Class != reason.Paused && !failed.HasSameInputs(s.inputs(), s.targetVersion())
 	}
 	for _, failed := range []*attempt.Failure{a.failure, a.cluster} {

@@ -38,6 +38,11 @@ func (a actions) fetch(ctx context.Context, s snapshot, st state, why refresh.Wh
 	if s.account.UsesAPIKey() {
 		return a.fetchWithKey(ctx, s, st, why)
 	}
+	return a.fetchWithToken(ctx, s, st, why)
+}
+
+// fetchWithToken is fetch for a PipedreamAccount with an OAuth client, whose access token is lent.
+func (a actions) fetchWithToken(ctx context.Context, s snapshot, st state, why refresh.Why) (outcome, error) {
 	lent, err := a.bearers.Acquire(ctx, needOf(s, st, tokenLaneOf(s, st, why)))
 	waiting, isWaiting := errors.AsType[*bearer.WaitingError](err)
 	switch {

@@ -106,7 +106,8 @@ func TestOneAsksForAllOfAProjectThatDeniesAccess(t *testing.T) {
 	if got := c.fetches(); got < 5 || got > most {
 		t.Errorf("Pipedream was asked for %d accounts, want 5 to %d", got, most)
 	}
-	if got := c.wire.Requests()["PATCH pipedreamaccounts/status"]; got > 7*size {
-		t.Errorf("%d statuses of %d accounts were written, want at most seven of each", got, size)
+	// Six or seven of each; one more if an account was asked for while the answer about another one was on its way.
+	if got := c.wire.Requests()["PATCH pipedreamaccounts/status"]; got > 8*size {
+		t.Errorf("%d statuses of %d accounts were written, want at most eight of each", got, size)
 	}
 }

@@ -5,6 +5,7 @@ package account
 
 import (
 	"context"
+	"net/http"
 	"testing"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 	"github.com/pipedream-operator/pipedream-operator/internal/pipedream"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
 // TestAnOlderSecretThatIsPutBackIsReplaced has somebody put an older Secret back, such as from a backup. The older
@@ -41,6 +43,72 @@ func TestAnOlderSecretThatIsPutBackIsReplaced(t *testing.T) {
 				t.Error("the app refuses the credentials")
 			}
 		})
+	}
+}
+
+// TestAnOlderSecretIsReplacedThoughTheOperatorIsRestarted has somebody put an older Secret back. The operator sees it,
+// can't look at the account at once, and is restarted. Only the process before knows that there were newer credentials.
+func TestAnOlderSecretIsReplacedThoughTheOperatorIsRestarted(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		delay, resume func(*world)
+		because       string
+	}{
+		"while the look waits for its turn": {
+			delay:   func(w *world) { w.reconciler.Requests = nobodysTurn{w.reconciler.Requests, w} },
+			resume:  func(*world) {},
+			because: v1alpha1.ReasonQueued,
+		},
+		"while Pipedream limits the rate of requests": {
+			delay:   func(w *world) { w.reconciler.Requests.Pause(projectID, w.clock.Now().Add(5*time.Minute)) },
+			resume:  func(*world) {},
+			because: v1alpha1.ReasonQueued,
+		},
+		"while the look fails": {
+			delay: func(w *world) {
+				must(w.T, w.pipedream.AddFault(simulator.Fault{Endpoint: simulator.EndpointAccount, Status: http.StatusServiceUnavailable}))
+			},
+			resume:  func(w *world) { w.pipedream.ClearFaults() },
+			because: v1alpha1.ReasonEndpointUnavailable,
+		},
+		"while it is suspended": {
+			delay: func(w *world) {
+				change(w, w.account(), func(account *v1alpha1.PipedreamAccount) { account.Spec.Suspend = true })
+				w.reconcile()
+			},
+			resume: func(w *world) {
+				change(w, w.account(), func(account *v1alpha1.PipedreamAccount) { account.Spec.Suspend = false })
+			},
+			because: v1alpha1.ReasonSuspended,
+		},
+	} {
+		for interval, changes := range map[string][]func(*v1alpha1.PipedreamAccount){"with an interval": {eachTenMinutes}, "without an interval": nil} {
+			t.Run(name+", "+interval, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t)
+				w.fetched(changes...)
+				older := w.target()
+				w.refreshedOnRequest()
+				newest := string(w.target().Data["oauth_access_token"])
+				w.pass(time.Minute)
+				test.delay(w)
+				w.putBack(older)
+				for range 2 {
+					w.live(2 * time.Second)
+					w.wantReasons(test.because, v1alpha1.ReasonCredentialsValid)
+					w.restart()
+					test.delay(w)
+				}
+				w.live(2 * time.Second)
+				w.restart()
+				test.resume(w)
+				w.live(3 * time.Minute)
+				w.wantReasons(v1alpha1.ReasonAccountFetched, v1alpha1.ReasonCredentialsValid)
+				if got := string(w.target().Data["oauth_access_token"]); got != newest {
+					t.Error("the Secret holds the older credentials")
+				}
+			})
+		}
 	}
 }
 
@@ -76,6 +144,18 @@ func (w *world) refreshed() *corev1.Secret {
 		w.Fatal("the credentials are the same")
 	}
 	return older
+}
+
+// refreshedOnRequest has Pipedream refresh the account and somebody ask for a look at it, whatever the interval is.
+func (w *world) refreshedOnRequest() {
+	w.Helper()
+	must(w.T, w.pipedream.Accounts.Refresh(accountID))
+	w.pass(time.Minute)
+	for _, annotations := range []map[string]string{{v1alpha1.RenewRequestAnnotation: "now"}, nil} {
+		change(w, w.account(), func(account *v1alpha1.PipedreamAccount) { account.Annotations = annotations })
+		w.reconcile()
+	}
+	w.wantFetches(2)
 }
 
 // putBack gives the Secret the data and the record of an older one.

@@ -24,7 +24,7 @@ import (
 func restore(s snapshot) *state {
 	st := &state{uid: s.account.UID, firstSeen: s.firstSeen}
 	st.attempt.isRestored = true
-	st.attempt.looks.Since = s.firstSeen
+	st.attempt.looks = refresh.Looks{Since: s.firstSeen, Again: isLookUndone(s.account.Status)}
 	st.attempt.verdict.request = s.desired.Request
 	st.attempt.verdict.health = restoreHealth(s)
 	if s.account.Status.ObservedGeneration == s.account.Generation { // Else the spec may name another Secret since.
@@ -37,6 +37,13 @@ func restore(s snapshot) *state {
 	st.restoreHeld(s)
 	st.restoreCheck(s)
 	return st
+}
+
+// isLookUndone reports whether the status does not say that the last look was answered: it has failed, it could not be
+// made, or it was due and waited. Whether a look is due still after that is not known from the record, so one is made.
+func isLookUndone(status v1alpha1.PipedreamAccountStatus) bool {
+	fetched := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionFetched)
+	return fetched != nil && fetched.Status != metav1.ConditionTrue
 }
 
 // restoreFailure remembers a failure where the reason says that it belongs.
@@ -52,9 +59,7 @@ func (st *state) restoreFailure(s snapshot, failed *attempt.Failure) {
 		}
 	case v1alpha1.ReasonSecretNotOwned, v1alpha1.ReasonSecretTerminating:
 		st.attempt.blocker = failed
-	case v1alpha1.ReasonClusterUnavailable:
-		st.attempt.cluster = failed
-	default:
+	default: // The status does not tell whether a failed request to the API server was the write of the Secret.
 		given := verdictKindOf(failed.Row.Kind)
 		if given == "" {
 			st.attempt.failure, st.attempt.failedIn = failed, s.rateLimited()
@@ -111,7 +116,7 @@ func isAboutDesired(s snapshot) (isAbout, isKnown bool) {
 	ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
 	switch {
 	case status.ObservedGeneration == s.account.Generation:
-		return true, true
+		return !isOfOtherAPI(s), true
 	case ready == nil, held == nil:
 		return false, false
 	case ready.Status == metav1.ConditionTrue, isVerdict(ready): // The spec asked for the account of the Secret.
@@ -119,6 +124,20 @@ func isAboutDesired(s snapshot) (isAbout, isKnown bool) {
 	}
 	// If Ready was AccountOutdated, the spec asked for another account than the one of the Secret.
 	return false, ready.Reason == v1alpha1.ReasonAccountOutdated && held.Request == s.desired.Request
+}
+
+// isOfOtherAPI reports whether the status is about another API than the one that is asked now, as far as the record
+// tells: the spec is the same, and whether the credentials in the Secret are the ones that are asked for is not as
+// condition Ready says. Of credentials that have expired, Ready says only that. They count as the ones that were asked
+// for, which costs an early look at most.
+func isOfOtherAPI(s snapshot) bool {
+	status, held := s.account.Status, s.record()
+	if held == nil || status.ObservedGeneration != s.account.Generation {
+		return false
+	}
+	ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
+	wasOutdated := ready != nil && ready.Reason == v1alpha1.ReasonAccountOutdated
+	return wasOutdated != (held.Request != s.desired.Request)
 }
 
 func (st *state) restoreCheck(s snapshot) {
@@ -190,14 +209,14 @@ func restoreFailure(s snapshot) *attempt.Failure {
 	return restored
 }
 
-// mayBeOfAnotherLimit reports whether the status may tell of a rate limit of another project or another API key: it
-// does not tell which ones these were. The limit for access tokens is the same for all projects.
+// mayBeOfAnotherLimit reports whether the status may tell of a rate limit of another project, another API key or
+// another API: it does not tell which ones these were. The limit for access tokens is the same for all projects.
 func mayBeOfAnotherLimit(s snapshot, because string) bool {
 	if because == v1alpha1.ReasonTokenRateLimited && !s.account.UsesAPIKey() {
-		return false
+		return isOfOtherAPI(s)
 	}
 	status := s.account.Status
-	return status.ObservedGeneration != s.account.Generation ||
+	return status.ObservedGeneration != s.account.Generation || isOfOtherAPI(s) ||
 		s.account.UsesAPIKey() && status.ReferencedSecretResourceVersion != s.credentialsVersion()
 }
 
@@ -205,12 +224,15 @@ func (s snapshot) identity() string { return s.account.Namespace + "/" + s.accou
 
 // triedBefore returns the inputs of the last attempt, as the status and the record tell.
 func triedBefore(s snapshot) attempt.Inputs {
-	renewRequest := s.desired.RenewRequest
+	generation, renewRequest := s.account.Status.ObservedGeneration, s.desired.RenewRequest
+	if isOfOtherAPI(s) {
+		generation = 0 // An attempt that is made with another address is another attempt.
+	}
 	if held := s.record(); held != nil {
 		renewRequest = held.RenewRequest // Another may have been made since.
 	}
 	return attempt.Inputs{
-		Generation:         s.account.Status.ObservedGeneration,
+		Generation:         generation,
 		CredentialsVersion: s.account.Status.ReferencedSecretResourceVersion,
 		RenewRequest:       renewRequest,
 	}

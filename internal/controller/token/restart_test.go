@@ -294,3 +294,38 @@ func TestMessagesAreNotReadBack(t *testing.T) {
 		}
 	}
 }
+
+// TestAnotherAPIIsAskedAtOnceAfterAFailure restarts the operator with the address of another API while the next attempt
+// has to wait because of the answer of the API before.
+func TestAnotherAPIIsAskedAtOnceAfterAFailure(t *testing.T) {
+	t.Parallel()
+	for because, fault := range map[string]simulator.Fault{
+		v1alpha1.ReasonRequestRejected:     {Endpoint: simulator.EndpointToken, Status: http.StatusNotFound},
+		v1alpha1.ReasonCredentialsRejected: {Endpoint: simulator.EndpointToken, Status: http.StatusUnauthorized},
+		v1alpha1.ReasonRateLimited: {
+			Endpoint: simulator.EndpointToken, Status: http.StatusTooManyRequests, Headers: map[string]string{"Retry-After": "600"},
+		},
+	} {
+		for name, passed := range map[string]time.Duration{"while the token is good": lifetime * 3 / 4, "when the token has expired": lifetime} {
+			t.Run(because+" "+name, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t)
+				w.issued()
+				must(t, w.pipedream.AddFault(fault))
+				w.pass(passed)
+				w.reconcile()
+				w.wantCondition(v1alpha1.ConditionRenewed, metav1.ConditionFalse, because)
+				w.pipedream.ClearFaults()
+				exchanges := w.exchanges()
+
+				w.pass(10 * time.Second)
+				w.api = w.apiAt(strings.Replace(w.address, "127.0.0.1", "localhost", 1))
+				w.restart()
+				w.reconcile()
+
+				w.wantExchanges(exchanges + 1)
+				w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonTokenValid)
+			})
+		}
+	}
+}

@@ -155,6 +155,19 @@ func isOfStatus(s snapshot) bool {
 	return record != nil && issued != nil && issued.Time.Equal(record.IssueTime)
 }
 
+// hasOtherAPI reports whether another API is asked now than the one that the status is about, as far as the record tells:
+// the spec is the same, and whether the token in the Secret is one that is asked for is not as condition Ready says. Of a
+// token that has expired or was refused, Ready says only that. It counts as one that was asked for.
+func hasOtherAPI(s snapshot) bool {
+	status, record := s.token.Status, s.record()
+	if record == nil || status.ObservedGeneration != s.token.Generation {
+		return false
+	}
+	ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
+	wasOutdated := ready != nil && ready.Reason == v1alpha1.ReasonTokenOutdated
+	return wasOutdated != (record.Scopes != s.desired.Scopes || record.API != s.desired.API)
+}
+
 // isOfThisAPI reports whether the current token is of the API that is asked now: another API may
 // refuse what this one has accepted.
 func isOfThisAPI(s snapshot) bool {
@@ -191,7 +204,7 @@ func restoreFailure(s snapshot) *attempt.Failure {
 	if restored.Row.Reason == v1alpha1.ReasonSecretTerminating {
 		restored.RefusedOver = deletionOf(s).describe()
 	}
-	if status.NextAttemptTime != nil {
+	if status.NextAttemptTime != nil && !hasOtherAPI(s) {
 		// The clock may have been wrong then.
 		restored.NotBefore = retry.Limit(status.NextAttemptTime.Time, s.now)
 	}
