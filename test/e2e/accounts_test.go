@@ -34,18 +34,18 @@ func connectAccount(t *testing.T, isDead bool) {
 		`{"project_id":"proj_abc123","external_user_id":"acme","app":"slack","life":%q,"refresh":"background:1m","dead":%v}`, lifetime, isDead))
 }
 
-// lookNow asks the operator for a look at the account.
-func lookNow(t *testing.T, request string) {
+// lookNow asks the operator for a look at the account of a PipedreamAccount.
+func lookNow(t *testing.T, name, request string) {
 	t.Helper()
-	kubectl(t, "", "annotate", "pipedreamaccount", accountName, "--namespace="+shop, "--overwrite", "pipedream-operator.io/renew-request="+request)
+	kubectl(t, "", "annotate", "pipedreamaccount", name, "--namespace="+shop, "--overwrite", "pipedream-operator.io/renew-request="+request)
 }
 
-// wantAccountConditions waits until conditions of the PipedreamAccount are as given, each as `Ready=False AccountDead`.
-func wantAccountConditions(t *testing.T, want ...string) {
+// wantAccountConditions waits until conditions of a PipedreamAccount are as given, each as `Ready=False AccountDead`.
+func wantAccountConditions(t *testing.T, name string, want ...string) {
 	t.Helper()
 	eventually(t, patience, "the conditions "+strings.Join(want, ", "), func() string {
 		var account v1alpha1.PipedreamAccount
-		if err := tryGet(&account, "pipedreamaccount", accountName, "--namespace="+shop); err != nil {
+		if err := tryGet(&account, "pipedreamaccount", name, "--namespace="+shop); err != nil {
 			return err.Error()
 		}
 		var got []string
@@ -83,7 +83,7 @@ func (w *world) followAccount(t *testing.T) {
 		return ""
 	})
 	r := watched.row(t)
-	r.issued = w.accountTokens() - 1
+	r.issued = w.accountTokens(accountName) - 1
 	w.report(t, r)
 	r.wantServed(t)
 	if r.renewed < refreshes || r.issued < refreshes {
@@ -92,11 +92,11 @@ func (w *world) followAccount(t *testing.T) {
 	t.Logf("the file changed %s after Pipedream's refreshes", strings.Join(r.delays, ", "))
 }
 
-// accountTokens returns how many access tokens of the account the search of etcd will look for.
-func (w *world) accountTokens() int {
+// accountTokens returns how many access tokens of a PipedreamAccount the search of etcd will look for.
+func (w *world) accountTokens(of string) int {
 	count := 0
 	for name := range w.secrets {
-		if strings.HasPrefix(name, "a token of "+accountName+" ") {
+		if strings.HasPrefix(name, "a token of "+of+" ") {
 			count++
 		}
 	}
@@ -116,10 +116,10 @@ func (w *world) loseAccount(t *testing.T) {
 	p := podOf(t, accountName)
 	watched := startWatch(t, "2c account dead and back", []pod{p})
 	w.remember(t)
-	known := w.accountTokens()
+	known := w.accountTokens(accountName)
 	connectAccount(t, true)
-	lookNow(t, "dead")
-	wantAccountConditions(t, "Ready=False AccountDead", "Fetched=False AccountDead", "Healthy=False AccountDead", "Stalled=True AccountDead")
+	lookNow(t, accountName, "dead")
+	wantAccountConditions(t, accountName, "Ready=False AccountDead", "Fetched=False AccountDead", "Healthy=False AccountDead", "Stalled=True AccountDead")
 	last := heldToken(t)
 	if last == "" {
 		t.Error("the Secret of a dead account is empty, want its last credentials")
@@ -129,8 +129,8 @@ func (w *world) loseAccount(t *testing.T) {
 	back := time.Now().Truncate(time.Second).Add(-time.Second)
 	connectAccount(t, false)
 	simulate(t, "create", "accounts/"+accountID+"/refresh", "{}")
-	lookNow(t, "back")
-	wantAccountConditions(t, "Ready=True CredentialsValid", "Fetched=True AccountFetched", "Healthy=True AccountHealthy")
+	lookNow(t, accountName, "back")
+	wantAccountConditions(t, accountName, "Ready=True CredentialsValid", "Fetched=True AccountFetched", "Healthy=True AccountHealthy")
 	w.remember(t)
 	if heldToken(t) == last {
 		t.Error("the Secret holds the access token from before the account was connected again")
@@ -144,29 +144,29 @@ func (w *world) loseAccount(t *testing.T) {
 		return ""
 	})
 	r := watched.row(t)
-	r.issued = w.accountTokens() - known
+	r.issued = w.accountTokens(accountName) - known
 	w.report(t, r)
 	if r.failed > 0 || r.restarts > 0 {
 		t.Errorf("%d calls failed (%s), and the pod was restarted %d times, want neither", r.failed, r.firstFailure, r.restarts)
 	}
 	t.Logf("from the new connection on:\n%s", timeline(r.callsOf[0], back))
-	w.removeAccount(t)
+	w.removeAccount(t, accountName, accountID)
 }
 
-// removeAccount deletes the PipedreamAccount, which deletes the Secret and not the account.
-func (w *world) removeAccount(t *testing.T) {
+// removeAccount deletes a PipedreamAccount, which deletes its Secret and not the account at Pipedream.
+func (w *world) removeAccount(t *testing.T, name, id string) {
 	t.Helper()
-	kubectl(t, "", "delete", "deployment", accountName, "--namespace="+shop)
-	kubectl(t, "", "delete", "pipedreamaccount", accountName, "--namespace="+shop)
+	kubectl(t, "", "delete", "deployment", name, "--namespace="+shop)
+	kubectl(t, "", "delete", "pipedreamaccount", name, "--namespace="+shop)
 	eventually(t, patience, "the Secret of the account to be garbage-collected", func() string {
-		output, err := tryKubectl("get", "secret", accountName, "--namespace="+shop, "--ignore-not-found", "--output=name")
+		output, err := tryKubectl("get", "secret", name, "--namespace="+shop, "--ignore-not-found", "--output=name")
 		if err != nil || output != "" {
 			return fmt.Sprintf("there is %s (%v)", output, err)
 		}
 		return ""
 	})
 	accounts := kubectl(t, "", "get", "--raw=/api/v1/namespaces/"+pipedream+"/services/simulator:8099/proxy/_sim/accounts")
-	if !strings.Contains(accounts, `"`+accountID+`"`) {
+	if !strings.Contains(accounts, `"`+id+`"`) {
 		t.Errorf("the account is gone at Pipedream: %s", accounts)
 	}
 }

@@ -52,7 +52,8 @@ type world struct {
 	before    map[string]bool
 	pods      []pod
 	rows      []row
-	// secrets holds all client secrets and tokens of the run, by a description.
+	key       keyReplaced
+	// secrets holds all client secrets, API keys and tokens of the run, by a description.
 	secrets map[string]string
 }
 
@@ -67,8 +68,10 @@ func TestPodsAlwaysHaveATokenThatWorks(t *testing.T) {
 		{"0 begin", w.begin},
 		{"1 install", w.install},
 		{"2 consume through three renewals", w.consume},
+		{"2a replace a revoked API key", w.replaceKey},
 		{"2b follow an account through two refreshes", w.followAccount},
 		{"2c an account dead and back", w.loseAccount},
+		{"2d a pod served in spite of a revoked API key", w.wantServedWithKey},
 		{"3 disturb", w.disturb},
 		{"4a rotate the client secret", w.rotate},
 		{"4b revoke the tokens", w.revoke},
@@ -460,6 +463,17 @@ func wantNothingRefused(t *testing.T) {
 	}
 }
 
+// encodings returns a text in each encoding that a secret is looked for in, by a description.
+func encodings(text string) map[string]string {
+	raw := []byte(text)
+	return map[string]string{
+		"in clear":          text,
+		"in base64":         strings.TrimRight(base64.StdEncoding.EncodeToString(raw), "="),
+		"in base64 of URLs": strings.TrimRight(base64.RawURLEncoding.EncodeToString(raw), "="),
+		"in hexadecimal":    fmt.Sprintf("%x", raw),
+	}
+}
+
 func (w *world) searchEtcd(t *testing.T) {
 	if len(w.etcd) == 0 {
 		t.Log("NOT DONE: no access to etcd")
@@ -467,15 +481,6 @@ func (w *world) searchEtcd(t *testing.T) {
 	}
 	// First prove that the search finds an unencrypted text.
 	marker := rand.Text()
-	encodings := func(text string) map[string]string {
-		raw := []byte(text)
-		return map[string]string{
-			"in clear":          text,
-			"in base64":         strings.TrimRight(base64.StdEncoding.EncodeToString(raw), "="),
-			"in base64 of URLs": strings.TrimRight(base64.RawURLEncoding.EncodeToString(raw), "="),
-			"in hexadecimal":    fmt.Sprintf("%x", raw),
-		}
-	}
 	arguments := []string{"create", "configmap", "marker", "--namespace=" + shop}
 	for name, text := range encodings(marker) {
 		arguments = append(arguments, "--from-literal="+strings.ReplaceAll(name, " ", "-")+"="+text)
@@ -488,7 +493,7 @@ func (w *world) searchEtcd(t *testing.T) {
 			t.Errorf("a ConfigMap's text %s is not found, so the search proves nothing", name)
 		}
 	}
-	for _, name := range append([]string{"pipedream-oauth-client"}, consumers...) {
+	for _, name := range append([]string{"pipedream-oauth-client", keySecret}, consumers...) {
 		if !strings.Contains(stored, "/registry/secrets/"+shop+"/"+name) {
 			t.Errorf("the Secret %s is not in etcd", name)
 		}
@@ -504,7 +509,7 @@ func (w *world) searchEtcd(t *testing.T) {
 			t.Errorf("a part of %s is in etcd", name)
 		}
 	}
-	t.Logf("in %d bytes of etcd, older versions included, looked for %d tokens and client secrets in clear, base64 and hexadecimal", len(stored), len(w.secrets))
+	t.Logf("in %d bytes of etcd, older versions included, looked for %d tokens, API keys and client secrets in clear, base64 and hexadecimal", len(stored), len(w.secrets))
 }
 
 func (w *world) uninstall(t *testing.T) {
@@ -526,9 +531,9 @@ func (w *world) uninstall(t *testing.T) {
 	}
 	// Delete one PipedreamToken, and the others with the operator: docs/install.md says that its CRDs go too.
 	kubectl(t, "", "delete", "pipedreamtoken", consumers[0], "--namespace="+shop)
-	wantSecrets("invoices", "pipedream-oauth-client", "returns")
+	wantSecrets("invoices", keySecret, "pipedream-oauth-client", "returns")
 	kubectl(t, w.manifests, "delete", "--filename=-")
-	wantSecrets("pipedream-oauth-client")
+	wantSecrets(keySecret, "pipedream-oauth-client")
 	if output, err := tryKubectl(append([]string{"get", "--ignore-not-found", "crd"}, crds...)...); err != nil || output != "" {
 		t.Errorf("a CRD still exists: %s %v", output, err)
 	}
