@@ -21,6 +21,8 @@ const (
 	well    sickness = ""
 	dead    sickness = "dead"
 	deleted sickness = "deleted"
+	// locked is an account whose API key was revoked, and not replaced yet.
+	locked sickness = "locked"
 )
 
 // accountState is what the evaluator keeps of one PipedreamAccount from one snapshot to the next.
@@ -53,13 +55,13 @@ type accountEvaluator struct {
 	// doubtedUntil is when the last fault ended that said that there is no such account.
 	doubtedUntil time.Time
 	tally        tally
-	// sickEvaluated counts the statuses of sick accounts that had to say so.
-	sickEvaluated int
+	// sickEvaluated counts, by what is wrong, the statuses of sick accounts that had to say so.
+	sickEvaluated map[sickness]int
 	owners        *ownership
 }
 
 func newAccountEvaluator(p *promises, f *fetchBudget, r *reporter) *accountEvaluator {
-	e := &accountEvaluator{promises: p, fetches: f, reporter: r}
+	e := &accountEvaluator{promises: p, fetches: f, reporter: r, sickEvaluated: map[sickness]int{}}
 	e.owners = &ownership{fleet: accountFleet, promises: p, reporter: r, isPromised: p.isAccountPromised}
 	for range accountCount {
 		e.objects = append(e.objects, &accountState{wrong: wrongs{}})
@@ -102,7 +104,7 @@ func (e *accountEvaluator) sicken(i int, sick sickness, asked, now time.Time) {
 	}
 }
 
-// reconnected records that the user of an account has connected it again.
+// reconnected records that the user of an account has connected it again, or that its API key is about to be replaced.
 func (e *accountEvaluator) reconnected(i int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -140,13 +142,16 @@ func (e *accountEvaluator) evaluate(i int, s accountSnapshot, now time.Time) {
 		return
 	}
 	problems := append(e.readyErrors(i, s, promised, now), e.sickErrors(i, s, now)...)
+	isRejected := isKeyed(i) && s.reason(v1alpha1.ConditionFetched) == v1alpha1.ReasonCredentialsRejected
+	problems = addIf(problems, isRejected && promised, "the API key was replaced, and Fetched still says CredentialsRejected")
 	o.wrong.record(problems, tolerance+2*s.slow, now, func(broken bool, problem string) {
 		e.breach(broken, trueStatus, i, problem, s.describe())
 	})
 }
 
-// evaluateCredentials checks that the Secret holds credentials that have not expired when that is promised. Where
-// Pipedream refreshes late, they may have expired for the time that the operator needs to look and to write.
+// evaluateCredentials checks that the Secret holds credentials that the app accepts when that is promised. Where
+// Pipedream refreshes late, or the app refuses old credentials after a refresh, the app may refuse them for the time that
+// the operator needs to look and to write.
 func (e *accountEvaluator) evaluateCredentials(i int, s accountSnapshot, promised bool, now time.Time) {
 	o := e.objects[i]
 	if s.credentials() != "" && s.answer != refused {
@@ -167,7 +172,7 @@ func (e *accountEvaluator) evaluateCredentials(i int, s accountSnapshot, promise
 	}
 	lapsed := now.Sub(o.lapsedWrongly)
 	e.tally.longestDeadPromised = max(e.tally.longestDeadPromised, lapsed)
-	if !refreshingOf(i).isLate || lapsed > tolerance+2*s.slow {
+	if lapse := refreshingOf(i).lapse; lapse == 0 || lapsed > lapse+2*s.slow {
 		e.breach(true, liveToken, i, "no live credentials", s.describe())
 	}
 }
@@ -192,8 +197,12 @@ func (e *accountEvaluator) sickErrors(i int, s accountSnapshot, now time.Time) (
 	if o.sick == well || now.Before(o.noticedBy) || !e.promises.isLookPromised(i, now) {
 		return nil
 	}
-	e.sickEvaluated++
+	e.sickEvaluated[o.sick]++
 	fetched := s.reason(v1alpha1.ConditionFetched)
+	if o.sick == locked {
+		problems = addIf(problems, fetched != v1alpha1.ReasonCredentialsRejected, "the API key was revoked, and Fetched does not say CredentialsRejected")
+		return addIf(problems, s.reason(v1alpha1.ConditionStalled) == "", "the API key was revoked, and the status calls for nobody")
+	}
 	if o.sick == deleted {
 		return addIf(nil, fetched != v1alpha1.ReasonAccountNotFound, "the account was deleted, and Fetched does not say AccountNotFound")
 	}
