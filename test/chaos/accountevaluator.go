@@ -33,6 +33,8 @@ type accountState struct {
 	sick        sickness
 	// noticedBy is when the status must show the sickness, unless a disturbance keeps the operator from looking.
 	noticedBy time.Time
+	// usedBy is when the operator must have used the last API key, unless a disturbance keeps it from looking.
+	usedBy time.Time
 	// lastSeen are the credentials in the last observed Secret. replaced are the ones that their user has replaced by
 	// connecting the account again: the operator can't know before its next look.
 	lastSeen, replaced string
@@ -104,7 +106,15 @@ func (e *accountEvaluator) sicken(i int, sick sickness, asked, now time.Time) {
 	}
 }
 
-// reconnected records that the user of an account has connected it again, or that its API key is about to be replaced.
+// keyReplaced records that a new API key is in the Secret of an account. A user's changes may make the operator wait until
+// a time.
+func (e *accountEvaluator) keyReplaced(i int, until time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.objects[i].sick, e.objects[i].usedBy = well, until.Add(keyDelay)
+}
+
+// reconnected records that the user of an account has connected it again.
 func (e *accountEvaluator) reconnected(i int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -142,8 +152,6 @@ func (e *accountEvaluator) evaluate(i int, s accountSnapshot, now time.Time) {
 		return
 	}
 	problems := append(e.readyErrors(i, s, promised, now), e.sickErrors(i, s, now)...)
-	isRejected := isKeyed(i) && s.reason(v1alpha1.ConditionFetched) == v1alpha1.ReasonCredentialsRejected
-	problems = addIf(problems, isRejected && promised, "the API key was replaced, and Fetched still says CredentialsRejected")
 	o.wrong.record(problems, tolerance+2*s.slow, now, func(broken bool, problem string) {
 		e.breach(broken, trueStatus, i, problem, s.describe())
 	})
@@ -191,9 +199,15 @@ func (e *accountEvaluator) readyErrors(i int, s accountSnapshot, promised bool, 
 	return addIf(problems, promised && s.answer == refused && isReplaced, "Ready is True, and the credentials were replaced")
 }
 
-// sickErrors describes each way in which the status does not say what is wrong with the account at Pipedream.
+// sickErrors describes each way in which the status does not say what is wrong with the account at Pipedream, or with the
+// API key.
 func (e *accountEvaluator) sickErrors(i int, s accountSnapshot, now time.Time) (problems []string) {
 	o := e.objects[i]
+	if isKeyed(i) && o.sick == well {
+		isLate := now.After(o.usedBy) && e.promises.isLookPromised(i, now)
+		isRejected := s.reason(v1alpha1.ConditionFetched) == v1alpha1.ReasonCredentialsRejected
+		return addIf(nil, isLate && isRejected, "the API key is good, and Fetched says CredentialsRejected")
+	}
 	if o.sick == well || now.Before(o.noticedBy) || !e.promises.isLookPromised(i, now) {
 		return nil
 	}

@@ -14,6 +14,9 @@ const (
 	// the end of any other cycle it is connected again: the run then evaluates in the calm what the status says.
 	shortSickness   = 8 * time.Second
 	longSicknessEnd = 5 * time.Second
+	// longLockEnd is how long before that end an API key is replaced: in the calm the run then evaluates, too, whether the
+	// operator uses the new key at once.
+	longLockEnd = keyDelay + 2*tolerance
 	// shapeCount is the number of shapes in accountShapes.
 	shapeCount = 4
 )
@@ -51,7 +54,11 @@ func (d *draw) accounts(from, until, cycleEnd time.Duration, isLast bool) {
 		count := 2 + d.random.IntN(3)
 		switch a.kind {
 		case accountDied, accountDeleted, keyReplaced:
-			if a.last = cycleEnd - longSicknessEnd - at; isLast {
+			end := longSicknessEnd
+			if a.kind == keyReplaced {
+				end = longLockEnd
+			}
+			if a.last = cycleEnd - end - at; isLast {
 				a.last = d.between(shortSickness/2, shortSickness)
 			}
 		case accountSuspended:

@@ -22,6 +22,9 @@ import (
 const (
 	// keyCount is the number of users of Pipedream with whose API keys the operator reads accounts.
 	keyCount = 3
+	// keyDelay is how long after a new API key is in the Secret the status may still say that the old one was rejected: the
+	// operator asks at once, with one request a second for each key.
+	keyDelay = 10 * time.Second
 	// none is the number of the API key or the OAuth client of an account that is read without one.
 	none = -1
 )
@@ -105,12 +108,11 @@ func (c *chaos) replaceKey(ctx context.Context, a action) error {
 		c.accounts.sicken(i, locked, asked, time.Now())
 	}
 	_ = harness.Pause(ctx, a.last)
-	for _, i := range a.objects {
-		c.accounts.reconnected(i)
-	}
 	err = errors.Join(err, c.deliverKey(context.WithoutCancel(ctx), a.client, value))
 	for _, i := range a.objects {
-		c.promises.end(disturbed[i], c.accounts.trigger(i, time.Now()))
+		until := c.accounts.trigger(i, time.Now())
+		c.accounts.keyReplaced(i, until)
+		c.promises.end(disturbed[i], until)
 	}
 	return err
 }

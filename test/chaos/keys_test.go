@@ -66,7 +66,7 @@ func TestSnapshotsOfAccountsWithAPIKeysAreEvaluated(t *testing.T) {
 		return func(e *accountEvaluator) {
 			disturbed := e.promises.begin(ofAccount, keyed, at(0))
 			e.sicken(keyed, locked, time.Time{}, at(0))
-			e.reconnected(keyed)
+			e.keyReplaced(keyed, at(second))
 			e.promises.end(disturbed, at(second))
 		}
 	}
@@ -83,7 +83,9 @@ func TestSnapshotsOfAccountsWithAPIKeysAreEvaluated(t *testing.T) {
 		"revoked, somebody asked for a look": {snapshot: goodAccount(accepted, expires), before: func(e *accountEvaluator) { revokedAt(80)(e); e.sicken(keyed, locked, at(80), at(80)) }, want: map[invariant]int{trueStatus: 2}},
 		"replaced, and used":                 {snapshot: goodAccount(accepted, expires), before: replacedAt(20)},
 		"replaced, and not used":             {snapshot: rejected, before: replacedAt(20), want: map[invariant]int{trueStatus: 1}},
-		"replaced a moment ago":              {snapshot: rejected, before: replacedAt(90)},
+		"replaced, and not used at once":     {snapshot: rejected, before: replacedAt(94 - int(keyDelay/time.Second)), want: map[invariant]int{trueStatus: 1}},
+		"replaced a moment ago":              {snapshot: rejected, before: replacedAt(96)},
+		"replaced, and fetches fail":         {snapshot: rejected, before: func(e *accountEvaluator) { replacedAt(20)(e); e.promises.touch(ofAccounts, 0, at(90)) }},
 		"replaced, and the old ones expired": {snapshot: seenAccount(refused, at(90), v1alpha1.ReasonCredentialsExpired, v1alpha1.ReasonCredentialsRejected), before: replacedAt(20), want: map[invariant]int{liveToken: 1, trueStatus: 1}},
 		"an OAuth client excuses nothing": {snapshot: seenAccount(refused, at(90), v1alpha1.ReasonCredentialsExpired, v1alpha1.ReasonAccountFetched), before: func(e *accountEvaluator) {
 			for reader := range readerCount {

@@ -145,13 +145,12 @@ func (a action) String() string {
 	if a.retryAfter > 0 {
 		text += fmt.Sprintf(", Retry-After %d s", a.retryAfter)
 	}
-	if slices.Contains([]kind{refusedClient, kubernetesRotated, pipedreamRotated}, a.kind) {
+	switch a.kind {
+	case refusedClient, kubernetesRotated, pipedreamRotated:
 		text += ", " + clientID(a.client)
-	}
-	if a.kind == bearersRefused || a.kind == bearersRevoked {
+	case bearersRefused, bearersRevoked:
 		text += ", " + readerID(a.client)
-	}
-	if a.kind == keyReplaced {
+	case keyReplaced:
 		text += ", " + keyHolderID(a.client)
 	}
 	switch {
