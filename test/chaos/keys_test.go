@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
 // The accounts of the tests: one that is read with an API key, and one whose app refuses a token as soon as there is a
@@ -130,5 +131,24 @@ func TestARotatingAppMayRefuseUntilTheOperatorHasLooked(t *testing.T) {
 	e.evaluate(rotating, replaced, at(100+lapse+1))
 	if diff := cmp.Diff(map[invariant]int{liveToken: 1}, r.breaches); diff != "" {
 		t.Errorf("breaches after more than %v (-want +got):\n%s", rotatingLapse, diff)
+	}
+}
+
+func TestFaultsOfFetchesAffectAPIKeysUnlessTheyAreOfAnOAuthClient(t *testing.T) {
+	t.Parallel()
+	for k := range accountFaults {
+		callers := map[any]bool{}
+		for _, fault := range accountFaultsOf(action{kind: k}) {
+			if fault["endpoint"] == simulator.EndpointRESTAccount {
+				callers[fault["client_id"]] = true
+			}
+		}
+		want := keyCount
+		if k == bearersRefused {
+			want = 0
+		}
+		if len(callers) != want {
+			t.Errorf("%s: affects the API keys of %v, want of %d users", k, callers, want)
+		}
 	}
 }
