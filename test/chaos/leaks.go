@@ -30,7 +30,7 @@ type secretKind string
 const (
 	clientSecrets secretKind = "client secrets"
 	userKeys      secretKind = "API keys of users"
-	tokens        secretKind = "tokens of PipedreamTokens"
+	tokens        secretKind = "tokens of PipedreamTokens" //nolint:gosec // The words for a kind of secrets.
 	tokenParts    secretKind = "parts that every token has, also the operator's own"
 	accountFields secretKind = "fields of accounts"
 	managerTokens secretKind = "the managers' tokens for the API server"
