@@ -35,6 +35,8 @@ type accountState struct {
 	noticedBy time.Time
 	// usedBy is when the operator must have used the last API key, unless a disturbance keeps it from looking.
 	usedBy time.Time
+	// isRejected is true if Fetched last said CredentialsRejected, and wasRejected if it said so when the key was replaced.
+	isRejected, wasRejected bool
 	// lastSeen are the credentials in the last observed Secret. replaced are the ones that their user has replaced by
 	// connecting the account again: the operator can't know before its next look.
 	lastSeen, replaced string
@@ -59,6 +61,8 @@ type accountEvaluator struct {
 	tally        tally
 	// sickEvaluated counts, by what is wrong, the statuses of sick accounts that had to say so.
 	sickEvaluated map[sickness]int
+	// usedEvaluated counts the statuses that could not say any longer that the API key is rejected.
+	usedEvaluated int
 	owners        *ownership
 }
 
@@ -111,7 +115,8 @@ func (e *accountEvaluator) sicken(i int, sick sickness, asked, now time.Time) {
 func (e *accountEvaluator) keyReplaced(i int, until time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.objects[i].sick, e.objects[i].usedBy = well, until.Add(keyDelay)
+	o := e.objects[i]
+	o.sick, o.usedBy, o.wasRejected = well, until.Add(keyDelay), o.isRejected
 }
 
 // reconnected records that the user of an account has connected it again.
@@ -131,6 +136,7 @@ func (e *accountEvaluator) evaluate(i int, s accountSnapshot, now time.Time) {
 	defer e.mu.Unlock()
 	o := e.objects[i]
 	o.lastSeen = s.credentials()
+	o.isRejected = s.reason(v1alpha1.ConditionFetched) == v1alpha1.ReasonCredentialsRejected
 	if o.lastSeen != o.replaced {
 		o.replaced = ""
 	}
@@ -205,8 +211,10 @@ func (e *accountEvaluator) sickErrors(i int, s accountSnapshot, now time.Time) (
 	o := e.objects[i]
 	if isKeyed(i) && o.sick == well {
 		isLate := now.After(o.usedBy) && e.promises.isLookPromised(i, now)
-		isRejected := s.reason(v1alpha1.ConditionFetched) == v1alpha1.ReasonCredentialsRejected
-		return addIf(nil, isLate && isRejected, "the API key is good, and Fetched says CredentialsRejected")
+		if isLate && o.wasRejected {
+			e.usedEvaluated++
+		}
+		return addIf(nil, isLate && o.isRejected, "the API key is good, and Fetched says CredentialsRejected")
 	}
 	if o.sick == well || now.Before(o.noticedBy) || !e.promises.isLookPromised(i, now) {
 		return nil

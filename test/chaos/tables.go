@@ -139,4 +139,5 @@ func (e *accountEvaluator) printTables(line func(string, ...any)) {
 	e.tally.print("ACCOUNTS", "live credentials", line)
 	line("statuses read that had to say that the account is dead or deleted\t%d", e.sickEvaluated[dead]+e.sickEvaluated[deleted])
 	line("statuses read that had to say that the API key was revoked\t%d", e.sickEvaluated[locked])
+	line("statuses read that had to say no longer that the API key was revoked\t%d", e.usedEvaluated)
 }
