@@ -21,6 +21,8 @@ const (
 	well    sickness = ""
 	dead    sickness = "dead"
 	deleted sickness = "deleted"
+	// locked is an account whose API key was revoked, and not replaced yet.
+	locked sickness = "locked"
 )
 
 // accountState is what the evaluator keeps of one PipedreamAccount from one snapshot to the next.
@@ -31,6 +33,10 @@ type accountState struct {
 	sick        sickness
 	// noticedBy is when the status must show the sickness, unless a disturbance keeps the operator from looking.
 	noticedBy time.Time
+	// usedBy is when the operator must have used the last API key, unless a disturbance keeps it from looking.
+	usedBy time.Time
+	// isRejected is true if Fetched last said CredentialsRejected, and wasRejected if it said so when the key was replaced.
+	isRejected, wasRejected bool
 	// lastSeen are the credentials in the last observed Secret. replaced are the ones that their user has replaced by
 	// connecting the account again: the operator can't know before its next look.
 	lastSeen, replaced string
@@ -53,13 +59,15 @@ type accountEvaluator struct {
 	// doubtedUntil is when the last fault ended that said that there is no such account.
 	doubtedUntil time.Time
 	tally        tally
-	// sickEvaluated counts the statuses of sick accounts that had to say so.
-	sickEvaluated int
+	// sickEvaluated counts, by what is wrong, the statuses of sick accounts that had to say so.
+	sickEvaluated map[sickness]int
+	// usedEvaluated counts the statuses that could not say any longer that the API key is rejected.
+	usedEvaluated int
 	owners        *ownership
 }
 
 func newAccountEvaluator(p *promises, f *fetchBudget, r *reporter) *accountEvaluator {
-	e := &accountEvaluator{promises: p, fetches: f, reporter: r}
+	e := &accountEvaluator{promises: p, fetches: f, reporter: r, sickEvaluated: map[sickness]int{}}
 	e.owners = &ownership{fleet: accountFleet, promises: p, reporter: r, isPromised: p.isAccountPromised}
 	for range accountCount {
 		e.objects = append(e.objects, &accountState{wrong: wrongs{}})
@@ -102,6 +110,15 @@ func (e *accountEvaluator) sicken(i int, sick sickness, asked, now time.Time) {
 	}
 }
 
+// keyReplaced records that a new API key is in the Secret of an account. A user's changes may make the operator wait until
+// a time.
+func (e *accountEvaluator) keyReplaced(i int, until time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	o := e.objects[i]
+	o.sick, o.usedBy, o.wasRejected = well, until.Add(keyDelay), o.isRejected
+}
+
 // reconnected records that the user of an account has connected it again.
 func (e *accountEvaluator) reconnected(i int) {
 	e.mu.Lock()
@@ -119,6 +136,7 @@ func (e *accountEvaluator) evaluate(i int, s accountSnapshot, now time.Time) {
 	defer e.mu.Unlock()
 	o := e.objects[i]
 	o.lastSeen = s.credentials()
+	o.isRejected = s.reason(v1alpha1.ConditionFetched) == v1alpha1.ReasonCredentialsRejected
 	if o.lastSeen != o.replaced {
 		o.replaced = ""
 	}
@@ -145,8 +163,9 @@ func (e *accountEvaluator) evaluate(i int, s accountSnapshot, now time.Time) {
 	})
 }
 
-// evaluateCredentials checks that the Secret holds credentials that have not expired when that is promised. Where
-// Pipedream refreshes late, they may have expired for the time that the operator needs to look and to write.
+// evaluateCredentials checks that the Secret holds credentials that the app accepts when that is promised. Where
+// Pipedream refreshes late, or the app refuses old credentials after a refresh, the app may refuse them for the time that
+// the operator needs to look and to write.
 func (e *accountEvaluator) evaluateCredentials(i int, s accountSnapshot, promised bool, now time.Time) {
 	o := e.objects[i]
 	if s.credentials() != "" && s.answer != refused {
@@ -167,7 +186,7 @@ func (e *accountEvaluator) evaluateCredentials(i int, s accountSnapshot, promise
 	}
 	lapsed := now.Sub(o.lapsedWrongly)
 	e.tally.longestDeadPromised = max(e.tally.longestDeadPromised, lapsed)
-	if !refreshingOf(i).isLate || lapsed > tolerance+2*s.slow {
+	if lapse := refreshingOf(i).lapse; lapse == 0 || lapsed > lapse+2*s.slow {
 		e.breach(true, liveToken, i, "no live credentials", s.describe())
 	}
 }
@@ -186,14 +205,26 @@ func (e *accountEvaluator) readyErrors(i int, s accountSnapshot, promised bool, 
 	return addIf(problems, promised && s.answer == refused && isReplaced, "Ready is True, and the credentials were replaced")
 }
 
-// sickErrors describes each way in which the status does not say what is wrong with the account at Pipedream.
+// sickErrors describes each way in which the status does not say what is wrong with the account at Pipedream, or with the
+// API key.
 func (e *accountEvaluator) sickErrors(i int, s accountSnapshot, now time.Time) (problems []string) {
 	o := e.objects[i]
+	if isKeyed(i) && o.sick == well {
+		isLate := now.After(o.usedBy) && e.promises.isLookPromised(i, now)
+		if isLate && o.wasRejected {
+			e.usedEvaluated++
+		}
+		return addIf(nil, isLate && o.isRejected, "the API key is good, and Fetched says CredentialsRejected")
+	}
 	if o.sick == well || now.Before(o.noticedBy) || !e.promises.isLookPromised(i, now) {
 		return nil
 	}
-	e.sickEvaluated++
+	e.sickEvaluated[o.sick]++
 	fetched := s.reason(v1alpha1.ConditionFetched)
+	if o.sick == locked {
+		problems = addIf(problems, fetched != v1alpha1.ReasonCredentialsRejected, "the API key was revoked, and Fetched does not say CredentialsRejected")
+		return addIf(problems, s.reason(v1alpha1.ConditionStalled) == "", "the API key was revoked, and the status calls for nobody")
+	}
 	if o.sick == deleted {
 		return addIf(nil, fetched != v1alpha1.ReasonAccountNotFound, "the account was deleted, and Fetched does not say AccountNotFound")
 	}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 	"github.com/pipedream-operator/pipedream-operator/test/harness"
 )
 
@@ -38,8 +39,8 @@ var accountFaults = map[kind]map[string]any{
 
 // accountShapes are shapes in which Pipedream may answer for accounts.
 var accountShapes = [shapeCount]map[string]string{
-	{"single": "bare", "listing": "data", "cursor": "total", "no-expiry": "null"},
-	{"single": "data", "listing": "accounts", "cursor": "always", "no-expiry": "absent"},
+	{"single": "bare", "listing": "data", "cursor": "total", "no-expiry": "null", "rest-single": "data"},
+	{"single": "data", "listing": "accounts", "cursor": "always", "no-expiry": "absent", "rest-single": "bare"},
 	{"single": "list", "listing": "bare", "cursor": "none", "no-expiry": "null"},
 	{"single": "data", "listing": "data", "cursor": "null", "no-expiry": "absent"},
 }
@@ -57,18 +58,24 @@ func (a action) readers() []int {
 }
 
 // accountFaultsOf returns the faults that an action adds to the simulator: at both endpoints, but only for the clients
-// that read accounts, because the PipedreamTokens of the run must not notice.
+// that read accounts, because the PipedreamTokens of the run must not notice; and for the API keys, unless the action is
+// about OAuth clients only.
 func accountFaultsOf(a action) []map[string]any {
 	var all []map[string]any
-	for _, reader := range a.readers() {
-		for _, endpoint := range []string{"account", "accounts"} {
-			fault := maps.Clone(accountFaults[a.kind])
-			fault["name"], fault["endpoint"], fault["client_id"] = fetchFaults, endpoint, readerID(reader)
-			if a.retryAfter > 0 {
-				fault["headers"] = retryAfterHeader(a.retryAfter)
-			}
-			all = append(all, fault)
+	add := func(endpoint simulator.Endpoint, caller string) {
+		fault := maps.Clone(accountFaults[a.kind])
+		fault["name"], fault["endpoint"], fault["client_id"] = fetchFaults, endpoint, caller
+		if a.retryAfter > 0 {
+			fault["headers"] = retryAfterHeader(a.retryAfter)
 		}
+		all = append(all, fault)
+	}
+	for _, reader := range a.readers() {
+		add(simulator.EndpointAccount, readerID(reader))
+		add(simulator.EndpointAccounts, readerID(reader))
+	}
+	for key := 0; key < keyCount && a.kind != bearersRefused; key++ {
+		add(simulator.EndpointRESTAccount, keyHolderID(key))
 	}
 	return all
 }

@@ -93,7 +93,7 @@ func (o *observer) useApp(ctx context.Context, i int, s *accountSnapshot) {
 }
 
 // credentialKeys are the keys of a Secret that hold the credentials of an account. No other key may hold any.
-var credentialKeys = []string{oauthTokenKey, apiKeyKey, webhookSecretKey}
+var credentialKeys = []string{oauthTokenKey, apiKeyKey, webhookSecretKey, clientIDKey, uidKey}
 
 // learnAccounts adds the credentials that it reads to the secrets to search for, and the rest of the objects to the
 // texts to search.
@@ -110,7 +110,7 @@ func (o *observer) learnAccounts(accounts []v1alpha1.PipedreamAccount, snapshots
 		}
 		shown := s.secret.DeepCopy()
 		for _, key := range credentialKeys {
-			o.env.leaks.learn("credentials of "+accountNameOf(i).String(), string(shown.Data[key]))
+			o.env.leaks.learn(accountFields, "credentials of "+accountNameOf(i).String(), string(shown.Data[key]))
 			delete(shown.Data, key)
 		}
 		o.read("Secret", shown.ObjectMeta, now)

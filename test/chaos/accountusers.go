@@ -20,6 +20,9 @@ import (
 
 // disturbAccounts makes the change of an action, as users would, to each of its accounts at once.
 func (c *chaos) disturbAccounts(ctx context.Context, a action) error {
+	if a.kind == keyReplaced {
+		return c.replaceKey(ctx, a)
+	}
 	c.reporter.recordDisturbance(a)
 	failures := make(chan error, len(a.objects))
 	for _, i := range a.objects {

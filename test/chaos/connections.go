@@ -13,11 +13,14 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
-// The fields of an account's credentials. The simulator makes the first two. The others are the same in the whole run.
+// The fields of an account's credentials. The simulator makes the first two. The others stay the same until the account
+// is connected again.
 const (
 	oauthTokenKey    = "oauth_access_token" //nolint:gosec // The name of a field.
 	apiKeyKey        = "api_key"
 	webhookSecretKey = "webhook_secret"
+	clientIDKey      = "oauth_client_id"
+	uidKey           = "oauth_uid"
 	// refreshTokenKey is a field that the operator must never write.
 	refreshTokenKey = "oauth_refresh_token" //nolint:gosec // The name of a field.
 )
@@ -41,14 +44,33 @@ func (c *connections) idOf(account int) string {
 // connect connects an account. Its user then has new credentials.
 func (c *connections) connect(ctx context.Context, account int) error {
 	way := refreshingOf(account)
-	fields := map[string]string{webhookSecretKey: "chaos-webhook-" + rand.Text(), refreshTokenKey: "chaos-refresh-" + rand.Text()}
-	for field, value := range fields {
-		c.leaks.learn("the "+field+" of "+accountNameOf(account).String(), value)
+	connected := map[string]any{
+		"app": appSlug, "auth_type": way.authType, "refresh": way.refresh, "next_refresh": way.next,
+		"life": way.life.String(), "rotating": isRotating(account), "fields": c.newFields(account),
 	}
-	return c.pipedream.Control(ctx, http.MethodPut, "accounts/"+c.idOf(account), map[string]any{
-		"project_id": projectID(projectOf(account)), "external_user_id": userOf(account), "app": appSlug,
-		"auth_type": way.authType, "refresh": way.refresh, "next_refresh": way.next, "life": way.life.String(), "fields": fields,
-	}, nil)
+	if key := keyOf(account); key != none {
+		connected["user_id"] = keyHolderID(key)
+	} else {
+		connected["project_id"], connected["external_user_id"] = projectID(projectOf(account)), userOf(account)
+	}
+	return c.pipedream.Control(ctx, http.MethodPut, "accounts/"+c.idOf(account), connected, nil)
+}
+
+// newFields returns the fields of an account that the simulator does not make, and adds them to the secrets that leaks
+// searches for.
+func (c *connections) newFields(account int) map[string]string {
+	fields := map[string]string{
+		webhookSecretKey: "chaos-webhook-" + rand.Text(), refreshTokenKey: "chaos-refresh-" + rand.Text(),
+		clientIDKey: "chaos-app-client-" + rand.Text(), uidKey: "chaos-uid-" + rand.Text(),
+	}
+	if refreshingOf(account).authType == simulator.AuthKeys {
+		delete(fields, clientIDKey)
+		delete(fields, uidKey)
+	}
+	for field, value := range fields {
+		c.leaks.learn(accountFields, "the "+field+" of "+accountNameOf(account).String(), value)
+	}
+	return fields
 }
 
 // disconnect deletes an account at Pipedream. The next connect makes an account with another ID where the spec allows that.
@@ -104,6 +126,13 @@ func (p *pipedream) revokeReader(ctx context.Context, reader int) error {
 // reshape changes in which shape the simulator answers for accounts.
 func (p *pipedream) reshape(ctx context.Context, answers map[string]string) error {
 	return p.Control(ctx, http.MethodPut, "account-answers", answers, nil)
+}
+
+// userCounters returns how many calls with API keys the simulator has counted.
+func (p *pipedream) userCounters(ctx context.Context) (simulator.UserCounters, error) {
+	var counters simulator.UserCounters
+	err := p.Control(ctx, http.MethodGet, "users", struct{}{}, &counters)
+	return counters, err
 }
 
 // accountCounters returns what the simulator has counted of each account.

@@ -52,6 +52,8 @@ type environment struct {
 	secrets []string // the first secret of each OAuth client
 	// readerSecrets are the secrets of the OAuth clients with which the operator reads accounts.
 	readerSecrets []string
+	// keys are the first API keys of the users with which the operator reads accounts.
+	keys []string
 
 	supervisors sync.WaitGroup
 	supervising context.CancelFunc
@@ -77,6 +79,9 @@ func (e *environment) setUp(ctx context.Context) error {
 	}
 	for i := range readerCount {
 		e.readerSecrets = append(e.readerSecrets, e.newSecret(readerID(i)))
+	}
+	for i := range keyCount {
+		e.keys = append(e.keys, e.newKey(i))
 	}
 	e.reporter.printf("starting the simulator: %d OAuth clients whose tokens live %v, %d accounts whose credentials live %v",
 		clientCount, tokenLifetime, accountCount, credentialsLife)
@@ -121,6 +126,9 @@ func (e *environment) connectAccounts(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := e.registerKeys(ctx); err != nil {
+		return err
+	}
 	for i := range accountCount {
 		if err := e.connections.connect(ctx, i); err != nil {
 			return err
@@ -135,7 +143,7 @@ func (e *environment) caFile() string { return filepath.Join(e.directory, "ca.pe
 // newSecret returns a random client secret, and adds it to the secrets that leaks searches for.
 func (e *environment) newSecret(client string) string {
 	secret := "chaos-secret-" + rand.Text()
-	e.leaks.learn("a secret of "+client, secret)
+	e.leaks.learn(clientSecrets, "a secret of "+client, secret)
 	return secret
 }
 
@@ -155,7 +163,7 @@ func (e *environment) startManagers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	e.leaks.learn("the managers' own token", token[strings.LastIndex(token, ".")+1:])
+	e.leaks.learn(managerTokens, "the managers' own token", token[strings.LastIndex(token, ".")+1:])
 	content, err := e.cluster.KubeconfigOf(token, systemNamespace)
 	if err != nil {
 		return err
@@ -229,7 +237,7 @@ func (e *environment) createObjects(ctx context.Context) error {
 	return failed
 }
 
-// createCredentials creates a Secret with the credentials of each OAuth client in a namespace.
+// createCredentials creates a Secret with the credentials of each OAuth client, and one with each API key, in a namespace.
 func (e *environment) createCredentials(ctx context.Context, namespace string) error {
 	secrets := map[string]string{}
 	for i, secret := range e.secrets {
@@ -243,7 +251,7 @@ func (e *environment) createCredentials(ctx context.Context, namespace string) e
 			return fmt.Errorf("create credentials: %w", err)
 		}
 	}
-	return nil
+	return e.createKeys(ctx, namespace)
 }
 
 // create creates an object. It tries again while the API server is too busy.

@@ -6,6 +6,8 @@ package main
 import (
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
+	"fmt"
 	"regexp"
 	"strings"
 	"sync"
@@ -21,6 +23,24 @@ const (
 	// tokenPart is how much of a token's signature is searched for.
 	tokenPart = 40
 )
+
+// secretKind is a kind of secrets that is searched for, in words.
+type secretKind string
+
+const (
+	clientSecrets secretKind = "client secrets"
+	userKeys      secretKind = "API keys of users"
+	tokens        secretKind = "tokens of PipedreamTokens" //nolint:gosec // The words for a kind of secrets.
+	tokenParts    secretKind = "parts that every token has, also the operator's own"
+	accountFields secretKind = "fields of accounts"
+	managerTokens secretKind = "the managers' tokens for the API server"
+)
+
+// secretKinds are all kinds. A run must know secrets of each of them.
+var secretKinds = []secretKind{clientSecrets, userKeys, tokens, tokenParts, accountFields, managerTokens}
+
+// tokenSignature finds the signature of any token, also of a token that no Secret ever held.
+var tokenSignature = regexp.MustCompile(`(?:^|[^A-Za-z0-9_-])[A-Za-z0-9_-]{86}(?:[^A-Za-z0-9_-]|$)`)
 
 // simulatedSecret finds whatever the simulator has made for the credentials of an account, also what no Secret ever
 // held, such as a refresh token.
@@ -40,9 +60,11 @@ type leak struct{ where, name string }
 
 // leaks searches everything that the operator writes for secrets and tokens.
 type leaks struct {
-	mu       sync.Mutex
-	needles  map[string][]needle
-	known    map[string]bool
+	mu      sync.Mutex
+	needles map[string][]needle
+	seen    map[string]bool
+	// known is how many secrets of each kind are searched for.
+	known    map[secretKind]int
 	texts    []written
 	searched int64
 	// bytes counts the bytes of the texts by their origin.
@@ -50,31 +72,48 @@ type leaks struct {
 }
 
 func newLeaks() *leaks {
-	return &leaks{needles: map[string][]needle{}, known: map[string]bool{}, bytes: map[string]int64{}}
+	return &leaks{needles: map[string][]needle{}, seen: map[string]bool{}, known: map[secretKind]int{}, bytes: map[string]int64{}}
 }
 
 // learn adds a secret to search for: in clear text, in hexadecimal, and in base64 at each alignment.
-func (l *leaks) learn(name, secret string) {
+func (l *leaks) learn(kind secretKind, name, secret string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.known[secret] || len(secret) < keyLength {
+	if l.seen[secret] || len(secret) < keyLength {
 		return
 	}
-	l.known[secret] = true
+	l.seen[secret] = true
+	l.known[kind]++
 	for _, form := range forms(secret) {
 		key := form[:keyLength]
 		l.needles[key] = append(l.needles[key], needle{text: form, name: name})
 	}
 }
 
-// learnToken adds a token to search for, by the part of it that no other token shares.
+// learnToken adds a token to search for, by the part of it that no other token shares. It also adds the parts that all
+// tokens have: they find the operator's own tokens, which never are in a Secret.
 func (l *leaks) learnToken(name, token string) {
 	signature := token[strings.LastIndex(token, ".")+1:]
-	l.learn(name, signature[:min(len(signature), tokenPart)])
-	// All tokens begin with the same header, so the header also finds tokens that never were in a Secret.
-	if header, _, isJWT := strings.Cut(token, "."); isJWT {
-		l.learn("the beginning of a token", header)
+	l.learn(tokens, name, signature[:min(len(signature), tokenPart)])
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return
 	}
+	l.learn(tokenParts, "the beginning of a token", parts[0])
+	if claims, err := base64.RawURLEncoding.DecodeString(parts[1]); err == nil {
+		for _, field := range []string{"token_type", "aud"} {
+			l.learn(tokenParts, "the claims of a token", claimOf(claims, field))
+		}
+	}
+}
+
+// claimOf returns the name and the value of a claim as they are in a token, or an empty text if there is no such claim.
+func claimOf(claims []byte, name string) string {
+	var values map[string]json.RawMessage
+	if json.Unmarshal(claims, &values) != nil || values[name] == nil {
+		return ""
+	}
+	return fmt.Sprintf("%q:%s", name, values[name])
 }
 
 func forms(secret string) []string {
@@ -120,6 +159,9 @@ func (l *leaks) search(now time.Time) []leak {
 func (l *leaks) searchOne(w written) []leak {
 	var found []leak
 	l.searched += int64(len(w.text))
+	if tokenSignature.MatchString(w.text) {
+		found = append(found, leak{where: w.where, name: "the signature of a token"})
+	}
 	if simulatedSecret.MatchString(w.text) {
 		found = append(found, leak{where: w.where, name: "a secret of an account"})
 	}

@@ -70,6 +70,11 @@ func (p *pipedream) setSecret(ctx context.Context, client int, secret string) er
 	return p.Control(ctx, http.MethodPut, "clients/"+clientID(client), map[string]string{"secret": secret}, nil)
 }
 
+// revokeKey revokes the API key of a user, who gets a new one.
+func (p *pipedream) revokeKey(ctx context.Context, key int, value string) error {
+	return p.Control(ctx, http.MethodPost, "users/"+keyHolderID(key)+"/revoke-key", map[string]string{"api_key": value}, nil)
+}
+
 func (p *pipedream) revoke(ctx context.Context, token string) error {
 	return p.Control(ctx, http.MethodPost, "revoke", map[string]string{"token": token}, nil)
 }

@@ -91,6 +91,7 @@ const (
 	fetchRequested       kind = "fetch requested"
 	accountRecreated     kind = "PipedreamAccount deleted and created again"
 	accountSuspended     kind = "PipedreamAccount suspended"
+	keyReplaced          kind = "API key of a user revoked, and replaced"
 )
 
 var (
@@ -110,6 +111,7 @@ var (
 	}
 	accountKinds = []kind{
 		accountDied, accountDeleted, accountSecretEdited, accountSecretDeleted, fetchRequested, accountRecreated, accountSuspended,
+		keyReplaced,
 	}
 )
 
@@ -123,9 +125,11 @@ type action struct {
 	last time.Duration
 	// retryAfter is the value of the Retry-After header, in seconds.
 	retryAfter int
-	client     int // of PipedreamTokens, or of PipedreamAccounts for the kinds that affect only those
-	objects    []int
-	variant    int
+	// client is the number of an OAuth client: of PipedreamTokens, or of PipedreamAccounts for the kinds that affect only
+	// those. For keyReplaced it is the number of the API key.
+	client  int
+	objects []int
+	variant int
 }
 
 // isOfAccounts reports whether the action affects PipedreamAccounts only.
@@ -141,11 +145,13 @@ func (a action) String() string {
 	if a.retryAfter > 0 {
 		text += fmt.Sprintf(", Retry-After %d s", a.retryAfter)
 	}
-	if slices.Contains([]kind{refusedClient, kubernetesRotated, pipedreamRotated}, a.kind) {
+	switch a.kind {
+	case refusedClient, kubernetesRotated, pipedreamRotated:
 		text += ", " + clientID(a.client)
-	}
-	if a.kind == bearersRefused || a.kind == bearersRevoked {
+	case bearersRefused, bearersRevoked:
 		text += ", " + readerID(a.client)
+	case keyReplaced:
+		text += ", " + keyHolderID(a.client)
 	}
 	switch {
 	case len(a.objects) > 0 && a.isOfAccounts():

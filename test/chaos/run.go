@@ -215,6 +215,9 @@ func (c *chaos) end(ctx context.Context) {
 	for _, where := range []string{"log", "Event", tokenFleet.kind, accountFleet.kind, "Secret", "metrics"} {
 		c.reporter.setBreach(c.env.leaks.bytes[where] == 0, noLeak, where, "there was nothing to search", "")
 	}
+	for _, k := range secretKinds {
+		c.reporter.setBreach(c.env.leaks.known[k] == 0, noLeak, string(k), "there was nothing to search for", "")
+	}
 }
 
 // settle observes until every object is promised a live token and no Secret is left over. It waits no longer
@@ -230,13 +233,13 @@ func (c *chaos) settle(ctx context.Context) {
 }
 
 // settleAccounts observes until each PipedreamAccount was well once, and describes the PipedreamAccounts that were not.
-// It waits no longer than credentials may be expired where Pipedream refreshes late.
+// It waits no longer than the app may refuse credentials after a refresh.
 func (c *chaos) settleAccounts(ctx context.Context) (unwell []string) {
 	began := time.Now()
 	for {
 		c.observer.observe(ctx)
 		unwell = c.accounts.unwell(began)
-		if len(unwell) == 0 || ctx.Err() != nil || time.Since(began) > 2*tolerance {
+		if len(unwell) == 0 || ctx.Err() != nil || time.Since(began) > 2*rotatingLapse {
 			return unwell
 		}
 		_ = harness.Pause(ctx, observeEvery)
@@ -260,8 +263,13 @@ func (c *chaos) evaluateFetches(ctx context.Context) {
 	if err != nil {
 		return // evaluateExchanges reports it.
 	}
-	faulted := counters.Calls[simulator.EndpointAccount].Faulted
+	faulted := failedFetches(counters)
 	c.reporter.setBreach(float64(faulted) > c.fetches.failures, boundedExchanges, "all projects", "too many calls for accounts failed", fmt.Sprintf("%d, at most %.0f", faulted, c.fetches.failures))
+	users, err := c.env.pipedream.userCounters(ctx)
+	for i := range keyCount {
+		isUnused := err != nil || users.Users[keyHolderID(i)].Accepted == 0
+		c.reporter.setBreach(isUnused, boundedExchanges, keyHolderID(i), "no call with the user's API key was accepted", "")
+	}
 	maxIssued, maxFailed := c.fetches.bearers(time.Since(c.reporter.began), c.budget.crashCount())
 	for i := range readerCount {
 		count := counters.Exchanges[readerID(i)]
@@ -270,6 +278,11 @@ func (c *chaos) evaluateFetches(ctx context.Context) {
 		c.reporter.setBreach(float64(failed) > maxFailed, boundedExchanges, readerID(i), "too many exchanges for the operator's own tokens failed", fmt.Sprintf("%d, at most %.0f", failed, maxFailed))
 	}
 	c.reporter.setBreach(c.fetches.total == 0, boundedExchanges, "all projects", "the simulator counted no look at any account", "")
+}
+
+// failedFetches returns how many calls for single accounts were answered by a fault.
+func failedFetches(counters simulator.Counters) int {
+	return counters.Calls[simulator.EndpointAccount].Faulted + counters.Calls[simulator.EndpointRESTAccount].Faulted
 }
 
 // evaluateExchanges compares the exchanges that the simulator counted with the budget.

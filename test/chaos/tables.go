@@ -11,8 +11,6 @@ import (
 	"slices"
 	"text/tabwriter"
 	"time"
-
-	"github.com/pipedream-operator/pipedream-operator/internal/simulator"
 )
 
 // printTables prints the tables at the end of a run.
@@ -38,7 +36,11 @@ func (c *chaos) printTables(ctx context.Context, out io.Writer) {
 	for _, where := range slices.Sorted(maps.Keys(c.env.leaks.bytes)) {
 		line("%s\t%d", where, c.env.leaks.bytes[where]>>10)
 	}
-	line("(snapshots, secrets)\t%d, %d", c.observer.observations, len(c.env.leaks.known))
+	line("(snapshots)\t%d", c.observer.observations)
+	line("\nSECRETS THAT ARE SEARCHED FOR\tNUMBER")
+	for _, k := range secretKinds {
+		line("%s\t%d", k, c.env.leaks.known[k])
+	}
 	line("\nINVARIANT\tBREACHES")
 	for _, i := range slices.Sorted(maps.Keys(invariants)) {
 		line("%d %s\t%d", i, invariants[i], c.reporter.breaches[i])
@@ -113,7 +115,15 @@ func (c *chaos) reportFetches(ctx context.Context, line func(string, ...any)) {
 	for project, most := range c.fetches.most {
 		line("%s\t%d\t%d", projectID(project), most, mostLooksOf(project))
 	}
-	line("(all looks, calls that failed, at most)\t%d\t%d\t%.0f", c.fetches.total, counters.Calls[simulator.EndpointAccount].Faulted, c.fetches.failures)
+	line("(all looks, calls that failed, at most)\t%d\t%d\t%.0f", c.fetches.total, failedFetches(counters), c.fetches.failures)
+	users, err := c.env.pipedream.userCounters(ctx)
+	if err != nil {
+		return
+	}
+	line("\nCALLS WITH API KEYS\tACCEPTED")
+	for i := range keyCount {
+		line("%s\t%d", keyHolderID(i), users.Users[keyHolderID(i)].Accepted)
+	}
 	maxIssued, maxFailed := c.fetches.bearers(time.Since(c.reporter.began), c.budget.crashCount())
 	line("\nOWN TOKENS OF THE OPERATOR\tISSUED\tAT MOST\tFAILED\tAT MOST")
 	for i := range readerCount {
@@ -127,5 +137,7 @@ func (e *accountEvaluator) printTables(line func(string, ...any)) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.tally.print("ACCOUNTS", "live credentials", line)
-	line("statuses read that had to say that the account is dead or deleted\t%d", e.sickEvaluated)
+	line("statuses read that had to say that the account is dead or deleted\t%d", e.sickEvaluated[dead]+e.sickEvaluated[deleted])
+	line("statuses read that had to say that the API key was revoked\t%d", e.sickEvaluated[locked])
+	line("statuses read that had to say no longer that the API key was revoked\t%d", e.usedEvaluated)
 }
