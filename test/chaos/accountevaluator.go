@@ -210,11 +210,7 @@ func (e *accountEvaluator) readyErrors(i int, s accountSnapshot, promised bool, 
 func (e *accountEvaluator) sickErrors(i int, s accountSnapshot, now time.Time) (problems []string) {
 	o := e.objects[i]
 	if isKeyed(i) && o.sick == well {
-		isLate := now.After(o.usedBy) && e.promises.isLookPromised(i, now)
-		if isLate && o.wasRejected {
-			e.usedEvaluated++
-		}
-		return addIf(nil, isLate && o.isRejected, "the API key is good, and Fetched says CredentialsRejected")
+		return e.keyErrors(i, now)
 	}
 	if o.sick == well || now.Before(o.noticedBy) || !e.promises.isLookPromised(i, now) {
 		return nil
@@ -231,6 +227,18 @@ func (e *accountEvaluator) sickErrors(i int, s accountSnapshot, now time.Time) (
 	problems = addIf(problems, s.isReady(), "Ready is True, and the account is dead")
 	problems = addIf(problems, fetched != v1alpha1.ReasonAccountDead, "the account is dead, and Fetched does not say AccountDead")
 	return addIf(problems, s.reason(v1alpha1.ConditionStalled) == "", "the account is dead, and the status calls for nobody")
+}
+
+// keyErrors says whether the status of an account with a good API key does not show that the operator uses the key.
+func (e *accountEvaluator) keyErrors(i int, now time.Time) (problems []string) {
+	o := e.objects[i]
+	if !now.After(o.usedBy) || !e.promises.isLookPromised(i, now) {
+		return nil
+	}
+	if o.wasRejected {
+		e.usedEvaluated++
+	}
+	return addIf(nil, o.isRejected, "the API key is good, and Fetched says CredentialsRejected")
 }
 
 func (e *accountEvaluator) breach(broken bool, of invariant, i int, problem, detail string) {
