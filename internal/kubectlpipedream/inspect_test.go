@@ -4,6 +4,7 @@
 package kubectlpipedream
 
 import (
+	"context"
 	"encoding/base64"
 	"net/http"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
@@ -65,6 +67,11 @@ func TestWordsForWhatAFinalizerHolds(t *testing.T) {
 	for name, object := range map[string]client.Object{"token": w.token("token"), "secret": w.secret("secret")} {
 		change(w, object, func(o client.Object) { o.SetFinalizers([]string{"example.com/kept"}) })
 		harness.Must(t, admin.Delete(t.Context(), object))
+		// Nobody can delete the CRD, as another test does, while an object of its kind is held.
+		t.Cleanup(func() {
+			harness.Must(t, client.IgnoreNotFound(admin.Patch(context.WithoutCancel(t.Context()), object,
+				client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`)))))
+		})
 		w.visit(name)
 	}
 	w.pass(11 * time.Second)
