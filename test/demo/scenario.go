@@ -97,7 +97,7 @@ func (e *environment) summarize(ctx context.Context, token *tokenStory, account 
 	}
 	e.beginPart("all of it happened. In sum:")
 	_, _ = fmt.Fprintf(e.out, `
-    token exchanges at Pipedream       %d accepted, %d refused (while the client secret was wrong), for four PipedreamTokens and two PipedreamAccounts
+    token exchanges at Pipedream       %d accepted, %d refused (while the client secret was wrong), for all objects
     calls of storefront's consumer     %d accepted, %d refused (while its token was revoked), %d without a Secret (while it was deleted)
     renewals of storefront             %d, each before the old token had expired
     fetches of helpdesk's account      %d; Pipedream has refreshed it %d times
