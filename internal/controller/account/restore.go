@@ -27,7 +27,7 @@ func restore(s snapshot) *state {
 	st.attempt.looks = refresh.Looks{Since: s.firstSeen, Again: isLookUndone(s.account.Status)}
 	st.attempt.verdict.request = s.desired.Request
 	st.attempt.verdict.health = restoreHealth(s)
-	if s.account.Status.ObservedGeneration == s.account.Generation { // Else the spec may name another Secret since.
+	if isAboutReferenced(s) {
 		st.attempt.credentials = credentialsOf(s)
 		st.attempt.credentials.version = s.account.Status.ReferencedSecretResourceVersion
 	}
@@ -37,6 +37,14 @@ func restore(s snapshot) *state {
 	st.restoreHeld(s)
 	st.restoreCheck(s)
 	return st
+}
+
+// isAboutReferenced reports whether the status names a version of the Secret that the spec names. If the spec has changed
+// since, it may name another Secret; but no other Secret has the same version.
+func isAboutReferenced(s snapshot) bool {
+	status := s.account.Status
+	return status.ObservedGeneration == s.account.Generation ||
+		status.ReferencedSecretResourceVersion != "" && status.ReferencedSecretResourceVersion == s.credentialsVersion()
 }
 
 // isLookUndone reports whether the status does not say that the last look was answered: it has failed, it could not be

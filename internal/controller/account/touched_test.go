@@ -86,3 +86,28 @@ func (w *world) wantVersionRead(want string) {
 		w.Errorf("the status names version %q of the Secret, want %q", got, want)
 	}
 }
+
+// TestALookAfterAChangeWhileNoOperatorRan changes the interval while no operator runs. The status still names the version
+// of the client's Secret that was read, so that a look which brings nothing new has nothing to report.
+func TestALookAfterAChangeWhileNoOperatorRan(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.fetched(eachTenMinutes)
+	read := w.account().Status.ReferencedSecretResourceVersion
+	change(w, w.account(), func(account *v1alpha1.PipedreamAccount) { account.Spec.FetchIntervalSeconds = 300 })
+	w.restart()
+	w.reconcile()
+	w.live(4 * time.Minute)
+	if got := w.account().Status.ReferencedSecretResourceVersion; got != read || read == "" {
+		t.Errorf("the status names version %q of the client's Secret, want %q as before", got, read)
+	}
+	w.wire.Reset()
+	fetches := w.fetches()
+	w.live(20 * time.Minute)
+	if w.fetches() == fetches {
+		t.Error("there was no look")
+	}
+	if got := w.wire.Requests()["PATCH pipedreamaccounts/status"]; got != 0 {
+		t.Errorf("looks that bring nothing new wrote %d statuses", got)
+	}
+}
