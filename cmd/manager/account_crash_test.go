@@ -23,7 +23,8 @@ import (
 const callAccount = "GET /v1/connect/" + connectedProject + "/accounts/apn_$"
 
 // accountCrash is a moment to kill a manager at that works for a PipedreamAccount, and what the world is like
-// then. Its fields are like those of crash; fetches is how often the account was fetched.
+// then. It is like a crash; but fetches, which says how often the operator has fetched the account, is in the place of
+// exchanges.
 type accountCrash struct {
 	call             string
 	at               moment
@@ -33,8 +34,8 @@ type accountCrash struct {
 
 func (c accountCrash) crash() crash { return crash{call: c.call, at: c.at} }
 
-// accountTask is what a manager is about to do for a PipedreamAccount when it is killed. Its fields are like
-// those of task. An undisturbed manager fetches the account once.
+// accountTask is what a manager is about to do for a PipedreamAccount when it is killed. It is like a task. A manager
+// that nobody kills fetches the account once.
 type accountTask struct {
 	prepare, provoke func(s *site, name string)
 	crashes          []accountCrash
@@ -158,7 +159,7 @@ func (s *site) restartForAccounts() {
 	s.createAccount(last)
 	s.wire.reset()
 	s.start()
-	s.eventually("the visit of "+last, func() bool {
+	s.eventually("the new manager has reconciled "+last, func() bool {
 		return missesCredentials(s.account(last).Status.Conditions, v1alpha1.ConditionFetched)
 	})
 	harness.Must(s.T, s.admin.Delete(s.Context(), s.account(last)))

@@ -347,8 +347,8 @@ func (s *site) start() {
 	s.manager = startManager(s.owner, s.arguments()...)
 }
 
-// restart starts another manager after a crash, and returns when it has visited each
-// object once. It visits one after the other in the order of their names, and a
+// restart starts another manager after a crash, and returns when it has reconciled each
+// object once. It reconciles one after the other in the order of their names, and a
 // status for the last one shows that it has come to the end.
 func (s *site) restart() {
 	s.Helper()
@@ -356,7 +356,7 @@ func (s *site) restart() {
 	s.create(last)
 	s.wire.reset()
 	s.start()
-	s.eventually("the visit of "+last, func() bool {
+	s.eventually("the new manager has reconciled "+last, func() bool {
 		return missesCredentials(s.token(last).Status.Conditions, v1alpha1.ConditionRenewed)
 	})
 	harness.Must(s.T, s.admin.Delete(s.Context(), s.token(last)))

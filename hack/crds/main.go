@@ -1,7 +1,7 @@
 // Copyright The pipedream-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command crds compares the CRDs of the working tree with those of the commit in hack/release/previous. It fails when a
+// Command crds compares the CRDs of the working tree with the CRDs of the commit in hack/release/previous. It fails when a
 // change can refuse an object that was accepted before, or removes something, and exemptions.yaml does not list the change.
 package main
 
@@ -65,7 +65,7 @@ func main() {
 	}
 }
 
-// run compares the CRDs of a commit with those of the working tree.
+// run compares the CRDs of a commit with the CRDs of the working tree.
 func run(ctx context.Context, root, commit string, out io.Writer) error {
 	if commit == "" {
 		content, err := os.ReadFile(filepath.Clean(filepath.Join(root, "hack", "release", "previous")))

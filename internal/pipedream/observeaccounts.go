@@ -20,7 +20,7 @@ type AccountsObservation struct {
 	PageInfo string
 	// Count is the number of accounts. All that follows is about the first one, and empty if there is none.
 	Count int
-	// Fields names the fields of the account, and Credentials those of its credentials.
+	// Fields names the fields of the account, and Credentials names the fields of its credentials.
 	Fields, Credentials string
 	// AuthType, Healthy, Dead, ExpiresAt and NextRefreshAt are the forms of these fields.
 	AuthType, Healthy, Dead, ExpiresAt, NextRefreshAt string

@@ -18,6 +18,12 @@ func asExactText(raw json.RawMessage) (text string, isText, isExact bool) {
 	return text, isText, isText && utf8.Valid(raw) && !hasLoneSurrogate(raw)
 }
 
+// hexDigits is how many digits an escape such as \ud800 has, and escapeLength how many characters.
+const (
+	hexDigits    = 4
+	escapeLength = len(`\u`) + hexDigits
+)
+
 // hasLoneSurrogate reports whether a valid JSON string has an escape such as \ud800 that is half of a
 // character.
 func hasLoneSurrogate(raw json.RawMessage) bool {
@@ -30,7 +36,7 @@ func hasLoneSurrogate(raw json.RawMessage) bool {
 		if !isUnit {
 			continue
 		}
-		i += len("XXXX")
+		i += hexDigits
 		if !utf16.IsSurrogate(unit) {
 			continue
 		}
@@ -39,16 +45,16 @@ func hasLoneSurrogate(raw json.RawMessage) bool {
 		if !isEscape || !isUnit || utf16.DecodeRune(unit, second) == utf8.RuneError {
 			return true
 		}
-		i += len(`\uXXXX`)
+		i += escapeLength
 	}
 	return false
 }
 
 // escapedUnit returns the number of an escape such as ud800, without its backslash.
 func escapedUnit(raw []byte) (unit rune, ok bool) {
-	if len(raw) < len("uXXXX") || raw[0] != 'u' {
+	if len(raw) < 1+hexDigits || raw[0] != 'u' {
 		return 0, false
 	}
-	number, err := strconv.ParseUint(string(raw[1:len("uXXXX")]), 16, 16)
+	number, err := strconv.ParseUint(string(raw[1:1+hexDigits]), 16, 16)
 	return rune(number), err == nil
 }

@@ -307,7 +307,8 @@ func inParallel(count int, do func(int) error) error {
 	return errors.Join(failures...)
 }
 
-// issued counts the members whose Secret had new content so many times, and all those times.
+// issued returns how many members have had new content in their Secret at least so often. It also returns how often all
+// members together have had new content.
 func (f *fleet) issued(atLeast int) (members, tokens int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -12,7 +12,7 @@ import (
 	"github.com/pipedream-operator/pipedream-operator/api/v1alpha1"
 )
 
-// kind is how the objects of a fleet differ from those of another kind.
+// kind says what differs between a fleet of PipedreamTokens and a fleet of PipedreamAccounts.
 type kind struct {
 	// name is the name of the kind, and prefix begins the names of its objects.
 	name, prefix string

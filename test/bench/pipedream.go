@@ -29,7 +29,7 @@ func (p *pipedream) setLife(ctx context.Context, life time.Duration) error {
 
 // calls are the calls that the simulator has counted.
 type calls struct {
-	// exchanges are those with some OAuth clients, and fetches are all requests for one account.
+	// exchanges counts the exchanges with some OAuth clients, and fetches counts all requests for one account.
 	exchanges, fetches simulator.Count
 }
 

@@ -12,8 +12,8 @@ import (
 // usage is what a manager has used, and asked for.
 type usage struct {
 	cpu time.Duration
-	// exchanges are those with the OAuth clients of a fleet, whoever made them, and refused
-	// those of them which were. fetches are all requests for one account.
+	// exchanges counts the exchanges with the OAuth clients of a fleet, whoever made them, and refused counts
+	// the refused ones among them. fetches counts all requests for one account.
 	exchanges, refused, fetches int
 	// memory and peak are in MiB.
 	memory, peak float64

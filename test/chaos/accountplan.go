@@ -77,8 +77,8 @@ func (d *draw) accounts(from, until, cycleEnd time.Duration, isLast bool) {
 	}
 }
 
-// pickAccounts returns some of the accounts that no action disturbs at that time, those with the fewest actions, in
-// ascending order.
+// pickAccounts returns some of the accounts that no action disturbs at that time, in ascending order. It takes the
+// accounts with the fewest actions.
 func (d *draw) pickAccounts(count int, a action) []int {
 	accounts := slices.DeleteFunc(d.random.Perm(accountCount), func(i int) bool { return d.busyUntil[i] > a.at })
 	slices.SortStableFunc(accounts, func(a, b int) int { return cmp.Compare(d.looks[a], d.looks[b]) })

@@ -125,8 +125,8 @@ type action struct {
 	last time.Duration
 	// retryAfter is the value of the Retry-After header, in seconds.
 	retryAfter int
-	// client is the number of an OAuth client: of PipedreamTokens, or of PipedreamAccounts for the kinds that affect only
-	// those. For keyReplaced it is the number of the API key.
+	// client is the number of an OAuth client: of PipedreamAccounts if the kind of the action affects only
+	// PipedreamAccounts, else of PipedreamTokens. For keyReplaced it is the number of the API key.
 	client  int
 	objects []int
 	variant int

@@ -140,7 +140,7 @@ func (p *pod) mount(data map[string][]byte) {
 }
 
 // program writes a program of the guide to a file, followed by the code in after. It replaces the addresses and the
-// folder of the mounted volume by those of the test.
+// folder of the mounted volume by the addresses and the folder of the test.
 func (p *pod) program(language, name, after string) {
 	p.Helper()
 	code := p.blocks[language]

@@ -66,7 +66,7 @@ func workflows(t *testing.T) map[string]workflow {
 	return found
 }
 
-// TestTheWorkflowRunsWhatCIRuns compares the targets of make in the jobs of ci.yaml with those in .ci/run.
+// TestTheWorkflowRunsWhatCIRuns compares the targets of make in the jobs of ci.yaml with the targets in .ci/run.
 func TestTheWorkflowRunsWhatCIRuns(t *testing.T) {
 	t.Parallel()
 	var want []string
@@ -126,7 +126,7 @@ func TestAllFilesNameTheSameVersionsOfKubernetes(t *testing.T) {
 	}
 }
 
-// TestAJobMayWriteOnlyWhatItMust compares the permissions of all jobs with those that were found to be necessary.
+// TestAJobMayWriteOnlyWhatItMust compares the permissions of all jobs with the permissions that were found to be necessary.
 func TestAJobMayWriteOnlyWhatItMust(t *testing.T) {
 	t.Parallel()
 	want := map[string][]string{

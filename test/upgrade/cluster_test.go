@@ -89,7 +89,7 @@ func (s *site) kubectl(arguments ...string) string {
 	return s.cluster.Kubectl().Must(s.T, arguments...)
 }
 
-// install makes the CRDs and the RBAC those of a version, as `kubectl apply --server-side` does. A CRD that only the other
+// install installs the CRDs and the RBAC of a version, as `kubectl apply --server-side` does. A CRD that only the other
 // version has stays. RBAC objects that only the other version has are deleted, so that no manager lives on permissions
 // that its own version does not grant.
 func (s *site) install(v *version) {

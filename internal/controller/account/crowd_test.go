@@ -330,7 +330,7 @@ func TestARevokedBearerOfManyAccounts(t *testing.T) {
 	c.wantRequests(map[string]int{"GET secrets": 1}) // of the client's Secret, for the exchange
 	looks := c.pipedream.Counters().Calls[simulator.EndpointAccount]
 	if looks.Refused < 1 || looks.Refused > crowdInFlight {
-		t.Errorf("%d requests were refused, want at most those %d that were in flight", looks.Refused, crowdInFlight)
+		t.Errorf("%d requests were refused, want at most the %d requests that were in flight", looks.Refused, crowdInFlight)
 	}
 	if looks.Accepted != 2*size {
 		t.Errorf("%d requests were accepted, want %d", looks.Accepted, 2*size)
@@ -443,7 +443,7 @@ func TestALimitOfOneProjectStopsNoOther(t *testing.T) {
 	c.wantAll(quiet, v1alpha1.ReasonAccountFetched, v1alpha1.ReasonCredentialsValid, most)
 	c.wantAll(crowded, v1alpha1.ReasonAccountFetched, v1alpha1.ReasonCredentialsValid, most)
 	if got := c.pipedream.Accounts.Counters().Throttled; got < 1 || got > crowdInFlight {
-		t.Errorf("%d requests were too many, want at most those %d that were in flight", got, crowdInFlight)
+		t.Errorf("%d requests were too many, want at most the %d requests that were in flight", got, crowdInFlight)
 	}
 	must(t, c.pipedream.Accounts.SetLimit(0, 0))
 	c.live(10 * time.Minute)

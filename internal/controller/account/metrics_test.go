@@ -119,7 +119,7 @@ func TestMetrics(t *testing.T) {
 			want, err := os.ReadFile(file)
 			must(t, err)
 			if diff := cmp.Diff(string(want), got); diff != "" {
-				t.Errorf("the metrics are not those of %s, which -update writes (-want +got):\n%s", file, diff)
+				t.Errorf("the metrics differ from %s, which -update writes (-want +got):\n%s", file, diff)
 			}
 			problems, err := promlint.New(strings.NewReader(got)).Lint()
 			must(t, err)

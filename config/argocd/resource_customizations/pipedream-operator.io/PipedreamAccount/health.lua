@@ -52,8 +52,8 @@ if ready.reason == "CredentialsExpired" and fetched.status == "True" then
   return hs
 end
 
--- The operator repeats attempts to fetch the first credentials, or has not yet tried to fetch those of
--- the account that the spec asks for now.
+-- The operator repeats its attempts to fetch the first credentials; or the spec asks for another account now, and the
+-- operator has not tried to fetch the credentials of this account yet.
 if ready.reason == "NotFetched" or (ready.reason == "AccountOutdated" and fetched.status == "Unknown") then
   hs.status = "Progressing"
   hs.message = fetched.message
